@@ -1,0 +1,37 @@
+// Command lines, on top of CLI11: the same look, units and exit codes in every program.
+#ifndef PHALANX_BASE_OPTIONS_H_
+#define PHALANX_BASE_OPTIONS_H_
+
+#include <optional>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/time/time.h"
+
+namespace phalanx {
+
+// Exit codes that all programs share.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailure = 1;
+// Bad command line.
+inline constexpr int kExitUsage = 2;
+
+// Adds --version and makes the help show defaults. `app` must outlive nothing.
+void AddStandardOptions(CLI::App& app);
+
+// Adds an option in absl::Duration syntax ("30s", "1m30s", "500ms"; not negative). `*value` holds
+// the default, shown in the help.
+CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Duration* value,
+                               const std::string& help);
+
+// Parses the command line. Returns the exit code with which main must return now: kExitOk after
+// --help or --version (printed to standard output), kExitUsage after an error (one line and a hint
+// to standard error); nullopt to go on.
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);
+
+// "0.1.0 (release)": what --version prints and the build_info metric tells.
+std::string VersionString();
+
+}  // namespace phalanx
+
+#endif  // PHALANX_BASE_OPTIONS_H_

@@ -1,0 +1,213 @@
+// The op contract: what a backend (reference, cpu, later cuda) must provide so that one forward
+// pass in worker/model runs on all of them.
+//
+// Rules for every op:
+//  * It is a call on a Stream. Ops of one stream take effect in call order. A backend may return
+//    before the work is done; the caller waits with Stream::Synchronize, once a step. On the CPU
+//    backends an op is done when it returns.
+//  * It allocates nothing and never waits for the host: everything that varies from step to step
+//    is read from backend memory through StepBatch.
+//  * Activations are row-major and dense, [rows, cols], in the backend's activation type
+//    (Backend::activation_dtype). Data pointers are aligned to 64 bytes.
+//  * Arguments do not alias unless the op says so.
+//  * Results do not depend on which other rows are in the batch: row i of a product is the same
+//    bits whatever num_tokens is. Batch invariance is what makes replies reproducible.
+//  * Ops cannot fail for reasons the caller could mend; a device fault shows at Synchronize.
+//    Arguments outside the contract are bugs of the caller.
+//
+// Dimensions as in ARCHITECTURE.md; `local_` parts are this rank's.
+#ifndef PHALANX_KERNELS_OPS_H_
+#define PHALANX_KERNELS_OPS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/dtype.h"
+
+namespace phalanx::kernels {
+
+// Tokens in one block of the paged KV cache.
+inline constexpr int kKvBlockTokens = 16;
+
+// Orders ops. Engine thread only.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Blocks until all ops so far are done. INTERNAL after a device fault; the backend is then lost.
+  virtual absl::Status Synchronize() = 0;
+};
+
+// A piece of backend memory, 64-byte aligned, zeroed when made.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  // For the backend's own ops; host code may dereference it on CPU backends only.
+  virtual void* data() = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A dense matrix in backend memory; does not own it.
+struct Tensor {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+
+  float* f32() const { return static_cast<float*>(data); }
+};
+
+// Rows of one weight matrix in host memory, as they lie in a model file. `rows[i]` points at the
+// first of in_features elements of output i, at a block border; need not be aligned. Rows can come
+// from anywhere: that is how heads are picked, permutations undone and columns cut.
+struct LinearSource {
+  DType dtype = DType::kF32;
+  int64_t in_features = 0;
+  absl::Span<const std::byte* const> rows;
+};
+
+// Weights of one linear layer in the layout that the backend likes. y = W x (+ bias).
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
+  virtual int64_t in_features() const = 0;
+  virtual int64_t out_features() const = 0;
+  // Backend memory in use.
+  virtual size_t bytes() const = 0;
+};
+
+// Keys and values of all layers, cut into blocks of kKvBlockTokens tokens; the layout within is the
+// backend's own.
+class KvCache {
+ public:
+  struct Shape {
+    int num_layers = 0;
+    int num_blocks = 0;
+    int num_kv_heads = 0;  // This rank's.
+    int head_dim = 0;
+  };
+  virtual ~KvCache() = default;
+  virtual const Shape& shape() const = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// How to draw the token that follows one row of logits; see phalanx/v1/inference.proto for ranges.
+struct SamplingRow {
+  float temperature = 0.0f;  // 0: greedy.
+  int32_t top_k = 0;         // 0: all.
+  float top_p = 1.0f;
+  uint64_t seed = 0;
+  int32_t position = 0;  // Of the token to be drawn; keys the generator together with seed.
+};
+
+// One step of the engine: a ragged batch of sequences, each with one or more new tokens. All arrays
+// are in backend memory, at addresses that do not change from step to step.
+struct StepBatch {
+  int num_tokens = 0;
+  int num_seqs = 0;
+  int num_logit_rows = 0;
+  int max_blocks_per_seq = 0;
+  const int32_t* token_ids = nullptr;     // [num_tokens]
+  const int32_t* positions = nullptr;     // [num_tokens], from 0 within the sequence
+  const int32_t* seq_of_token = nullptr;  // [num_tokens], index of the sequence in this batch
+  const int32_t* query_starts = nullptr;  // [num_seqs + 1], first token of each sequence
+  const int32_t* kv_lengths = nullptr;    // [num_seqs], tokens in the cache after this step
+  const int32_t* block_tables = nullptr;  // [num_seqs, max_blocks_per_seq], block numbers
+  const int32_t* rope_lists = nullptr;    // [num_seqs], row of the inverse frequencies to use
+  const int32_t* logit_rows = nullptr;    // [num_logit_rows], tokens whose logits are wanted
+  const SamplingRow* sampling = nullptr;  // [num_logit_rows]
+};
+
+// Not thread-safe: one engine thread makes all calls. Outlives everything it made.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // For logs, for example "cpu avx2, 2 threads".
+  virtual std::string Describe() const = 0;
+  virtual DType activation_dtype() const = 0;
+
+  // --- Memory and weights: at start only. RESOURCE_EXHAUSTED when memory runs out. ---
+
+  virtual std::unique_ptr<Stream> NewStream() = 0;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // Stacks the outputs of `sources` (all of one in_features) into one layer: q|k|v, gate|up.
+  // INVALID_ARGUMENT for a type that the backend cannot compute with or in_features that is not a
+  // multiple of the block. Sources may be freed afterwards.
+  virtual absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
+      absl::Span<const LinearSource> sources) = 0;
+  virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) = 0;
+
+  // --- Copies between host and backend memory, in stream order. ---
+
+  // The host memory must stay as it is until the next Synchronize.
+  virtual void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) = 0;
+  virtual void CopyToHost(Stream& stream, void* to, const void* from, size_t bytes) = 0;
+
+  // --- Ops ---
+
+  // out[t] = row (token_ids[t] - first_row) of `table`, zeros where that is not a row of it: with
+  // the vocabulary split over ranks, the sum over ranks is the embedding.
+  // table: [local_vocab, hidden]; out: [num_tokens, hidden].
+  virtual void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table,
+                     int64_t first_row, Tensor out) = 0;
+
+  // out = x / sqrt(mean(x^2) + eps) * weight, row by row, mean in float32 or better.
+  // x, out: [rows, hidden], may be the same; weight: [1, hidden] f32.
+  // Source: Zhang and Sennrich 2019, arXiv 1910.07467; LlamaRMSNorm in transformers.
+  virtual void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) = 0;
+
+  // residual += delta; out = RmsNorm(residual). All [rows, hidden]; out may be delta.
+  virtual void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
+                          Tensor out) = 0;
+
+  // out = x W^T (+ bias). x: [rows, in_features]; bias: [1, out_features] f32, or data null for
+  // none; out: [rows, out_features], f32. The sum over in_features is taken in an order that
+  // depends on the layer only, never on `rows`.
+  virtual void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) = 0;
+
+  // Cosines and sines for the step's positions, to be shared by all layers:
+  // angle[t, j] = positions[t] * inv_freq[rope_lists[seq_of_token[t]], j], in float32;
+  // cos_sin[t] = {cos(angle[t, 0..r)) * factor, sin(angle[t, 0..r)) * factor}, r = rotary_dim / 2.
+  // inv_freq: [num_lists, r] f32; cos_sin: [num_tokens, rotary_dim] f32.
+  // Source: Su et al. 2021, arXiv 2104.09864; LlamaRotaryEmbedding in transformers.
+  virtual void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
+                          Tensor cos_sin) = 0;
+
+  // Rotates q and k in place and stores k and v in the cache at each token's position.
+  // qkv: [num_tokens, (local_q_heads + 2 * local_kv_heads) * head_dim], q heads, then k, then v.
+  // Half-split pairs: dims (j, j + rotary_dim / 2) of a head turn by angle j; dims from rotary_dim
+  // on pass unchanged. Token t goes to slot positions[t] % 16 of the block
+  // block_tables[seq_of_token[t], positions[t] / 16] of `layer`.
+  virtual void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin,
+                              int local_q_heads, Tensor qkv, KvCache& cache, int layer) = 0;
+
+  // Causal attention of each token over the cached keys 0..positions[t] of its own sequence:
+  // out[t, h] = sum_s softmax_s(scale * q[t, h] . k[s, g]) v[s, g], g = h / (q heads per KV head).
+  // qkv as above, after RopeAndWriteKv of the same layer; out: [num_tokens, local_q_heads *
+  // head_dim]. local_q_heads is a multiple of the cache's num_kv_heads. Softmax in float32.
+  virtual void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
+                              float scale, const KvCache& cache, int layer, Tensor out) = 0;
+
+  // out = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
+  // gate_up: [rows, 2 * local_ffn], gate first; out: [rows, local_ffn].
+  virtual void SiluMul(Stream& stream, Tensor gate_up, Tensor out) = 0;
+
+  // out[i] = x[logit_rows[i]]. x: [num_tokens, hidden]; out: [num_logit_rows, hidden].
+  virtual void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) = 0;
+
+  // tokens[i] = the token drawn from row i of logits under batch.sampling[i].
+  // logits: [num_logit_rows, vocab] f32, may be overwritten; tokens: [num_logit_rows] i32 in
+  // backend memory. Defined to the bit by kernels/reference/sample.h: the same logits, seed and
+  // position give the same token on every backend.
+  virtual void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) = 0;
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_OPS_H_

@@ -1,0 +1,111 @@
+// Reads GGUF files (versions 2 and 3, little-endian) by memory map.
+//
+// Format: ggml-org/ggml, docs/gguf.md. The file is hostile until checked: Open verifies every
+// count, length, offset and size against the file before it allocates or points anywhere.
+#ifndef PHALANX_MODEL_GGUF_H_
+#define PHALANX_MODEL_GGUF_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+// ggml's numbers. Types that are legal in a file but not listed are kept as their number.
+enum class GgmlType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kBF16 = 30,
+};
+
+// "Q4_1", or "type 42" for a number without a name.
+std::string GgmlTypeName(GgmlType type);
+
+struct GgufTensor {
+  std::string name;
+  GgmlType type = GgmlType::kF32;
+  // As the rest of the code base counts: rows are outputs, cols (the fastest dimension) inputs.
+  // A vector has one row.
+  int64_t rows = 0;
+  int64_t cols = 0;
+  // Points into the mapping.
+  absl::Span<const std::byte> data;
+};
+
+// Thread-compatible; immutable after Open. Views stay valid as long as the object.
+class GgufFile {
+ public:
+  // NOT_FOUND or PERMISSION_DENIED if the file cannot be read, DATA_LOSS if it is not a GGUF file,
+  // is truncated or breaks a rule of the format. Messages start with the path.
+  static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
+  GgufFile(const GgufFile&) = delete;
+  GgufFile& operator=(const GgufFile&) = delete;
+  ~GgufFile();
+
+  const std::string& path() const { return path_; }
+
+  // --- Metadata. NOT_FOUND without the key, DATA_LOSS if its value has another type. ---
+
+  bool Has(absl::string_view key) const;
+  absl::StatusOr<int64_t> GetInt(absl::string_view key) const;   // any integer type that fits
+  absl::StatusOr<double> GetFloat(absl::string_view key) const;  // f32 or f64
+  absl::StatusOr<bool> GetBool(absl::string_view key) const;
+  absl::StatusOr<absl::string_view> GetString(absl::string_view key) const;
+  absl::StatusOr<absl::Span<const absl::string_view>> GetStrings(absl::string_view key) const;
+  absl::StatusOr<absl::Span<const int64_t>> GetInts(absl::string_view key) const;
+  absl::StatusOr<absl::Span<const double>> GetFloats(absl::string_view key) const;
+
+  // --- Tensors, in file order. ---
+
+  absl::Span<const GgufTensor> tensors() const { return tensors_; }
+  // Null without it.
+  const GgufTensor* FindTensor(absl::string_view name) const;
+
+  // The bytes before the tensor data: the header, metadata and tensor infos.
+  absl::Span<const std::byte> header() const { return header_; }
+  // Size of the whole file.
+  size_t file_bytes() const { return bytes_; }
+
+  // Tells the kernel that pages of the mapping are no longer needed by this process: to be called
+  // after weights were copied out. Views stay valid.
+  void DropPages() const;
+
+ private:
+  using Value =
+      std::variant<bool, int64_t, uint64_t, double, absl::string_view,
+                   std::vector<absl::string_view>, std::vector<int64_t>, std::vector<double>>;
+  friend class GgufParser;
+  GgufFile(std::string path, const std::byte* map, size_t bytes);
+
+  const std::string path_;
+  const std::byte* const map_;
+  const size_t bytes_;
+  absl::Span<const std::byte> header_;
+  absl::flat_hash_map<absl::string_view, Value> metadata_;
+  std::vector<GgufTensor> tensors_;
+  absl::flat_hash_map<absl::string_view, int> tensor_index_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_MODEL_GGUF_H_

@@ -1,0 +1,51 @@
+// The forward pass of one rank.
+#ifndef PHALANX_WORKER_MODEL_DECODER_H_
+#define PHALANX_WORKER_MODEL_DECODER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "kernels/ops.h"
+#include "model/spec.h"
+#include "worker/comm/communicator.h"
+#include "worker/model/step_input.h"
+#include "worker/weights/decoder_weights.h"
+#include "worker/weights/shard.h"
+
+namespace phalanx {
+
+// Engine thread only. All memory is allocated by Create.
+class Decoder {
+ public:
+  // `backend` and `comm` are lent and must outlive the decoder; `weights` are `shard`'s part.
+  // RESOURCE_EXHAUSTED, telling the bytes, if the KV arena or the activations do not fit.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Create(const ModelSpec& spec, const Shard& shard,
+                                                         DecoderWeights weights,
+                                                         const StepLimits& limits,
+                                                         kernels::Backend* backend,
+                                                         Communicator* comm);
+  virtual ~Decoder() = default;
+
+  // Runs one step within the limits; blocks until it is done. On rank 0 returns the drawn tokens,
+  // one for each logit row; on the other ranks an empty vector. The errors of Communicator and
+  // Stream::Synchronize; after one the decoder is useless.
+  virtual absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) = 0;
+
+  // Logits of the last step in host memory, [num_logit_rows, vocab]; rank 0 on CPU backends only.
+  // Overwritten by the next step. For tests and tools; sampling leaves them intact.
+  virtual const float* last_logits() const = 0;
+
+  // Time that the last step spent in collectives, waiting for peers included.
+  virtual absl::Duration last_comm_time() const = 0;
+
+  virtual size_t kv_arena_bytes() const = 0;
+  virtual size_t activation_bytes() const = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_MODEL_DECODER_H_

@@ -1,0 +1,46 @@
+// This rank's weights, packed for a backend.
+#ifndef PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
+#define PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+#include "model/gguf.h"
+#include "model/spec.h"
+#include "worker/weights/shard.h"
+
+namespace phalanx {
+
+struct LayerWeights {
+  std::unique_ptr<kernels::Buffer> attention_norm;       // [hidden] f32
+  std::unique_ptr<kernels::PackedLinear> qkv;            // hidden -> (local_q + 2 local_kv) heads
+  std::unique_ptr<kernels::PackedLinear> attention_out;  // local_q heads -> hidden, partial sums
+  std::unique_ptr<kernels::Buffer> ffn_norm;             // [hidden] f32
+  std::unique_ptr<kernels::PackedLinear> gate_up;        // hidden -> 2 local_ffn, gate first
+  std::unique_ptr<kernels::PackedLinear> down;           // local_ffn -> hidden, partial sums
+};
+
+struct DecoderWeights {
+  std::unique_ptr<kernels::PackedLinear> embedding;  // [local_vocab, hidden]
+  std::vector<LayerWeights> layers;
+  std::unique_ptr<kernels::Buffer> final_norm;  // [hidden] f32
+  // Null when the embedding serves as the output matrix too.
+  std::unique_ptr<kernels::PackedLinear> output;  // hidden -> local_vocab
+  size_t bytes = 0;                               // All of the above.
+
+  const kernels::PackedLinear& logits() const { return output ? *output : *embedding; }
+};
+
+// Reads this rank's rows, columns and heads of every tensor from the file's mapping, and nothing
+// else of it, and drops the mapped pages afterwards. Rotary row order is normalised to half-split.
+// Errors name the file and the tensor: DATA_LOSS if one is missing or has another shape than the
+// spec demands, UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can).
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const GgufFile& file, const ModelSpec& spec,
+                                                  const Shard& shard, kernels::Backend& backend);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
