@@ -8,6 +8,9 @@
 #include <condition_variable>
 #include <mutex>
 
+// GUARDED_BY, EXCLUSIVE_LOCKS_REQUIRED, LOCKS_EXCLUDED: Debian's Abseil still has the unprefixed
+// names, and many of its headers bring them.
+#include "absl/base/thread_annotations.h"  // IWYU pragma: export
 #include "absl/time/time.h"
 
 #if defined(__clang__)
@@ -15,13 +18,6 @@
 #else
 #define PHALANX_THREAD_ANNOTATION_(x)
 #endif
-
-// On a member: touched only with `x` held.
-#define GUARDED_BY(x) PHALANX_THREAD_ANNOTATION_(guarded_by(x))
-// On a function: the caller holds, or must not hold, these.
-#define EXCLUSIVE_LOCKS_REQUIRED(...) \
-  PHALANX_THREAD_ANNOTATION_(exclusive_locks_required(__VA_ARGS__))
-#define LOCKS_EXCLUDED(...) PHALANX_THREAD_ANNOTATION_(locks_excluded(__VA_ARGS__))
 
 namespace phalanx {
 
