@@ -1,0 +1,196 @@
+// The engine of a worker group: takes requests from many threads, runs them all in one loop.
+//
+//   Engine engine(options, &executor, MonotonicClock(), &metrics);
+//   std::thread loop([&] { status = engine.Run(); });
+//   absl::StatusOr<std::unique_ptr<EngineSession>> session = engine.OpenSession(&sink);
+//   (*session)->Submit(RequestId{1}, request);   // events arrive at sink, from the loop's thread
+//   ...
+//   engine.Drain(absl::Seconds(30));
+//   engine.Stop();
+//   loop.join();
+#ifndef PHALANX_WORKER_ENGINE_ENGINE_H_
+#define PHALANX_WORKER_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "worker/engine/engine_metrics.h"
+#include "worker/engine/event_sink.h"
+#include "worker/engine/request.h"
+#include "worker/engine/scheduler.h"
+#include "worker/engine/step_executor.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+class Engine;
+
+// The requests of one asker. Thread-safe. Destroying it cancels them; no call to the sink is
+// running or follows once the destructor has returned. Not to be destroyed with a lock held that
+// the sink takes.
+class EngineSession {
+ public:
+  ~EngineSession();
+  EngineSession(const EngineSession&) = delete;
+  EngineSession& operator=(const EngineSession&) = delete;
+
+  // Takes a request in; its events go to the sink. Does not block. A refused request has no events:
+  // INVALID_ARGUMENT naming the field, also for an id in use or a request that the KV cache could
+  // never hold; RESOURCE_EXHAUSTED when Options::max_waiting requests wait; UNAVAILABLE when the
+  // engine drains or has ended.
+  absl::Status Submit(RequestId id, GenerationRequest request);
+
+  // Ends a request without a further event, but for those already on their way to the sink.
+  // Ignored if no request of that id is live. Does not block.
+  void Cancel(RequestId id);
+
+ private:
+  friend class Engine;
+  struct State;
+  EngineSession(Engine* engine, std::shared_ptr<State> state);
+
+  Engine* const engine_;
+  const std::shared_ptr<State> state_;
+};
+
+// Thread-safe, but for Run and RunOnce: one thread at a time calls these, the engine thread.
+class Engine {
+ public:
+  struct Options {
+    // Also sizes the KV cache's accounting. max_step_tokens must be at least max_seqs.
+    StepLimits limits;
+    RequestLimits request_limits;
+    // Requests that may wait for their first step.
+    int max_waiting = 256;
+  };
+
+  // `executor`, `clock` and `metrics` are lent and must outlive the engine. The executor is called
+  // by the engine thread only.
+  Engine(const Options& options, StepExecutor* executor, const Clock* clock,
+         EngineMetrics* metrics);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  // Run must have returned and all sessions must be gone.
+  ~Engine();
+
+  // `sink` is lent until the session's destructor returns. UNAVAILABLE after the engine has ended.
+  absl::StatusOr<std::unique_ptr<EngineSession>> OpenSession(EventSink* sink);
+
+  // The loop; sleeps while there are no requests. Returns when the engine has ended: OK after Stop,
+  // else the status that it failed with. Every request has then had its last event.
+  absl::Status Run();
+
+  // One turn of the loop without sleeping, for tests: takes in what was submitted and cancelled,
+  // runs at most one step, calls the sinks. False once the engine has ended.
+  bool RunOnce();
+
+  // Refuses requests from now on; they end as they would. Blocks until none is left (true) or
+  // `timeout` has passed or the engine has ended with requests left (false).
+  bool Drain(absl::Duration timeout);
+
+  // Ends the engine after the current step: all requests end with UNAVAILABLE. Does not block.
+  void Stop();
+
+  // As if the executor had failed with `status` (not OK): for faults that are seen while no step
+  // runs. All requests end with `status`. Does not block. The first of Stop, Fail and a failing
+  // executor counts.
+  void Fail(const absl::Status& status);
+
+  EngineLoad load() const;
+
+ private:
+  friend class EngineSession;
+  using SessionState = EngineSession::State;
+
+  struct Submission {
+    std::shared_ptr<SessionState> session;
+    RequestId id;
+    SequenceId sequence;
+    GenerationRequest request;
+    absl::Time submitted;
+  };
+  struct Cancellation {
+    SequenceId sequence;
+  };
+  using Command = std::variant<Submission, Cancellation>;
+
+  // A request that the scheduler knows.
+  struct Request {
+    std::shared_ptr<SessionState> session;
+    RequestId id;
+    int32_t prompt_tokens = 0;
+    int32_t tokens_left = 0;
+    std::vector<int32_t> eos_token_ids;
+    absl::Time submitted;
+    absl::Time deadline;
+    std::optional<absl::Time> started;
+    std::optional<absl::Time> first_token;
+  };
+
+  // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
+  enum class Phase { kOpen, kDraining, kEnding, kEnded };
+
+  absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
+                      GenerationRequest request);
+  absl::Status CheckRequest(const GenerationRequest& request) const;
+  void Cancel(SessionState& session, RequestId id);
+  void CloseSession(const std::shared_ptr<SessionState>& session);
+  void End(const absl::Status& request_status, const absl::Status& result);
+
+  void WaitForWork();
+  // Returns whether the engine is ending.
+  bool TakeCommands();
+  void Apply(Submission submission);
+  void Apply(const Cancellation& cancellation);
+  void ExpireDeadlines();
+  absl::Status RunStep();
+  void MarkStarted(const StepPlan& plan, absl::Time now);
+  void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
+  void EndRequest(SequenceId sequence, absl::StatusCode code);
+  void EndAllRequests();
+  void PublishLoad();
+  void PublishEvents();
+
+  const Options options_;
+  StepExecutor* const executor_;
+  const Clock* const clock_;
+  EngineMetrics* const metrics_;
+
+  // Engine thread only.
+  Scheduler scheduler_;
+  absl::flat_hash_map<SequenceId, Request> requests_;
+  std::set<std::pair<absl::Time, SequenceId>> deadlines_;
+  absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
+
+  mutable Mutex mutex_;
+  // A command came or the engine is to end.
+  CondVar wake_;
+  // The last request has ended, or the engine has.
+  CondVar idle_;
+  Phase phase_ GUARDED_BY(mutex_) = Phase::kOpen;
+  // From kEnding on: what requests end with and what Run returns.
+  absl::Status request_status_ GUARDED_BY(mutex_);
+  absl::Status result_ GUARDED_BY(mutex_);
+  std::vector<Command> commands_ GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::shared_ptr<SessionState>> sessions_ GUARDED_BY(mutex_);
+  uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
+  int live_requests_ GUARDED_BY(mutex_) = 0;
+  int running_requests_ GUARDED_BY(mutex_) = 0;
+  int used_kv_blocks_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_ENGINE_H_

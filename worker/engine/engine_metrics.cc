@@ -1,0 +1,92 @@
+#include "worker/engine/engine_metrics.h"
+
+#include <string>
+
+#include "base/metrics_endpoint.h"
+
+namespace phalanx {
+namespace {
+
+// All that a request can end with.
+constexpr absl::StatusCode kCodes[] = {
+    absl::StatusCode::kOk,
+    absl::StatusCode::kCancelled,
+    absl::StatusCode::kInvalidArgument,
+    absl::StatusCode::kDeadlineExceeded,
+    absl::StatusCode::kResourceExhausted,
+    absl::StatusCode::kInternal,
+    absl::StatusCode::kUnavailable,
+};
+
+prometheus::Labels CodeLabels(absl::StatusCode code) {
+  return {{"code", absl::StatusCodeToString(code)}};
+}
+
+prometheus::Counter& AddCounter(prometheus::Registry& registry, const std::string& name,
+                                const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Gauge& AddGauge(prometheus::Registry& registry, const std::string& name,
+                            const std::string& help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Histogram& AddHistogram(prometheus::Registry& registry, const std::string& name,
+                                    const std::string& help,
+                                    const prometheus::Histogram::BucketBoundaries& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+// Powers of two up to more than any step takes.
+prometheus::Histogram::BucketBoundaries StepTokenBuckets() {
+  prometheus::Histogram::BucketBoundaries buckets;
+  for (int bound = 1; bound <= 16384; bound *= 2) buckets.push_back(bound);
+  return buckets;
+}
+
+}  // namespace
+
+EngineMetrics::EngineMetrics(prometheus::Registry& registry)
+    : requests_total_(prometheus::BuildCounter()
+                          .Name("phalanx_engine_requests_total")
+                          .Help("Requests refused or ended, by status code.")
+                          .Register(registry)),
+      requests_running(
+          AddGauge(registry, "phalanx_engine_requests_running", "Requests that hold KV blocks.")),
+      requests_waiting(AddGauge(registry, "phalanx_engine_requests_waiting",
+                                "Requests that wait to run, preempted ones included.")),
+      prompt_tokens_total(AddCounter(registry, "phalanx_engine_prompt_tokens_total",
+                                     "Prompt tokens of the requests that got a first token.")),
+      generation_tokens_total(
+          AddCounter(registry, "phalanx_engine_generation_tokens_total", "Tokens generated.")),
+      preemptions_total(AddCounter(registry, "phalanx_engine_preemptions_total",
+                                   "Times that a request lost its KV blocks to an older one.")),
+      kv_blocks_used(
+          AddGauge(registry, "phalanx_engine_kv_blocks_used", "KV blocks that requests hold.")),
+      kv_blocks_total(
+          AddGauge(registry, "phalanx_engine_kv_blocks_total", "KV blocks in the arena.")),
+      step_seconds(AddHistogram(registry, "phalanx_engine_step_seconds",
+                                "Time that one step took on all ranks.", StepLatencyBuckets())),
+      step_tokens(AddHistogram(registry, "phalanx_engine_step_tokens",
+                               "Tokens computed in one step, prefill and decode together.",
+                               StepTokenBuckets())),
+      all_reduce_seconds(
+          AddHistogram(registry, "phalanx_engine_all_reduce_seconds",
+                       "Time that one step spent in collectives, waiting for peers included.",
+                       StepLatencyBuckets())),
+      time_to_first_token_seconds(AddHistogram(
+          registry, "phalanx_engine_time_to_first_token_seconds",
+          "From a request's submission to its first token.", RequestLatencyBuckets())) {
+  for (const absl::StatusCode code : kCodes) requests_total_.Add(CodeLabels(code));
+}
+
+void EngineMetrics::CountRequest(absl::StatusCode code) {
+  requests_total_.Add(CodeLabels(code)).Increment();
+}
+
+void EngineMetrics::ObserveAllReduce(absl::Duration time) {
+  all_reduce_seconds.Observe(absl::ToDoubleSeconds(time));
+}
+
+}  // namespace phalanx

@@ -1,0 +1,65 @@
+// How the engine tells what became of requests.
+#ifndef PHALANX_WORKER_ENGINE_EVENT_SINK_H_
+#define PHALANX_WORKER_ENGINE_EVENT_SINK_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "worker/engine/request.h"
+
+namespace phalanx {
+
+enum class FinishReason {
+  kEos,     // An end-of-sequence token was generated; it is the last of the tokens.
+  kLength,  // max_new_tokens was reached.
+};
+
+struct RequestFinished {
+  FinishReason reason = FinishReason::kLength;
+  // From submission until the first step that worked on the request.
+  absl::Duration queue;
+  // From there until the first token.
+  absl::Duration prefill;
+  // From the first token to the last.
+  absl::Duration decode;
+};
+
+// What one step brought about for one request. The last event of a request has exactly one of
+// `finished` and `error`, the others neither. A cancelled request has no last event.
+struct RequestEvent {
+  RequestId id{};
+  // New tokens, in order.
+  std::vector<int32_t> token_ids;
+  std::optional<RequestFinished> finished;
+  // DEADLINE_EXCEEDED, or what the executor failed with, or UNAVAILABLE after Engine::Stop.
+  absl::Status error;
+};
+
+// The engine as a whole.
+struct EngineLoad {
+  int running_requests = 0;
+  int waiting_requests = 0;
+  int used_kv_blocks = 0;
+};
+
+// Receives the events of one session, on the engine thread. Must not block and must not destroy the
+// session. May submit and cancel.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+
+  // At most once a step. `events` is never empty and dies with the call.
+  virtual void OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) = 0;
+
+  // The engine has ended, all requests have had their last event; nothing follows. `status` is what
+  // they ended with.
+  virtual void OnEngineEnded(const absl::Status& status) = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_EVENT_SINK_H_

@@ -1,0 +1,70 @@
+#include "worker/engine/request.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+namespace {
+
+absl::Status CheckTokenIds(absl::string_view field, absl::Span<const int32_t> ids, int vocab_size) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, "[", i, "] is ", ids[i], "; must be 0 to ", vocab_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const SamplingParams& sampling) {
+  // Written so that NaN fails.
+  if (!(sampling.temperature >= 0.0f && sampling.temperature <= 100.0f)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature is ", sampling.temperature, "; must be 0 to 100"));
+  }
+  if (sampling.top_k < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("top_k is ", sampling.top_k, "; must be 0 or more"));
+  }
+  if (!(sampling.top_p > 0.0f && sampling.top_p <= 1.0f)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("top_p is ", sampling.top_p, "; must be above 0, at most 1"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLengths(const GenerationRequest& request, int context_tokens) {
+  if (request.prompt_token_ids.empty()) {
+    return absl::InvalidArgumentError("prompt_token_ids is empty");
+  }
+  if (request.max_new_tokens < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_new_tokens is ", request.max_new_tokens, "; must be at least 1"));
+  }
+  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_token_ids.size());
+  if (prompt_tokens + request.max_new_tokens > context_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "prompt_token_ids (", prompt_tokens, " tokens) and max_new_tokens (",
+        request.max_new_tokens, ") together exceed the context of ", context_tokens, " tokens"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimits& limits) {
+  absl::Status status = CheckLengths(request, limits.context_tokens);
+  status.Update(CheckTokenIds("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
+  if (request.eos_token_ids.size() > kMaxEosTokenIds) {
+    status.Update(absl::InvalidArgumentError(absl::StrCat(
+        "eos_token_ids has ", request.eos_token_ids.size(), " ids; at most ", kMaxEosTokenIds)));
+  }
+  status.Update(CheckTokenIds("eos_token_ids", request.eos_token_ids, limits.vocab_size));
+  status.Update(CheckSampling(request.sampling));
+  return status;
+}
+
+}  // namespace phalanx

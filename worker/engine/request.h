@@ -1,0 +1,49 @@
+// What can be asked of the engine.
+#ifndef PHALANX_WORKER_ENGINE_REQUEST_H_
+#define PHALANX_WORKER_ENGINE_REQUEST_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace phalanx {
+
+// The asker's own name for a request, unique among the live requests of its session.
+enum class RequestId : uint64_t {};
+
+// As phalanx.v1.Sampling, with every default filled in.
+struct SamplingParams {
+  float temperature = 0.0f;
+  int32_t top_k = 0;
+  float top_p = 1.0f;
+  uint64_t seed = 0;
+};
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt_token_ids;
+  int32_t max_new_tokens = 0;
+  // Generation ends after any of these; empty means only at max_new_tokens.
+  std::vector<int32_t> eos_token_ids;
+  SamplingParams sampling;
+  // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
+  absl::Duration timeout = absl::InfiniteDuration();
+};
+
+// What the model allows.
+struct RequestLimits {
+  int vocab_size = 0;
+  // Prompt and generated tokens together.
+  int context_tokens = 0;
+};
+
+inline constexpr int kMaxEosTokenIds = 256;
+
+// INVALID_ARGUMENT, naming the field as in phalanx.worker.v1.Submit, if any value of `request` is
+// outside its range.
+absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimits& limits);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_REQUEST_H_

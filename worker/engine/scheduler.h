@@ -1,0 +1,104 @@
+// Decides what each step of the engine computes.
+//
+// A sequence is a prompt and the tokens that were drawn after it. What is not in the KV cache yet
+// is pending: a whole prompt at first, then one token at a time. Computing all that is pending
+// gives the next token. A step takes, within the limits,
+//   1. the one pending token of each running sequence that decodes,
+//   2. then chunks of the longer ones (prefill), oldest first,
+//   3. then chunks of waiting sequences, oldest first, as long as the next one's blocks are free.
+// When a decoding sequence needs a block and none is free, the youngest running sequence is
+// preempted: its blocks are freed, and it waits to be computed again from its first token, the
+// drawn ones included. So the oldest sequence advances in every step, and every sequence becomes
+// the oldest: none starves.
+#ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
+#define PHALANX_WORKER_ENGINE_SCHEDULER_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "worker/engine/kv_block_allocator.h"
+#include "worker/engine/request.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+// Numbers sequences in order of arrival.
+enum class SequenceId : uint64_t {};
+
+// The part of one sequence in a step.
+struct PlannedChunk {
+  SequenceId id{};
+  int num_tokens = 0;
+  // Whether the step draws the sequence's next token: the chunk is all that was pending.
+  bool draws = false;
+};
+
+struct StepPlan {
+  // In the order of the step's sequences. Empty only if the scheduler is.
+  std::vector<PlannedChunk> chunks;
+  StepInput input;
+  // Sequences that lost their blocks.
+  int preemptions = 0;
+};
+
+// Engine thread only. Deterministic: plans depend on the calls so far and nothing else.
+class Scheduler {
+ public:
+  // max_step_tokens must be at least max_seqs, and both at least 1.
+  explicit Scheduler(const StepLimits& limits);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  ~Scheduler();
+
+  // Whether a sequence of this many tokens could ever be computed.
+  static bool CanEverFit(const StepLimits& limits, int64_t num_tokens);
+
+  // The sequence waits from now on. `id` must be above all before it, the prompt not empty, and the
+  // sequence must be removed before it is longer than CanEverFit allows.
+  void Add(SequenceId id, std::vector<int32_t> prompt_token_ids, const SamplingParams& sampling);
+
+  // Frees what a sequence holds, whether it runs or waits. It must be there.
+  void Remove(SequenceId id);
+
+  // Plans the next step and assigns its blocks. Each plan must be committed before the next call of
+  // any other function.
+  StepPlan Plan();
+
+  // The step of `plan`, the last one made, was computed and drew `tokens`: one for each chunk that
+  // draws, in order. They are appended to their sequences.
+  void Commit(const StepPlan& plan, absl::Span<const int32_t> tokens);
+
+  bool empty() const { return sequences_.empty(); }
+  int running() const { return static_cast<int>(running_.size()); }
+  int waiting() const { return static_cast<int>(waiting_.size()); }
+  int used_blocks() const { return allocator_.used_blocks(); }
+
+ private:
+  struct Sequence;
+
+  void PlanDecodes(StepPlan& plan);
+  void PlanPrefills(StepPlan& plan);
+  void AdmitWaiting(StepPlan& plan);
+  bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
+  void PreemptYoungest(StepPlan& plan);
+  void AllocateBlocks(Sequence& sequence);
+  void FreeBlocks(Sequence& sequence);
+  void AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) const;
+  void FillBlockTables(StepPlan& plan) const;
+  int TokensLeft(const StepPlan& plan) const;
+
+  const StepLimits limits_;
+  KvBlockAllocator allocator_;
+  absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
+  // Both oldest first; every running sequence is older than every waiting one.
+  std::vector<Sequence*> running_;
+  std::deque<Sequence*> waiting_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_SCHEDULER_H_

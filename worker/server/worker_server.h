@@ -1,0 +1,66 @@
+// The gRPC server of a worker group's leader: phalanx.worker.v1.Engine, the standard health service
+// and reflection.
+#ifndef PHALANX_WORKER_SERVER_WORKER_SERVER_H_
+#define PHALANX_WORKER_SERVER_WORKER_SERVER_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "worker/engine/engine.h"
+
+namespace phalanx {
+
+// What each session is told first; see phalanx.worker.v1.Hello.
+struct HelloInfo {
+  std::string model_name;
+  std::string model_fingerprint;
+  int context_tokens = 0;
+  int world = 0;
+  int total_kv_blocks = 0;
+};
+
+// Thread-safe.
+class WorkerServer {
+ public:
+  struct Options {
+    // HOST:PORT; port 0 takes a free one.
+    std::string address;
+    // Bytes of events that may wait for a peer that does not read. A session with more is closed
+    // with RESOURCE_EXHAUSTED and its requests are cancelled.
+    size_t max_queued_bytes = 4 << 20;
+  };
+
+  // Starts to serve, the health service saying NOT_SERVING. `engine` is lent and must outlive the
+  // server. INVALID_ARGUMENT if the address is malformed, UNAVAILABLE, naming it, if it cannot be
+  // listened on.
+  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const Options& options, Engine* engine,
+                                                             const HelloInfo& hello);
+  WorkerServer(const WorkerServer&) = delete;
+  WorkerServer& operator=(const WorkerServer&) = delete;
+  // As Shutdown with a grace of zero.
+  ~WorkerServer();
+
+  // The port that is listened on.
+  int port() const;
+
+  // What the health service says for "" and for "phalanx.worker.v1.Engine".
+  void SetServing(bool serving);
+
+  // Refuses new sessions, gives those that are open `grace` to end by themselves, then breaks them
+  // off. Blocks until all are gone. To be called once the requests have ended (Engine::Drain): a
+  // session whose engine has ended closes itself.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  class Impl;
+  explicit WorkerServer(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_SERVER_WORKER_SERVER_H_
