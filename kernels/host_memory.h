@@ -1,0 +1,44 @@
+// Buffers and streams of the backends that compute on the host.
+#ifndef PHALANX_KERNELS_HOST_MEMORY_H_
+#define PHALANX_KERNELS_HOST_MEMORY_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+// Anonymous memory, zeroed, aligned to a page, in huge pages where the system has them. Takes
+// physical memory only as it is touched.
+class HostBuffer : public Buffer {
+ public:
+  // RESOURCE_EXHAUSTED, telling the bytes, if there is not so much address space.
+  static absl::StatusOr<std::unique_ptr<HostBuffer>> Create(size_t bytes);
+
+  HostBuffer(const HostBuffer&) = delete;
+  HostBuffer& operator=(const HostBuffer&) = delete;
+  ~HostBuffer() override;
+
+  void* data() override { return data_; }
+  const void* data() const { return data_; }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  HostBuffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
+
+  void* const data_;
+  const size_t bytes_;
+};
+
+// For backends whose ops are done when they return.
+class HostStream : public Stream {
+ public:
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_HOST_MEMORY_H_

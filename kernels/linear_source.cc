@@ -1,0 +1,29 @@
+#include "kernels/linear_source.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace phalanx::kernels {
+
+absl::StatusOr<LinearShape> CheckLinearSources(absl::Span<const LinearSource> sources) {
+  LinearShape shape;
+  for (const LinearSource& source : sources) {
+    if (shape.in_features == 0) shape.in_features = source.in_features;
+    const int block = BlockElements(source.dtype);
+    if (source.in_features < 1 || source.in_features != shape.in_features) {
+      return absl::InvalidArgumentError(absl::StrCat("linear layer of ", source.in_features,
+                                                     " inputs beside ", shape.in_features));
+    }
+    if (source.in_features % block != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("linear layer of ", source.in_features, " inputs in blocks of ", block));
+    }
+    shape.out_features += static_cast<int64_t>(source.rows.size());
+  }
+  if (shape.out_features == 0) {
+    return absl::InvalidArgumentError("linear layer without outputs");
+  }
+  return shape;
+}
+
+}  // namespace phalanx::kernels

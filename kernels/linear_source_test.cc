@@ -1,0 +1,43 @@
+#include "kernels/linear_source.h"
+
+#include <array>
+
+#include "gtest/gtest.h"
+
+namespace phalanx::kernels {
+namespace {
+
+constexpr std::array<const std::byte*, 3> kRows = {};
+
+LinearSource Source(DType dtype, int64_t in_features, size_t rows) {
+  return {dtype, in_features, absl::MakeConstSpan(kRows.data(), rows)};
+}
+
+absl::StatusCode CodeOf(std::initializer_list<LinearSource> sources) {
+  return CheckLinearSources(absl::MakeConstSpan(sources.begin(), sources.size())).status().code();
+}
+
+TEST(CheckLinearSourcesTest, StacksOutputs) {
+  const std::array<LinearSource, 2> sources = {Source(DType::kQ4_1, 64, 2),
+                                               Source(DType::kF32, 64, 3)};
+  const auto shape = CheckLinearSources(sources);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->in_features, 64);
+  EXPECT_EQ(shape->out_features, 5);
+}
+
+TEST(CheckLinearSourcesTest, RefusesWhatIsNoLayer) {
+  EXPECT_EQ(CodeOf({}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf({Source(DType::kF32, 0, 1)}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf({Source(DType::kF32, 8, 0)}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf({Source(DType::kF32, 8, 1), Source(DType::kF32, 9, 1)}),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CheckLinearSourcesTest, RefusesABrokenBlock) {
+  EXPECT_EQ(CodeOf({Source(DType::kQ8_0, 33, 1)}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf({Source(DType::kF16, 33, 1)}), absl::StatusCode::kOk);
+}
+
+}  // namespace
+}  // namespace phalanx::kernels
