@@ -72,7 +72,7 @@ class Engine {
     // Also sizes the KV cache's accounting. max_step_tokens must be at least max_seqs.
     StepLimits limits;
     RequestLimits request_limits;
-    // Requests that may wait for their first step.
+    // Requests that may wait to run.
     int max_waiting = 256;
   };
 
@@ -135,8 +135,8 @@ class Engine {
     std::vector<int32_t> eos_token_ids;
     absl::Time submitted;
     absl::Time deadline;
-    std::optional<absl::Time> started;
-    std::optional<absl::Time> first_token;
+    std::optional<absl::Time> started = std::nullopt;
+    std::optional<absl::Time> first_token = std::nullopt;
   };
 
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
@@ -145,12 +145,15 @@ class Engine {
   absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                       GenerationRequest request);
   absl::Status CheckRequest(const GenerationRequest& request) const;
+  absl::Status CheckRoom(const SessionState& session, RequestId id) const
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Cancel(SessionState& session, RequestId id);
   void CloseSession(const std::shared_ptr<SessionState>& session);
   void End(const absl::Status& request_status, const absl::Status& result);
 
+  // All below: engine thread only.
   void WaitForWork();
-  // Returns whether the engine is ending.
+  // Returns false if the engine is to end.
   bool TakeCommands();
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
@@ -158,10 +161,12 @@ class Engine {
   absl::Status RunStep();
   void MarkStarted(const StepPlan& plan, absl::Time now);
   void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
+  RequestEvent& AddEvent(const Request& request);
   void EndRequest(SequenceId sequence, absl::StatusCode code);
   void EndAllRequests();
-  void PublishLoad();
+  EngineLoad UpdateLoad();
   void PublishEvents();
+  void EndSessions();
 
   const Options options_;
   StepExecutor* const executor_;
@@ -180,13 +185,16 @@ class Engine {
   // The last request has ended, or the engine has.
   CondVar idle_;
   Phase phase_ GUARDED_BY(mutex_) = Phase::kOpen;
-  // From kEnding on: what requests end with and what Run returns.
+  // From kEnding on: what requests end with, and what Run returns.
   absl::Status request_status_ GUARDED_BY(mutex_);
   absl::Status result_ GUARDED_BY(mutex_);
   std::vector<Command> commands_ GUARDED_BY(mutex_);
   absl::flat_hash_set<std::shared_ptr<SessionState>> sessions_ GUARDED_BY(mutex_);
   uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
+  // Submitted and not ended.
   int live_requests_ GUARDED_BY(mutex_) = 0;
+  // Ended, but the sink may not know yet.
+  int unpublished_ends_ GUARDED_BY(mutex_) = 0;
   int running_requests_ GUARDED_BY(mutex_) = 0;
   int used_kv_blocks_ GUARDED_BY(mutex_) = 0;
 };

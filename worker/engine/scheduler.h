@@ -65,7 +65,7 @@ class Scheduler {
   void Remove(SequenceId id);
 
   // Plans the next step and assigns its blocks. Each plan must be committed before the next call of
-  // any other function.
+  // Add, Remove or Plan, unless its step failed: then only Remove may follow.
   StepPlan Plan();
 
   // The step of `plan`, the last one made, was computed and drew `tokens`: one for each chunk that

@@ -1,0 +1,373 @@
+#include "worker/engine/engine.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/ops.h"
+
+namespace phalanx {
+
+struct EngineSession::State {
+  struct Live {
+    SequenceId sequence;
+    bool cancelled = false;
+  };
+
+  explicit State(EventSink* event_sink) : sink(event_sink) {}
+
+  // Held while the sink is called; never taken with the engine's mutex held.
+  Mutex sink_mutex;
+  // Null once the session is gone.
+  EventSink* sink GUARDED_BY(sink_mutex);
+  // Requests that have not ended. Guarded by the engine's mutex.
+  absl::flat_hash_map<RequestId, Live> live;
+};
+
+EngineSession::EngineSession(Engine* engine, std::shared_ptr<State> state)
+    : engine_(engine), state_(std::move(state)) {}
+
+EngineSession::~EngineSession() { engine_->CloseSession(state_); }
+
+absl::Status EngineSession::Submit(RequestId id, GenerationRequest request) {
+  return engine_->Submit(state_, id, std::move(request));
+}
+
+void EngineSession::Cancel(RequestId id) { engine_->Cancel(*state_, id); }
+
+Engine::Engine(const Options& options, StepExecutor* executor, const Clock* clock,
+               EngineMetrics* metrics)
+    : options_(options),
+      executor_(executor),
+      clock_(clock),
+      metrics_(metrics),
+      scheduler_(options.limits) {
+  metrics_->kv_blocks_total.Set(options.limits.kv_blocks);
+}
+
+Engine::~Engine() {
+  MutexLock lock(&mutex_);
+  CHECK(sessions_.empty()) << "a session outlived its engine";
+}
+
+absl::StatusOr<std::unique_ptr<EngineSession>> Engine::OpenSession(EventSink* sink) {
+  auto state = std::make_shared<SessionState>(sink);
+  MutexLock lock(&mutex_);
+  if (phase_ >= Phase::kEnding) return absl::UnavailableError(request_status_.message());
+  sessions_.insert(state);
+  return std::unique_ptr<EngineSession>(new EngineSession(this, std::move(state)));
+}
+
+absl::Status Engine::CheckRequest(const GenerationRequest& request) const {
+  RETURN_IF_ERROR(ValidateRequest(request, options_.request_limits));
+  const int64_t num_tokens =
+      static_cast<int64_t>(request.prompt_token_ids.size()) + request.max_new_tokens;
+  if (!Scheduler::CanEverFit(options_.limits, num_tokens)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt_token_ids and max_new_tokens (", num_tokens,
+                     " tokens together) exceed the KV cache of ", options_.limits.kv_blocks,
+                     " blocks of ", kernels::kKvBlockTokens, " tokens"));
+  }
+  if (request.timeout <= absl::ZeroDuration()) {
+    return absl::DeadlineExceededError("the deadline had passed before the request came");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const {
+  if (phase_ == Phase::kDraining) return absl::UnavailableError("the worker is draining");
+  if (phase_ != Phase::kOpen) return absl::UnavailableError(request_status_.message());
+  if (session.live.contains(id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("request_id ", static_cast<uint64_t>(id), " is in use in this session"));
+  }
+  if (live_requests_ - running_requests_ >= options_.max_waiting) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(options_.max_waiting, " requests are waiting already"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, RequestId id,
+                            GenerationRequest request) {
+  absl::Status status = CheckRequest(request);
+  if (status.ok()) {
+    MutexLock lock(&mutex_);
+    status = CheckRoom(*session, id);
+    if (status.ok()) {
+      const SequenceId sequence{next_sequence_++};
+      session->live.emplace(id, SessionState::Live{.sequence = sequence});
+      commands_.push_back(Submission{session, id, sequence, std::move(request), clock_->Now()});
+      ++live_requests_;
+      wake_.Signal();
+    }
+  }
+  if (!status.ok()) metrics_->CountRequest(status.code());
+  return status;
+}
+
+void Engine::Cancel(SessionState& session, RequestId id) {
+  MutexLock lock(&mutex_);
+  const auto it = session.live.find(id);
+  if (it == session.live.end() || it->second.cancelled) return;
+  it->second.cancelled = true;
+  commands_.push_back(Cancellation{it->second.sequence});
+  wake_.Signal();
+}
+
+void Engine::CloseSession(const std::shared_ptr<SessionState>& session) {
+  {
+    MutexLock lock(&session->sink_mutex);
+    session->sink = nullptr;
+  }
+  MutexLock lock(&mutex_);
+  sessions_.erase(session);
+  for (auto& [id, live] : session->live) {
+    if (!live.cancelled) commands_.push_back(Cancellation{live.sequence});
+  }
+  wake_.Signal();
+}
+
+bool Engine::Drain(absl::Duration timeout) {
+  const absl::Time deadline = clock_->Now() + timeout;
+  MutexLock lock(&mutex_);
+  if (phase_ == Phase::kOpen) phase_ = Phase::kDraining;
+  while (live_requests_ > 0 || unpublished_ends_ > 0) {
+    const absl::Duration left = deadline - clock_->Now();
+    if (phase_ == Phase::kEnded || left <= absl::ZeroDuration()) return false;
+    idle_.WaitFor(&mutex_, left);
+  }
+  return true;
+}
+
+void Engine::Stop() {
+  End(absl::UnavailableError("the worker is shutting down"), absl::OkStatus());
+}
+
+void Engine::Fail(const absl::Status& status) {
+  CHECK(!status.ok());
+  End(status, status);
+}
+
+void Engine::End(const absl::Status& request_status, const absl::Status& result) {
+  MutexLock lock(&mutex_);
+  if (phase_ >= Phase::kEnding) return;
+  phase_ = Phase::kEnding;
+  request_status_ = request_status;
+  result_ = result;
+  wake_.Signal();
+}
+
+EngineLoad Engine::load() const {
+  MutexLock lock(&mutex_);
+  return {.running_requests = running_requests_,
+          .waiting_requests = live_requests_ - running_requests_,
+          .used_kv_blocks = used_kv_blocks_};
+}
+
+absl::Status Engine::Run() {
+  do {
+    WaitForWork();
+  } while (RunOnce());
+  MutexLock lock(&mutex_);
+  return result_;
+}
+
+// A deadline needs no waking: while there are requests, each turn runs a step.
+void Engine::WaitForWork() {
+  MutexLock lock(&mutex_);
+  while (commands_.empty() && requests_.empty() && phase_ < Phase::kEnding) wake_.Wait(&mutex_);
+}
+
+bool Engine::RunOnce() {
+  bool ending = !TakeCommands();
+  if (!ending) {
+    ExpireDeadlines();
+    if (const absl::Status status = RunStep(); !status.ok()) {
+      LOG(ERROR) << "the engine ends: " << status;
+      Fail(status);
+      ending = true;
+    }
+  }
+  if (ending) EndAllRequests();
+  PublishEvents();
+  if (ending) EndSessions();
+  return !ending;
+}
+
+bool Engine::TakeCommands() {
+  std::vector<Command> commands;
+  bool go_on;
+  {
+    MutexLock lock(&mutex_);
+    commands.swap(commands_);
+    go_on = phase_ < Phase::kEnding;
+  }
+  for (Command& command : commands) {
+    std::visit([this](auto& c) { Apply(std::move(c)); }, command);
+  }
+  return go_on;
+}
+
+void Engine::Apply(Submission submission) {
+  GenerationRequest& request = submission.request;
+  const absl::Time deadline = submission.submitted + request.timeout;
+  if (deadline != absl::InfiniteFuture()) deadlines_.emplace(deadline, submission.sequence);
+  requests_.emplace(submission.sequence,
+                    Request{.session = std::move(submission.session),
+                            .id = submission.id,
+                            .prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size()),
+                            .tokens_left = request.max_new_tokens,
+                            .eos_token_ids = std::move(request.eos_token_ids),
+                            .submitted = submission.submitted,
+                            .deadline = deadline});
+  scheduler_.Add(submission.sequence, std::move(request.prompt_token_ids), request.sampling);
+}
+
+void Engine::Apply(const Cancellation& cancellation) {
+  if (requests_.contains(cancellation.sequence)) {
+    EndRequest(cancellation.sequence, absl::StatusCode::kCancelled);
+  }
+}
+
+void Engine::ExpireDeadlines() {
+  const absl::Time now = clock_->Now();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const SequenceId sequence = deadlines_.begin()->second;
+    AddEvent(requests_.at(sequence)).error =
+        absl::DeadlineExceededError("the request's deadline has passed");
+    EndRequest(sequence, absl::StatusCode::kDeadlineExceeded);
+  }
+}
+
+absl::Status Engine::RunStep() {
+  if (scheduler_.empty()) return absl::OkStatus();
+  const StepPlan plan = scheduler_.Plan();
+  metrics_->preemptions_total.Increment(plan.preemptions);
+  UpdateLoad();
+  const absl::Time start = clock_->Now();
+  MarkStarted(plan, start);
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, executor_->Execute(plan.input));
+  const absl::Time end = clock_->Now();
+  metrics_->step_seconds.Observe(absl::ToDoubleSeconds(end - start));
+  metrics_->step_tokens.Observe(plan.input.num_tokens());
+  if (tokens.size() != plan.input.logit_rows.size()) {
+    return absl::InternalError(absl::StrCat("a step drew ", tokens.size(), " tokens instead of ",
+                                            plan.input.logit_rows.size()));
+  }
+  scheduler_.Commit(plan, tokens);
+  auto token = tokens.begin();
+  for (const PlannedChunk& chunk : plan.chunks) {
+    if (chunk.draws) ApplyToken(chunk.id, *token++, end);
+  }
+  return absl::OkStatus();
+}
+
+void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
+  for (const PlannedChunk& chunk : plan.chunks) {
+    Request& request = requests_.at(chunk.id);
+    if (!request.started) request.started = now;
+  }
+}
+
+void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
+  Request& request = requests_.at(sequence);
+  RequestEvent& event = AddEvent(request);
+  event.token_ids.push_back(token);
+  --request.tokens_left;
+  metrics_->generation_tokens_total.Increment();
+  if (!request.first_token) {
+    request.first_token = now;
+    metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
+    metrics_->time_to_first_token_seconds.Observe(absl::ToDoubleSeconds(now - request.submitted));
+  }
+  const std::vector<int32_t>& eos = request.eos_token_ids;
+  const bool is_eos = std::find(eos.begin(), eos.end(), token) != eos.end();
+  if (!is_eos && request.tokens_left > 0) return;
+  event.finished = {.reason = is_eos ? FinishReason::kEos : FinishReason::kLength,
+                    .queue = *request.started - request.submitted,
+                    .prefill = *request.first_token - *request.started,
+                    .decode = now - *request.first_token};
+  EndRequest(sequence, absl::StatusCode::kOk);
+}
+
+RequestEvent& Engine::AddEvent(const Request& request) {
+  std::vector<RequestEvent>& events = events_[request.session];
+  events.emplace_back().id = request.id;
+  return events.back();
+}
+
+void Engine::EndRequest(SequenceId sequence, absl::StatusCode code) {
+  const auto it = requests_.find(sequence);
+  const Request& request = it->second;
+  metrics_->CountRequest(code);
+  scheduler_.Remove(sequence);
+  deadlines_.erase({request.deadline, sequence});
+  {
+    MutexLock lock(&mutex_);
+    request.session->live.erase(request.id);
+    --live_requests_;
+    ++unpublished_ends_;
+  }
+  requests_.erase(it);
+}
+
+void Engine::EndAllRequests() {
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    status = request_status_;
+  }
+  std::vector<SequenceId> sequences;
+  for (const auto& [sequence, request] : requests_) sequences.push_back(sequence);
+  std::sort(sequences.begin(), sequences.end());
+  for (const SequenceId sequence : sequences) {
+    AddEvent(requests_.at(sequence)).error = status;
+    EndRequest(sequence, status.code());
+  }
+}
+
+EngineLoad Engine::UpdateLoad() {
+  {
+    MutexLock lock(&mutex_);
+    running_requests_ = scheduler_.running();
+    used_kv_blocks_ = scheduler_.used_blocks();
+  }
+  const EngineLoad load = this->load();
+  metrics_->requests_running.Set(load.running_requests);
+  metrics_->requests_waiting.Set(load.waiting_requests);
+  metrics_->kv_blocks_used.Set(load.used_kv_blocks);
+  return load;
+}
+
+void Engine::PublishEvents() {
+  const EngineLoad load = UpdateLoad();
+  for (const auto& [session, events] : events_) {
+    MutexLock lock(&session->sink_mutex);
+    if (session->sink != nullptr) session->sink->OnStep(events, load);
+  }
+  events_.clear();
+  MutexLock lock(&mutex_);
+  unpublished_ends_ = 0;
+  if (live_requests_ == 0) idle_.SignalAll();
+}
+
+void Engine::EndSessions() {
+  std::vector<std::shared_ptr<SessionState>> sessions;
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    if (phase_ == Phase::kEnded) return;
+    phase_ = Phase::kEnded;
+    sessions.assign(sessions_.begin(), sessions_.end());
+    status = request_status_;
+    idle_.SignalAll();
+  }
+  for (const std::shared_ptr<SessionState>& session : sessions) {
+    MutexLock lock(&session->sink_mutex);
+    if (session->sink != nullptr) session->sink->OnEngineEnded(status);
+  }
+}
+
+}  // namespace phalanx

@@ -1,0 +1,193 @@
+#include "worker/engine/scheduler.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+#include "kernels/ops.h"
+
+namespace phalanx {
+namespace {
+
+int BlocksFor(int64_t num_tokens) {
+  return static_cast<int>((num_tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens);
+}
+
+}  // namespace
+
+struct Scheduler::Sequence {
+  SequenceId id;
+  SamplingParams sampling;
+  // The prompt, then what was drawn.
+  std::vector<int32_t> tokens;
+  // Of these, how many are in the KV cache.
+  int computed = 0;
+  std::vector<BlockId> blocks;
+
+  int num_tokens() const { return static_cast<int>(tokens.size()); }
+  int pending() const { return num_tokens() - computed; }
+  bool decodes() const { return pending() == 1; }
+  int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
+};
+
+Scheduler::Scheduler(const StepLimits& limits) : limits_(limits), allocator_(limits.kv_blocks) {
+  CHECK(limits.max_seqs >= 1) << limits.max_seqs;
+  // Else decodes could leave no room for the prefill of an older sequence.
+  CHECK(limits.max_step_tokens >= limits.max_seqs)
+      << limits.max_step_tokens << " tokens for " << limits.max_seqs << " sequences";
+}
+
+Scheduler::~Scheduler() = default;
+
+bool Scheduler::CanEverFit(const StepLimits& limits, int64_t num_tokens) {
+  return BlocksFor(num_tokens) <= std::min(limits.kv_blocks, limits.max_blocks_per_seq);
+}
+
+void Scheduler::Add(SequenceId id, std::vector<int32_t> prompt_token_ids,
+                    const SamplingParams& sampling) {
+  CHECK(!prompt_token_ids.empty());
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = id;
+  sequence->sampling = sampling;
+  sequence->tokens = std::move(prompt_token_ids);
+  waiting_.push_back(sequence.get());
+  CHECK(sequences_.emplace(id, std::move(sequence)).second);
+}
+
+void Scheduler::Remove(SequenceId id) {
+  const auto it = sequences_.find(id);
+  CHECK(it != sequences_.end());
+  Sequence* const sequence = it->second.get();
+  FreeBlocks(*sequence);
+  running_.erase(std::remove(running_.begin(), running_.end(), sequence), running_.end());
+  waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), sequence), waiting_.end());
+  sequences_.erase(it);
+}
+
+StepPlan Scheduler::Plan() {
+  StepPlan plan;
+  plan.input.query_starts.push_back(0);
+  PlanDecodes(plan);
+  PlanPrefills(plan);
+  AdmitWaiting(plan);
+  FillBlockTables(plan);
+  CHECK(plan.chunks.empty() == sequences_.empty());
+  return plan;
+}
+
+void Scheduler::PlanDecodes(StepPlan& plan) {
+  // Preemption shortens running_ at its end, never before i.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    if (!sequence.decodes()) continue;
+    if (!MakeRoomFor(sequence, plan)) break;
+    AllocateBlocks(sequence);
+    AddChunk(sequence, 1, plan);
+  }
+}
+
+void Scheduler::PlanPrefills(StepPlan& plan) {
+  for (const Sequence* sequence : running_) {
+    if (TokensLeft(plan) == 0) break;
+    if (sequence->decodes()) continue;
+    AddChunk(*sequence, std::min(sequence->pending(), TokensLeft(plan)), plan);
+  }
+}
+
+void Scheduler::AdmitWaiting(StepPlan& plan) {
+  while (!waiting_.empty() && running() < limits_.max_seqs && TokensLeft(plan) > 0) {
+    Sequence& sequence = *waiting_.front();
+    // A block of growth is left to each running sequence: a newcomer that has to be preempted at
+    // once would be computed for nothing.
+    if (sequence.missing_blocks() + running() > allocator_.free_blocks()) return;
+    waiting_.pop_front();
+    running_.push_back(&sequence);
+    AllocateBlocks(sequence);
+    AddChunk(sequence, std::min(sequence.pending(), TokensLeft(plan)), plan);
+  }
+}
+
+// Returns false if `sequence` itself had to go.
+bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
+  while (sequence.missing_blocks() > allocator_.free_blocks()) {
+    const bool is_youngest = running_.back() == &sequence;
+    PreemptYoungest(plan);
+    if (is_youngest) return false;
+  }
+  return true;
+}
+
+void Scheduler::PreemptYoungest(StepPlan& plan) {
+  Sequence* const youngest = running_.back();
+  running_.pop_back();
+  waiting_.push_front(youngest);
+  FreeBlocks(*youngest);
+  youngest->computed = 0;
+  ++plan.preemptions;
+}
+
+void Scheduler::AllocateBlocks(Sequence& sequence) {
+  for (int missing = sequence.missing_blocks(); missing > 0; --missing) {
+    const std::optional<BlockId> block = allocator_.Allocate();
+    CHECK(block.has_value());
+    sequence.blocks.push_back(*block);
+  }
+}
+
+void Scheduler::FreeBlocks(Sequence& sequence) {
+  for (const BlockId block : sequence.blocks) allocator_.Free(block);
+  sequence.blocks.clear();
+}
+
+void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) const {
+  StepInput& input = plan.input;
+  const int end = sequence.computed + num_tokens;
+  for (int position = sequence.computed; position < end; ++position) {
+    input.token_ids.push_back(sequence.tokens[position]);
+    input.positions.push_back(position);
+  }
+  input.query_starts.push_back(input.num_tokens());
+  input.kv_lengths.push_back(end);
+  const bool draws = end == sequence.num_tokens();
+  if (draws) {
+    input.logit_rows.push_back(input.num_tokens() - 1);
+    const SamplingParams& sampling = sequence.sampling;
+    input.sampling.push_back({.temperature = sampling.temperature,
+                              .top_k = sampling.top_k,
+                              .top_p = sampling.top_p,
+                              .seed = sampling.seed,
+                              .position = end});
+  }
+  plan.chunks.push_back({.id = sequence.id, .num_tokens = num_tokens, .draws = draws});
+}
+
+void Scheduler::FillBlockTables(StepPlan& plan) const {
+  StepInput& input = plan.input;
+  for (const int32_t length : input.kv_lengths) {
+    input.max_blocks_per_seq = std::max(input.max_blocks_per_seq, BlocksFor(length));
+  }
+  input.block_tables.assign(plan.chunks.size() * input.max_blocks_per_seq, 0);
+  for (size_t i = 0; i < plan.chunks.size(); ++i) {
+    const std::vector<BlockId>& blocks = sequences_.at(plan.chunks[i].id)->blocks;
+    std::transform(blocks.begin(), blocks.begin() + BlocksFor(input.kv_lengths[i]),
+                   input.block_tables.begin() + i * input.max_blocks_per_seq,
+                   [](BlockId block) { return static_cast<int32_t>(block); });
+  }
+}
+
+int Scheduler::TokensLeft(const StepPlan& plan) const {
+  return limits_.max_step_tokens - plan.input.num_tokens();
+}
+
+void Scheduler::Commit(const StepPlan& plan, absl::Span<const int32_t> tokens) {
+  CHECK(tokens.size() == plan.input.logit_rows.size());
+  auto token = tokens.begin();
+  for (const PlannedChunk& chunk : plan.chunks) {
+    Sequence& sequence = *sequences_.at(chunk.id);
+    sequence.computed += chunk.num_tokens;
+    if (chunk.draws) sequence.tokens.push_back(*token++);
+  }
+}
+
+}  // namespace phalanx
