@@ -1,0 +1,50 @@
+#include "base/options.h"
+
+#include <iostream>
+#include <memory>
+
+namespace phalanx {
+
+std::string VersionString() {
+#ifdef NDEBUG
+  return "0.1.0 (release)";
+#else
+  return "0.1.0 (debug)";
+#endif
+}
+
+void AddStandardOptions(CLI::App& app) {
+  app.set_version_flag("--version", VersionString());
+  app.option_defaults()->always_capture_default();
+}
+
+CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Duration* value,
+                               const std::string& help) {
+  CLI::Option* option = app.add_option_function<std::string>(
+      name, [value](const std::string& text) { absl::ParseDuration(text, value); }, help);
+  option->check([](const std::string& text) -> std::string {
+    absl::Duration duration;
+    if (!absl::ParseDuration(text, &duration) || duration < absl::ZeroDuration()) {
+      return "\"" + text + "\" is not a duration such as 30s, 1m30s or 500ms";
+    }
+    return "";
+  });
+  option->type_name("DURATION");
+  option->default_str(absl::FormatDuration(*value));
+  return option;
+}
+
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::Success& success) {
+    app.exit(success, std::cout, std::cerr);
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    std::cerr << app.get_name() << ": " << error.what() << "\nTry --help.\n";
+    return kExitUsage;
+  }
+}
+
+}  // namespace phalanx
