@@ -1,0 +1,264 @@
+// Rotary embedding, KV cache and paged attention against the reference.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/reference/reference_backend.h"
+#include "kernels/testing/backend_fixture.h"
+#include "kernels/testing/step_builder.h"
+
+namespace phalanx::kernels {
+namespace {
+
+constexpr float kScale = 0.125f;
+
+struct Heads {
+  int q_heads;
+  int kv_heads;
+  int head_dim;
+  int rotary_dim;
+
+  int64_t qkv_cols() const { return int64_t{q_heads + 2 * kv_heads} * head_dim; }
+};
+
+// One sequence: its qkv rows before rotation, and its blocks, in no order.
+struct Sequence {
+  Sequence(const Heads& heads, int num_tokens, int seed)
+      : qkv(num_tokens, heads.qkv_cols(), seed), blocks((num_tokens + 15) / 16) {}
+  Matrix qkv;
+  std::vector<int32_t> blocks;
+  int rope_list = 0;
+};
+
+// Tokens [first, first + count) of a sequence.
+struct Chunk {
+  Sequence* sequence;
+  int first;
+  int count;
+};
+
+// A backend with a cache of two layers, of which the second is used.
+class AttentionRun {
+ public:
+  AttentionRun(Backend& backend, const Heads& heads, int num_blocks)
+      : backend_(backend),
+        heads_(heads),
+        stream_(backend.NewStream()),
+        cache_(*backend.AllocateKvCache({.num_layers = 2,
+                                         .num_blocks = num_blocks,
+                                         .num_kv_heads = heads.kv_heads,
+                                         .head_dim = heads.head_dim})) {}
+
+  // Runs one step; returns the attention output of its tokens.
+  Matrix Step(const std::vector<Chunk>& chunks) {
+    StepBuilder step(64);
+    int64_t tokens = 0;
+    for (const Chunk& c : chunks) {
+      step.Add(c.first, c.count, c.sequence->blocks, c.sequence->rope_list);
+      tokens += c.count;
+    }
+    Matrix qkv(tokens, heads_.qkv_cols());
+    auto to = qkv.values().begin();
+    for (const Chunk& c : chunks) {
+      to = std::copy_n(c.sequence->qkv.row(c.first), c.count * heads_.qkv_cols(), to);
+    }
+    Matrix cos_sin(tokens, heads_.rotary_dim);
+    Matrix out(tokens, int64_t{heads_.q_heads} * heads_.head_dim, 99);
+    backend_.RopeAngles(*stream_, step.batch(), InverseFrequencies().tensor(), 1.25f,
+                        cos_sin.tensor());
+    backend_.RopeAndWriteKv(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
+                            *cache_, 1);
+    backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kScale, *cache_,
+                            1, out.tensor());
+    EXPECT_TRUE(stream_->Synchronize().ok());
+    rotated_ = std::move(qkv.values());
+    return out;
+  }
+
+  // The qkv rows of the last step, after rotation.
+  const std::vector<float>& rotated() const { return rotated_; }
+
+ private:
+  Matrix& InverseFrequencies() {
+    const int half = heads_.rotary_dim / 2;
+    for (int list = 0; list < 2; ++list) {
+      for (int j = 0; j < half; ++j) {
+        inv_freq_.values()[list * half + j] =
+            std::pow(10000.0f, -static_cast<float>(j) / half) / static_cast<float>(1 + 3 * list);
+      }
+    }
+    return inv_freq_;
+  }
+
+  Backend& backend_;
+  const Heads heads_;
+  const std::unique_ptr<Stream> stream_;
+  const std::unique_ptr<KvCache> cache_;
+  Matrix inv_freq_{2, heads_.rotary_dim / 2};
+  std::vector<float> rotated_;
+};
+
+// Gives every sequence its own blocks, shuffled; returns how many there are.
+int DealBlocks(std::vector<Sequence>& sequences) {
+  size_t total = 0;
+  for (const Sequence& s : sequences) total += s.blocks.size();
+  std::vector<int32_t> all(total);
+  std::iota(all.begin(), all.end(), 0);
+  std::shuffle(all.begin(), all.end(), std::mt19937(5));
+  auto from = all.begin();
+  for (Sequence& s : sequences) {
+    std::copy_n(from, s.blocks.size(), s.blocks.begin());
+    from += s.blocks.size();
+  }
+  return static_cast<int>(total);
+}
+
+double Largest(const std::vector<float>& values) {
+  double largest = 0;
+  for (float v : values) largest = std::max(largest, std::abs(double{v}));
+  return largest;
+}
+
+// Bound on the error of an attention output, given the largest |q|, |k| and |v| there are, all
+// below `m`. A score is a sum of head_dim products: its error is that many roundings of at most
+// head_dim * m^2. It shows in the exponent of a weight, and as much again through the maximum.
+// Queries and keys carry 4 roundings of their rotation each. A weight has an exponential of 4
+// roundings; sums over n tokens and over the chunks add at most n + 8 each, above and below the
+// fraction line. An output is at most m in size.
+double AttentionBound(const Heads& heads, int64_t n, double m) {
+  const double score = std::abs(kScale) * heads.head_dim * m * m;
+  return m * (2 * score * Roundings(heads.head_dim + 12) + Roundings(2.0 * n + 24));
+}
+
+class AttentionTest : public CpuBackendTest {
+ protected:
+  // Runs the steps on both backends and compares outputs and rotated rows.
+  void ExpectEqualsReference(const Heads& heads, int num_blocks,
+                             const std::vector<std::vector<Chunk>>& steps) {
+    const auto reference = MakeReferenceBackend();
+    AttentionRun run(*backend_, heads, num_blocks);
+    AttentionRun truth(*reference, heads, num_blocks);
+    double m = 0;
+    int64_t n = 0;
+    for (const auto& step : steps) {
+      for (const Chunk& c : step) n = std::max<int64_t>(n, c.first + c.count);
+    }
+    for (const auto& step : steps) {
+      Matrix out = run.Step(step);
+      Matrix expected = truth.Step(step);
+      m = std::max(m, Largest(truth.rotated()));
+      for (size_t i = 0; i < run.rotated().size(); ++i) {
+        // Angles to one rounding, the factor, two products and a sum.
+        ASSERT_NEAR(run.rotated()[i], truth.rotated()[i], 2 * m * Roundings(5));
+      }
+      for (size_t i = 0; i < out.values().size(); ++i) {
+        ASSERT_NEAR(out.values()[i], expected.values()[i], AttentionBound(heads, n, m));
+      }
+    }
+  }
+};
+
+TEST_P(AttentionTest, EqualsTheReferenceForAllHeadShapes) {
+  for (const Heads& heads :
+       {Heads{1, 1, 16, 16}, Heads{6, 2, 64, 64}, Heads{3, 1, 64, 64}, Heads{5, 1, 80, 32},
+        Heads{4, 4, 10, 6}, Heads{8, 2, 128, 96}, Heads{2, 1, 24, 24}, Heads{9, 1, 2, 2}}) {
+    std::vector<Sequence> sequences;
+    for (int tokens : {1, 37, 16}) sequences.emplace_back(heads, tokens, tokens);
+    const int num_blocks = DealBlocks(sequences);
+    ExpectEqualsReference(heads, num_blocks,
+                          {{{&sequences[0], 0, 1}, {&sequences[1], 0, 36}, {&sequences[2], 0, 15}},
+                           {{&sequences[2], 15, 1}, {&sequences[1], 36, 1}}});
+  }
+}
+
+TEST_P(AttentionTest, EqualsTheReferenceOverALongContext) {
+  const Heads heads{3, 1, 64, 64};
+  std::vector<Sequence> sequences;
+  sequences.emplace_back(heads, 601, 1);
+  const int num_blocks = DealBlocks(sequences);
+  ExpectEqualsReference(heads, num_blocks, {{{&sequences[0], 0, 600}}, {{&sequences[0], 600, 1}}});
+}
+
+TEST_P(AttentionTest, EachSequenceFollowsItsOwnRopeList) {
+  const Heads heads{2, 1, 16, 12};
+  std::vector<Sequence> sequences;
+  for (int i = 0; i < 2; ++i) sequences.emplace_back(heads, 20, 3);
+  sequences[1].rope_list = 1;
+  const int num_blocks = DealBlocks(sequences);
+  ExpectEqualsReference(heads, num_blocks, {{{&sequences[0], 0, 20}, {&sequences[1], 0, 20}}});
+  AttentionRun run(*backend_, heads, num_blocks);
+  const Matrix out = run.Step({{&sequences[0], 0, 20}, {&sequences[1], 0, 20}});
+  EXPECT_EQ(out.Row(0), out.Row(20));
+  EXPECT_NE(out.Row(19), out.Row(39));
+}
+
+TEST_P(AttentionTest, LargeScoresStayFinite) {
+  const Heads heads{2, 1, 16, 16};
+  std::vector<Sequence> sequences;
+  sequences.emplace_back(heads, 300, 4);
+  for (float& v : sequences[0].qkv.values()) v *= 100.0f;
+  const int num_blocks = DealBlocks(sequences);
+  AttentionRun run(*backend_, heads, num_blocks);
+  Matrix out = run.Step({{&sequences[0], 0, 300}});
+  const double largest = Largest(sequences[0].qkv.values());
+  for (float v : out.values()) ASSERT_LE(std::abs(v), largest * 1.001);
+}
+
+TEST_P(AttentionTest, ATokenIsTheSameBitsHoweverStepsAreCut) {
+  const Heads heads{6, 2, 64, 64};
+  std::vector<Sequence> sequences;
+  for (int tokens : {290, 50}) sequences.emplace_back(heads, tokens, tokens);
+  Sequence& s = sequences[0];
+  Sequence& other = sequences[1];
+  const int num_blocks = DealBlocks(sequences);
+
+  AttentionRun one_shot(*backend_, heads, num_blocks);
+  const Matrix expected = one_shot.Step({{&s, 0, 290}});
+
+  AttentionRun chunked(*backend_, heads, num_blocks);
+  std::vector<float> out;
+  int first = 0;
+  for (int count : {1, 30, 17, 16, 200, 1, 24, 1}) {
+    const Matrix step = chunked.Step({{&other, first % 50, 1}, {&s, first, count}});
+    out.insert(out.end(), step.row(1), step.row(0) + (1 + count) * step.cols());
+    first += count;
+  }
+  ASSERT_EQ(first, 290);
+  EXPECT_EQ(out, expected.values());
+}
+
+TEST_P(AttentionTest, BitsDoNotDependOnTheNumberOfThreads) {
+  const Heads heads{6, 2, 80, 80};
+  std::vector<Sequence> sequences;
+  for (int tokens : {40, 3}) sequences.emplace_back(heads, tokens, tokens);
+  const int num_blocks = DealBlocks(sequences);
+  const std::vector<Chunk> step = {{&sequences[0], 0, 40}, {&sequences[1], 0, 3}};
+  AttentionRun run(*backend_, heads, num_blocks);
+  CpuOptions options = GetParam();
+  options.num_threads = 5;
+  const auto five = *MakeCpuBackend(options);
+  AttentionRun other(*five, heads, num_blocks);
+  EXPECT_EQ(run.Step(step).values(), other.Step(step).values());
+}
+
+// A block keeps what its last owner wrote behind the tokens of its new one.
+TEST_P(AttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
+  const Heads heads{2, 1, 16, 16};
+  std::vector<Sequence> sequences;
+  for (int tokens : {16, 16}) sequences.emplace_back(heads, tokens, tokens);
+  sequences[0].blocks = sequences[1].blocks = {0};
+  AttentionRun fresh(*backend_, heads, 1);
+  const Matrix expected = fresh.Step({{&sequences[1], 0, 3}});
+  AttentionRun used(*backend_, heads, 1);
+  for (float& v : sequences[0].qkv.values()) v = NAN;
+  used.Step({{&sequences[0], 0, 16}});
+  EXPECT_EQ(used.Step({{&sequences[1], 0, 3}}).Row(2), expected.Row(2));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, AttentionTest, AllCpuOptions(), CpuOptionsName);
+
+}  // namespace
+}  // namespace phalanx::kernels

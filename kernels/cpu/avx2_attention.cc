@@ -1,0 +1,166 @@
+#include <limits>
+
+#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/avx2_kernels.h"
+#include "kernels/cpu/kv_arena.h"
+
+namespace phalanx::kernels::avx2 {
+namespace {
+
+// Query heads that share one read of the keys and values.
+constexpr int kMaxHeads = 4;
+// Keys between two updates of the running maximum, in blocks and in tokens.
+constexpr int kChunkBlocks = 16;
+constexpr int kChunkTokens = kChunkBlocks * kKvBlockTokens;
+
+// One chunk of the softmax of kHeads heads.
+template <int kHeads>
+struct Chunk {
+  const int32_t* blocks;  // Of the chunk's first token on.
+  int num_keys;           // 1 to kChunkTokens.
+  // Scores, then weights relative to the running maximum.
+  alignas(32) float p[kHeads][kChunkTokens];
+};
+
+// What the running maximum demands: old sums shrink by this factor.
+template <int kHeads>
+struct Softmax {
+  float max[kHeads];
+  float sum[kHeads];
+  float shrink[kHeads];
+};
+
+// p = scale * query . key; -infinity for what is past the last key in its block.
+template <int kHeads>
+PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
+                               Chunk<kHeads>& chunk) {
+  const __m256 scale = _mm256_set1_ps(task.scale);
+  const __m256 nothing = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
+  for (int first = 0; first < chunk.num_keys; first += kKvBlockTokens) {
+    const float* keys = task.keys + chunk.blocks[first / kKvBlockTokens] * task.block_stride;
+    __m256 low[kHeads];
+    __m256 high[kHeads];
+    for (int h = 0; h < kHeads; ++h) low[h] = high[h] = _mm256_setzero_ps();
+    for (int d = 0; d < task.head_dim; ++d, keys += kKvBlockTokens) {
+      const __m256 keys_low = _mm256_loadu_ps(keys);
+      const __m256 keys_high = _mm256_loadu_ps(keys + kLanes);
+      for (int h = 0; h < kHeads; ++h) {
+        const __m256 q = _mm256_broadcast_ss(query + h * task.head_dim + d);
+        low[h] = _mm256_fmadd_ps(q, keys_low, low[h]);
+        high[h] = _mm256_fmadd_ps(q, keys_high, high[h]);
+      }
+    }
+    const __m256 is_low = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first));
+    const __m256 is_high = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first - kLanes));
+    for (int h = 0; h < kHeads; ++h) {
+      float* p = chunk.p[h] + first;
+      _mm256_store_ps(p, _mm256_blendv_ps(nothing, _mm256_mul_ps(low[h], scale), is_low));
+      _mm256_store_ps(p + kLanes,
+                      _mm256_blendv_ps(nothing, _mm256_mul_ps(high[h], scale), is_high));
+    }
+  }
+}
+
+// Turns the scores of one head into weights and adds them to the running sum.
+template <int kHeads>
+PHALANX_AVX2_INLINE void Exponentiate(int h, Chunk<kHeads>& chunk, Softmax<kHeads>& softmax) {
+  float* p = chunk.p[h];
+  __m256 max = _mm256_set1_ps(softmax.max[h]);
+  for (int i = 0; i < chunk.num_keys; i += kLanes) max = _mm256_max_ps(max, _mm256_load_ps(p + i));
+  const __m256 new_max = _mm256_set1_ps(MaxLanes(max));
+  const __m256 zero = _mm256_setzero_ps();
+  __m256 sum = zero;
+  for (int i = 0; i < chunk.num_keys; i += kLanes) {
+    // Exp stops above 0, so what is past the last key is cleared.
+    const __m256 weight = _mm256_and_ps(Exp(_mm256_sub_ps(_mm256_load_ps(p + i), new_max)),
+                                        _mm256_castsi256_ps(FirstLanes(chunk.num_keys - i)));
+    _mm256_store_ps(p + i, weight);
+    sum = _mm256_add_ps(sum, weight);
+  }
+  const __m256 shrink = Exp(_mm256_sub_ps(_mm256_set1_ps(softmax.max[h]), new_max));
+  softmax.shrink[h] = _mm256_cvtss_f32(shrink);
+  softmax.max[h] = _mm256_cvtss_f32(new_max);
+  softmax.sum[h] = softmax.sum[h] * softmax.shrink[h] + SumLanes(sum);
+}
+
+// out = out * shrink + p . values, for kVectors vectors of dimensions from `d` on; `lanes` masks
+// the last of them.
+template <int kHeads, int kVectors>
+PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chunk,
+                             const Softmax<kHeads>& softmax, int d, float* out) {
+  const int value_stride = KvArena::ValueStride(task.head_dim);
+  const __m256i lanes = FirstLanes(task.head_dim - d - (kVectors - 1) * kLanes);
+  const __m256i all = _mm256_set1_epi32(-1);
+  __m256 sum[kHeads][kVectors];
+  for (int h = 0; h < kHeads; ++h) {
+    const __m256 shrink = _mm256_broadcast_ss(softmax.shrink + h);
+    for (int v = 0; v < kVectors; ++v) {
+      const float* from = out + h * task.head_dim + d + v * kLanes;
+      sum[h][v] = _mm256_mul_ps(_mm256_maskload_ps(from, v == kVectors - 1 ? lanes : all), shrink);
+    }
+  }
+  const float* values = nullptr;
+  for (int s = 0; s < chunk.num_keys; ++s, values += value_stride) {
+    if (s % kKvBlockTokens == 0) {
+      values = task.values + chunk.blocks[s / kKvBlockTokens] * task.block_stride + d;
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      const __m256 p = _mm256_broadcast_ss(chunk.p[h] + s);
+      for (int v = 0; v < kVectors; ++v) {
+        sum[h][v] = _mm256_fmadd_ps(p, _mm256_loadu_ps(values + v * kLanes), sum[h][v]);
+      }
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = out + h * task.head_dim + d + v * kLanes;
+      _mm256_maskstore_ps(to, v == kVectors - 1 ? lanes : all, sum[h][v]);
+    }
+  }
+}
+
+// kHeads query heads from `first_head` on.
+template <int kHeads>
+PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
+  const float* query = task.query + first_head * task.head_dim;
+  float* out = task.out + first_head * task.head_dim;
+  Softmax<kHeads> softmax;
+  for (int h = 0; h < kHeads; ++h) {
+    softmax.max[h] = -std::numeric_limits<float>::infinity();
+    softmax.sum[h] = 0.0f;
+  }
+  std::fill_n(out, kHeads * task.head_dim, 0.0f);
+  Chunk<kHeads> chunk;
+  for (int64_t first = 0; first < task.num_keys; first += kChunkTokens) {
+    chunk.blocks = task.blocks + first / kKvBlockTokens;
+    chunk.num_keys = static_cast<int>(std::min<int64_t>(kChunkTokens, task.num_keys - first));
+    Score(task, query, chunk);
+    for (int h = 0; h < kHeads; ++h) Exponentiate(h, chunk, softmax);
+    int d = 0;
+    for (; d + kLanes < task.head_dim; d += 2 * kLanes) {
+      Mix<kHeads, 2>(task, chunk, softmax, d, out);
+    }
+    if (d < task.head_dim) Mix<kHeads, 1>(task, chunk, softmax, d, out);
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    const float inverse = 1.0f / softmax.sum[h];
+    for (int d = 0; d < task.head_dim; ++d) out[h * task.head_dim + d] *= inverse;
+  }
+}
+
+}  // namespace
+
+void Attention(const AttentionTask& task) {
+  int head = 0;
+  for (; head + kMaxHeads <= task.num_heads; head += kMaxHeads) Attend<kMaxHeads>(task, head);
+  switch (task.num_heads - head) {
+    case 1:
+      return Attend<1>(task, head);
+    case 2:
+      return Attend<2>(task, head);
+    case 3:
+      return Attend<3>(task, head);
+  }
+}
+
+}  // namespace phalanx::kernels::avx2

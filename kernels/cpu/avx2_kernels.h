@@ -1,0 +1,18 @@
+// The AVX2 kernels, for the table in avx2_kernels.cc; see kernel_set.h. To be called only on a
+// machine that has AVX2, FMA and F16C.
+#ifndef PHALANX_KERNELS_CPU_AVX2_KERNELS_H_
+#define PHALANX_KERNELS_CPU_AVX2_KERNELS_H_
+
+#include "kernels/cpu/kernel_set.h"
+
+namespace phalanx::kernels::avx2 {
+
+void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end);
+void Attention(const AttentionTask& task);
+void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out);
+void Add(const float* delta, int64_t n, float* residual);
+void SiluMul(const float* gate, const float* up, int64_t n, float* out);
+
+}  // namespace phalanx::kernels::avx2
+
+#endif  // PHALANX_KERNELS_CPU_AVX2_KERNELS_H_

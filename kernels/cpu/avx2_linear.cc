@@ -1,0 +1,321 @@
+#include <cstddef>
+#include <cstring>
+
+#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/avx2_kernels.h"
+
+// Every path below follows the rule at kPanelInputs, with one fused multiply-add for each input,
+// so all of them give the same bits.
+namespace phalanx::kernels::avx2 {
+namespace {
+
+// From here on rows are worth unpacking weights to memory for.
+constexpr int64_t kUnpackRows = 24;
+// Tiles of outputs x rows that fit the 16 vector registers.
+constexpr int kUnpackedGroups = 2;
+constexpr int kUnpackedRows = 6;
+
+// How each type gives the weights of eight outputs for one input. Float types: one input a block.
+struct F32 {
+  static constexpr DType kType = DType::kF32;
+  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(block));
+  }
+};
+struct F16 {
+  static constexpr DType kType = DType::kF16;
+  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block)));
+  }
+};
+struct BF16 {
+  static constexpr DType kType = DType::kBF16;
+  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+};
+
+// Quantized types: d * quant + m. The product is exact in float32, so one fused multiply-add gives
+// the bits of a product and a sum.
+struct Q4_0 {
+  static constexpr DType kType = DType::kQ4_0;
+  static constexpr int kBits = 4;
+  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
+    d = F32::Load(block);
+    m = _mm256_mul_ps(d, _mm256_set1_ps(-8.0f));
+  }
+};
+struct Q4_1 {
+  static constexpr DType kType = DType::kQ4_1;
+  static constexpr int kBits = 4;
+  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
+    d = F16::Load(block);
+    m = F16::Load(block + 16);
+  }
+};
+struct Q8_0 {
+  static constexpr DType kType = DType::kQ8_0;
+  static constexpr int kBits = 8;
+  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
+    d = F32::Load(block);
+    m = _mm256_mul_ps(d, _mm256_set1_ps(-128.0f));
+  }
+};
+
+// Calls visit(k, weights of each group) for the inputs k in [0, inputs) in ascending order;
+// `groups` point at the block of input 0.
+template <typename Type, int kGroups, typename Visit>
+PHALANX_AVX2_INLINE void ForEachInput(const std::byte* const (&groups)[kGroups], int64_t inputs,
+                                      Visit& visit) {
+  constexpr int64_t kBlockBytes = PackedBlockBytes(Type::kType);
+  if constexpr (BlockElements(Type::kType) == 1) {
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < inputs; ++k) {
+      __m256 weights[kGroups];
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) weights[g] = Type::Load(groups[g] + k * kBlockBytes);
+      visit(k, weights);
+    }
+  } else {
+    constexpr int kBits = Type::kBits;
+    constexpr int kQuants = 32 / kBits;
+    for (int64_t k = 0; k < inputs; k += 32) {
+      __m256 d[kGroups];
+      __m256 m[kGroups];
+      const __m256i* words[kGroups];
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) {
+        const std::byte* block = groups[g] + k / 32 * kBlockBytes;
+        Type::LoadScale(block, d[g], m[g]);
+        words[g] = reinterpret_cast<const __m256i*>(block + 32);
+      }
+#pragma GCC unroll 8
+      for (int p = 0; p < kQuants; ++p) {
+        // A quant is converted where it stands in its word, 2^(p * bits) times too large, and d is
+        // made smaller by as much: that saves the shift. The highest one would convert as
+        // negative, so it is shifted after all.
+        const bool last = p == kQuants - 1;
+        const __m256i mask =
+            _mm256_set1_epi32(static_cast<int>(((1u << kBits) - 1) << (p * kBits)));
+#pragma GCC unroll 8
+        for (int i = 0; i < kBits; ++i) {
+          __m256 weights[kGroups];
+#pragma GCC unroll 4
+          for (int g = 0; g < kGroups; ++g) {
+            const __m256i word = _mm256_loadu_si256(words[g] + i);
+            const __m256i quant =
+                last ? _mm256_srli_epi32(word, 32 - kBits) : _mm256_and_si256(word, mask);
+            weights[g] = _mm256_fmadd_ps(d[g], _mm256_cvtepi32_ps(quant), m[g]);
+          }
+          visit(k + p * kBits + i, weights);
+        }
+        const float next = p < kQuants - 2 ? 1.0f / (1 << kBits)
+                                           : static_cast<float>(1 << (kBits * (kQuants - 2)));
+#pragma GCC unroll 4
+        for (int g = 0; g < kGroups; ++g) d[g] = _mm256_mul_ps(d[g], _mm256_set1_ps(next));
+      }
+    }
+  }
+}
+
+// One chain for each of kGroups * 8 outputs and kRows rows.
+template <int kGroups, int kRows>
+struct Accumulate {
+  const float* x;
+  int64_t x_stride;
+  __m256 sum[kGroups][kRows];
+
+  PHALANX_AVX2_INLINE void Clear() {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) sum[g][r] = _mm256_setzero_ps();
+    }
+  }
+
+  PHALANX_AVX2_INLINE void operator()(int64_t k, const __m256 (&weights)[kGroups]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m256 value = _mm256_broadcast_ss(x + r * x_stride + k);
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) {
+        sum[g][r] = _mm256_fmadd_ps(value, weights[g], sum[g][r]);
+      }
+    }
+  }
+};
+
+// Adds one panel's sums to `out`, and the bias after the last panel. The last group of a matrix
+// may have fewer than eight outputs.
+template <int kGroups, int kRows>
+PHALANX_AVX2_INLINE void AddPanel(const LinearTask& task, int64_t group, int64_t row,
+                                  bool first_panel, bool last_panel,
+                                  const __m256 (&sum)[kGroups][kRows]) {
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    const int64_t output = (group + g) * kGroupRows;
+    const __m256i lanes = FirstLanes(task.weights->out_features - output);
+    const bool add_bias = last_panel && task.bias != nullptr;
+    const __m256 bias =
+        add_bias ? _mm256_maskload_ps(task.bias + output, lanes) : _mm256_setzero_ps();
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      float* out = task.out + (row + r) * task.out_stride + output;
+      __m256 total = sum[g][r];
+      if (!first_panel) total = _mm256_add_ps(_mm256_maskload_ps(out, lanes), total);
+      if (add_bias) total = _mm256_add_ps(total, bias);
+      _mm256_maskstore_ps(out, lanes, total);
+    }
+  }
+}
+
+// kGroups x kRows outputs straight from the packed weights.
+template <typename Type, int kGroups, int kRows>
+PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, int64_t group,
+                                                       int64_t row) {
+  const PackedMatrix& w = *task.weights;
+  constexpr int64_t kBlockBytes = PackedBlockBytes(Type::kType);
+  const int64_t group_bytes = static_cast<int64_t>(w.group_bytes());
+  for (int64_t begin = 0; begin < w.in_features; begin += kPanelInputs) {
+    const int64_t end = std::min<int64_t>(begin + kPanelInputs, w.in_features);
+    const std::byte* groups[kGroups];
+    for (int g = 0; g < kGroups; ++g) {
+      groups[g] =
+          w.data + (group + g) * group_bytes + begin / BlockElements(Type::kType) * kBlockBytes;
+    }
+    Accumulate<kGroups, kRows> sums;
+    sums.x = task.x + row * w.in_features + begin;
+    sums.x_stride = w.in_features;
+    sums.Clear();
+    ForEachInput<Type, kGroups>(groups, end - begin, sums);
+    AddPanel(task, group, row, begin == 0, end == w.in_features, sums.sum);
+  }
+}
+
+// kRows rows against groups [group_begin, group_end), as many groups at a time as registers allow
+// and latency wants.
+template <typename Type, int kRows>
+PHALANX_AVX2 void DirectRows(const LinearTask& task, int64_t group_begin, int64_t group_end,
+                             int64_t row) {
+  constexpr int kGroups = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;
+  int64_t group = group_begin;
+  for (; group + kGroups <= group_end; group += kGroups) {
+    DirectTile<Type, kGroups, kRows>(task, group, row);
+  }
+  for (; group < group_end; ++group) DirectTile<Type, 1, kRows>(task, group, row);
+}
+
+template <typename Type>
+void Direct(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, int64_t);
+  constexpr RowsFunction kByRows[] = {DirectRows<Type, 1>, DirectRows<Type, 2>, DirectRows<Type, 3>,
+                                      DirectRows<Type, 4>, DirectRows<Type, 5>, DirectRows<Type, 6>,
+                                      DirectRows<Type, 7>, DirectRows<Type, 8>};
+  for (int64_t row = 0; row < task.rows; row += 8) {
+    kByRows[std::min<int64_t>(task.rows - row, 8) - 1](task, group_begin, group_end, row);
+  }
+}
+
+// Stores the weights that it is shown.
+template <int kGroups>
+struct Unpack {
+  float* panel;  // [kGroups][kPanelInputs][kGroupRows]
+
+  PHALANX_AVX2_INLINE void operator()(int64_t k, const __m256 (&weights)[kGroups]) {
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+      _mm256_store_ps(panel + (g * kPanelInputs + k) * kGroupRows, weights[g]);
+    }
+  }
+};
+
+// One panel of weights, unpacked, and what is to be done with it.
+struct Panel {
+  const float* weights;  // [groups][kPanelInputs][kGroupRows]
+  int64_t group;
+  int64_t begin;
+  int64_t end;
+};
+
+template <int kGroups, int kRows>
+PHALANX_AVX2 __attribute__((noinline)) void PanelTile(const LinearTask& task, const Panel& panel,
+                                                      int64_t row) {
+  const int64_t in_features = task.weights->in_features;
+  const std::byte* groups[kGroups];
+  for (int g = 0; g < kGroups; ++g) {
+    groups[g] = reinterpret_cast<const std::byte*>(panel.weights + g * kPanelInputs * kGroupRows);
+  }
+  Accumulate<kGroups, kRows> sums;
+  sums.x = task.x + row * in_features + panel.begin;
+  sums.x_stride = in_features;
+  sums.Clear();
+  ForEachInput<F32, kGroups>(groups, panel.end - panel.begin, sums);
+  AddPanel(task, panel.group, row, panel.begin == 0, panel.end == in_features, sums.sum);
+}
+
+template <typename Type, int kGroups>
+PHALANX_AVX2 void PanelRows(const LinearTask& task, int64_t group, int64_t begin, int64_t end) {
+  using TileFunction = void (*)(const LinearTask&, const Panel&, int64_t);
+  constexpr TileFunction kByRows[kUnpackedRows] = {PanelTile<kGroups, 1>, PanelTile<kGroups, 2>,
+                                                   PanelTile<kGroups, 3>, PanelTile<kGroups, 4>,
+                                                   PanelTile<kGroups, 5>, PanelTile<kGroups, 6>};
+  const PackedMatrix& w = *task.weights;
+  alignas(64) float weights[kGroups * kPanelInputs * kGroupRows];
+  const std::byte* groups[kGroups];
+  for (int g = 0; g < kGroups; ++g) {
+    groups[g] = w.data + (group + g) * static_cast<int64_t>(w.group_bytes()) +
+                begin / BlockElements(Type::kType) * PackedBlockBytes(Type::kType);
+  }
+  Unpack<kGroups> unpack = {weights};
+  ForEachInput<Type, kGroups>(groups, end - begin, unpack);
+  const Panel panel = {weights, group, begin, end};
+  for (int64_t row = 0; row < task.rows; row += kUnpackedRows) {
+    kByRows[std::min<int64_t>(task.rows - row, kUnpackedRows) - 1](task, panel, row);
+  }
+}
+
+// Panel by panel, so that the panel's inputs of all rows stay in the second-level cache while the
+// weights pass by.
+template <typename Type>
+void Unpacked(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  const int64_t in_features = task.weights->in_features;
+  for (int64_t begin = 0; begin < in_features; begin += kPanelInputs) {
+    const int64_t end = std::min<int64_t>(begin + kPanelInputs, in_features);
+    int64_t group = group_begin;
+    for (; group + kUnpackedGroups <= group_end; group += kUnpackedGroups) {
+      PanelRows<Type, kUnpackedGroups>(task, group, begin, end);
+    }
+    for (; group < group_end; ++group) PanelRows<Type, 1>(task, group, begin, end);
+  }
+}
+
+template <typename Type>
+void LinearOf(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  if (task.rows < kUnpackRows) {
+    Direct<Type>(task, group_begin, group_end);
+  } else {
+    Unpacked<Type>(task, group_begin, group_end);
+  }
+}
+
+}  // namespace
+
+void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  switch (task.weights->dtype) {
+    case DType::kF32:
+      return LinearOf<F32>(task, group_begin, group_end);
+    case DType::kF16:
+      return LinearOf<F16>(task, group_begin, group_end);
+    case DType::kBF16:
+      return LinearOf<BF16>(task, group_begin, group_end);
+    case DType::kQ4_0:
+      return LinearOf<Q4_0>(task, group_begin, group_end);
+    case DType::kQ4_1:
+      return LinearOf<Q4_1>(task, group_begin, group_end);
+    case DType::kQ8_0:
+      return LinearOf<Q8_0>(task, group_begin, group_end);
+  }
+}
+
+}  // namespace phalanx::kernels::avx2

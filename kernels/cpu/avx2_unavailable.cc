@@ -1,0 +1,8 @@
+#include "kernels/cpu/kernel_set.h"
+
+namespace phalanx::kernels {
+
+// For processors that are not x86-64.
+const KernelSet* Avx2Kernels() { return nullptr; }
+
+}  // namespace phalanx::kernels

@@ -1,0 +1,224 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/kernel_set.h"
+#include "kernels/cpu/kv_arena.h"
+#include "kernels/cpu/packed_linear.h"
+#include "kernels/cpu/rope.h"
+#include "kernels/cpu/thread_team.h"
+#include "kernels/host_memory.h"
+#include "kernels/reference/sample.h"
+
+namespace phalanx::kernels {
+namespace {
+
+// Groups of outputs that a thread takes at once: what the widest kernel handles together.
+constexpr int64_t kLinearGrain = 4;
+
+// Elements below which an op is done sooner by one thread than two can meet.
+constexpr int64_t kLeastParallelElements = 8192;
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(int num_threads, const KernelSet& kernels) : kernels_(kernels), team_(num_threads) {}
+
+  std::string Describe() const override {
+    const int n = team_.num_threads();
+    return absl::StrCat("cpu ", kernels_.name, ", ", n, n == 1 ? " thread" : " threads");
+  }
+  DType activation_dtype() const override { return DType::kF32; }
+
+  std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return HostBuffer::Create(bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
+      absl::Span<const LinearSource> sources) override {
+    return CpuLinear::Create(sources, team_);
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
+    return KvArena::Create(shape);
+  }
+
+  void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void CopyToHost(Stream& stream, void* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+
+  void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
+             Tensor out) override {
+    const auto& weights = static_cast<const CpuLinear&>(table);
+    ForEachRow(batch.num_tokens, out.cols, [&](int64_t t) {
+      const int64_t row = batch.token_ids[t] - first_row;
+      float* to = out.f32() + t * out.cols;
+      if (row >= 0 && row < weights.out_features()) {
+        weights.UnpackOutput(row, to);
+      } else {
+        std::fill_n(to, out.cols, 0.0f);
+      }
+    });
+  }
+
+  void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
+    ForEachRow(x.rows, x.cols, [&](int64_t i) {
+      kernels_.rms_norm(x.f32() + i * x.cols, weight.f32(), eps, x.cols, out.f32() + i * x.cols);
+    });
+  }
+
+  void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
+                  Tensor out) override {
+    const int64_t n = residual.cols;
+    ForEachRow(residual.rows, n, [&](int64_t i) {
+      float* row = residual.f32() + i * n;
+      kernels_.add(delta.f32() + i * n, n, row);
+      kernels_.rms_norm(row, weight.f32(), eps, n, out.f32() + i * n);
+    });
+  }
+
+  void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
+    if (x.rows == 0) return;
+    for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
+      const LinearTask task = {
+          .weights = &segment.matrix,
+          .x = x.f32(),
+          .rows = x.rows,
+          .bias = bias.data == nullptr ? nullptr : bias.f32() + segment.first_output,
+          .out = out.f32() + segment.first_output,
+          .out_stride = w.out_features()};
+      team_.ParallelFor(segment.matrix.groups(), kLinearGrain,
+                        [&](int64_t begin, int64_t end) { kernels_.linear(task, begin, end); });
+    }
+  }
+
+  void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
+                  Tensor cos_sin) override {
+    const int64_t half = inv_freq.cols;
+    ForEachRow(batch.num_tokens, cos_sin.cols * kTranscendentalCost, [&](int64_t t) {
+      const float* list = inv_freq.f32() + batch.rope_lists[batch.seq_of_token[t]] * half;
+      FillRopeAngles(batch.positions[t], list, half, factor, cos_sin.f32() + t * cos_sin.cols);
+    });
+  }
+
+  void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
+                      Tensor qkv, KvCache& cache, int layer) override {
+    auto& arena = static_cast<KvArena&>(cache);
+    const int head_dim = arena.shape().head_dim;
+    const int kv_heads = arena.shape().num_kv_heads;
+    ForEachRow(batch.num_tokens, qkv.cols, [&](int64_t t) {
+      float* heads = qkv.f32() + t * qkv.cols;
+      const float* angles = cos_sin.f32() + t * cos_sin.cols;
+      for (int h = 0; h < local_q_heads + kv_heads; ++h) {
+        RotateHead(angles, cos_sin.cols / 2, heads + h * head_dim);
+      }
+      const float* keys = heads + local_q_heads * head_dim;
+      const int position = batch.positions[t];
+      const int64_t block = BlockTable(batch, t)[position / kKvBlockTokens];
+      arena.Write(layer, block, position % kKvBlockTokens, keys, keys + kv_heads * head_dim);
+    });
+  }
+
+  void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
+                      float scale, const KvCache& cache, int layer, Tensor out) override {
+    const auto& arena = static_cast<const KvArena&>(cache);
+    const int head_dim = arena.shape().head_dim;
+    const int kv_heads = arena.shape().num_kv_heads;
+    const int group = local_q_heads / kv_heads;
+    const auto attend = [&](int64_t unit) {
+      const int64_t t = unit / kv_heads;
+      const int kv_head = static_cast<int>(unit % kv_heads);
+      const int64_t first_head = int64_t{kv_head} * group;
+      kernels_.attention({.query = qkv.f32() + t * qkv.cols + first_head * head_dim,
+                          .num_heads = group,
+                          .head_dim = head_dim,
+                          .num_keys = batch.positions[t] + 1,
+                          .blocks = BlockTable(batch, t),
+                          .keys = arena.keys(layer, kv_head),
+                          .values = arena.values(layer, kv_head),
+                          .block_stride = arena.block_stride(),
+                          .scale = scale,
+                          .out = out.f32() + t * out.cols + first_head * head_dim});
+    };
+    ForEachUnevenRow(int64_t{batch.num_tokens} * kv_heads, attend);
+  }
+
+  void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
+    const int64_t n = out.cols;
+    ForEachRow(out.rows, n * kTranscendentalCost, [&](int64_t i) {
+      const float* gate = gate_up.f32() + i * 2 * n;
+      kernels_.silu_mul(gate, gate + n, n, out.f32() + i * n);
+    });
+  }
+
+  void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
+    for (int i = 0; i < batch.num_logit_rows; ++i) {
+      std::copy_n(x.f32() + batch.logit_rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
+    }
+  }
+
+  void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+    ForEachRow(batch.num_logit_rows, logits.cols, [&](int64_t i) {
+      tokens[i] = SampleToken(
+          absl::MakeConstSpan(logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)),
+          batch.sampling[i]);
+    });
+  }
+
+ private:
+  // An exponential, sine or cosine in units of a multiply-add on one element.
+  static constexpr int64_t kTranscendentalCost = 8;
+
+  static const int32_t* BlockTable(const StepBatch& batch, int64_t t) {
+    return batch.block_tables + int64_t{batch.seq_of_token[t]} * batch.max_blocks_per_seq;
+  }
+
+  // Calls row(i) for i in [0, rows), on one thread if there is little to do.
+  template <typename RowFunction>
+  void ForEachRow(int64_t rows, int64_t row_cost, RowFunction row) {
+    const int64_t grain = rows * row_cost < kLeastParallelElements ? std::max<int64_t>(rows, 1) : 1;
+    team_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) row(i);
+    });
+  }
+
+  // The same for rows whose costs differ or rise: each thread takes the next one.
+  template <typename RowFunction>
+  void ForEachUnevenRow(int64_t rows, RowFunction row) {
+    std::atomic<int64_t> next = 0;
+    team_.Run([&](int) {
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < rows;) row(i);
+    });
+  }
+
+  const KernelSet& kernels_;
+  ThreadTeam team_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
+  if (options.num_threads < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("num_threads: ", options.num_threads));
+  }
+  const KernelSet* kernels = &PortableKernels();
+  if (options.instructions != CpuInstructions::kPortable) {
+    const KernelSet* avx2 = Avx2Kernels();
+    if (avx2 != nullptr) kernels = avx2;
+    if (avx2 == nullptr && options.instructions == CpuInstructions::kAvx2) {
+      return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
+    }
+  }
+  return std::make_unique<CpuBackend>(options.num_threads, *kernels);
+}
+
+}  // namespace phalanx::kernels

@@ -1,0 +1,53 @@
+// The inner loops of the CPU backend, one set for each kind of vector instructions. A kernel does
+// one thread's part; what it computes does not depend on how the work was split.
+#ifndef PHALANX_KERNELS_CPU_KERNEL_SET_H_
+#define PHALANX_KERNELS_CPU_KERNEL_SET_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/packed_matrix.h"
+
+namespace phalanx::kernels {
+
+struct LinearTask {
+  const PackedMatrix* weights = nullptr;
+  const float* x = nullptr;  // [rows, in_features]
+  int64_t rows = 0;
+  const float* bias = nullptr;  // [out_features], or null.
+  float* out = nullptr;         // [rows, out_features], rows out_stride apart.
+  int64_t out_stride = 0;
+};
+
+// The query heads of one token that share a KV head, over the first num_keys tokens of a sequence.
+struct AttentionTask {
+  const float* query = nullptr;  // [num_heads, head_dim]
+  int num_heads = 0;
+  int head_dim = 0;
+  int64_t num_keys = 0;             // At least 1.
+  const int32_t* blocks = nullptr;  // Block numbers of the sequence, from its first token.
+  const float* keys = nullptr;      // In block 0, of this layer and KV head; see kv_arena.h.
+  const float* values = nullptr;    // Likewise.
+  int64_t block_stride = 0;         // Floats from a block to the next.
+  float scale = 0.0f;
+  float* out = nullptr;  // [num_heads, head_dim]
+};
+
+struct KernelSet {
+  const char* name;
+  // The outputs of groups [group_begin, group_end), for all rows.
+  void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
+  void (*attention)(const AttentionTask& task);
+  // One row of n elements each; `out` may be `x`.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
+  void (*add)(const float* delta, int64_t n, float* residual);
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+};
+
+const KernelSet& PortableKernels();
+
+// Null if this machine or build lacks AVX2, FMA or F16C.
+const KernelSet* Avx2Kernels();
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_CPU_KERNEL_SET_H_

@@ -1,0 +1,54 @@
+// The KV cache of the CPU backend.
+#ifndef PHALANX_KERNELS_CPU_KV_ARENA_H_
+#define PHALANX_KERNELS_CPU_KV_ARENA_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/host_memory.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+// float32, [num_blocks, num_layers, num_kv_heads] of {keys [head_dim, kKvBlockTokens], values
+// [kKvBlockTokens, value_stride]}. Keys lie across, so that a vector holds one dimension of
+// several tokens; values lie along, padded with zeros to whole vectors. Blocks come first, so that
+// memory is touched only as blocks are used.
+class KvArena : public KvCache {
+ public:
+  // RESOURCE_EXHAUSTED if the memory cannot be had.
+  static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape);
+
+  const Shape& shape() const override { return shape_; }
+  size_t bytes() const override { return arena_->bytes(); }
+
+  // Floats from one token's values to the next token's.
+  int value_stride() const { return ValueStride(shape_.head_dim); }
+  // Floats from a block to the next.
+  int64_t block_stride() const { return BlockStride(shape_); }
+
+  // Of block 0.
+  const float* keys(int layer, int kv_head) const;
+  const float* values(int layer, int kv_head) const;
+
+  // Stores the keys and values of one token, [num_kv_heads, head_dim] each.
+  void Write(int layer, int64_t block, int slot, const float* keys, const float* values);
+
+  static constexpr int ValueStride(int head_dim) { return (head_dim + 7) / 8 * 8; }
+
+ private:
+  KvArena(const Shape& shape, std::unique_ptr<HostBuffer> arena);
+
+  float* Head(int layer, int kv_head) const;
+  static int64_t HeadStride(const Shape& shape);
+  static int64_t BlockStride(const Shape& shape);
+
+  const Shape shape_;
+  const std::unique_ptr<HostBuffer> arena_;
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_CPU_KV_ARENA_H_

@@ -1,0 +1,193 @@
+// Linear layers and embedding against the reference, and batch invariance to the bit.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/reference/reference_backend.h"
+#include "kernels/testing/backend_fixture.h"
+#include "kernels/testing/random_linear.h"
+#include "kernels/testing/step_builder.h"
+
+namespace phalanx::kernels {
+namespace {
+
+constexpr DType kAllTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                               DType::kQ4_0, DType::kQ4_1, DType::kQ8_0};
+
+class LinearTest : public CpuBackendTest {
+ protected:
+  Matrix Multiply(Backend& backend, const PackedLinear& weights, Matrix& x,
+                  Matrix* bias = nullptr) {
+    Matrix out(x.rows(), weights.out_features());
+    std::fill(out.values().begin(), out.values().end(), NAN);
+    backend.Linear(*stream_, x.tensor(), weights, bias == nullptr ? Tensor{} : bias->tensor(),
+                   out.tensor());
+    return out;
+  }
+
+  // Weights are the same float32 numbers on both sides and the reference sums in double, so an
+  // output differs by the roundings of its own sum alone: one for each input of a panel, one for
+  // each panel, the bias and the reference's result; each is relative to the sum of the sizes.
+  void ExpectNear(const RandomLinear& weights, const Matrix& x, const Matrix& out,
+                  const Matrix& expected, const Matrix* bias) {
+    const int64_t k = x.cols();
+    const double bound = Roundings(std::min<double>(k, kPanelInputs) + k / kPanelInputs + 3);
+    for (int64_t o = 0; o < out.cols(); ++o) {
+      const std::vector<float> w = weights.Row(o);
+      for (int64_t i = 0; i < x.rows(); ++i) {
+        double size = bias == nullptr ? 0 : std::abs(bias->row(0)[o]);
+        for (int64_t j = 0; j < k; ++j) size += std::abs(double{w[j]} * x.row(i)[j]);
+        ASSERT_NEAR(out.row(i)[o], expected.row(i)[o], bound * size)
+            << "row " << i << " of " << x.rows() << ", output " << o << " of " << out.cols();
+      }
+    }
+  }
+
+  const std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
+};
+
+TEST_P(LinearTest, EqualsTheReferenceForAllTypesAndShapes) {
+  for (DType dtype : kAllTypes) {
+    for (int64_t in_features : {32, 288, 576}) {
+      for (int64_t out_features : {1, 8, 37, 70}) {
+        const RandomLinear linear(dtype, in_features, out_features, 1);
+        const auto packed = Pack(*backend_, linear);
+        const auto truth = Pack(*reference_, linear);
+        EXPECT_EQ(packed->in_features(), in_features);
+        EXPECT_EQ(packed->out_features(), out_features);
+        for (int64_t rows : {1, 2, 5, 9, 31}) {
+          Matrix x(rows, in_features, 2);
+          ExpectNear(linear, x, Multiply(*backend_, *packed, x), Multiply(*reference_, *truth, x),
+                     nullptr);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, FloatTypesTakeAnyNumberOfInputs) {
+  for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (int64_t in_features : {1, 7, 257}) {
+      const RandomLinear linear(dtype, in_features, 13, 3);
+      const auto packed = Pack(*backend_, linear);
+      const auto truth = Pack(*reference_, linear);
+      for (int64_t rows : {1, 3, 40}) {
+        Matrix x(rows, in_features, 4);
+        ExpectNear(linear, x, Multiply(*backend_, *packed, x), Multiply(*reference_, *truth, x),
+                   nullptr);
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, AddsTheBias) {
+  const RandomLinear linear(DType::kQ4_1, 288, 21, 5);
+  const auto packed = Pack(*backend_, linear);
+  const auto truth = Pack(*reference_, linear);
+  Matrix bias(1, 21, 6);
+  for (int64_t rows : {1, 7, 33}) {
+    Matrix x(rows, 288, 7);
+    ExpectNear(linear, x, Multiply(*backend_, *packed, x, &bias),
+               Multiply(*reference_, *truth, x, &bias), &bias);
+  }
+}
+
+TEST_P(LinearTest, StacksSourcesOfDifferentTypes) {
+  const RandomLinear first(DType::kQ4_1, 64, 11, 1);
+  const RandomLinear second(DType::kQ4_1, 64, 6, 2);
+  const RandomLinear third(DType::kF16, 64, 9, 3);
+  const auto stacked = backend_->PackLinear({first.source(), second.source(), third.source()});
+  ASSERT_TRUE(stacked.ok()) << stacked.status();
+  ASSERT_EQ((*stacked)->out_features(), 26);
+  for (int64_t rows : {1, 30}) {
+    Matrix x(rows, 64, 4);
+    const Matrix out = Multiply(*backend_, **stacked, x);
+    int64_t at = 0;
+    for (const RandomLinear* part : {&first, &second, &third}) {
+      const Matrix alone = Multiply(*backend_, *Pack(*backend_, *part), x);
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t o = 0; o < alone.cols(); ++o) {
+          ASSERT_EQ(out.row(i)[at + o], alone.row(i)[o]);
+        }
+      }
+      at += alone.cols();
+    }
+  }
+}
+
+TEST_P(LinearTest, ARowIsTheSameBitsInAnyBatch) {
+  for (DType dtype : kAllTypes) {
+    const RandomLinear linear(dtype, 544, 45, 8);
+    const auto packed = Pack(*backend_, linear);
+    Matrix all(100, 544, 9);
+    const Matrix expected = [&] {
+      Matrix out(100, 45);
+      for (int64_t i = 0; i < 100; ++i) {
+        Matrix x(1, 544);
+        x.values() = all.Row(i);
+        const Matrix y = Multiply(*backend_, *packed, x);
+        std::copy_n(y.row(0), 45, out.values().begin() + i * 45);
+      }
+      return out;
+    }();
+    for (int64_t rows : {2, 3, 4, 5, 6, 7, 8, 9, 16, 23, 24, 25, 29, 100}) {
+      Matrix x(rows, 544);
+      std::copy_n(all.row(0), rows * 544, x.values().begin());
+      const Matrix out = Multiply(*backend_, *packed, x);
+      for (int64_t i = 0; i < rows; ++i) {
+        ASSERT_EQ(out.Row(i), expected.Row(i)) << "row " << i << " of " << rows;
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, BitsDoNotDependOnTheNumberOfThreads) {
+  const RandomLinear linear(DType::kQ8_0, 320, 77, 10);
+  for (int64_t rows : {1, 8, 50}) {
+    Matrix x(rows, 320, 11);
+    const Matrix expected = Multiply(*backend_, *Pack(*backend_, linear), x);
+    for (int threads : {1, 3, 7}) {
+      CpuOptions options = GetParam();
+      options.num_threads = threads;
+      const auto other = *MakeCpuBackend(options);
+      Matrix out = Multiply(*other, *Pack(*other, linear), x);
+      EXPECT_EQ(out.Row(rows - 1), expected.Row(rows - 1));
+    }
+  }
+}
+
+TEST_P(LinearTest, NoRowsIsNoWork) {
+  Matrix x(0, 32);
+  EXPECT_EQ(Multiply(*backend_, *Pack(*backend_, RandomLinear(DType::kF32, 32, 8, 1)), x).rows(),
+            0);
+}
+
+TEST_P(LinearTest, RefusesWhatIsNoLayer) {
+  EXPECT_EQ(backend_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(reference_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(LinearTest, EmbedTakesItsPartOfTheVocabulary) {
+  for (DType dtype : kAllTypes) {
+    const RandomLinear linear(dtype, 64, 20, 12);
+    const auto table = Pack(*backend_, linear);
+    const auto truth = Pack(*reference_, linear);
+    StepBuilder step(1);
+    step.Add(0, 6, {0});
+    step.token_ids() = {100, 119, 120, 99, 0, 107};
+    Matrix out(6, 64, 1);
+    Matrix expected(6, 64, 2);
+    backend_->Embed(*stream_, step.batch(), *table, 100, out.tensor());
+    reference_->Embed(*stream_, step.batch(), *truth, 100, expected.tensor());
+    EXPECT_EQ(out.values(), expected.values());
+    EXPECT_EQ(out.Row(1), linear.Row(19));
+    EXPECT_EQ(out.Row(2), std::vector<float>(64, 0.0f));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, LinearTest, AllCpuOptions(), CpuOptionsName);
+
+}  // namespace
+}  // namespace phalanx::kernels

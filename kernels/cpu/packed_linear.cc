@@ -1,0 +1,74 @@
+#include "kernels/cpu/packed_linear.h"
+
+#include <utility>
+
+namespace phalanx::kernels {
+namespace {
+
+// Segments start on a cache line.
+constexpr size_t kAlignment = 64;
+
+size_t AlignedBytes(const PackedMatrix& matrix) {
+  return (matrix.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Runs of sources of one type; their data is not set yet.
+std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSource> sources) {
+  std::vector<CpuLinear::Segment> segments;
+  int64_t first_output = 0;
+  for (const LinearSource& source : sources) {
+    if (segments.empty() || segments.back().matrix.dtype != source.dtype) {
+      segments.push_back({.matrix = {.dtype = source.dtype, .in_features = source.in_features},
+                          .first_output = first_output});
+    }
+    const auto rows = static_cast<int64_t>(source.rows.size());
+    segments.back().matrix.out_features += rows;
+    first_output += rows;
+  }
+  return segments;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Create(absl::Span<const LinearSource> sources,
+                                                             ThreadTeam& team) {
+  absl::StatusOr<LinearShape> shape = CheckLinearSources(sources);
+  if (!shape.ok()) return shape.status();
+  std::vector<Segment> segments = CutIntoSegments(sources);
+  size_t bytes = 0;
+  for (const Segment& segment : segments) bytes += AlignedBytes(segment.matrix);
+  absl::StatusOr<std::unique_ptr<HostBuffer>> weights = HostBuffer::Create(bytes);
+  if (!weights.ok()) return weights.status();
+
+  std::vector<const std::byte*> rows;
+  rows.reserve(shape->out_features);
+  for (const LinearSource& source : sources) {
+    rows.insert(rows.end(), source.rows.begin(), source.rows.end());
+  }
+  auto* data = static_cast<std::byte*>((*weights)->data());
+  for (Segment& segment : segments) {
+    PackedMatrix& matrix = segment.matrix;
+    matrix.data = data;
+    const auto segment_rows =
+        absl::MakeConstSpan(rows).subspan(segment.first_output, matrix.out_features);
+    team.ParallelFor(matrix.groups(), 1, [&](int64_t begin, int64_t end) {
+      PackGroups(matrix, segment_rows, begin, end, data);
+    });
+    data += AlignedBytes(matrix);
+  }
+  return std::unique_ptr<CpuLinear>(
+      new CpuLinear(*shape, std::move(segments), *std::move(weights)));
+}
+
+CpuLinear::CpuLinear(LinearShape shape, std::vector<Segment> segments,
+                     std::unique_ptr<HostBuffer> weights)
+    : shape_(shape), segments_(std::move(segments)), weights_(std::move(weights)) {}
+
+void CpuLinear::UnpackOutput(int64_t output, float* out) const {
+  for (const Segment& segment : segments_) {
+    const int64_t row = output - segment.first_output;
+    if (row < segment.matrix.out_features) return UnpackRow(segment.matrix, row, out);
+  }
+}
+
+}  // namespace phalanx::kernels

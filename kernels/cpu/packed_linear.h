@@ -1,0 +1,51 @@
+// Linear layers of the CPU backend.
+#ifndef PHALANX_KERNELS_CPU_PACKED_LINEAR_H_
+#define PHALANX_KERNELS_CPU_PACKED_LINEAR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/thread_team.h"
+#include "kernels/host_memory.h"
+#include "kernels/linear_source.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+class CpuLinear : public PackedLinear {
+ public:
+  // Consecutive outputs of one type.
+  struct Segment {
+    PackedMatrix matrix;
+    int64_t first_output = 0;
+  };
+
+  // Packs on all threads of `team`. Errors as Backend::PackLinear.
+  static absl::StatusOr<std::unique_ptr<CpuLinear>> Create(absl::Span<const LinearSource> sources,
+                                                           ThreadTeam& team);
+
+  int64_t in_features() const override { return shape_.in_features; }
+  int64_t out_features() const override { return shape_.out_features; }
+  size_t bytes() const override { return weights_->bytes(); }
+
+  absl::Span<const Segment> segments() const { return segments_; }
+
+  // Writes the in_features weights of one output.
+  void UnpackOutput(int64_t output, float* out) const;
+
+ private:
+  CpuLinear(LinearShape shape, std::vector<Segment> segments, std::unique_ptr<HostBuffer> weights);
+
+  const LinearShape shape_;
+  const std::vector<Segment> segments_;
+  const std::unique_ptr<HostBuffer> weights_;
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_CPU_PACKED_LINEAR_H_

@@ -1,0 +1,114 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/kernel_set.h"
+#include "kernels/cpu/kv_arena.h"
+
+namespace phalanx::kernels {
+namespace {
+
+// Adds one panel's part of eight outputs of one row.
+void AddPanel(const float* x, const float* weights, int64_t inputs, const LinearTask& task,
+              int64_t row, int64_t first_output, bool first_panel, bool last_panel) {
+  std::array<float, kGroupRows> sum = {};
+  for (int64_t k = 0; k < inputs; ++k) {
+    for (int lane = 0; lane < kGroupRows; ++lane)
+      sum[lane] += x[k] * weights[k * kGroupRows + lane];
+  }
+  float* out = task.out + row * task.out_stride + first_output;
+  const int64_t lanes = std::min<int64_t>(kGroupRows, task.weights->out_features - first_output);
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    out[lane] = first_panel ? sum[lane] : out[lane] + sum[lane];
+    if (last_panel && task.bias != nullptr) out[lane] += task.bias[first_output + lane];
+  }
+}
+
+void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  alignas(64) std::array<float, kPanelInputs * kGroupRows> panel;
+  const int64_t in_features = task.weights->in_features;
+  for (int64_t group = group_begin; group < group_end; ++group) {
+    for (int64_t begin = 0; begin < in_features; begin += kPanelInputs) {
+      const int64_t end = std::min(begin + kPanelInputs, in_features);
+      UnpackGroup(*task.weights, group, begin, end, panel.data());
+      for (int64_t row = 0; row < task.rows; ++row) {
+        AddPanel(task.x + row * in_features + begin, panel.data(), end - begin, task, row,
+                 group * kGroupRows, begin == 0, end == in_features);
+      }
+    }
+  }
+}
+
+// scale * query . key for the tokens of one block.
+void BlockScores(const AttentionTask& task, const float* query, const float* keys,
+                 std::array<float, kKvBlockTokens>& scores) {
+  scores.fill(0.0f);
+  for (int d = 0; d < task.head_dim; ++d) {
+    for (int s = 0; s < kKvBlockTokens; ++s) scores[s] += query[d] * keys[d * kKvBlockTokens + s];
+  }
+  for (float& score : scores) score *= task.scale;
+}
+
+// One head, with a running maximum: when a block raises it, what was summed so far shrinks.
+void AttendHead(const AttentionTask& task, const float* query, float* out) {
+  const int value_stride = KvArena::ValueStride(task.head_dim);
+  float max = -std::numeric_limits<float>::infinity();
+  float sum = 0.0f;
+  std::fill_n(out, task.head_dim, 0.0f);
+  std::array<float, kKvBlockTokens> scores;
+  for (int64_t first = 0; first < task.num_keys; first += kKvBlockTokens) {
+    const int64_t block = task.blocks[first / kKvBlockTokens];
+    const float* values = task.values + block * task.block_stride;
+    BlockScores(task, query, task.keys + block * task.block_stride, scores);
+    const int64_t count = std::min<int64_t>(kKvBlockTokens, task.num_keys - first);
+    const float new_max = std::max(max, *std::max_element(scores.begin(), scores.begin() + count));
+    const float shrink = std::exp(max - new_max);
+    max = new_max;
+    sum *= shrink;
+    for (int d = 0; d < task.head_dim; ++d) out[d] *= shrink;
+    for (int64_t s = 0; s < count; ++s) {
+      const float p = std::exp(scores[s] - max);
+      sum += p;
+      for (int d = 0; d < task.head_dim; ++d) out[d] += p * values[s * value_stride + d];
+    }
+  }
+  for (int d = 0; d < task.head_dim; ++d) out[d] /= sum;
+}
+
+void Attention(const AttentionTask& task) {
+  for (int h = 0; h < task.num_heads; ++h) {
+    AttendHead(task, task.query + h * task.head_dim, task.out + h * task.head_dim);
+  }
+}
+
+void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  std::array<float, kGroupRows> squares = {};
+  for (int64_t i = 0; i < n; ++i) squares[i % kGroupRows] += x[i] * x[i];
+  float sum = 0.0f;
+  for (float s : squares) sum += s;
+  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * scale * weight[i];
+}
+
+void Add(const float* delta, int64_t n, float* residual) {
+  for (int64_t i = 0; i < n; ++i) residual[i] += delta[i];
+}
+
+void SiluMul(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+}  // namespace
+
+const KernelSet& PortableKernels() {
+  static constexpr KernelSet kKernels = {.name = "portable",
+                                         .linear = Linear,
+                                         .attention = Attention,
+                                         .rms_norm = RmsNorm,
+                                         .add = Add,
+                                         .silu_mul = SiluMul};
+  return kKernels;
+}
+
+}  // namespace phalanx::kernels

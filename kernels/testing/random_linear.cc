@@ -1,0 +1,81 @@
+#include "kernels/testing/random_linear.h"
+
+#include <cstring>
+
+#include "kernels/dequantize.h"
+
+namespace phalanx::kernels {
+namespace {
+
+// A half or bfloat16 below `2^highest_exponent` in size: random bits under a chosen exponent.
+uint16_t RandomHalf(std::mt19937& random, int highest_exponent) {
+  const uint32_t exponent = 15 + highest_exponent - 1 - random() % 3;
+  return static_cast<uint16_t>((random() & 0x8000) | exponent << 10 | (random() & 0x3ff));
+}
+uint16_t RandomBFloat16(std::mt19937& random) {
+  const uint32_t exponent = 126 - random() % 3;
+  return static_cast<uint16_t>((random() & 0x8000) | exponent << 7 | (random() & 0x7f));
+}
+
+void FillBlock(DType dtype, std::mt19937& random, std::byte* block) {
+  for (size_t i = 0; i < BlockBytes(dtype); ++i) block[i] = static_cast<std::byte>(random());
+  uint16_t header[2] = {0, 0};
+  size_t header_bytes = 2;
+  switch (dtype) {
+    case DType::kF32: {
+      const float value = std::uniform_real_distribution<float>(-1.0f, 1.0f)(random);
+      std::memcpy(block, &value, sizeof(value));
+      return;
+    }
+    case DType::kF16:
+      header[0] = RandomHalf(random, 0);
+      break;
+    case DType::kBF16:
+      header[0] = RandomBFloat16(random);
+      break;
+    case DType::kQ4_1:
+      header[0] = RandomHalf(random, -3);
+      header[1] = RandomHalf(random, 0);
+      header_bytes = 4;
+      break;
+    case DType::kQ4_0:
+      header[0] = RandomHalf(random, -3);
+      break;
+    case DType::kQ8_0:
+      header[0] = RandomHalf(random, -7);
+      break;
+  }
+  std::memcpy(block, header, header_bytes);
+}
+
+}  // namespace
+
+RandomLinear::RandomLinear(DType dtype, int64_t in_features, int64_t out_features, int seed)
+    : dtype_(dtype), in_features_(in_features) {
+  const size_t row_bytes = RowBytes(dtype, in_features);
+  // One byte off, since rows in model files need not be aligned.
+  bytes_.resize(1 + row_bytes * out_features);
+  std::mt19937 random(seed);
+  for (size_t at = 1; at < bytes_.size(); at += BlockBytes(dtype)) {
+    FillBlock(dtype, random, bytes_.data() + at);
+  }
+  for (int64_t i = 0; i < out_features; ++i) rows_.push_back(bytes_.data() + 1 + i * row_bytes);
+}
+
+LinearSource RandomLinear::source() const { return {dtype_, in_features_, rows_}; }
+
+std::vector<float> RandomLinear::Row(int64_t output) const {
+  std::vector<float> row(in_features_);
+  Dequantize(dtype_, rows_[output], in_features_, row.data());
+  return row;
+}
+
+std::vector<float> RandomFloats(size_t n, int seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(random);
+  return values;
+}
+
+}  // namespace phalanx::kernels
