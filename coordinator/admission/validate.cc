@@ -1,0 +1,178 @@
+#include "coordinator/admission/validate.h"
+
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/status.h"
+
+namespace phalanx {
+namespace {
+
+constexpr float kMaxTemperature = 100.0f;
+// Of a caller's bytes repeated in a message.
+constexpr size_t kMaxQuotedBytes = 64;
+
+absl::Status Invalid(absl::string_view field, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+}
+
+std::string Quoted(absl::string_view text) {
+  const bool cut = text.size() > kMaxQuotedBytes;
+  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, kMaxQuotedBytes)), cut ? "..." : "",
+                      "\"");
+}
+
+// False for NaN as well.
+template <typename T>
+absl::Status CheckRange(absl::string_view field, T value, T min, T max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(value, " is not in [", min, ", ", max, "]"));
+}
+
+template <typename Request>
+absl::Status CheckModel(const Request& request, const RequestLimits& limits) {
+  if (!request.has_model() || request.model() == limits.model_name) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("model: ", Quoted(request.model()),
+                                          " is unknown, this server has ",
+                                          Quoted(limits.model_name)));
+}
+
+absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits) {
+  if (bytes <= limits.max_prompt_bytes) return absl::OkStatus();
+  return Invalid(
+      field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes, " allowed"));
+}
+
+absl::Status CheckText(const std::string& text, const RequestLimits& limits) {
+  if (text.empty()) return Invalid("text", "must not be empty");
+  return CheckPromptBytes("text", static_cast<int64_t>(text.size()), limits);
+}
+
+absl::Status CheckMessage(const v1::Message& message, int index) {
+  const std::string field = absl::StrCat("chat.messages[", index, "]");
+  const std::string& role = message.role();
+  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
+    return Invalid(field + ".role",
+                   absl::StrCat(message.has_role() ? Quoted(role) : "unset",
+                                " is none of \"system\", \"user\", \"assistant\", \"tool\""));
+  }
+  if (!message.has_content()) return Invalid(field + ".content", "must be set");
+  return absl::OkStatus();
+}
+
+absl::Status CheckChat(const v1::Chat& chat, const RequestLimits& limits) {
+  if (!limits.has_chat_template) {
+    return Invalid("chat", "this model has no chat template, send text or tokens");
+  }
+  if (chat.messages().empty()) return Invalid("chat.messages", "must not be empty");
+  if (chat.messages_size() > limits.max_messages) {
+    return Invalid("chat.messages",
+                   absl::StrCat(chat.messages_size(), " messages are more than the ",
+                                limits.max_messages, " allowed"));
+  }
+  int64_t bytes = 0;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    RETURN_IF_ERROR(CheckMessage(chat.messages(i), i));
+    bytes += static_cast<int64_t>(chat.messages(i).content().size());
+  }
+  return CheckPromptBytes("chat.messages", bytes, limits);
+}
+
+absl::Status CheckTokenIds(absl::string_view field,
+                           const google::protobuf::RepeatedField<int32_t>& ids, int vocab) {
+  for (int i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab) continue;
+    return Invalid(absl::StrCat(field, "[", i, "]"),
+                   absl::StrCat(ids[i], " is not in [0, ", vocab - 1, "]"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPromptTokens(absl::string_view field, int64_t prompt_tokens,
+                               const RequestLimits& limits) {
+  if (prompt_tokens < 1) return Invalid(field, "must not be empty");
+  if (prompt_tokens < limits.context_tokens) return absl::OkStatus();
+  return Invalid(
+      field, absl::StrCat(prompt_tokens, " tokens leave no room for an answer in the context of ",
+                          limits.context_tokens, " tokens"));
+}
+
+absl::Status CheckSampling(const v1::Sampling& sampling) {
+  if (sampling.has_temperature()) {
+    RETURN_IF_ERROR(
+        CheckRange("sampling.temperature", sampling.temperature(), 0.0f, kMaxTemperature));
+  }
+  if (sampling.has_top_k() && sampling.top_k() < 0) {
+    return Invalid("sampling.top_k", absl::StrCat(sampling.top_k(), " is below 0"));
+  }
+  if (sampling.has_top_p() && !(sampling.top_p() > 0.0f && sampling.top_p() <= 1.0f)) {
+    return Invalid("sampling.top_p", absl::StrCat(sampling.top_p(), " is not in (0, 1]"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckModel(request, limits));
+  RETURN_IF_ERROR(CheckSampling(request.sampling()));
+  if (request.has_max_new_tokens()) {
+    RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
+                                        limits.context_tokens - 1));
+  }
+  switch (request.input_case()) {
+    case v1::GenerateRequest::kText:
+      return CheckText(request.text(), limits);
+    case v1::GenerateRequest::kChat:
+      return CheckChat(request.chat(), limits);
+    case v1::GenerateRequest::kTokens:
+      RETURN_IF_ERROR(CheckPromptTokens("tokens.ids", request.tokens().ids_size(), limits));
+      return CheckTokenIds("tokens.ids", request.tokens().ids(), limits.vocab);
+    case v1::GenerateRequest::INPUT_NOT_SET:
+      break;
+  }
+  return Invalid("input", "one of text, chat and tokens must be set");
+}
+
+absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
+                                        std::optional<int32_t> max_new_tokens,
+                                        const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckPromptTokens("prompt", prompt_tokens, limits));
+  const int room = limits.context_tokens - static_cast<int>(prompt_tokens);
+  if (!max_new_tokens.has_value()) return room;
+  if (*max_new_tokens >= 1 && *max_new_tokens <= room) return *max_new_tokens;
+  return Invalid(
+      "max_new_tokens",
+      absl::StrCat(*max_new_tokens, " is not in [1, ", room, "], the room that ", prompt_tokens,
+                   " prompt tokens leave in the context of ", limits.context_tokens));
+}
+
+absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckModel(request, limits));
+  switch (request.input_case()) {
+    case v1::TokenizeRequest::kText:
+      return CheckText(request.text(), limits);
+    case v1::TokenizeRequest::kChat:
+      return CheckChat(request.chat(), limits);
+    case v1::TokenizeRequest::INPUT_NOT_SET:
+      break;
+  }
+  return Invalid("input", "one of text and chat must be set");
+}
+
+absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckModel(request, limits));
+  if (request.token_ids_size() > limits.max_detokenize_tokens) {
+    return Invalid("token_ids", absl::StrCat(request.token_ids_size(), " ids are more than the ",
+                                             limits.max_detokenize_tokens, " allowed"));
+  }
+  return CheckTokenIds("token_ids", request.token_ids(), limits.vocab);
+}
+
+absl::Status ValidateGetModel(const v1::GetModelRequest& request, const RequestLimits& limits) {
+  return CheckModel(request, limits);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,34 @@
+// Checks every field of every public request, for all front ends alike.
+//
+// Errors are INVALID_ARGUMENT and start with the path of the field, then say what is allowed:
+// "sampling.temperature: 101 is not in [0, 100]". An unknown model is NOT_FOUND. Nothing here
+// allocates in proportion to a value that has not been checked. Thread-safe.
+#ifndef PHALANX_COORDINATOR_ADMISSION_VALIDATE_H_
+#define PHALANX_COORDINATOR_ADMISSION_VALIDATE_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/admission/limits.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+// Everything that can be told without tokenizing.
+absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits);
+
+// The rest: whether the prompt fits, and how many tokens may follow it. Returns max_new_tokens with
+// its default filled in.
+absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
+                                        std::optional<int32_t> max_new_tokens,
+                                        const RequestLimits& limits);
+
+absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits);
+absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits);
+absl::Status ValidateGetModel(const v1::GetModelRequest& request, const RequestLimits& limits);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_ADMISSION_VALIDATE_H_

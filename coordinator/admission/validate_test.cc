@@ -1,0 +1,198 @@
+#include "coordinator/admission/validate.h"
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+RequestLimits Limits() {
+  return {.model_name = "tiny",
+          .vocab = 100,
+          .context_tokens = 64,
+          .has_chat_template = true,
+          .max_messages = 3,
+          .max_prompt_bytes = 20,
+          .max_detokenize_tokens = 4};
+}
+
+template <typename Message>
+Message Parse(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+struct BadRequest {
+  std::string request;
+  // How the message begins: the field, and what is wrong with it.
+  std::string message;
+  absl::StatusCode code = absl::StatusCode::kInvalidArgument;
+};
+
+template <typename Request, typename Validate>
+void ExpectRefused(const std::vector<BadRequest>& cases, Validate validate) {
+  for (const BadRequest& bad : cases) {
+    SCOPED_TRACE(bad.request);
+    const absl::Status status = validate(Parse<Request>(bad.request), Limits());
+    EXPECT_EQ(status.code(), bad.code);
+    EXPECT_THAT(std::string(status.message()), StartsWith(bad.message));
+  }
+}
+
+TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
+  for (const std::string request : {
+           "text: 'hello'",
+           "text: '12345678901234567890'",
+           "model: 'tiny' text: 'a'",
+           "tokens { ids: 0 ids: 99 }",
+           "chat { messages { role: 'user' content: '' } }",
+           "chat { messages { role: 'system' content: 'a' } messages { role: 'assistant' "
+           "content: 'b' } messages { role: 'tool' content: 'c' } }",
+           "text: 'a' sampling { temperature: 0 top_k: 0 top_p: 1 seed: 0 }",
+           "text: 'a' sampling { temperature: 100 top_k: 2147483647 top_p: 1e-30 }",
+           "text: 'a' sampling { seed: 18446744073709551615 }",
+           "text: 'a' max_new_tokens: 1 ignore_eos: true",
+           "text: 'a' max_new_tokens: 63",
+       }) {
+    SCOPED_TRACE(request);
+    EXPECT_EQ(ValidateGenerate(Parse<v1::GenerateRequest>(request), Limits()), absl::OkStatus());
+  }
+}
+
+TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
+  ExpectRefused<v1::GenerateRequest>(
+      {
+          {"model: 'huge' text: 'a'", "model: \"huge\" is unknown, this server has \"tiny\"",
+           absl::StatusCode::kNotFound},
+          {"model: '' text: 'a'", "model: \"\" is unknown", absl::StatusCode::kNotFound},
+          {"", "input: one of text, chat and tokens must be set"},
+          {"text: ''", "text: must not be empty"},
+          {"text: '123456789012345678901'", "text: 21 bytes are more than the 20 allowed"},
+          {"tokens {}", "tokens.ids: must not be empty"},
+          {"tokens { ids: 1 ids: -1 }", "tokens.ids[1]: -1 is not in [0, 99]"},
+          {"tokens { ids: 100 }", "tokens.ids[0]: 100 is not in [0, 99]"},
+          {"chat {}", "chat.messages: must not be empty"},
+          {"chat { messages { role: 'robot' content: 'a' } }",
+           "chat.messages[0].role: \"robot\" is none of \"system\", \"user\""},
+          {"chat { messages { content: 'a' } }", "chat.messages[0].role: unset is none of"},
+          {"chat { messages { role: 'User' content: 'a' } }", "chat.messages[0].role: \"User\""},
+          {"chat { messages { role: 'user' content: 'a' } messages { role: 'user' } }",
+           "chat.messages[1].content: must be set"},
+          {"chat { messages { role: 'user' content: '123456789012345678901' } }",
+           "chat.messages: 21 bytes are more than the 20 allowed"},
+          {"chat { messages { role: 'a' } messages {} messages {} messages {} }",
+           "chat.messages: 4 messages are more than the 3 allowed"},
+          {"text: 'a' sampling { temperature: 101 }",
+           "sampling.temperature: 101 is not in [0, 100]"},
+          {"text: 'a' sampling { temperature: -0.5 }",
+           "sampling.temperature: -0.5 is not in [0, 100]"},
+          {"text: 'a' sampling { temperature: nan }",
+           "sampling.temperature: nan is not in [0, 100]"},
+          {"text: 'a' sampling { temperature: inf }",
+           "sampling.temperature: inf is not in [0, 100]"},
+          {"text: 'a' sampling { top_k: -1 }", "sampling.top_k: -1 is below 0"},
+          {"text: 'a' sampling { top_p: 0 }", "sampling.top_p: 0 is not in (0, 1]"},
+          {"text: 'a' sampling { top_p: 1.5 }", "sampling.top_p: 1.5 is not in (0, 1]"},
+          {"text: 'a' sampling { top_p: nan }", "sampling.top_p: nan is not in (0, 1]"},
+          {"text: 'a' sampling { top_p: -inf }", "sampling.top_p: -inf is not in (0, 1]"},
+          {"text: 'a' max_new_tokens: 0", "max_new_tokens: 0 is not in [1, 63]"},
+          {"text: 'a' max_new_tokens: -1", "max_new_tokens: -1 is not in [1, 63]"},
+          {"text: 'a' max_new_tokens: -2147483648", "max_new_tokens: -2147483648 is not in"},
+          {"text: 'a' max_new_tokens: 2147483647", "max_new_tokens: 2147483647 is not in [1, 63]"},
+      },
+      ValidateGenerate);
+}
+
+TEST(ValidateGenerateTest, RefusesAsManyTokensAsTheContextHolds) {
+  v1::GenerateRequest request;
+  for (int i = 0; i < 63; ++i) request.mutable_tokens()->add_ids(1);
+  EXPECT_EQ(ValidateGenerate(request, Limits()), absl::OkStatus());
+  request.mutable_tokens()->add_ids(1);
+  const absl::Status status = ValidateGenerate(request, Limits());
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("tokens.ids: 64 tokens leave no room for an answer in the context of 64"));
+}
+
+TEST(ValidateGenerateTest, RefusesChatForAModelWithoutTemplate) {
+  RequestLimits limits = Limits();
+  limits.has_chat_template = false;
+  const auto request =
+      Parse<v1::GenerateRequest>("chat { messages { role: 'user' content: 'a' } }");
+  EXPECT_THAT(std::string(ValidateGenerate(request, limits).message()),
+              StartsWith("chat: this model has no chat template"));
+}
+
+TEST(ValidateGenerateTest, QuotesNeitherControlCharactersNorLongNames) {
+  v1::GenerateRequest request;
+  request.set_text("a");
+  request.set_model("\x1b[31m\n" + std::string(1 << 20, 'x'));
+  const absl::Status status = ValidateGenerate(request, Limits());
+  EXPECT_LT(status.message().size(), 200u);
+  EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
+  EXPECT_EQ(status.message().find('\x1b'), absl::string_view::npos);
+}
+
+TEST(ResolveMaxNewTokensTest, DefaultsToAllTheRoomThatThePromptLeaves) {
+  EXPECT_EQ(*ResolveMaxNewTokens(1, std::nullopt, Limits()), 63);
+  EXPECT_EQ(*ResolveMaxNewTokens(63, std::nullopt, Limits()), 1);
+  EXPECT_EQ(*ResolveMaxNewTokens(60, 4, Limits()), 4);
+}
+
+TEST(ResolveMaxNewTokensTest, RefusesWhatDoesNotFitTheContext) {
+  EXPECT_EQ(std::string(ResolveMaxNewTokens(60, 5, Limits()).status().message()),
+            "max_new_tokens: 5 is not in [1, 4], the room that 60 prompt tokens leave in the "
+            "context of 64");
+  EXPECT_THAT(std::string(ResolveMaxNewTokens(64, std::nullopt, Limits()).status().message()),
+              StartsWith("prompt: 64 tokens leave no room"));
+  EXPECT_EQ(ResolveMaxNewTokens(int64_t{1} << 40, 1, Limits()).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(std::string(ResolveMaxNewTokens(0, 1, Limits()).status().message()),
+            "prompt: must not be empty");
+}
+
+TEST(ValidateTokenizeTest, ChecksTheSameFields) {
+  EXPECT_TRUE(ValidateTokenize(Parse<v1::TokenizeRequest>("text: 'a'"), Limits()).ok());
+  ExpectRefused<v1::TokenizeRequest>(
+      {
+          {"model: 'x' text: 'a'", "model: \"x\" is unknown", absl::StatusCode::kNotFound},
+          {"", "input: one of text and chat must be set"},
+          {"text: ''", "text: must not be empty"},
+          {"chat {}", "chat.messages: must not be empty"},
+          {"text: '123456789012345678901'", "text: 21 bytes"},
+      },
+      ValidateTokenize);
+}
+
+TEST(ValidateDetokenizeTest, ChecksIdsAndTheirNumber) {
+  EXPECT_TRUE(ValidateDetokenize(Parse<v1::DetokenizeRequest>(""), Limits()).ok());
+  ExpectRefused<v1::DetokenizeRequest>(
+      {
+          {"model: 'x'", "model: \"x\" is unknown", absl::StatusCode::kNotFound},
+          {"token_ids: [1, 100]", "token_ids[1]: 100 is not in [0, 99]"},
+          {"token_ids: [-1]", "token_ids[0]: -1 is not in [0, 99]"},
+          {"token_ids: [1, 1, 1, 1, 1]", "token_ids: 5 ids are more than the 4 allowed"},
+      },
+      ValidateDetokenize);
+}
+
+TEST(ValidateGetModelTest, KnowsOnlyTheServedModel) {
+  EXPECT_TRUE(ValidateGetModel(Parse<v1::GetModelRequest>(""), Limits()).ok());
+  EXPECT_TRUE(ValidateGetModel(Parse<v1::GetModelRequest>("model: 'tiny'"), Limits()).ok());
+  ExpectRefused<v1::GetModelRequest>(
+      {{"model: 'x'", "model: \"x\" is unknown", absl::StatusCode::kNotFound}}, ValidateGetModel);
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,21 @@
+#include "coordinator/routing/choose_group.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace phalanx {
+
+std::optional<int> ChooseGroup(absl::Span<const GroupCandidate> candidates) {
+  if (candidates.empty()) return std::nullopt;
+  const auto least = std::min_element(
+      candidates.begin(), candidates.end(), [](const GroupCandidate& a, const GroupCandidate& b) {
+        const auto rank = [](const GroupCandidate& group) {
+          return std::make_tuple(group.pending_prompt_tokens + kTokensPerRequest * group.requests,
+                                 group.dispatched);
+        };
+        return rank(a) < rank(b);
+      });
+  return static_cast<int>(least - candidates.begin());
+}
+
+}  // namespace phalanx

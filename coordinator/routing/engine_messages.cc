@@ -1,0 +1,100 @@
+#include "coordinator/routing/engine_messages.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace phalanx {
+namespace {
+
+// On the wire 0 means no deadline.
+constexpr double kLeastDeadlineSeconds = 1e-3;
+
+absl::Status ErrorFrom(const worker::v1::EngineError& error) {
+  const bool known = error.code() >= static_cast<int>(absl::StatusCode::kCancelled) &&
+                     error.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
+  return absl::Status(
+      known ? static_cast<absl::StatusCode>(error.code()) : absl::StatusCode::kInternal,
+      error.message());
+}
+
+absl::Duration SecondsFrom(double seconds) {
+  return std::isfinite(seconds) && seconds > 0 ? absl::Seconds(seconds) : absl::ZeroDuration();
+}
+
+EngineFinish FinishFrom(const worker::v1::EngineFinished& finished) {
+  return {.reason = finished.reason() == worker::v1::EngineFinished::REASON_EOS
+                        ? EngineFinish::Reason::kEos
+                        : EngineFinish::Reason::kLength,
+          .queue = SecondsFrom(finished.queue_seconds()),
+          .prefill = SecondsFrom(finished.prefill_seconds()),
+          .decode = SecondsFrom(finished.decode_seconds())};
+}
+
+EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
+  EngineEvent event;
+  event.request_id = message.request_id();
+  event.token_ids = message.token_ids();
+  if (message.has_error()) {
+    event.error = ErrorFrom(message.error());
+  } else if (message.has_finished()) {
+    const auto reason = message.finished().reason();
+    if (reason == worker::v1::EngineFinished::REASON_EOS ||
+        reason == worker::v1::EngineFinished::REASON_LENGTH) {
+      event.finished = FinishFrom(message.finished());
+    } else {
+      event.error = absl::InternalError("the worker group ended a request without a reason");
+    }
+  }
+  return event;
+}
+
+}  // namespace
+
+worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
+  worker::v1::SessionRequest message;
+  worker::v1::Submit& submit = *message.mutable_submit();
+  submit.set_request_id(request.id);
+  submit.mutable_prompt_token_ids()->Add(request.prompt_token_ids.begin(),
+                                         request.prompt_token_ids.end());
+  submit.set_max_new_tokens(request.max_new_tokens);
+  submit.mutable_eos_token_ids()->Add(request.eos_token_ids.begin(), request.eos_token_ids.end());
+  submit.set_temperature(request.temperature);
+  submit.set_top_k(request.top_k);
+  submit.set_top_p(request.top_p);
+  submit.set_seed(request.seed);
+  if (request.time_left != absl::InfiniteDuration()) {
+    submit.set_deadline_seconds(
+        std::max(kLeastDeadlineSeconds, absl::ToDoubleSeconds(request.time_left)));
+  }
+  return message;
+}
+
+worker::v1::SessionRequest CancelMessage(uint64_t request_id) {
+  worker::v1::SessionRequest message;
+  message.mutable_cancel()->set_request_id(request_id);
+  return message;
+}
+
+GroupHello HelloFrom(const worker::v1::Hello& hello) {
+  return {.model_name = hello.model_name(),
+          .model_fingerprint = hello.model_fingerprint(),
+          .context_tokens = hello.context_tokens(),
+          .world = hello.world(),
+          .total_kv_blocks = hello.total_kv_blocks()};
+}
+
+std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step) {
+  std::vector<EngineEvent> events;
+  events.reserve(step.requests_size());
+  for (const worker::v1::RequestEvent& message : step.requests()) {
+    events.push_back(EventFrom(message));
+  }
+  return events;
+}
+
+GroupLoad LoadFrom(const worker::v1::Load& load) {
+  return {.running_requests = std::max(0, load.running_requests()),
+          .waiting_requests = std::max(0, load.waiting_requests())};
+}
+
+}  // namespace phalanx

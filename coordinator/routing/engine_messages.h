@@ -1,0 +1,25 @@
+// Between the structs of engine_session.h and the messages on the wire.
+#ifndef PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
+#define PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
+
+#include <vector>
+
+#include "coordinator/routing/engine_session.h"
+#include "phalanx/worker/v1/engine.pb.h"
+
+namespace phalanx {
+
+worker::v1::SessionRequest SubmitMessage(const EngineRequest& request);
+worker::v1::SessionRequest CancelMessage(uint64_t request_id);
+
+GroupHello HelloFrom(const worker::v1::Hello& hello);
+
+// The events point into `step`. An end without a known reason and an error without a known code
+// become INTERNAL errors: the worker is not trusted to make sense.
+std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step);
+
+GroupLoad LoadFrom(const worker::v1::Load& load);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_

@@ -1,0 +1,85 @@
+// What the coordinator and a worker group say to each other, free of gRPC and protobuf.
+//
+// The fields are those of phalanx/worker/v1/engine.proto, which documents them.
+#ifndef PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_
+#define PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+struct EngineRequest {
+  // Given by GroupRegistry.
+  uint64_t id = 0;
+  std::vector<int32_t> prompt_token_ids;
+  int max_new_tokens = 0;
+  std::vector<int32_t> eos_token_ids;
+  float temperature = 0.0f;
+  int top_k = 0;
+  float top_p = 1.0f;
+  uint64_t seed = 0;
+  // Until the caller's deadline.
+  absl::Duration time_left = absl::InfiniteDuration();
+};
+
+struct EngineFinish {
+  enum class Reason { kEos, kLength };
+  Reason reason = Reason::kLength;
+  absl::Duration queue = absl::ZeroDuration();
+  absl::Duration prefill = absl::ZeroDuration();
+  absl::Duration decode = absl::ZeroDuration();
+};
+
+struct EngineEvent {
+  uint64_t request_id = 0;
+  absl::Span<const int32_t> token_ids = {};
+  // At most one of these ends the request.
+  std::optional<EngineFinish> finished = std::nullopt;
+  absl::Status error = absl::OkStatus();
+};
+
+struct GroupHello {
+  std::string model_name = "";
+  std::string model_fingerprint = "";
+  int context_tokens = 0;
+  int world = 0;
+  int total_kv_blocks = 0;
+};
+
+struct GroupLoad {
+  int running_requests = 0;
+  int waiting_requests = 0;
+};
+
+// One open session with a worker group. Thread-safe, never blocks. Once the session has ended, both
+// calls do nothing.
+class EngineSession {
+ public:
+  virtual ~EngineSession() = default;
+
+  virtual void Submit(const EngineRequest& request) = 0;
+  virtual void Cancel(uint64_t request_id) = 0;
+};
+
+// Takes what comes back for one request: any number of OnTokens, then exactly one of OnFinished and
+// OnFailed, all from one thread at a time. They run on the session's event thread, so they must not
+// block. Events that were under way may still arrive after a Cancel.
+class GenerationSink {
+ public:
+  virtual ~GenerationSink() = default;
+
+  virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
+  virtual void OnFinished(const EngineFinish& finish) = 0;
+  virtual void OnFailed(const absl::Status& status) = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_

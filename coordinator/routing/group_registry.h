@@ -1,0 +1,141 @@
+// The worker groups that are known, and the requests that they are working on.
+#ifndef PHALANX_COORDINATOR_ROUTING_GROUP_REGISTRY_H_
+#define PHALANX_COORDINATOR_ROUTING_GROUP_REGISTRY_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "coordinator/routing/choose_group.h"
+#include "coordinator/routing/engine_session.h"
+
+namespace phalanx {
+
+// Identifies a group within this process. Never used again.
+enum class GroupId : uint64_t {};
+
+enum class GroupState {
+  kConnecting,  // No session, or one that has not said Hello.
+  kNotServing,  // Connected; its health is not SERVING, or it has left the service.
+  kRefused,     // It serves another model.
+  kServing,     // Takes requests.
+};
+
+inline constexpr int kNumGroupStates = 4;
+
+// "connecting", "not_serving", ...: as in logs and metric labels.
+absl::string_view GroupStateName(GroupState state);
+
+// One instance per process: connections report what they see of their group, requests are sent
+// through Submit. Knows no transport. Thread-safe. Calls sinks, sessions and `on_change` without
+// holding a lock, and sinks never from within Submit or Cancel.
+class GroupRegistry {
+ public:
+  struct Options {
+    // What a group must serve.
+    std::string model_fingerprint = "";
+    int vocab = 0;
+  };
+
+  // `clock` must outlive the object. `on_change` is called after any group changed its state, on
+  // the thread that brought the change; it may call the const methods.
+  GroupRegistry(Options options, const Clock* clock, std::function<void()> on_change);
+  GroupRegistry(const GroupRegistry&) = delete;
+  GroupRegistry& operator=(const GroupRegistry&) = delete;
+  ~GroupRegistry();
+
+  // --- For who keeps the list of groups. ---
+
+  // `address` is for messages.
+  GroupId Add(const std::string& address);
+  // A retired group finishes what it has and takes nothing new.
+  void SetRetired(GroupId group, bool retired);
+  // Requests given to the group and not done.
+  int OutstandingRequests(GroupId group) const;
+  // The group must have no session.
+  void Remove(GroupId group);
+
+  // --- For the group's connection; its calls for one group come one at a time. ---
+
+  void SessionStarted(GroupId group, std::shared_ptr<EngineSession> session);
+  // FAILED_PRECONDITION if the group serves another model; the connection should then end.
+  absl::Status HelloReceived(GroupId group, const GroupHello& hello);
+  // What the health service of the group says. False until the first call of a session.
+  void HealthChanged(GroupId group, bool serving);
+  // Hands events to the sinks. Events of unknown requests are dropped; impossible ones (token ids
+  // outside the vocabulary) fail their request with INTERNAL.
+  void StepReceived(GroupId group, absl::Span<const EngineEvent> events, const GroupLoad& load);
+  // Fails all requests of the group with UNAVAILABLE.
+  void SessionEnded(GroupId group, const absl::Status& reason);
+
+  // --- For requests. ---
+
+  // Sends the request to the least loaded group whose context it fits, and returns the id by which
+  // it can be cancelled. UNAVAILABLE if no group takes requests, INVALID_ARGUMENT if those that do
+  // have too small a context; `sink` is then not called.
+  absl::StatusOr<uint64_t> Submit(EngineRequest request, std::shared_ptr<GenerationSink> sink);
+  // Unknown and finished requests are ignored. The sink is let go and hears no end.
+  void Cancel(uint64_t request_id);
+
+  int CountGroups(GroupState state) const;
+  // The largest context of the groups that take requests; 0 with none.
+  int ServingContextTokens() const;
+
+ private:
+  struct Group {
+    std::string address;
+    std::shared_ptr<EngineSession> session;
+    GroupState state() const;
+    bool retired = false;
+    bool greeted = false;
+    bool refused = false;
+    bool healthy = false;
+    int context_tokens = 0;
+    int outstanding = 0;
+    int64_t pending_prompt_tokens = 0;
+    int64_t dispatched = 0;
+    // From the group's last report: what others had sent it.
+    int others = 0;
+    absl::Time reported_at = absl::InfinitePast();
+  };
+
+  struct Request {
+    GroupId group;
+    std::shared_ptr<GenerationSink> sink;
+    // 0 once the first token came.
+    int64_t pending_prompt_tokens = 0;
+  };
+
+  using RequestMap = absl::flat_hash_map<uint64_t, Request>;
+
+  Group& Find(GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes the request out of its group's counts.
+  void Settle(Request& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  GroupCandidate Describe(const Group& group) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Applies `change` to the group and reports it if the state is another one afterwards.
+  void Change(GroupId group, const std::function<void(Group&)>& change);
+
+  const Options options_;
+  const Clock* const clock_;
+  const std::function<void()> on_change_;
+
+  mutable Mutex mutex_;
+  // Ordered, so that equal groups take turns in a fixed order.
+  std::map<GroupId, Group> groups_ GUARDED_BY(mutex_);
+  RequestMap requests_ GUARDED_BY(mutex_);
+  uint64_t next_group_ GUARDED_BY(mutex_) = 1;
+  uint64_t next_request_ GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_ROUTING_GROUP_REGISTRY_H_

@@ -1,0 +1,327 @@
+#include "coordinator/routing/group_registry.h"
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/fake_clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// Remembers what it was asked for.
+class FakeSession final : public EngineSession {
+ public:
+  void Submit(const EngineRequest& request) override {
+    MutexLock lock(&mutex_);
+    submitted_.push_back(request.id);
+  }
+  void Cancel(uint64_t request_id) override {
+    MutexLock lock(&mutex_);
+    cancelled_.push_back(request_id);
+  }
+  std::vector<uint64_t> submitted() const {
+    MutexLock lock(&mutex_);
+    return submitted_;
+  }
+  std::vector<uint64_t> cancelled() const {
+    MutexLock lock(&mutex_);
+    return cancelled_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<uint64_t> submitted_ GUARDED_BY(mutex_);
+  std::vector<uint64_t> cancelled_ GUARDED_BY(mutex_);
+};
+
+// Remembers what it heard; a second end is a failure.
+class FakeSink final : public GenerationSink {
+ public:
+  void OnTokens(absl::Span<const int32_t> token_ids) override {
+    EXPECT_EQ(ends, 0);
+    tokens.insert(tokens.end(), token_ids.begin(), token_ids.end());
+  }
+  void OnFinished(const EngineFinish& finish) override {
+    EXPECT_EQ(++ends, 1);
+    reason = finish.reason;
+  }
+  void OnFailed(const absl::Status& failure) override {
+    EXPECT_EQ(++ends, 1);
+    status = failure;
+  }
+
+  std::vector<int32_t> tokens;
+  std::atomic<int> ends = 0;
+  EngineFinish::Reason reason = EngineFinish::Reason::kLength;
+  absl::Status status;
+};
+
+class GroupRegistryTest : public ::testing::Test {
+ protected:
+  struct Worker {
+    GroupId id;
+    std::shared_ptr<FakeSession> session;
+  };
+
+  Worker Connect(const std::string& address, int context_tokens = 1000) {
+    Worker worker{registry_.Add(address), std::make_shared<FakeSession>()};
+    registry_.SessionStarted(worker.id, worker.session);
+    EXPECT_TRUE(registry_
+                    .HelloReceived(
+                        worker.id,
+                        {.model_fingerprint = "feed", .context_tokens = context_tokens, .world = 2})
+                    .ok());
+    registry_.HealthChanged(worker.id, true);
+    return worker;
+  }
+
+  static EngineRequest Request(int prompt_tokens = 4, int max_new_tokens = 8) {
+    EngineRequest request;
+    request.prompt_token_ids.assign(prompt_tokens, 1);
+    request.max_new_tokens = max_new_tokens;
+    return request;
+  }
+
+  void Disconnect(const Worker& worker) {
+    registry_.SessionEnded(worker.id, absl::UnavailableError("socket closed"));
+  }
+
+  FakeClock clock_;
+  int changes_ = 0;
+  GroupRegistry registry_{
+      {.model_fingerprint = "feed", .vocab = 10}, &clock_, [this] { ++changes_; }};
+};
+
+TEST_F(GroupRegistryTest, AGroupServesOnceItGreetedAndIsHealthy) {
+  const GroupId id = registry_.Add("a:1");
+  EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1);
+  EXPECT_EQ(registry_.Submit(Request(), nullptr).status().code(), absl::StatusCode::kUnavailable);
+
+  registry_.SessionStarted(id, std::make_shared<FakeSession>());
+  EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1);
+  EXPECT_TRUE(
+      registry_.HelloReceived(id, {.model_fingerprint = "feed", .context_tokens = 64, .world = 1})
+          .ok());
+  EXPECT_EQ(registry_.CountGroups(GroupState::kNotServing), 1);
+  EXPECT_EQ(registry_.ServingContextTokens(), 0);
+  registry_.HealthChanged(id, true);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kServing), 1);
+  EXPECT_EQ(registry_.ServingContextTokens(), 64);
+  EXPECT_EQ(changes_, 3);
+}
+
+TEST_F(GroupRegistryTest, RefusesAGroupWithAnotherModel) {
+  const GroupId id = registry_.Add("a:1");
+  registry_.SessionStarted(id, std::make_shared<FakeSession>());
+  const absl::Status status = registry_.HelloReceived(
+      id, {.model_name = "other", .model_fingerprint = "beef", .context_tokens = 64, .world = 1});
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a:1 serves \"other\""));
+  registry_.HealthChanged(id, true);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
+  registry_.SessionEnded(id, status);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
+  EXPECT_EQ(registry_.Submit(Request(), nullptr).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GroupRegistryTest, SpreadsRequestsOverEqualGroups) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 6; ++i)
+    ids.push_back(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  EXPECT_EQ(a.session->submitted().size(), 3u);
+  EXPECT_EQ(b.session->submitted().size(), 3u);
+  for (const uint64_t id : ids) registry_.Cancel(id);
+}
+
+TEST_F(GroupRegistryTest, CountsWhatOtherCoordinatorsSentAsLongAsTheReportIsFresh) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  registry_.StepReceived(a.id, {}, {.running_requests = 3, .waiting_requests = 1});
+  for (int i = 0; i < 4; ++i) {
+    registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  }
+  EXPECT_THAT(a.session->submitted(), IsEmpty());
+  clock_.Advance(absl::Seconds(3));
+  registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  EXPECT_EQ(a.session->submitted().size(), 1u);
+}
+
+TEST_F(GroupRegistryTest, APromptWeighsUntilItsFirstToken) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  const uint64_t heavy = *registry_.Submit(Request(900), std::make_shared<FakeSink>());
+  EXPECT_THAT(a.session->submitted(), ElementsAre(heavy));
+  const uint64_t second = *registry_.Submit(Request(), std::make_shared<FakeSink>());
+  const uint64_t third = *registry_.Submit(Request(), std::make_shared<FakeSink>());
+  EXPECT_THAT(b.session->submitted(), ElementsAre(second, third));
+
+  const std::vector<int32_t> token = {1};
+  registry_.StepReceived(a.id, {{.request_id = heavy, .token_ids = token}}, {});
+  const uint64_t fourth = *registry_.Submit(Request(), std::make_shared<FakeSink>());
+  EXPECT_THAT(a.session->submitted(), ElementsAre(heavy, fourth));
+  Disconnect(a);
+  Disconnect(b);
+}
+
+TEST_F(GroupRegistryTest, SendsOnlyWhatFitsTheGroupsContext) {
+  const Worker small = Connect("a:1", 16), large = Connect("b:1", 64);
+  const uint64_t id = *registry_.Submit(Request(20, 40), std::make_shared<FakeSink>());
+  EXPECT_THAT(large.session->submitted(), ElementsAre(id));
+  const absl::Status status = registry_.Submit(Request(20, 45), nullptr).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("max_new_tokens: prompt and answer need 65"));
+  registry_.Cancel(id);
+}
+
+TEST_F(GroupRegistryTest, DeliversTokensAndOneEnd) {
+  const Worker worker = Connect("a:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  const std::vector<int32_t> first = {3, 4}, last = {5};
+  registry_.StepReceived(worker.id, {{.request_id = id, .token_ids = first}}, {});
+  EXPECT_EQ(registry_.OutstandingRequests(worker.id), 1);
+  const EngineEvent end = {.request_id = id,
+                           .token_ids = last,
+                           .finished = EngineFinish{.reason = EngineFinish::Reason::kEos}};
+  registry_.StepReceived(worker.id, {end}, {});
+  // A worker that repeats itself is not heard.
+  registry_.StepReceived(worker.id, {end}, {});
+  EXPECT_THAT(sink->tokens, ElementsAre(3, 4, 5));
+  EXPECT_EQ(sink->ends, 1);
+  EXPECT_EQ(sink->reason, EngineFinish::Reason::kEos);
+  EXPECT_EQ(registry_.OutstandingRequests(worker.id), 0);
+}
+
+TEST_F(GroupRegistryTest, PassesTheEnginesErrorOn) {
+  const Worker worker = Connect("a:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  registry_.StepReceived(
+      worker.id, {{.request_id = id, .error = absl::ResourceExhaustedError("queue full")}}, {});
+  EXPECT_EQ(sink->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(registry_.OutstandingRequests(worker.id), 0);
+}
+
+TEST_F(GroupRegistryTest, ATokenOutsideTheVocabularyFailsItsRequestOnly) {
+  const Worker worker = Connect("a:1");
+  const auto bad = std::make_shared<FakeSink>(), good = std::make_shared<FakeSink>();
+  const uint64_t bad_id = *registry_.Submit(Request(), bad);
+  const uint64_t good_id = *registry_.Submit(Request(), good);
+  const std::vector<int32_t> outside = {10}, inside = {9};
+  registry_.StepReceived(
+      worker.id,
+      {{.request_id = bad_id, .token_ids = outside}, {.request_id = good_id, .token_ids = inside}},
+      {});
+  EXPECT_EQ(bad->status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(bad->tokens, IsEmpty());
+  EXPECT_THAT(good->tokens, ElementsAre(9));
+  EXPECT_THAT(worker.session->cancelled(), ElementsAre(bad_id));
+  registry_.Cancel(good_id);
+}
+
+TEST_F(GroupRegistryTest, DropsEventsOfRequestsThatAreNotTheGroups) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  const std::vector<int32_t> token = {1};
+  registry_.StepReceived(b.id, {{.request_id = id, .token_ids = token}}, {});
+  registry_.StepReceived(a.id, {{.request_id = id + 1, .token_ids = token}}, {});
+  EXPECT_THAT(sink->tokens, IsEmpty());
+  registry_.Cancel(id);
+}
+
+TEST_F(GroupRegistryTest, CancelReachesTheWorkerOnceAndTheSinkHearsNothingMore) {
+  const Worker worker = Connect("a:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  registry_.Cancel(id);
+  registry_.Cancel(id);
+  EXPECT_THAT(worker.session->cancelled(), ElementsAre(id));
+  const std::vector<int32_t> token = {1};
+  registry_.StepReceived(worker.id, {{.request_id = id, .token_ids = token}}, {});
+  Disconnect(worker);
+  EXPECT_THAT(sink->tokens, IsEmpty());
+  EXPECT_EQ(sink->ends, 0);
+  EXPECT_EQ(sink.use_count(), 1);
+}
+
+TEST_F(GroupRegistryTest, ALostSessionFailsItsRequestsAndNoOthers) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  const auto lost = std::make_shared<FakeSink>(), kept = std::make_shared<FakeSink>();
+  registry_.Submit(Request(), lost).IgnoreError();
+  const uint64_t kept_id = *registry_.Submit(Request(), kept);
+  Disconnect(a);
+  EXPECT_EQ(lost->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(lost->status.message()),
+              HasSubstr("lost worker group a:1: socket closed"));
+  EXPECT_EQ(kept->ends, 0);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1);
+  // What is new goes to the group that is left.
+  const uint64_t next = *registry_.Submit(Request(), std::make_shared<FakeSink>());
+  EXPECT_THAT(b.session->submitted(), ElementsAre(kept_id, next));
+  Disconnect(b);
+}
+
+TEST_F(GroupRegistryTest, AnUnhealthyGroupFinishesWhatItHasAndTakesNothingNew) {
+  const Worker worker = Connect("a:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  registry_.HealthChanged(worker.id, false);
+  EXPECT_EQ(registry_.Submit(Request(), nullptr).status().code(), absl::StatusCode::kUnavailable);
+  registry_.StepReceived(worker.id, {{.request_id = id, .finished = EngineFinish{}}}, {});
+  EXPECT_EQ(sink->ends, 1);
+  EXPECT_TRUE(sink->status.ok());
+}
+
+TEST_F(GroupRegistryTest, ARetiredGroupTakesNothingNewUntilItIsBack) {
+  const Worker worker = Connect("a:1");
+  registry_.SetRetired(worker.id, true);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kNotServing), 1);
+  EXPECT_FALSE(registry_.Submit(Request(), nullptr).ok());
+  registry_.SetRetired(worker.id, false);
+  registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  Disconnect(worker);
+  registry_.Remove(worker.id);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 0);
+}
+
+TEST_F(GroupRegistryTest, EveryRequestEndsOnceWhenSubmitCancelAndLossRace) {
+  const Worker worker = Connect("a:1");
+  constexpr int kThreads = 4, kRequests = 200;
+  std::atomic<int> cancelled = 0;
+  std::vector<std::shared_ptr<FakeSink>> sinks(kThreads * kRequests);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRequests; ++i) {
+        auto& sink = sinks[t * kRequests + i];
+        sink = std::make_shared<FakeSink>();
+        const auto id = registry_.Submit(Request(), sink);
+        if (id.ok() && i % 3 == 0) registry_.Cancel(*id);
+      }
+    });
+  }
+  const std::vector<int32_t> token = {1};
+  for (int step = 0; step < 50; ++step) {
+    std::vector<EngineEvent> events;
+    for (const uint64_t id : worker.session->submitted()) {
+      events.push_back({.request_id = id, .token_ids = token, .finished = EngineFinish{}});
+    }
+    registry_.StepReceived(worker.id, events, {});
+  }
+  Disconnect(worker);
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& sink : sinks) EXPECT_LE(sink->ends, 1);
+  EXPECT_EQ(registry_.OutstandingRequests(worker.id), 0);
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,85 @@
+// Keeps one connection to every worker group that the targets resolve to.
+#ifndef PHALANX_COORDINATOR_ROUTING_WORKER_POOL_H_
+#define PHALANX_COORDINATOR_ROUTING_WORKER_POOL_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "coordinator/routing/group_registry.h"
+#include "coordinator/routing/target_resolver.h"
+
+namespace phalanx {
+
+// Reports to the registry from construction on. The destructor ends the session, fails what is
+// outstanding, and returns when no further call to the registry can come.
+class GroupConnection {
+ public:
+  virtual ~GroupConnection() = default;
+};
+
+using GroupConnectionFactory =
+    std::function<std::unique_ptr<GroupConnection>(const std::string& address, GroupId group)>;
+
+// The set of connections, without a thread of its own. An address that vanishes is retired: its
+// group finishes what it has, then its connection ends. Thread-compatible.
+class GroupSet {
+ public:
+  // `registry` must outlive the object.
+  GroupSet(GroupRegistry* registry, GroupConnectionFactory connect);
+  GroupSet(const GroupSet&) = delete;
+  GroupSet& operator=(const GroupSet&) = delete;
+  ~GroupSet();
+
+  // Makes `addresses` the groups that take requests, and drops retired ones that are done.
+  void Update(const std::vector<std::string>& addresses);
+
+ private:
+  struct Member {
+    GroupId group;
+    std::unique_ptr<GroupConnection> connection;
+  };
+
+  GroupRegistry* const registry_;
+  const GroupConnectionFactory connect_;
+  std::map<std::string, Member> members_;
+};
+
+// A GroupSet that follows its targets from a thread of its own: name service never runs on a
+// thread that serves. Destroying it ends all sessions. Thread-safe.
+class WorkerPool {
+ public:
+  struct Options {
+    // How long a change in the name service may stay unseen.
+    absl::Duration resolve_interval = absl::Seconds(5);
+  };
+
+  // `registry` must outlive the object.
+  WorkerPool(const Options& options, GroupRegistry* registry, GroupConnectionFactory connect,
+             TargetResolver resolver);
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+  ~WorkerPool();
+
+ private:
+  void Run();
+
+  const Options options_;
+  // The thread's own.
+  TargetResolver resolver_;
+  GroupSet groups_;
+
+  Mutex mutex_;
+  CondVar wake_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_ROUTING_WORKER_POOL_H_
