@@ -5,7 +5,6 @@
 #ifndef PHALANX_MODEL_GGUF_H_
 #define PHALANX_MODEL_GGUF_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -21,7 +20,7 @@
 
 namespace phalanx {
 
-// ggml's numbers. Types that are legal in a file but not listed are kept as their number.
+// ggml's numbers. Open knows the sizes of a few more, which are kept as their number.
 enum class GgmlType : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -55,8 +54,10 @@ struct GgufTensor {
 // Thread-compatible; immutable after Open. Views stay valid as long as the object.
 class GgufFile {
  public:
-  // NOT_FOUND or PERMISSION_DENIED if the file cannot be read, DATA_LOSS if it is not a GGUF file,
-  // is truncated or breaks a rule of the format. Messages start with the path.
+  // NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE if the file cannot be read; DATA_LOSS if it is not
+  // a GGUF file, is truncated or breaks a rule of the format; UNIMPLEMENTED for what is legal but
+  // not read: nested arrays, tensors of more than two dimensions, tensor types of unknown size.
+  // Messages start with the path and name the key or tensor. The file must not shrink afterwards.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
@@ -67,11 +68,14 @@ class GgufFile {
   // --- Metadata. NOT_FOUND without the key, DATA_LOSS if its value has another type. ---
 
   bool Has(absl::string_view key) const;
+  // Ascending.
+  std::vector<absl::string_view> Keys() const;
   absl::StatusOr<int64_t> GetInt(absl::string_view key) const;   // any integer type that fits
   absl::StatusOr<double> GetFloat(absl::string_view key) const;  // f32 or f64
   absl::StatusOr<bool> GetBool(absl::string_view key) const;
   absl::StatusOr<absl::string_view> GetString(absl::string_view key) const;
   absl::StatusOr<absl::Span<const absl::string_view>> GetStrings(absl::string_view key) const;
+  // Any integer type, and bool as 0 and 1.
   absl::StatusOr<absl::Span<const int64_t>> GetInts(absl::string_view key) const;
   absl::StatusOr<absl::Span<const double>> GetFloats(absl::string_view key) const;
 
@@ -96,6 +100,9 @@ class GgufFile {
                    std::vector<absl::string_view>, std::vector<int64_t>, std::vector<double>>;
   friend class GgufParser;
   GgufFile(std::string path, const std::byte* map, size_t bytes);
+  // The value of `key` as a T; `wanted` names the type in the error.
+  template <typename T>
+  absl::StatusOr<const T*> Find(absl::string_view key, absl::string_view wanted) const;
 
   const std::string path_;
   const std::byte* const map_;

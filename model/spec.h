@@ -13,7 +13,10 @@ namespace phalanx {
 
 // A pre-norm decoder: grouped-query attention with rotary positions, SwiGLU feed-forward, RMSNorm.
 struct ModelSpec {
-  std::string name;          // What clients call it, for example "SmolLM2-135M-Instruct".
+  // What clients call it: the file's base name without ".gguf" and without the name of a
+  // quantization at its end, for example "SmolLM2-135M-Instruct". Not from general.name, which
+  // converters fill with names of checkpoints.
+  std::string name;
   std::string architecture;  // "llama".
   int num_layers = 0;
   int hidden = 0;
@@ -32,9 +35,10 @@ struct ModelSpec {
   bool interleaved_qk_rows = false;
 };
 
-// Reads the spec from GGUF metadata. Errors name the file and the key: UNIMPLEMENTED for an
-// architecture or feature that is not supported (with the list of those that are), DATA_LOSS for
-// a missing, ill-typed or impossible value.
+// Reads the spec from GGUF metadata and the names and shapes of its tensors. Every key of the
+// architecture must be one that is understood: an unknown one may change the result. Errors name
+// the file and the key: UNIMPLEMENTED for an architecture or feature that is not supported (with
+// the list of those that are), DATA_LOSS for a missing, ill-typed or impossible value.
 absl::StatusOr<ModelSpec> ReadModelSpec(const GgufFile& file);
 
 }  // namespace phalanx

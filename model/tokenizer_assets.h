@@ -28,14 +28,15 @@ enum class PreTokenizer : uint8_t {
 struct TokenizerAssets {
   PreTokenizer pre_tokenizer = PreTokenizer::kSmolLm;
   // By id. Bytes of the token as they appear in text: the byte-level alphabet is already undone
-  // for normal tokens; control tokens hold their spelling.
+  // for normal tokens; the others hold their spelling. Distinct among tokens of one kind. Not every
+  // byte need have a token of its own.
   std::vector<std::string> token_bytes;
   std::vector<TokenKind> token_kinds;
   // Pairs of ids in order of rank, the first is merged first; merge k of ids (a, b) makes the token
-  // spelled bytes(a) + bytes(b).
+  // spelled bytes(a) + bytes(b), which exists and is a normal one.
   std::vector<std::pair<int32_t, int32_t>> merges;
-  // Union of all ids that end a turn: the file's eos key and the tokens spelled <|im_end|>,
-  // <|end|>, <|eot_id|> or <|endoftext|>. Ascending.
+  // Union of all ids that end a turn: the file's eos and eot keys and the control tokens spelled
+  // <|im_end|>, <|end|>, <|eot_id|> or <|endoftext|>. Ascending.
   std::vector<int32_t> eos_token_ids;
   int32_t bos_token_id = -1;  // -1: none.
   int32_t eos_token_id = -1;  // The one named by the file, for templates.
