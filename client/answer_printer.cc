@@ -1,0 +1,37 @@
+#include "client/answer_printer.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace phalanx {
+
+absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
+  if (event.has_started()) prompt_tokens_ = event.started().prompt_tokens();
+  if (event.has_delta() && event.delta().token_ids_size() > 0) {
+    last_token_ = clock_.Now();
+    if (completion_tokens_ == 0) first_token_ = last_token_;
+    completion_tokens_ += event.delta().token_ids_size();
+  }
+  text_ += event.delta().text();
+  if (json_) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
+  return terminal_.Write(event.delta().text());
+}
+
+absl::Status AnswerPrinter::End(const absl::Status& status) {
+  if (json_) {
+    return status.ok() ? absl::OkStatus() : terminal_.Write(absl::StrCat(ErrorJson(status), "\n"));
+  }
+  if (text_.empty() || absl::EndsWith(text_, "\n")) return absl::OkStatus();
+  return terminal_.Write("\n");
+}
+
+StreamStats AnswerPrinter::stats() const {
+  StreamStats stats;
+  stats.prompt_tokens = prompt_tokens_;
+  stats.completion_tokens = completion_tokens_;
+  stats.time_to_first_token = first_token_ - start_;
+  stats.decode_time = last_token_ - first_token_;
+  return stats;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,48 @@
+// Shows one answer while it comes.
+#ifndef PHALANX_CLIENT_ANSWER_PRINTER_H_
+#define PHALANX_CLIENT_ANSWER_PRINTER_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "client/format.h"
+#include "client/terminal.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+// Thread-compatible; one per request, made when the request starts. All arguments are lent.
+class AnswerPrinter {
+ public:
+  AnswerPrinter(bool json, Terminal* terminal, const Clock* clock)
+      : json_(json), terminal_(*terminal), clock_(*clock), start_(clock->Now()) {}
+  AnswerPrinter(const AnswerPrinter&) = delete;
+  AnswerPrinter& operator=(const AnswerPrinter&) = delete;
+
+  // Writes the text of a Delta, or each event as a line of JSON.
+  absl::Status Print(const v1::GenerateEvent& event);
+
+  // Ends the last line if it is still open. With JSON, writes a failed `status` as a last event.
+  absl::Status End(const absl::Status& status);
+
+  // All text so far.
+  const std::string& text() const { return text_; }
+  StreamStats stats() const;
+
+ private:
+  const bool json_;
+  Terminal& terminal_;
+  const Clock& clock_;
+  const absl::Time start_;
+  absl::Time first_token_;
+  absl::Time last_token_;
+  int prompt_tokens_ = 0;
+  int completion_tokens_ = 0;
+  std::string text_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_CLIENT_ANSWER_PRINTER_H_

@@ -1,0 +1,47 @@
+#include "client/command_context.h"
+
+#include "base/clock.h"
+#include "base/options.h"
+#include "client/answer_printer.h"
+#include "client/exit_code.h"
+#include "client/format.h"
+
+namespace phalanx {
+
+CommandContext::CommandContext(const CommandLine& command_line, Terminal* terminal)
+    : command_line_(command_line), terminal_(*terminal), client_({command_line.target}) {
+  guard_.emplace(terminal_.interrupt());
+}
+
+CallOptions CommandContext::call_options() {
+  CallOptions options;
+  if (command_line_.timeout > absl::ZeroDuration()) options.timeout = command_line_.timeout;
+  options.cancellation = guard_->cancellation();
+  return options;
+}
+
+void CommandContext::ForgetInterrupt() {
+  guard_.reset();
+  terminal_.interrupt()->Clear();
+  guard_.emplace(terminal_.interrupt());
+}
+
+CommandContext::AnswerResult CommandContext::Answer(const v1::GenerateRequest& request) {
+  AnswerPrinter printer(command_line_.json, &terminal_, MonotonicClock());
+  absl::Status status =
+      client_.Generate(request, call_options(),
+                       [&printer](const v1::GenerateEvent& event) { return printer.Print(event); });
+  const absl::Status end = printer.End(status);
+  if (status.ok()) status = end;
+  if (command_line_.stats && status.ok()) terminal_.WriteError(StatsLine(printer.stats()));
+  return {status, printer.text()};
+}
+
+int CommandContext::Report(const absl::Status& status) {
+  if (terminal_.output_closed()) return kExitBrokenPipe;
+  if (interrupted() && absl::IsCancelled(status)) return kExitInterrupted;
+  if (!status.ok()) terminal_.WriteError(DescribeError(status, command_line_.target));
+  return ExitCodeFor(status);
+}
+
+}  // namespace phalanx

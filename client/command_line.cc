@@ -1,0 +1,147 @@
+#include "client/command_line.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/options.h"
+#include "client/exit_code.h"
+#include "client/format.h"
+
+namespace phalanx {
+namespace {
+
+CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& help,
+                     CommandLine* line) {
+  CLI::App* const command = app.add_subcommand(name, help);
+  command
+      ->add_option("--target", line->target,
+                   "HOST:PORT of the coordinator; the default can be set as PHALANX_TARGET")
+      ->capture_default_str();
+  return command;
+}
+
+void AddTimeout(CLI::App& command, CommandLine* line) {
+  AddDurationOption(command, "--timeout", &line->timeout, "Time for each call; 0s means no limit");
+}
+
+void AddModel(CLI::App& command, CommandLine* line) {
+  command.add_option("--model", line->model, "Name of the model; the server's only one by default");
+}
+
+void AddSampling(CLI::App& command, CommandLine* line) {
+  command.add_option("--system", line->system, "System message before the conversation");
+  command.add_option("--max_new_tokens", line->max_new_tokens,
+                     "Most tokens to generate; by default what the context leaves");
+  command.add_option("--temperature", line->temperature,
+                     "0 takes the likeliest token; the model's own by default");
+  command.add_option("--top_k", line->top_k, "Keep the k likeliest tokens; 0 keeps all");
+  command.add_option("--top_p", line->top_p, "Keep the likeliest tokens that reach this mass");
+  command.add_option("--seed", line->seed, "Makes sampling repeatable; random by default");
+  command.add_flag("--stats", line->stats,
+                   "Print time to first token and tokens per second to standard error");
+}
+
+CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
+  CLI::App* const command = AddCommand(app, "generate", "Answer one prompt, streaming", line);
+  command->add_option("prompt", line->text, "The prompt; \"-\" or nothing reads standard input");
+  AddModel(*command, line);
+  AddSampling(*command, line);
+  AddTimeout(*command, line);
+  command->add_flag("--raw", line->raw, "Continue the prompt as it is, without a chat template")
+      ->excludes("--system");
+  command->add_flag("--json", line->json, "One JSON object per event and line");
+  command->footer(absl::StrCat(GenerateJsonHelp(), "\n\n", ExitCodeHelp()));
+  return command;
+}
+
+CLI::App* AddChat(CLI::App& app, CommandLine* line) {
+  CLI::App* const command =
+      AddCommand(app, "chat", "Hold a conversation; Ctrl-C stops an answer, Ctrl-D leaves", line);
+  AddModel(*command, line);
+  AddSampling(*command, line);
+  AddTimeout(*command, line);
+  command->footer(std::string(ExitCodeHelp()));
+  return command;
+}
+
+CLI::App* AddModels(CLI::App& app, CommandLine* line) {
+  CLI::App* const command = AddCommand(app, "models", "List what the server serves", line);
+  AddTimeout(*command, line);
+  command->add_flag("--json", line->json, "One JSON object per model and line");
+  command->footer(std::string(ExitCodeHelp()));
+  return command;
+}
+
+CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
+  CLI::App* const command = AddCommand(app, "tokenize", "Show a text as tokens", line);
+  command->add_option("text", line->text, "The text; \"-\" or nothing reads standard input");
+  AddModel(*command, line);
+  AddTimeout(*command, line);
+  command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
+  CLI::Option* const ids = command->add_flag("--ids", line->ids_only, "Only the ids, on one line");
+  command->add_flag("--json", line->json, "One JSON object: token_ids, pieces, text (as tokenized)")
+      ->excludes(ids);
+  command->footer(std::string(ExitCodeHelp()));
+  return command;
+}
+
+CLI::App* AddHealth(CLI::App& app, CommandLine* line) {
+  CLI::App* const command =
+      AddCommand(app, "health", "Exit with 0 if and only if the server is SERVING", line);
+  command->add_option("--model", line->model,
+                      "Ask for this model or service; the server as a whole by default");
+  AddDurationOption(*command, "--wait", &line->wait, "Wait this long until it is SERVING");
+  AddDurationOption(*command, "--timeout", &line->health_timeout, "Time for asking without --wait");
+  command->add_flag("--json", line->json, "One JSON object: service, status");
+  command->footer(std::string(ExitCodeHelp()));
+  return command;
+}
+
+}  // namespace
+
+std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* line) {
+  CLI::App app("Client of Phalanx servers.", "phalanx");
+  AddStandardOptions(app);
+  app.require_subcommand(1);
+  // Not by CLI11's envname: that would let it override a --target of another subcommand.
+  if (const char* const target = std::getenv("PHALANX_TARGET")) line->target = target;
+  const std::pair<CLI::App*, Command> commands[] = {
+      {AddGenerate(app, line), Command::kGenerate}, {AddChat(app, line), Command::kChat},
+      {AddModels(app, line), Command::kModels},     {AddTokenize(app, line), Command::kTokenize},
+      {AddHealth(app, line), Command::kHealth},
+  };
+  app.footer(std::string(ExitCodeHelp()));
+  const std::optional<int> exit_code = ParseCommandLine(app, argc, argv);
+  if (exit_code.has_value()) return exit_code;
+  for (const auto& [app_command, command] : commands) {
+    if (app_command->parsed()) line->command = command;
+  }
+  return std::nullopt;
+}
+
+v1::GenerateRequest RequestTemplate(const CommandLine& line) {
+  v1::GenerateRequest request;
+  if (line.model.has_value()) request.set_model(*line.model);
+  if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
+  v1::Sampling& sampling = *request.mutable_sampling();
+  if (line.temperature.has_value()) sampling.set_temperature(*line.temperature);
+  if (line.top_k.has_value()) sampling.set_top_k(*line.top_k);
+  if (line.top_p.has_value()) sampling.set_top_p(*line.top_p);
+  if (line.seed.has_value()) sampling.set_seed(*line.seed);
+  return request;
+}
+
+v1::Chat NewConversation(const CommandLine& line) {
+  v1::Chat chat;
+  if (line.system.has_value()) AddMessage("system", *line.system, &chat);
+  return chat;
+}
+
+void AddMessage(const std::string& role, const std::string& content, v1::Chat* chat) {
+  v1::Message* const message = chat->add_messages();
+  message->set_role(role);
+  message->set_content(content);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,63 @@
+// The command line of `phalanx`.
+#ifndef PHALANX_CLIENT_COMMAND_LINE_H_
+#define PHALANX_CLIENT_COMMAND_LINE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+enum class Command { kGenerate, kChat, kModels, kTokenize, kHealth };
+
+// What is unset is left to the server.
+struct CommandLine {
+  Command command = Command::kGenerate;
+  std::string target = "127.0.0.1:50051";
+  std::optional<std::string> model;
+  // For each call but that of health; zero means no limit.
+  absl::Duration timeout;
+  bool json = false;
+
+  // generate and tokenize: the text, unset or "-" for standard input.
+  std::optional<std::string> text;
+
+  // generate and chat.
+  std::optional<std::string> system;
+  std::optional<float> temperature;
+  std::optional<int32_t> top_k;
+  std::optional<float> top_p;
+  std::optional<uint64_t> seed;
+  std::optional<int32_t> max_new_tokens;
+  bool stats = false;
+
+  // generate: continue the text without the model's chat template.
+  bool raw = false;
+
+  // tokenize.
+  bool chat = false;
+  bool ids_only = false;
+
+  // health: how long to wait for SERVING; zero asks once, for at most health_timeout.
+  absl::Duration wait;
+  absl::Duration health_timeout = absl::Seconds(5);
+};
+
+// Returns the exit code with which main must return now, nullopt to go on. Prints as
+// ParseCommandLine in base/options.h does.
+std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* command_line);
+
+// The model, sampling and length that the command line asks for, without an input.
+v1::GenerateRequest RequestTemplate(const CommandLine& command_line);
+
+// The conversation so far: the system message if there is one.
+v1::Chat NewConversation(const CommandLine& command_line);
+
+void AddMessage(const std::string& role, const std::string& content, v1::Chat* chat);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_CLIENT_COMMAND_LINE_H_

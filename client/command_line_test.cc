@@ -1,0 +1,130 @@
+#include "client/command_line.h"
+
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/options.h"
+#include "client/exit_code.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Optional;
+
+std::optional<int> Parse(std::vector<std::string> arguments, CommandLine* line) {
+  arguments.insert(arguments.begin(), "phalanx");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  return ParseClientCommandLine(static_cast<int>(argv.size()), argv.data(), line);
+}
+
+CommandLine Parsed(std::vector<std::string> arguments) {
+  CommandLine line;
+  EXPECT_EQ(Parse(std::move(arguments), &line), std::nullopt);
+  return line;
+}
+
+int ExitCode(std::vector<std::string> arguments) {
+  CommandLine line;
+  return Parse(std::move(arguments), &line).value_or(-1);
+}
+
+TEST(CommandLineTest, WhatIsNotGivenIsUnset) {
+  const CommandLine line = Parsed({"generate", "Hi"});
+  EXPECT_EQ(line.command, Command::kGenerate);
+  EXPECT_EQ(line.target, "127.0.0.1:50051");
+  EXPECT_THAT(line.text, Optional(std::string("Hi")));
+  EXPECT_EQ(RequestTemplate(line).ShortDebugString(), "sampling { }");
+  EXPECT_EQ(NewConversation(line).messages_size(), 0);
+}
+
+TEST(CommandLineTest, ZeroIsAValue) {
+  const CommandLine line = Parsed({"generate", "Hi", "--temperature", "0", "--top_k", "0", "--seed",
+                                   "0", "--max_new_tokens", "0"});
+  const v1::GenerateRequest request = RequestTemplate(line);
+  EXPECT_TRUE(request.sampling().has_temperature());
+  EXPECT_TRUE(request.sampling().has_top_k());
+  EXPECT_FALSE(request.sampling().has_top_p());
+  EXPECT_TRUE(request.sampling().has_seed());
+  EXPECT_TRUE(request.has_max_new_tokens());
+}
+
+TEST(CommandLineTest, PassesOutOfRangeValuesToTheServer) {
+  const CommandLine line = Parsed({"generate", "Hi", "--max_new_tokens", "-1", "--top_p=-0.5",
+                                   "--seed", "18446744073709551615", "--model", "m"});
+  const v1::GenerateRequest request = RequestTemplate(line);
+  EXPECT_EQ(request.max_new_tokens(), -1);
+  EXPECT_EQ(request.sampling().top_p(), -0.5f);
+  EXPECT_EQ(request.sampling().seed(), 18446744073709551615u);
+  EXPECT_EQ(request.model(), "m");
+}
+
+TEST(CommandLineTest, PromptMayBeEmptyADashOrAfterDashes) {
+  EXPECT_THAT(Parsed({"generate", ""}).text, Optional(std::string("")));
+  EXPECT_THAT(Parsed({"generate", "-"}).text, Optional(std::string("-")));
+  EXPECT_THAT(Parsed({"generate", "--", "--help"}).text, Optional(std::string("--help")));
+  EXPECT_EQ(Parsed({"generate"}).text, std::nullopt);
+}
+
+TEST(CommandLineTest, SystemMessageOpensTheConversation) {
+  const CommandLine line = Parsed({"chat", "--system", "Be brief."});
+  EXPECT_EQ(line.command, Command::kChat);
+  EXPECT_EQ(NewConversation(line).messages(0).role(), "system");
+  EXPECT_EQ(NewConversation(line).messages(0).content(), "Be brief.");
+}
+
+TEST(CommandLineTest, TargetComesFromTheEnvironmentUnlessGiven) {
+  setenv("PHALANX_TARGET", "a:1", 1);
+  EXPECT_EQ(Parsed({"models"}).target, "a:1");
+  EXPECT_EQ(Parsed({"models", "--target", "b:2"}).target, "b:2");
+  unsetenv("PHALANX_TARGET");
+}
+
+TEST(CommandLineTest, HealthHasItsOwnTimeout) {
+  EXPECT_EQ(Parsed({"health"}).health_timeout, absl::Seconds(5));
+  const CommandLine line = Parsed({"health", "--wait", "1m", "--timeout", "1s"});
+  EXPECT_EQ(line.wait, absl::Minutes(1));
+  EXPECT_EQ(line.health_timeout, absl::Seconds(1));
+}
+
+TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
+  EXPECT_EQ(ExitCode({}), kExitUsage);
+  EXPECT_EQ(ExitCode({"nonsense"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "b"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--temperature", "warm"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--raw", "--system", "s"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"health", "--wait", "soon"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"health", "--raw"}), kExitUsage);
+}
+
+TEST(CommandLineTest, HelpTellsExitCodesAndJson) {
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(ExitCode({"generate", "--help"}), kExitOk);
+  const std::string help = testing::internal::GetCapturedStdout();
+  EXPECT_THAT(help, HasSubstr("130  interrupted"));
+  EXPECT_THAT(help, HasSubstr("delta     sequence, token_ids, text"));
+}
+
+TEST(ExitCodeTest, FollowsTheStatus) {
+  EXPECT_EQ(ExitCodeFor(absl::OkStatus()), kExitOk);
+  EXPECT_EQ(ExitCodeFor(absl::UnavailableError("")), kExitUnavailable);
+  EXPECT_EQ(ExitCodeFor(absl::InvalidArgumentError("")), kExitInvalidRequest);
+  EXPECT_EQ(ExitCodeFor(absl::NotFoundError("")), kExitInvalidRequest);
+  EXPECT_EQ(ExitCodeFor(absl::DeadlineExceededError("")), kExitDeadline);
+  EXPECT_EQ(ExitCodeFor(absl::ResourceExhaustedError("")), kExitResourceExhausted);
+  EXPECT_EQ(ExitCodeFor(absl::InternalError("")), kExitFailure);
+}
+
+TEST(ExitCodeTest, ErrorsNameCodeAndMessageAndHint) {
+  EXPECT_EQ(DescribeError(absl::InternalError("broken"), "h:1"), "phalanx: INTERNAL: broken\n");
+  EXPECT_EQ(DescribeError(absl::NotFoundError("no m"), "h:1"),
+            "phalanx: NOT_FOUND: no m\nhint: `phalanx models --target h:1` lists the names\n");
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,135 @@
+#include "client/commands.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/options.h"
+#include "base/status.h"
+#include "client/chat_command.h"
+#include "client/command_context.h"
+#include "client/format.h"
+#include "client/input_text.h"
+
+namespace phalanx {
+namespace {
+
+absl::Status Generate(CommandContext& context) {
+  const CommandLine& line = context.command_line();
+  v1::GenerateRequest request = RequestTemplate(line);
+  ASSIGN_OR_RETURN(const std::string prompt,
+                   ReadInputText("prompt", line.text, &context.terminal()));
+  if (line.raw) {
+    request.set_text(prompt);
+  } else {
+    RETURN_IF_ERROR(CheckUtf8("system", line.system.value_or("")));
+    *request.mutable_chat() = NewConversation(line);
+    AddMessage("user", prompt, request.mutable_chat());
+  }
+  return context.Answer(request).status;
+}
+
+absl::Status Models(CommandContext& context) {
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse models,
+                   context.client().ListModels(context.call_options()));
+  if (!context.command_line().json) return context.terminal().Write(ModelTable(models));
+  for (const v1::Model& model : models.models()) {
+    RETURN_IF_ERROR(context.terminal().Write(absl::StrCat(ModelJson(model), "\n")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Pieces(CommandContext& context,
+                                                const v1::TokenizeResponse& tokens) {
+  std::vector<std::string> pieces;
+  for (const int32_t id : tokens.token_ids()) {
+    v1::DetokenizeRequest request;
+    if (context.command_line().model.has_value()) request.set_model(*context.command_line().model);
+    request.add_token_ids(id);
+    ASSIGN_OR_RETURN(const v1::DetokenizeResponse piece,
+                     context.client().Detokenize(request, context.call_options()));
+    pieces.push_back(piece.text());
+  }
+  return pieces;
+}
+
+absl::Status Tokenize(CommandContext& context) {
+  const CommandLine& line = context.command_line();
+  v1::TokenizeRequest request;
+  if (line.model.has_value()) request.set_model(*line.model);
+  ASSIGN_OR_RETURN(const std::string text, ReadInputText("text", line.text, &context.terminal()));
+  if (line.chat) {
+    AddMessage("user", text, request.mutable_chat());
+  } else {
+    request.set_text(text);
+  }
+  ASSIGN_OR_RETURN(const v1::TokenizeResponse tokens,
+                   context.client().Tokenize(request, context.call_options()));
+  if (line.ids_only) {
+    return context.terminal().Write(absl::StrCat(absl::StrJoin(tokens.token_ids(), " "), "\n"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> pieces, Pieces(context, tokens));
+  return context.terminal().Write(line.json ? absl::StrCat(TokensJson(tokens, pieces), "\n")
+                                            : TokenTable(tokens, pieces));
+}
+
+absl::StatusOr<ServingState> AskHealth(CommandContext& context, const std::string& service) {
+  const CommandLine& line = context.command_line();
+  CallOptions options = context.call_options();
+  if (line.wait == absl::ZeroDuration()) {
+    options.timeout = line.health_timeout;
+    return context.client().CheckHealth(service, options);
+  }
+  options.timeout = line.wait;
+  const absl::Status status = context.client().WaitUntilServing(service, options);
+  if (absl::IsDeadlineExceeded(status)) {
+    return absl::UnavailableError(
+        absl::StrCat("not SERVING within ", absl::FormatDuration(line.wait)));
+  }
+  RETURN_IF_ERROR(status);
+  return ServingState::kServing;
+}
+
+absl::Status Health(CommandContext& context) {
+  const CommandLine& line = context.command_line();
+  const std::string service = line.model.value_or("");
+  ASSIGN_OR_RETURN(const ServingState state, AskHealth(context, service));
+  RETURN_IF_ERROR(context.terminal().Write(
+      absl::StrCat(line.json ? HealthJson(service, state) : ServingStateName(state), "\n")));
+  switch (state) {
+    case ServingState::kServing:
+      return absl::OkStatus();
+    case ServingState::kNotServing:
+      return absl::UnavailableError("the server is there, but not ready");
+    case ServingState::kUnknown:
+      break;
+  }
+  return absl::NotFoundError(absl::StrCat("the server does not know \"", service, "\""));
+}
+
+absl::Status Run(CommandContext& context) {
+  switch (context.command_line().command) {
+    case Command::kGenerate:
+      return Generate(context);
+    case Command::kChat:
+      return Chat(context);
+    case Command::kModels:
+      return Models(context);
+    case Command::kTokenize:
+      return Tokenize(context);
+    case Command::kHealth:
+      return Health(context);
+  }
+  return absl::InternalError("unknown command");
+}
+
+}  // namespace
+
+int RunCommand(const CommandLine& command_line, Terminal* terminal) {
+  CommandContext context(command_line, terminal);
+  const absl::Status status = Run(context);
+  return context.Report(status);
+}
+
+}  // namespace phalanx

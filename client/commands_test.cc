@@ -1,0 +1,264 @@
+#include "client/commands.h"
+
+#include <signal.h>
+
+#include <string>
+#include <thread>
+
+#include "base/options.h"
+#include "client/exit_code.h"
+#include "client/fake_server.h"
+#include "client/pipe_terminal.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace phalanx {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class CommandsTest : public ::testing::Test {
+ protected:
+  CommandsTest() { line_.target = server_.target(); }
+
+  int Run(Command command) {
+    line_.command = command;
+    return RunCommand(line_, pipes_.get());
+  }
+
+  // An answer that says `text` and then nothing more until it is cancelled.
+  void AddEndlessAnswer(const std::string& text) {
+    FakeAnswer answer = WholeAnswer({text});
+    answer.events.pop_back();
+    answer.hang = true;
+    server_.AddAnswer(answer);
+  }
+
+  FakeServer server_;
+  PipeTerminal pipes_;
+  CommandLine line_;
+};
+
+TEST_F(CommandsTest, GenerateStreamsUtf8AndEndsTheLine) {
+  server_.AddAnswer(WholeAnswer({"Bonjour", "", " é", "👍"}));
+  line_.text = "Hi";
+  line_.system = "Be kind.";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(pipes_.Output(), "Bonjour é👍\n");
+  EXPECT_THAT(pipes_.Errors(), IsEmpty());
+  const v1::Chat chat = server_.requests().at(0).chat();
+  ASSERT_THAT(chat.messages(), SizeIs(2));
+  EXPECT_EQ(chat.messages(0).content(), "Be kind.");
+  EXPECT_EQ(chat.messages(1).role(), "user");
+  EXPECT_EQ(chat.messages(1).content(), "Hi");
+}
+
+TEST_F(CommandsTest, GenerateShowsADeltaBeforeTheNextOneComes) {
+  AddEndlessAnswer("first");
+  line_.text = "Hi";
+  std::thread user([this] {
+    EXPECT_EQ(pipes_.WaitForOutput("first"), "first");
+    pipes_.interrupt().Raise(SIGINT);
+  });
+  EXPECT_EQ(Run(Command::kGenerate), kExitInterrupted);
+  user.join();
+  server_.WaitForCancelled(1);
+  EXPECT_EQ(pipes_.Output(), "\n");
+}
+
+TEST_F(CommandsTest, GenerateReadsRawTextFromInput) {
+  server_.AddAnswer(WholeAnswer({"x\n"}));
+  line_.raw = true;
+  pipes_.Type("Once\nupon\n\n");
+  pipes_.EndInput();
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(server_.requests().at(0).text(), "Once\nupon\n");
+  EXPECT_EQ(pipes_.Output(), "x\n");
+}
+
+TEST_F(CommandsTest, GenerateJsonIsOneEventPerLine) {
+  server_.AddAnswer(WholeAnswer({"a\n", "b"}));
+  line_.text = "Hi";
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  std::istringstream lines(pipes_.Output());
+  std::vector<std::string> events;
+  for (std::string text; std::getline(lines, text);) {
+    events.push_back(nlohmann::json::parse(text)["event"]);
+  }
+  EXPECT_THAT(events, ::testing::ElementsAre("started", "delta", "delta", "finished"));
+}
+
+TEST_F(CommandsTest, GenerateJsonTellsAFailureAsItsLastEvent) {
+  FakeAnswer answer = WholeAnswer({"a"});
+  answer.events.pop_back();
+  answer.status = absl::UnavailableError("worker lost");
+  server_.AddAnswer(answer);
+  line_.text = "Hi";
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kGenerate), kExitUnavailable);
+  EXPECT_THAT(pipes_.Output(),
+              HasSubstr(R"({"event":"error","code":"UNAVAILABLE","message":"worker lost"})"));
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("phalanx: UNAVAILABLE: worker lost\n"));
+}
+
+TEST_F(CommandsTest, GenerateStatsGoToStandardError) {
+  server_.AddAnswer(WholeAnswer({"a", "b"}));
+  line_.text = "Hi";
+  line_.stats = true;
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("7 prompt tokens, 2 generated, first after "));
+}
+
+TEST_F(CommandsTest, GenerateFailsWithTheCodeOfTheStatus) {
+  line_.text = "Hi";
+  server_.AddAnswer({{}, absl::InvalidArgumentError("top_p: 2"), false});
+  EXPECT_EQ(Run(Command::kGenerate), kExitInvalidRequest);
+  server_.AddAnswer({{}, absl::ResourceExhaustedError("full"), false});
+  EXPECT_EQ(Run(Command::kGenerate), kExitResourceExhausted);
+  server_.AddAnswer({{}, absl::OkStatus(), /*hang=*/true});
+  line_.timeout = absl::Milliseconds(50);
+  EXPECT_EQ(Run(Command::kGenerate), kExitDeadline);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("phalanx: INVALID_ARGUMENT: top_p: 2\n"));
+}
+
+TEST_F(CommandsTest, GenerateRefusesInputThatIsNotUtf8) {
+  line_.text = "ab\xff";
+  EXPECT_EQ(Run(Command::kGenerate), kExitInvalidRequest);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("prompt: byte 2 is not UTF-8"));
+}
+
+TEST_F(CommandsTest, GenerateStopsTheRequestWhenNobodyReadsTheOutput) {
+  AddEndlessAnswer("a");
+  line_.text = "Hi";
+  pipes_.CloseOutputReader();
+  EXPECT_EQ(Run(Command::kGenerate), kExitBrokenPipe);
+  server_.WaitForCancelled(1);
+  EXPECT_THAT(pipes_.Errors(), IsEmpty());
+}
+
+TEST_F(CommandsTest, ChatSendsTheConversationEachTime) {
+  server_.AddAnswer(WholeAnswer({"one"}));
+  server_.AddAnswer(WholeAnswer({"two"}));
+  line_.system = "s";
+  pipes_.Type("first\n\nsecond\n");
+  pipes_.EndInput();
+  EXPECT_EQ(Run(Command::kChat), kExitOk);
+  EXPECT_EQ(pipes_.Output(), "one\ntwo\n");
+  const v1::Chat chat = server_.requests().at(1).chat();
+  std::string conversation;
+  for (const v1::Message& message : chat.messages()) {
+    conversation += message.role() + ":" + message.content() + " ";
+  }
+  EXPECT_EQ(conversation, "system:s user:first assistant:one user:second ");
+}
+
+TEST_F(CommandsTest, ChatInterruptStopsOnlyTheAnswer) {
+  AddEndlessAnswer("partial");
+  server_.AddAnswer(WholeAnswer({"whole"}));
+  std::thread user([this] {
+    pipes_.Type("first\n");
+    pipes_.WaitForOutput("partial");
+    pipes_.interrupt().Raise(SIGINT);
+    server_.WaitForCancelled(1);
+    // Only a chat that is back at its input reads on.
+    pipes_.WaitForOutput("\n");
+    pipes_.Type("second\n");
+    pipes_.WaitForOutput("whole\n");
+    pipes_.EndInput();
+  });
+  EXPECT_EQ(Run(Command::kChat), kExitOk);
+  user.join();
+  EXPECT_EQ(server_.requests().at(1).chat().messages(1).content(), "partial");
+}
+
+TEST_F(CommandsTest, ChatInterruptWhileWaitingForInputLeaves) {
+  std::thread user([this] { pipes_.interrupt().Raise(SIGINT); });
+  EXPECT_EQ(Run(Command::kChat), kExitInterrupted);
+  user.join();
+}
+
+TEST_F(CommandsTest, ChatTerminationDuringAnAnswerLeaves) {
+  AddEndlessAnswer("partial");
+  std::thread user([this] {
+    pipes_.Type("first\n");
+    pipes_.WaitForOutput("partial");
+    pipes_.interrupt().Raise(SIGTERM);
+  });
+  EXPECT_EQ(Run(Command::kChat), kExitInterrupted);
+  user.join();
+  server_.WaitForCancelled(1);
+}
+
+TEST_F(CommandsTest, ChatInAScriptEndsWithTheFirstFailure) {
+  server_.AddAnswer({{}, absl::UnavailableError("no group"), false});
+  pipes_.Type("first\nsecond\n");
+  EXPECT_EQ(Run(Command::kChat), kExitUnavailable);
+  EXPECT_THAT(server_.requests(), SizeIs(1));
+}
+
+TEST_F(CommandsTest, ModelsPrintsATableOrJson) {
+  v1::Model model;
+  model.set_name("m1");
+  server_.AddModel(model);
+  EXPECT_EQ(Run(Command::kModels), kExitOk);
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kModels), kExitOk);
+  const std::string output = pipes_.Output();
+  EXPECT_THAT(output, HasSubstr("MODEL"));
+  EXPECT_THAT(output, HasSubstr(R"({"name":"m1",)"));
+}
+
+TEST_F(CommandsTest, TokenizeShowsIdsAndPieces) {
+  line_.text = "ab";
+  EXPECT_EQ(Run(Command::kTokenize), kExitOk);
+  line_.ids_only = true;
+  EXPECT_EQ(Run(Command::kTokenize), kExitOk);
+  line_.ids_only = false;
+  line_.json = true;
+  line_.chat = true;
+  line_.text = "c";
+  EXPECT_EQ(Run(Command::kTokenize), kExitOk);
+  const std::string output = pipes_.Output();
+  EXPECT_THAT(output, HasSubstr("      97  \"a\"\n      98  \"b\"\n97 98\n"));
+  EXPECT_THAT(output, HasSubstr(R"("text":"<user>c")"));
+}
+
+TEST_F(CommandsTest, TokenizeFailsWithTheServersStatus) {
+  server_.FailWith(absl::NotFoundError("model"));
+  line_.text = "ab";
+  EXPECT_EQ(Run(Command::kTokenize), kExitInvalidRequest);
+}
+
+TEST_F(CommandsTest, HealthIsZeroOnlyIfServing) {
+  EXPECT_EQ(Run(Command::kHealth), kExitUnavailable);
+  line_.model = "m";
+  EXPECT_EQ(Run(Command::kHealth), kExitInvalidRequest);
+  server_.SetServing("m", true);
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kHealth), kExitOk);
+  EXPECT_EQ(pipes_.Output(),
+            "NOT_SERVING\nSERVICE_UNKNOWN\n{\"service\":\"m\",\"status\":\"SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, HealthWaitsUntilServingOrTheEndOfItsPatience) {
+  line_.wait = absl::Milliseconds(50);
+  EXPECT_EQ(Run(Command::kHealth), kExitUnavailable);
+  line_.wait = absl::Minutes(1);
+  std::thread starter([this] { server_.SetServing("", true); });
+  EXPECT_EQ(Run(Command::kHealth), kExitOk);
+  starter.join();
+}
+
+TEST_F(CommandsTest, WithoutAServerTheCodeIsUnavailable) {
+  line_.target = FakeServer().target();
+  EXPECT_EQ(Run(Command::kModels), kExitUnavailable);
+  EXPECT_EQ(Run(Command::kHealth), kExitUnavailable);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("hint: `phalanx health --wait"));
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,186 @@
+#include "client/format.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "nlohmann/json.hpp"
+
+namespace phalanx {
+namespace {
+
+// Keeps the order in which fields are added.
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  // Without a throw: text that is not UTF-8 gets replacement characters.
+  return json.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/false,
+                   Json::error_handler_t::replace);
+}
+
+// Shortest digits that give the same float: 0.1, not 0.10000000149011612.
+Json Number(float value) {
+  double shortest = value;
+  if (absl::SimpleAtod(absl::StrFormat("%.7g", value), &shortest) &&
+      static_cast<float>(shortest) == value) {
+    return shortest;
+  }
+  return value;
+}
+
+Json ToJson(const v1::Sampling& sampling) {
+  Json json = Json::object();
+  if (sampling.has_temperature()) json["temperature"] = Number(sampling.temperature());
+  if (sampling.has_top_k()) json["top_k"] = sampling.top_k();
+  if (sampling.has_top_p()) json["top_p"] = Number(sampling.top_p());
+  if (sampling.has_seed()) json["seed"] = absl::StrCat(sampling.seed());
+  return json;
+}
+
+Json ToJson(const v1::Started& started) {
+  return {{"event", "started"},
+          {"request_id", started.request_id()},
+          {"model", started.model()},
+          {"prompt_tokens", started.prompt_tokens()},
+          {"max_new_tokens", started.max_new_tokens()},
+          {"sampling", ToJson(started.sampling())}};
+}
+
+Json ToJson(const v1::Delta& delta) {
+  return {{"event", "delta"},
+          {"sequence", delta.sequence()},
+          {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())},
+          {"text", delta.text()}};
+}
+
+absl::string_view ReasonName(v1::FinishReason reason) {
+  switch (reason) {
+    case v1::FINISH_REASON_STOP:
+      return "stop";
+    case v1::FINISH_REASON_LENGTH:
+      return "length";
+    default:
+      return "unspecified";
+  }
+}
+
+Json ToJson(const v1::Finished& finished) {
+  const v1::Timings& timings = finished.timings();
+  return {{"event", "finished"},
+          {"reason", std::string(ReasonName(finished.reason()))},
+          {"usage",
+           {{"prompt_tokens", finished.usage().prompt_tokens()},
+            {"completion_tokens", finished.usage().completion_tokens()}}},
+          {"timings",
+           {{"queue_seconds", timings.queue_seconds()},
+            {"prefill_seconds", timings.prefill_seconds()},
+            {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
+            {"decode_seconds", timings.decode_seconds()}}}};
+}
+
+}  // namespace
+
+absl::string_view GenerateJsonHelp() {
+  return "With --json, each line of standard output is one JSON object, its \"event\" one of:\n"
+         "  started   request_id, model, prompt_tokens, max_new_tokens,\n"
+         "            sampling {temperature, top_k, top_p, seed (a string)}\n"
+         "  delta     sequence, token_ids, text\n"
+         "  finished  reason (stop or length), usage {prompt_tokens, completion_tokens},\n"
+         "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
+         "            decode_seconds}\n"
+         "  error     code, message: in place of the events that did not come";
+}
+
+std::string EventJson(const v1::GenerateEvent& event) {
+  switch (event.event_case()) {
+    case v1::GenerateEvent::kStarted:
+      return Dump(ToJson(event.started()));
+    case v1::GenerateEvent::kDelta:
+      return Dump(ToJson(event.delta()));
+    case v1::GenerateEvent::kFinished:
+      return Dump(ToJson(event.finished()));
+    case v1::GenerateEvent::EVENT_NOT_SET:
+      break;
+  }
+  return Dump({{"event", "unknown"}});
+}
+
+std::string ErrorJson(const absl::Status& status) {
+  return Dump({{"event", "error"},
+               {"code", absl::StatusCodeToString(status.code())},
+               {"message", std::string(status.message())}});
+}
+
+std::string ModelJson(const v1::Model& model) {
+  return Dump({{"name", model.name()},
+               {"architecture", model.architecture()},
+               {"context_tokens", model.context_tokens()},
+               {"vocab_size", model.vocab_size()},
+               {"eos_token_ids",
+                std::vector<int32_t>(model.eos_token_ids().begin(), model.eos_token_ids().end())},
+               {"default_sampling", ToJson(model.default_sampling())},
+               {"has_chat_template", model.has_chat_template()},
+               {"serving_groups", model.serving_groups()}});
+}
+
+std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
+  return Dump(
+      {{"token_ids", std::vector<int32_t>(tokens.token_ids().begin(), tokens.token_ids().end())},
+       {"pieces", pieces},
+       {"text", tokens.text()}});
+}
+
+std::string HealthJson(absl::string_view service, ServingState state) {
+  return Dump(
+      {{"service", std::string(service)}, {"status", std::string(ServingStateName(state))}});
+}
+
+absl::string_view ServingStateName(ServingState state) {
+  switch (state) {
+    case ServingState::kServing:
+      return "SERVING";
+    case ServingState::kNotServing:
+      return "NOT_SERVING";
+    case ServingState::kUnknown:
+      break;
+  }
+  return "SERVICE_UNKNOWN";
+}
+
+std::string ModelTable(const v1::ListModelsResponse& models) {
+  size_t width = sizeof("MODEL") - 1;
+  for (const v1::Model& model : models.models()) width = std::max(width, model.name().size());
+  std::string table = absl::StrFormat("%-*s  %-12s  %8s  %8s  %-8s  %s\n", width, "MODEL",
+                                      "ARCHITECTURE", "CONTEXT", "VOCAB", "TEMPLATE", "GROUPS");
+  for (const v1::Model& model : models.models()) {
+    absl::StrAppendFormat(&table, "%-*s  %-12s  %8d  %8d  %-8s  %d\n", width, model.name(),
+                          model.architecture(), model.context_tokens(), model.vocab_size(),
+                          model.has_chat_template() ? "yes" : "no", model.serving_groups());
+  }
+  return table;
+}
+
+std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
+  std::string table;
+  for (int i = 0; i < tokens.token_ids_size(); ++i) {
+    absl::StrAppendFormat(&table, "%8d  %s\n", tokens.token_ids(i), Dump(Json(pieces[i])));
+  }
+  return table;
+}
+
+std::string StatsLine(const StreamStats& stats) {
+  std::string line = absl::StrFormat("%d prompt tokens, %d generated", stats.prompt_tokens,
+                                     stats.completion_tokens);
+  if (stats.completion_tokens > 0) {
+    absl::StrAppendFormat(&line, ", first after %.0f ms",
+                          absl::ToDoubleMilliseconds(stats.time_to_first_token));
+  }
+  if (stats.completion_tokens > 1 && stats.decode_time > absl::ZeroDuration()) {
+    absl::StrAppendFormat(&line, ", then %.1f tokens/s",
+                          (stats.completion_tokens - 1) / absl::ToDoubleSeconds(stats.decode_time));
+  }
+  return line + "\n";
+}
+
+}  // namespace phalanx

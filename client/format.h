@@ -1,0 +1,51 @@
+// What the `phalanx` command prints: lines of JSON for machines, tables for people.
+#ifndef PHALANX_CLIENT_FORMAT_H_
+#define PHALANX_CLIENT_FORMAT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/inference_client.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+// For the help: the JSON lines of `generate --json`.
+absl::string_view GenerateJsonHelp();
+
+// Each of these is one JSON object without a newline at its end. Field names are those of the
+// .proto file; 64-bit numbers that a double cannot hold are strings.
+std::string EventJson(const v1::GenerateEvent& event);
+std::string ErrorJson(const absl::Status& status);
+std::string ModelJson(const v1::Model& model);
+// `pieces` has the text of each token.
+std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces);
+std::string HealthJson(absl::string_view service, ServingState state);
+
+// "SERVING", "NOT_SERVING" or "SERVICE_UNKNOWN".
+absl::string_view ServingStateName(ServingState state);
+
+// Columns with a heading, one model a line.
+std::string ModelTable(const v1::ListModelsResponse& models);
+
+// "  198  "\n"": an id and its text as a JSON string, one token a line.
+std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces);
+
+// As the client saw it.
+struct StreamStats {
+  int prompt_tokens = 0;
+  int completion_tokens = 0;
+  // From the start of the call to the first token, and from there to the last.
+  absl::Duration time_to_first_token;
+  absl::Duration decode_time;
+};
+
+// "12 prompt tokens, 34 generated, first after 85 ms, then 41.2 tokens/s\n".
+std::string StatsLine(const StreamStats& stats);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_CLIENT_FORMAT_H_

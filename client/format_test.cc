@@ -1,0 +1,102 @@
+#include "client/format.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace phalanx {
+namespace {
+
+TEST(FormatTest, StartedHasEveryFieldAndShortFloats) {
+  v1::GenerateEvent event;
+  v1::Started& started = *event.mutable_started();
+  started.set_request_id("r1");
+  started.set_model("m");
+  started.set_prompt_tokens(7);
+  started.set_max_new_tokens(9);
+  started.mutable_sampling()->set_temperature(0.2f);
+  started.mutable_sampling()->set_top_k(40);
+  started.mutable_sampling()->set_top_p(0.95f);
+  started.mutable_sampling()->set_seed(18446744073709551615u);
+  EXPECT_EQ(EventJson(event),
+            R"({"event":"started","request_id":"r1","model":"m","prompt_tokens":7,)"
+            R"("max_new_tokens":9,"sampling":{"temperature":0.2,"top_k":40,"top_p":0.95,)"
+            R"("seed":"18446744073709551615"}})");
+}
+
+TEST(FormatTest, DeltaKeepsUtf8AndStaysOnOneLine) {
+  v1::GenerateEvent event;
+  event.mutable_delta()->set_sequence(3);
+  event.mutable_delta()->add_token_ids(5);
+  event.mutable_delta()->set_text("é\n\"👍");
+  EXPECT_EQ(EventJson(event),
+            "{\"event\":\"delta\",\"sequence\":3,\"token_ids\":[5],\"text\":\"é\\n\\\"👍\"}");
+}
+
+TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
+  v1::GenerateEvent event;
+  v1::Finished& finished = *event.mutable_finished();
+  finished.set_reason(v1::FINISH_REASON_LENGTH);
+  finished.mutable_usage()->set_prompt_tokens(1);
+  finished.mutable_usage()->set_completion_tokens(2);
+  finished.mutable_timings()->set_decode_seconds(0.5);
+  const auto json = nlohmann::json::parse(EventJson(event));
+  EXPECT_EQ(json["event"], "finished");
+  EXPECT_EQ(json["reason"], "length");
+  EXPECT_EQ(json["usage"]["completion_tokens"], 2);
+  EXPECT_EQ(json["timings"]["decode_seconds"], 0.5);
+  EXPECT_EQ(json["timings"].size(), 4u);
+}
+
+TEST(FormatTest, ErrorsSurviveBytesThatAreNotUtf8) {
+  const auto json = nlohmann::json::parse(ErrorJson(absl::NotFoundError("no \xff")));
+  EXPECT_EQ(json["code"], "NOT_FOUND");
+  EXPECT_EQ(json["message"], "no \xef\xbf\xbd");
+}
+
+TEST(FormatTest, TablesAlign) {
+  v1::ListModelsResponse models;
+  v1::Model& model = *models.add_models();
+  model.set_name("SmolLM2");
+  model.set_architecture("llama");
+  model.set_context_tokens(8192);
+  model.set_vocab_size(49152);
+  model.set_has_chat_template(true);
+  model.set_serving_groups(1);
+  EXPECT_EQ(ModelTable(models),
+            "MODEL    ARCHITECTURE   CONTEXT     VOCAB  TEMPLATE  GROUPS\n"
+            "SmolLM2  llama             8192     49152  yes       1\n");
+  EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["context_tokens"], 8192);
+}
+
+TEST(FormatTest, TokensShowTheirText) {
+  v1::TokenizeResponse tokens;
+  tokens.add_token_ids(198);
+  tokens.set_text("\n");
+  EXPECT_EQ(TokenTable(tokens, {"\n"}), "     198  \"\\n\"\n");
+  EXPECT_EQ(TokensJson(tokens, {"\n"}), R"({"token_ids":[198],"pieces":["\n"],"text":"\n"})");
+}
+
+TEST(FormatTest, StatsLeaveOutWhatWasNotMeasured) {
+  StreamStats stats;
+  stats.prompt_tokens = 12;
+  EXPECT_EQ(StatsLine(stats), "12 prompt tokens, 0 generated\n");
+  stats.completion_tokens = 1;
+  stats.time_to_first_token = absl::Milliseconds(85);
+  EXPECT_EQ(StatsLine(stats), "12 prompt tokens, 1 generated, first after 85 ms\n");
+  stats.completion_tokens = 21;
+  stats.decode_time = absl::Milliseconds(500);
+  EXPECT_EQ(StatsLine(stats),
+            "12 prompt tokens, 21 generated, first after 85 ms, then 40.0 tokens/s\n");
+}
+
+TEST(FormatTest, HealthHasNames) {
+  EXPECT_EQ(HealthJson("m", ServingState::kServing), R"({"service":"m","status":"SERVING"})");
+  EXPECT_EQ(ServingStateName(ServingState::kNotServing), "NOT_SERVING");
+  EXPECT_EQ(ServingStateName(ServingState::kUnknown), "SERVICE_UNKNOWN");
+}
+
+}  // namespace
+}  // namespace phalanx

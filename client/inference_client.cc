@@ -1,0 +1,165 @@
+#include "client/inference_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "client/stream_checker.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "phalanx/v1/inference.grpc.pb.h"
+
+namespace phalanx {
+namespace {
+
+using ::grpc::health::v1::Health;
+using ::grpc::health::v1::HealthCheckRequest;
+using ::grpc::health::v1::HealthCheckResponse;
+
+// Between two tries to watch a server that is connected but ends the stream.
+constexpr absl::Duration kWatchPause = absl::Milliseconds(20);
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+// A ClientContext that has the deadline and listens to the cancellation of CallOptions.
+class CallContext {
+ public:
+  explicit CallContext(const CallOptions& options)
+      : scope_(options.cancellation, [this] { context_.TryCancel(); }) {
+    if (options.timeout != absl::InfiniteDuration()) {
+      context_.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+    }
+  }
+
+  grpc::ClientContext* get() { return &context_; }
+
+ private:
+  grpc::ClientContext context_;
+  CancellationScope scope_;
+};
+
+template <typename Request, typename Response, typename Stub>
+absl::StatusOr<Response> Call(Stub& stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                           Response*),
+                              const Request& request, const CallOptions& options) {
+  CallContext context(options);
+  Response response;
+  RETURN_IF_ERROR(FromGrpc((stub.*method)(context.get(), request, &response)));
+  return response;
+}
+
+ServingState ToServingState(HealthCheckResponse::ServingStatus status) {
+  switch (status) {
+    case HealthCheckResponse::SERVING:
+      return ServingState::kServing;
+    case HealthCheckResponse::NOT_SERVING:
+      return ServingState::kNotServing;
+    default:
+      return ServingState::kUnknown;
+  }
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& target) {
+  grpc::ChannelArguments arguments;
+  // A proxy for the web is no way to a server of one's own.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+struct InferenceClient::Stubs {
+  explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
+      : inference(channel), health(channel) {}
+
+  v1::Inference::Stub inference;
+  Health::Stub health;
+};
+
+InferenceClient::InferenceClient(const Options& options)
+    : stubs_(std::make_unique<Stubs>(Connect(options.target))) {}
+
+InferenceClient::~InferenceClient() = default;
+
+absl::Status InferenceClient::Generate(const v1::GenerateRequest& request,
+                                       const CallOptions& options, EventCallback on_event) {
+  CallContext context(options);
+  const auto reader = stubs_->inference.Generate(context.get(), request);
+  StreamChecker checker;
+  absl::Status status;
+  v1::GenerateEvent event;
+  while (status.ok() && reader->Read(&event)) {
+    status = checker.Check(event);
+    if (status.ok()) status = on_event(event);
+  }
+  if (!status.ok()) {
+    context.get()->TryCancel();
+    // Finish needs an empty stream.
+    while (reader->Read(&event)) {
+    }
+    reader->Finish();
+    return status;
+  }
+  RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+  return checker.CheckEnd();
+}
+
+absl::StatusOr<v1::TokenizeResponse> InferenceClient::Tokenize(const v1::TokenizeRequest& request,
+                                                               const CallOptions& options) {
+  return Call(stubs_->inference, &v1::Inference::Stub::Tokenize, request, options);
+}
+
+absl::StatusOr<v1::DetokenizeResponse> InferenceClient::Detokenize(
+    const v1::DetokenizeRequest& request, const CallOptions& options) {
+  return Call(stubs_->inference, &v1::Inference::Stub::Detokenize, request, options);
+}
+
+absl::StatusOr<v1::Model> InferenceClient::GetModel(const v1::GetModelRequest& request,
+                                                    const CallOptions& options) {
+  return Call(stubs_->inference, &v1::Inference::Stub::GetModel, request, options);
+}
+
+absl::StatusOr<v1::ListModelsResponse> InferenceClient::ListModels(const CallOptions& options) {
+  return Call(stubs_->inference, &v1::Inference::Stub::ListModels, v1::ListModelsRequest(),
+              options);
+}
+
+absl::StatusOr<ServingState> InferenceClient::CheckHealth(const std::string& service,
+                                                          const CallOptions& options) {
+  HealthCheckRequest request;
+  request.set_service(service);
+  const absl::StatusOr<HealthCheckResponse> response =
+      Call(stubs_->health, &Health::Stub::Check, request, options);
+  if (absl::IsNotFound(response.status())) return ServingState::kUnknown;
+  RETURN_IF_ERROR(response.status());
+  return ToServingState(response->status());
+}
+
+absl::Status InferenceClient::WaitUntilServing(const std::string& service,
+                                               const CallOptions& options) {
+  const absl::Time deadline = absl::Now() + options.timeout;
+  HealthCheckRequest request;
+  request.set_service(service);
+  while (true) {
+    CallOptions attempt = options;
+    attempt.timeout = deadline - absl::Now();
+    CallContext context(attempt);
+    context.get()->set_wait_for_ready(true);
+    const auto reader = stubs_->health.Watch(context.get(), request);
+    HealthCheckResponse response;
+    while (reader->Read(&response)) {
+      if (response.status() == HealthCheckResponse::SERVING) return absl::OkStatus();
+    }
+    const absl::Status status = FromGrpc(reader->Finish());
+    // A server that goes down or restarts ends the stream; it may come back.
+    if (!status.ok() && !absl::IsUnavailable(status)) return status;
+    absl::SleepFor(kWatchPause);
+  }
+}
+
+}  // namespace phalanx

@@ -1,0 +1,142 @@
+#include "client/terminal.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace phalanx {
+namespace {
+
+constexpr size_t kReadBytes = 64 << 10;
+
+int MakeEventFd() {
+  const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  CHECK(fd >= 0) << "eventfd: " << std::strerror(errno);
+  return fd;
+}
+
+// Returns 0 or an errno; EINTR if `interrupt_fd` became readable while the reader of `fd` stalled.
+int WriteAll(int fd, int interrupt_fd, absl::string_view text) {
+  while (!text.empty()) {
+    pollfd fds[] = {{fd, POLLOUT, 0}, {interrupt_fd, POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (fds[0].revents == 0) return EINTR;
+    // A pipe that polls as writable takes this much without blocking.
+    const ssize_t written = write(fd, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
+    if (written >= 0) {
+      text.remove_prefix(static_cast<size_t>(written));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+Interrupt::Interrupt() : event_fd_(MakeEventFd()) {}
+
+Interrupt::~Interrupt() { close(event_fd_); }
+
+void Interrupt::Raise(int signal) {
+  MutexLock lock(&mutex_);
+  raised_ = true;
+  final_ = final_ || signal == SIGTERM;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));
+  if (guarded_ != nullptr) guarded_->Cancel();
+}
+
+bool Interrupt::raised() const {
+  MutexLock lock(&mutex_);
+  return raised_;
+}
+
+void Interrupt::Clear() {
+  MutexLock lock(&mutex_);
+  if (final_) return;
+  raised_ = false;
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t drained = read(event_fd_, &count, sizeof(count));
+}
+
+InterruptGuard::InterruptGuard(Interrupt* interrupt) : interrupt_(interrupt) {
+  MutexLock lock(&interrupt_->mutex_);
+  if (interrupt_->raised_) cancellation_.Cancel();
+  interrupt_->guarded_ = &cancellation_;
+}
+
+InterruptGuard::~InterruptGuard() {
+  MutexLock lock(&interrupt_->mutex_);
+  interrupt_->guarded_ = nullptr;
+}
+
+Terminal::Terminal(int in, int out, int err, Interrupt* interrupt)
+    : in_(in), out_(out), err_(err), interrupt_(interrupt) {}
+
+absl::Status Terminal::Write(absl::string_view text) {
+  const int error = WriteAll(out_, interrupt_->fd(), text);
+  if (error == 0) return absl::OkStatus();
+  if (error == EINTR) return absl::CancelledError("interrupted");
+  output_closed_ = output_closed_ || error == EPIPE;
+  return absl::InternalError(absl::StrCat("writing to standard output: ", std::strerror(error)));
+}
+
+void Terminal::WriteError(absl::string_view text) { WriteAll(err_, interrupt_->fd(), text); }
+
+absl::StatusOr<std::optional<std::string>> Terminal::ReadLine() {
+  while (true) {
+    if (const size_t end = buffer_.find('\n'); end != std::string::npos) {
+      std::string line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return line;
+    }
+    ASSIGN_OR_RETURN(const bool more, Fill());
+    if (!more) break;
+  }
+  if (buffer_.empty()) return std::nullopt;
+  return std::exchange(buffer_, "");
+}
+
+absl::StatusOr<std::string> Terminal::ReadAll() {
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, Fill());
+    if (!more) return std::exchange(buffer_, "");
+  }
+}
+
+bool Terminal::input_is_tty() const { return isatty(in_) == 1; }
+
+absl::StatusOr<bool> Terminal::Fill() {
+  pollfd fds[] = {{in_, POLLIN, 0}, {interrupt_->fd(), POLLIN, 0}};
+  while (poll(fds, 2, -1) < 0) {
+    if (errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
+  }
+  if (fds[1].revents != 0) return absl::CancelledError("interrupted");
+  char bytes[kReadBytes];
+  const ssize_t count = read(in_, bytes, sizeof(bytes));
+  if (count > 0) {
+    buffer_.append(bytes, static_cast<size_t>(count));
+    return true;
+  }
+  if (count == 0) return false;
+  if (errno == EINTR || errno == EAGAIN) return true;
+  return absl::InternalError(absl::StrCat("reading standard input: ", std::strerror(errno)));
+}
+
+}  // namespace phalanx
