@@ -1,0 +1,179 @@
+#include "worker/comm/communicator_segment.h"
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace phalanx {
+namespace {
+
+constexpr uint32_t kMagic = 0x50484c58;
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Returns when *word is no longer `expected`, was woken, or `timeout` has passed.
+void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, absl::Duration timeout) {
+  const timespec time = absl::ToTimespec(timeout);
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0);
+}
+
+void FutexWakeAll(std::atomic<uint32_t>* word) {
+  syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace
+
+struct alignas(64) CommunicatorSegment::Header {
+  uint32_t magic;
+  uint32_t world;
+  std::atomic<bool> aborted;
+};
+
+struct alignas(64) CommunicatorSegment::Rank {
+  // Exchanges that the rank has arrived at, counted from 1.
+  std::atomic<uint64_t> arrived;
+  // Changes with every arrival and with Abort: what waiters sleep on.
+  std::atomic<uint32_t> signal;
+  std::atomic<uint32_t> sleepers;
+};
+
+size_t CommunicatorSegment::Bytes(int world) {
+  return sizeof(Header) + world * (sizeof(Rank) + 2 * kExchangeBytes);
+}
+
+absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Create(int world) {
+  if (world < 1) return absl::InvalidArgumentError(absl::StrCat("a world of ", world, " ranks"));
+  const int fd = memfd_create("phalanx-communicator", MFD_CLOEXEC);
+  const size_t bytes = Bytes(world);
+  if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    if (fd >= 0) close(fd);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "cannot make ", bytes, " bytes of memory for the ranks to share: ", strerror(errno)));
+  }
+  void* const map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED) {
+    close(fd);
+    return absl::ResourceExhaustedError(absl::StrCat("cannot map ", bytes, " shared bytes"));
+  }
+  // A new memfd is all zeros: the counters need no more.
+  auto* const header = new (map) Header;
+  header->magic = kMagic;
+  header->world = static_cast<uint32_t>(world);
+  return std::shared_ptr<CommunicatorSegment>(new CommunicatorSegment(fd, map, world));
+}
+
+absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Map(int fd, int world) {
+  const size_t bytes = Bytes(world);
+  struct stat info {};
+  if (fstat(fd, &info) != 0 || static_cast<size_t>(info.st_size) != bytes) {
+    close(fd);
+    return absl::InvalidArgumentError(
+        absl::StrCat("the shared memory is not a segment for ", world, " ranks"));
+  }
+  void* const map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED) {
+    close(fd);
+    return absl::ResourceExhaustedError(absl::StrCat("cannot map ", bytes, " shared bytes"));
+  }
+  std::shared_ptr<CommunicatorSegment> segment(new CommunicatorSegment(fd, map, world));
+  const auto* const header = static_cast<const Header*>(map);
+  if (header->magic != kMagic || header->world != static_cast<uint32_t>(world)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the shared memory is not a segment for ", world, " ranks"));
+  }
+  return segment;
+}
+
+CommunicatorSegment::CommunicatorSegment(int fd, void* map, int world)
+    : fd_(fd), map_(static_cast<std::byte*>(map)), world_(world) {}
+
+CommunicatorSegment::~CommunicatorSegment() {
+  munmap(map_, Bytes(world_));
+  close(fd_);
+}
+
+std::byte* CommunicatorSegment::Data(int rank, uint64_t exchange) const {
+  std::byte* const data = map_ + sizeof(Header) + world_ * sizeof(Rank);
+  return data + (2 * rank + exchange % 2) * kExchangeBytes;
+}
+
+bool CommunicatorSegment::aborted() const {
+  return reinterpret_cast<const Header*>(map_)->aborted.load();
+}
+
+void CommunicatorSegment::Arrive(int rank, uint64_t exchange) {
+  auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
+  slot.arrived.store(exchange);
+  slot.signal.fetch_add(1);
+  if (slot.sleepers.load() != 0) FutexWakeAll(&slot.signal);
+}
+
+absl::Status CommunicatorSegment::WaitForAll(uint64_t exchange, int spins, absl::Duration timeout) {
+  // The clock is read only by those who have to sleep.
+  absl::Time deadline = absl::InfinitePast();
+  for (int rank = 0; rank < world_; ++rank) {
+    const auto& slot = reinterpret_cast<const Rank*>(map_ + sizeof(Header))[rank];
+    int spin = 0;
+    while (slot.arrived.load(std::memory_order_acquire) < exchange && spin < spins) {
+      Pause();
+      ++spin;
+    }
+    if (slot.arrived.load(std::memory_order_acquire) >= exchange) continue;
+    if (deadline == absl::InfinitePast()) deadline = absl::Now() + timeout;
+    if (absl::Status status = SleepUntilArrived(rank, exchange, deadline); !status.ok()) {
+      return status;
+    }
+  }
+  return aborted() ? absl::AbortedError("the communicator was aborted") : absl::OkStatus();
+}
+
+absl::Status CommunicatorSegment::SleepUntilArrived(int rank, uint64_t exchange,
+                                                    absl::Time deadline) {
+  auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
+  // Before the signal is read: an arrival after that either sees a sleeper or changes the signal.
+  slot.sleepers.fetch_add(1);
+  absl::Status status;
+  while (true) {
+    const uint32_t signal = slot.signal.load();
+    if (slot.arrived.load() >= exchange) break;
+    if (aborted()) {
+      status = absl::AbortedError("the communicator was aborted");
+      break;
+    }
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) {
+      status = absl::DeadlineExceededError(
+          absl::StrCat("rank ", rank, " did not come to a collective in time"));
+      break;
+    }
+    FutexWait(&slot.signal, signal, left);
+  }
+  slot.sleepers.fetch_sub(1);
+  return status;
+}
+
+void CommunicatorSegment::Abort() {
+  reinterpret_cast<Header*>(map_)->aborted.store(true);
+  for (int rank = 0; rank < world_; ++rank) {
+    auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
+    slot.signal.fetch_add(1);
+    FutexWakeAll(&slot.signal);
+  }
+}
+
+}  // namespace phalanx

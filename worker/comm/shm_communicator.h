@@ -1,0 +1,64 @@
+// Collectives through memory that the ranks share: processes of one host, or threads in tests.
+#ifndef PHALANX_WORKER_COMM_SHM_COMMUNICATOR_H_
+#define PHALANX_WORKER_COMM_SHM_COMMUNICATOR_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "worker/comm/communicator.h"
+#include "worker/comm/communicator_segment.h"
+
+namespace phalanx {
+
+// One-shot: every rank copies its data in, waits for all, and reads what it needs of the others; a
+// sum adds in rank order. No call allocates. After a failure the segment is aborted, so that peers
+// do not wait for their own timeouts.
+class ShmCommunicator final : public Communicator {
+ public:
+  struct Options {
+    // How long a call waits for a peer.
+    absl::Duration timeout = absl::Seconds(60);
+    // Turns of the waiting loop before it sleeps; about 40 ns each. A rank that sleeps costs its
+    // peers a system call, a rank that spins costs everybody else the core.
+    int spins = 1000;
+  };
+
+  // `rank` is in [0, segment->world()); each rank of a segment is taken once.
+  ShmCommunicator(std::shared_ptr<CommunicatorSegment> segment, int rank, const Options& options);
+
+  int rank() const override { return rank_; }
+  int world() const override { return segment_->world(); }
+  absl::Status AllReduceSum(kernels::Stream& stream, float* data, int64_t count) override;
+  absl::Status GatherColumns(kernels::Stream& stream, const float* from, int64_t rows,
+                             const int64_t* cols, float* to) override;
+  absl::Status Broadcast(kernels::Stream& stream, void* data, size_t bytes) override;
+  absl::Status Barrier() override;
+  void Abort() override { segment_->Abort(); }
+
+ private:
+  // Says that this rank's data is in place and waits for the others'.
+  absl::Status Exchange();
+  template <typename T>
+  T* Data(int rank) const {
+    return reinterpret_cast<T*>(segment_->Data(rank, exchange_ + 1));
+  }
+  void Sum(int64_t count, float* data) const;
+
+  const std::shared_ptr<CommunicatorSegment> segment_;
+  const int rank_;
+  const Options options_;
+  // The last exchange that was begun.
+  uint64_t exchange_ = 0;
+  absl::Status status_;
+};
+
+// A communicator for each of `world` ranks that are threads of this process. CHECK-fails if there
+// is no memory.
+std::vector<std::unique_ptr<Communicator>> MakeLocalGroup(
+    int world, const ShmCommunicator::Options& options = {});
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_COMM_SHM_COMMUNICATOR_H_
