@@ -119,9 +119,14 @@ absl::Status SpecReader::ReadAttention(ModelSpec& spec) const {
     return Impossible(Key("attention.key_length"), "too large for so many heads");
   }
   ASSIGN_OR_RETURN(spec.rotary_dim, DimensionOr("rope.dimension_count", spec.head_dim));
-  if (spec.rotary_dim > spec.head_dim || spec.rotary_dim % 2 != 0) {
-    return Impossible(Key("rope.dimension_count"),
-                      absl::StrCat(spec.rotary_dim, " is odd or above ", spec.head_dim));
+  // The converter orders the rows of whole heads for a rotation of whole heads.
+  if (spec.rotary_dim != spec.head_dim) {
+    return absl::UnimplementedError(absl::StrCat(
+        file_.path(), ": ", Key("rope.dimension_count"), ": ", spec.rotary_dim,
+        " is not supported where heads have ", spec.head_dim, " dimensions; all of them are"));
+  }
+  if (spec.head_dim % 2 != 0) {
+    return Impossible(Key("attention.key_length"), absl::StrCat(spec.head_dim, " is odd"));
   }
   return absl::OkStatus();
 }

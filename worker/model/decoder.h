@@ -22,6 +22,7 @@ namespace phalanx {
 class Decoder {
  public:
   // `backend` and `comm` are lent and must outlive the decoder; `weights` are `shard`'s part.
+  // `comm` may be null when shard.world is 1. INVALID_ARGUMENT for limits below 1,
   // RESOURCE_EXHAUSTED, telling the bytes, if the KV arena or the activations do not fit.
   static absl::StatusOr<std::unique_ptr<Decoder>> Create(const ModelSpec& spec, const Shard& shard,
                                                          DecoderWeights weights,
@@ -31,8 +32,9 @@ class Decoder {
   virtual ~Decoder() = default;
 
   // Runs one step within the limits; blocks until it is done. On rank 0 returns the drawn tokens,
-  // one for each logit row; on the other ranks an empty vector. The errors of Communicator and
-  // Stream::Synchronize; after one the decoder is useless.
+  // one for each logit row; on the other ranks an empty vector. INTERNAL if the input breaks the
+  // limits or contradicts itself: nothing has been computed then. The errors of Communicator and
+  // Stream::Synchronize; after one of these the decoder is useless.
   virtual absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) = 0;
 
   // Logits of the last step in host memory, [num_logit_rows, vocab]; rank 0 on CPU backends only.

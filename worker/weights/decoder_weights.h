@@ -2,7 +2,7 @@
 #ifndef PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
 #define PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
 
-#include <functional>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -37,7 +37,9 @@ struct DecoderWeights {
 // Reads this rank's rows, columns and heads of every tensor from the file's mapping, and nothing
 // else of it, and drops the mapped pages afterwards. Rotary row order is normalised to half-split.
 // Errors name the file and the tensor: DATA_LOSS if one is missing or has another shape than the
-// spec demands, UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can).
+// spec demands; UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can), a
+// quantized matrix whose blocks the shard would cut, or a tensor that this network does not have;
+// RESOURCE_EXHAUSTED when memory runs out.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const GgufFile& file, const ModelSpec& spec,
                                                   const Shard& shard, kernels::Backend& backend);
 

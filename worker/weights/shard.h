@@ -17,8 +17,8 @@ struct Range {
 // One rank's part. Ranges of all ranks partition the whole, in rank order.
 //  * KV heads are dealt out as evenly as they go, lower ranks first (3 over 2 ranks = 2 and 1);
 //    query heads follow their KV head.
-//  * FFN columns are cut at multiples of 32 (the quantization block) so that the bytes of attention
-//    and FFN together are as even as they go: a rank with fewer heads gets more columns.
+//  * FFN columns are cut at multiples of 32 (the quantization block) so that the weights of
+//    attention and FFN together are as even as they go: a rank with fewer heads gets more columns.
 //  * Vocabulary rows are dealt out as evenly as they go, for embedding and logits alike.
 struct Shard {
   int rank = 0;
@@ -29,8 +29,8 @@ struct Shard {
   Range vocab;
 };
 
-// INVALID_ARGUMENT if rank is not in [0, world) or world is not in [1, num_kv_heads]; the message
-// tells the largest world.
+// INVALID_ARGUMENT if rank is not in [0, world) or world is not in [1, num_kv_heads] (the message
+// tells the largest), or if a rank would be left without FFN columns or vocabulary rows.
 absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world);
 
 }  // namespace phalanx

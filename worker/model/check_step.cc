@@ -1,0 +1,108 @@
+#include "worker/model/check_step.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+
+namespace phalanx {
+namespace {
+
+template <typename... Parts>
+absl::Status Bad(const Parts&... parts) {
+  return absl::InternalError(absl::StrCat("step plan: ", parts...));
+}
+
+absl::Status CheckCount(absl::string_view name, size_t count, size_t least, size_t most) {
+  if (count >= least && count <= most) return absl::OkStatus();
+  return Bad(count, " ", name, ", where ", least, " to ", most, " are allowed");
+}
+
+absl::Status CheckSizes(const StepInput& input, const StepLimits& limits, bool samples) {
+  RETURN_IF_ERROR(CheckCount("token_ids", input.token_ids.size(), 1, limits.max_step_tokens));
+  RETURN_IF_ERROR(CheckCount("kv_lengths", input.kv_lengths.size(), 1, limits.max_seqs));
+  RETURN_IF_ERROR(CheckCount("logit_rows", input.logit_rows.size(), 0, limits.max_seqs));
+  const size_t tokens = input.token_ids.size();
+  const size_t seqs = input.kv_lengths.size();
+  RETURN_IF_ERROR(CheckCount("positions", input.positions.size(), tokens, tokens));
+  RETURN_IF_ERROR(CheckCount("query_starts", input.query_starts.size(), seqs + 1, seqs + 1));
+  if (input.max_blocks_per_seq < 1 || input.max_blocks_per_seq > limits.max_blocks_per_seq) {
+    return Bad("max_blocks_per_seq ", input.max_blocks_per_seq, ", where 1 to ",
+               limits.max_blocks_per_seq, " are allowed");
+  }
+  const size_t blocks = seqs * input.max_blocks_per_seq;
+  RETURN_IF_ERROR(CheckCount("block_tables", input.block_tables.size(), blocks, blocks));
+  if (!samples) return absl::OkStatus();
+  const size_t rows = input.logit_rows.size();
+  return CheckCount("sampling", input.sampling.size(), rows, rows);
+}
+
+// Sequence `seq`: its tokens are the last of its kv_length, and the blocks for all of them exist.
+absl::Status CheckSequence(const StepInput& input, const StepLimits& limits, int seq) {
+  const int begin = input.query_starts[seq];
+  const int end = input.query_starts[seq + 1];
+  if (end <= begin || end > input.num_tokens()) {
+    return Bad("query_starts[", seq + 1, "] is ", end, " after ", begin);
+  }
+  const int length = input.kv_lengths[seq];
+  const int64_t most = int64_t{input.max_blocks_per_seq} * kernels::kKvBlockTokens;
+  if (length < end - begin || length > most) {
+    return Bad("kv_lengths[", seq, "] is ", length, ", with ", end - begin, " new tokens and ",
+               input.max_blocks_per_seq, " blocks");
+  }
+  for (int token = begin; token < end; ++token) {
+    if (input.positions[token] != length - (end - token)) {
+      return Bad("positions[", token, "] is ", input.positions[token], ", where ",
+                 length - (end - token), " follows from kv_lengths");
+    }
+  }
+  const int blocks = (length + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
+  const absl::Span<const int32_t> table =
+      absl::MakeConstSpan(input.block_tables).subspan(seq * input.max_blocks_per_seq, blocks);
+  for (const int32_t block : table) {
+    if (block < 0 || block >= limits.kv_blocks) {
+      return Bad("block_tables of sequence ", seq, " holds ", block, " of ", limits.kv_blocks);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const StepInput& input) {
+  for (size_t i = 0; i < input.sampling.size(); ++i) {
+    const kernels::SamplingRow& row = input.sampling[i];
+    const bool good = std::isfinite(row.temperature) && row.temperature >= 0 && row.top_k >= 0 &&
+                      row.top_p > 0 && row.top_p <= 1;
+    if (!good) return Bad("sampling[", i, "] is out of range");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, int vocab,
+                            bool samples) {
+  RETURN_IF_ERROR(CheckSizes(input, limits, samples));
+  if (input.query_starts.front() != 0 || input.query_starts.back() != input.num_tokens()) {
+    return Bad("query_starts do not span the tokens");
+  }
+  for (int seq = 0; seq < input.num_seqs(); ++seq) {
+    RETURN_IF_ERROR(CheckSequence(input, limits, seq));
+  }
+  for (int token = 0; token < input.num_tokens(); ++token) {
+    if (input.token_ids[token] < 0 || input.token_ids[token] >= vocab) {
+      return Bad("token_ids[", token, "] is ", input.token_ids[token], " of ", vocab);
+    }
+  }
+  int previous = -1;
+  for (const int32_t row : input.logit_rows) {
+    if (row <= previous || row >= input.num_tokens()) {
+      return Bad("logit_rows holds ", row, " after ", previous, " of ", input.num_tokens());
+    }
+    previous = row;
+  }
+  return samples ? CheckSampling(input) : absl::OkStatus();
+}
+
+}  // namespace phalanx

@@ -1,0 +1,278 @@
+#include "worker/model/decoder.h"
+
+#include <chrono>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "worker/model/activations.h"
+#include "worker/model/check_step.h"
+
+namespace phalanx {
+namespace {
+
+using kernels::Backend;
+using kernels::Buffer;
+using kernels::DType;
+using kernels::KvCache;
+using kernels::StepBatch;
+using kernels::Stream;
+using kernels::Tensor;
+
+// The part of `tensor` that a step uses.
+Tensor FirstRows(Tensor tensor, int64_t rows) {
+  tensor.rows = rows;
+  return tensor;
+}
+
+class ShardedDecoder final : public Decoder {
+ public:
+  ShardedDecoder(const ModelSpec& spec, const Shard& shard, DecoderWeights weights,
+                 const StepLimits& limits, Backend* backend, Communicator* comm)
+      : spec_(spec),
+        shard_(shard),
+        limits_(limits),
+        weights_(std::move(weights)),
+        backend_(*backend),
+        comm_(comm),
+        stream_(backend->NewStream()) {}
+
+  // The rest of Create.
+  absl::Status Init();
+
+  absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) override;
+  const float* last_logits() const override { return act_.logits.f32(); }
+  absl::Duration last_comm_time() const override { return comm_time_; }
+  size_t kv_arena_bytes() const override { return cache_->bytes(); }
+  size_t activation_bytes() const override { return act_.memory->bytes(); }
+
+ private:
+  absl::Status UploadInverseFrequencies();
+  StepBatch Upload(const StepInput& input);
+
+  // The network, in order.
+  absl::Status EmbedTokens(const StepBatch& batch);
+  absl::Status Attend(const StepBatch& batch, int layer);
+  absl::Status FeedForward(const StepBatch& batch, int layer);
+  absl::Status ComputeLogits(const StepBatch& batch);
+
+  // Sums a partial result over all ranks.
+  absl::Status AllReduce(Tensor partial);
+  template <typename Collective>
+  absl::Status Timed(Collective collective);
+
+  Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
+  // The norm after layer `layer`: the next layer's or the last of all.
+  Tensor NormAfter(int layer) const {
+    return Norm(layer + 1 < spec_.num_layers ? *weights_.layers[layer + 1].attention_norm
+                                             : *weights_.final_norm);
+  }
+
+  template <typename T>
+  void Copy(T* to, const std::vector<T>& from) {
+    if (from.empty()) return;
+    backend_.CopyToBackend(*stream_, to, from.data(), from.size() * sizeof(T));
+  }
+
+  const ModelSpec spec_;
+  const Shard shard_;
+  const StepLimits limits_;
+  const DecoderWeights weights_;
+  Backend& backend_;
+  Communicator* const comm_;  // Null if alone.
+  const std::unique_ptr<Stream> stream_;
+  std::unique_ptr<KvCache> cache_;
+  Activations act_;
+  std::vector<int64_t> vocab_of_rank_;  // Columns of logits.
+  std::vector<int32_t> seq_of_token_;   // Host side of the array of that name.
+  std::chrono::nanoseconds comm_ticks_{0};
+  absl::Duration comm_time_;
+};
+
+absl::Status ShardedDecoder::Init() {
+  if (backend_.activation_dtype() != DType::kF32) {
+    return absl::UnimplementedError(
+        absl::StrCat("activations of backend ", backend_.Describe(), " are not float32"));
+  }
+  for (int rank = 0; rank < shard_.world; ++rank) {
+    ASSIGN_OR_RETURN(const Shard peer, ShardModel(spec_, rank, shard_.world));
+    vocab_of_rank_.push_back(peer.vocab.size());
+  }
+  seq_of_token_.reserve(limits_.max_step_tokens);
+  const KvCache::Shape shape = {spec_.num_layers, limits_.kv_blocks, shard_.kv_heads.size(),
+                                spec_.head_dim};
+  ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
+  ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
+  return UploadInverseFrequencies();
+}
+
+absl::Status ShardedDecoder::UploadInverseFrequencies() {
+  std::vector<float> inv_freq(spec_.rotary_dim / 2);
+  for (size_t j = 0; j < inv_freq.size(); ++j) {
+    const double exponent = 2.0 * static_cast<double>(j) / spec_.rotary_dim;
+    inv_freq[j] = static_cast<float>(std::pow(double{spec_.rope_theta}, -exponent));
+  }
+  Copy(act_.inv_freq.f32(), inv_freq);
+  return stream_->Synchronize();
+}
+
+StepBatch ShardedDecoder::Upload(const StepInput& input) {
+  seq_of_token_.clear();
+  for (int seq = 0; seq < input.num_seqs(); ++seq) {
+    seq_of_token_.resize(input.query_starts[seq + 1], seq);
+  }
+  const StepArrays& to = act_.step;
+  Copy(to.token_ids, input.token_ids);
+  Copy(to.positions, input.positions);
+  Copy(to.seq_of_token, seq_of_token_);
+  Copy(to.query_starts, input.query_starts);
+  Copy(to.kv_lengths, input.kv_lengths);
+  Copy(to.block_tables, input.block_tables);
+  Copy(to.logit_rows, input.logit_rows);
+  if (shard_.rank == 0) Copy(to.sampling, input.sampling);
+
+  StepBatch batch;
+  batch.num_tokens = input.num_tokens();
+  batch.num_seqs = input.num_seqs();
+  batch.num_logit_rows = input.num_logit_rows();
+  batch.max_blocks_per_seq = input.max_blocks_per_seq;
+  batch.token_ids = to.token_ids;
+  batch.positions = to.positions;
+  batch.seq_of_token = to.seq_of_token;
+  batch.query_starts = to.query_starts;
+  batch.kv_lengths = to.kv_lengths;
+  batch.block_tables = to.block_tables;
+  batch.rope_lists = to.rope_lists;  // All zero: there is one list.
+  batch.logit_rows = to.logit_rows;
+  batch.sampling = to.sampling;
+  return batch;
+}
+
+template <typename Collective>
+absl::Status ShardedDecoder::Timed(Collective collective) {
+  const auto start = std::chrono::steady_clock::now();
+  absl::Status status = collective();
+  comm_ticks_ += std::chrono::steady_clock::now() - start;
+  return status;
+}
+
+absl::Status ShardedDecoder::AllReduce(Tensor partial) {
+  if (shard_.world == 1) return absl::OkStatus();
+  return Timed(
+      [&] { return comm_->AllReduceSum(*stream_, partial.f32(), partial.rows * partial.cols); });
+}
+
+absl::StatusOr<std::vector<int32_t>> ShardedDecoder::Step(const StepInput& input) {
+  const bool samples = shard_.rank == 0;
+  RETURN_IF_ERROR(CheckStepInput(input, limits_, spec_.vocab, samples));
+  comm_ticks_ = std::chrono::nanoseconds(0);
+  const StepBatch batch = Upload(input);
+
+  RETURN_IF_ERROR(EmbedTokens(batch));
+  for (int layer = 0; layer < spec_.num_layers; ++layer) {
+    RETURN_IF_ERROR(Attend(batch, layer));
+    RETURN_IF_ERROR(FeedForward(batch, layer));
+  }
+  std::vector<int32_t> tokens;
+  if (batch.num_logit_rows > 0) {
+    RETURN_IF_ERROR(ComputeLogits(batch));
+    if (samples) {
+      tokens.resize(batch.num_logit_rows);
+      backend_.Sample(*stream_, batch, FirstRows(act_.logits, batch.num_logit_rows), act_.tokens);
+      backend_.CopyToHost(*stream_, tokens.data(), act_.tokens, tokens.size() * sizeof(int32_t));
+    }
+  }
+  RETURN_IF_ERROR(stream_->Synchronize());
+  comm_time_ = absl::FromChrono(comm_ticks_);
+  return tokens;
+}
+
+// residual = embeddings; hidden = norm of it.
+absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
+  const Tensor residual = FirstRows(act_.residual, batch.num_tokens);
+  backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
+  RETURN_IF_ERROR(AllReduce(residual));
+  backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
+                   FirstRows(act_.hidden, batch.num_tokens));
+  backend_.RopeAngles(*stream_, batch, act_.inv_freq, /*factor=*/1.0f,
+                      FirstRows(act_.cos_sin, batch.num_tokens));
+  return absl::OkStatus();
+}
+
+// residual += attention(hidden); hidden = norm of it.
+absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
+  const LayerWeights& w = weights_.layers[layer];
+  const Tensor hidden = FirstRows(act_.hidden, batch.num_tokens);
+  const Tensor qkv = FirstRows(act_.qkv, batch.num_tokens);
+  const Tensor attention = FirstRows(act_.attention, batch.num_tokens);
+  const int local_q_heads = shard_.q_heads.size();
+  const float scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
+
+  backend_.Linear(*stream_, hidden, *w.qkv, /*bias=*/{}, qkv);
+  backend_.RopeAndWriteKv(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
+                          qkv, *cache_, layer);
+  backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
+  backend_.Linear(*stream_, attention, *w.attention_out, /*bias=*/{}, hidden);
+  RETURN_IF_ERROR(AllReduce(hidden));
+  backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
+                      Norm(*w.ffn_norm), spec_.rms_norm_eps, hidden);
+  return absl::OkStatus();
+}
+
+// residual += down(silu(gate(hidden)) * up(hidden)); hidden = norm of it.
+absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
+  const LayerWeights& w = weights_.layers[layer];
+  const Tensor hidden = FirstRows(act_.hidden, batch.num_tokens);
+  const Tensor gate_up = FirstRows(act_.gate_up, batch.num_tokens);
+  const Tensor ffn = FirstRows(act_.ffn, batch.num_tokens);
+
+  backend_.Linear(*stream_, hidden, *w.gate_up, /*bias=*/{}, gate_up);
+  backend_.SiluMul(*stream_, gate_up, ffn);
+  backend_.Linear(*stream_, ffn, *w.down, /*bias=*/{}, hidden);
+  RETURN_IF_ERROR(AllReduce(hidden));
+  backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
+                      NormAfter(layer), spec_.rms_norm_eps, hidden);
+  return absl::OkStatus();
+}
+
+// logits of the rows wanted, on rank 0.
+absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
+  const int rows = batch.num_logit_rows;
+  const Tensor logit_hidden = FirstRows(act_.logit_hidden, rows);
+  const Tensor local_logits = FirstRows(act_.local_logits, rows);
+  backend_.GatherLogitRows(*stream_, batch, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
+  backend_.Linear(*stream_, logit_hidden, weights_.logits(), /*bias=*/{}, local_logits);
+  if (shard_.world == 1) return absl::OkStatus();
+  return Timed([&] {
+    return comm_->GatherColumns(*stream_, local_logits.f32(), rows, vocab_of_rank_.data(),
+                                act_.logits.f32());
+  });
+}
+
+absl::Status CheckLimits(const StepLimits& limits) {
+  const bool good = limits.max_step_tokens >= 1 && limits.max_seqs >= 1 &&
+                    limits.max_blocks_per_seq >= 1 && limits.kv_blocks >= 1;
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("step limits must be at least 1: ", limits.max_step_tokens, " tokens, ",
+                   limits.max_seqs, " sequences, ", limits.max_blocks_per_seq,
+                   " blocks a sequence, ", limits.kv_blocks, " blocks"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelSpec& spec, const Shard& shard,
+                                                         DecoderWeights weights,
+                                                         const StepLimits& limits, Backend* backend,
+                                                         Communicator* comm) {
+  RETURN_IF_ERROR(CheckLimits(limits));
+  auto decoder =
+      std::make_unique<ShardedDecoder>(spec, shard, std::move(weights), limits, backend, comm);
+  RETURN_IF_ERROR(decoder->Init());
+  return decoder;
+}
+
+}  // namespace phalanx
