@@ -1,0 +1,65 @@
+#include "worker/model/testing/rank_group.h"
+
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "base/log.h"
+#include "model/gguf.h"
+#include "worker/comm/shm_communicator.h"
+#include "worker/weights/decoder_weights.h"
+#include "worker/weights/shard.h"
+
+namespace phalanx {
+namespace {
+
+template <typename T>
+T ValueOrDie(absl::StatusOr<T> value) {
+  CHECK(value.ok()) << value.status().ToString();
+  return *std::move(value);
+}
+
+// Calls work(rank) for all ranks, each on a thread of its own; rank 0 on this one.
+void OnAllRanks(int world, const std::function<void(int rank)>& work) {
+  std::vector<std::thread> threads;
+  for (int rank = 1; rank < world; ++rank) threads.emplace_back(work, rank);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limits,
+                     const BackendFactory& make_backend)
+    : comms_(MakeLocalGroup(world)), ranks_(world) {
+  const std::unique_ptr<GgufFile> file = ValueOrDie(GgufFile::Open(path));
+  spec_ = ValueOrDie(ReadModelSpec(*file));
+  for (int rank = 0; rank < world; ++rank) {
+    const Shard shard = ValueOrDie(ShardModel(spec_, rank, world));
+    ranks_[rank].backend = make_backend();
+    kernels::Backend* backend = ranks_[rank].backend.get();
+    DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*file, spec_, shard, *backend));
+    ranks_[rank].decoder = ValueOrDie(
+        Decoder::Create(spec_, shard, std::move(weights), limits, backend, comms_[rank].get()));
+  }
+}
+
+absl::StatusOr<std::vector<int32_t>> RankGroup::Step(const StepInput& input) {
+  StepInput without_sampling = input;
+  without_sampling.sampling.clear();
+  std::vector<absl::StatusOr<std::vector<int32_t>>> results(ranks_.size());
+  OnAllRanks(static_cast<int>(ranks_.size()), [&](int rank) {
+    results[rank] = ranks_[rank].decoder->Step(rank == 0 ? input : without_sampling);
+  });
+  for (const auto& result : results) {
+    if (!result.ok()) return result.status();
+  }
+  return results[0];
+}
+
+std::vector<float> RankGroup::Logits(int row) {
+  const float* first = ranks_[0].decoder->last_logits() + int64_t{row} * spec_.vocab;
+  return {first, first + spec_.vocab};
+}
+
+}  // namespace phalanx

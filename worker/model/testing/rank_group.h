@@ -1,0 +1,50 @@
+// All ranks of a model as threads of this process, for tests that run the real forward pass.
+#ifndef PHALANX_WORKER_MODEL_TESTING_RANK_GROUP_H_
+#define PHALANX_WORKER_MODEL_TESTING_RANK_GROUP_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+#include "model/spec.h"
+#include "worker/comm/communicator.h"
+#include "worker/model/decoder.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+class RankGroup {
+ public:
+  using BackendFactory = std::function<std::unique_ptr<kernels::Backend>()>;
+
+  // Loads the file at `path` on `world` ranks. CHECK-fails if that does not work.
+  RankGroup(const std::string& path, int world, const StepLimits& limits,
+            const BackendFactory& make_backend);
+
+  const ModelSpec& spec() const { return spec_; }
+  Decoder& decoder(int rank) { return *ranks_[rank].decoder; }
+
+  // Runs one step on all ranks at once, sampling on rank 0 only; returns rank 0's result if all
+  // ranks succeed, else the first error.
+  absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input);
+  // Row `row` of the last step's logits.
+  std::vector<float> Logits(int row);
+
+ private:
+  struct Rank {
+    std::unique_ptr<kernels::Backend> backend;
+    std::unique_ptr<Decoder> decoder;
+  };
+
+  ModelSpec spec_;
+  std::vector<std::unique_ptr<Communicator>> comms_;
+  std::vector<Rank> ranks_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_MODEL_TESTING_RANK_GROUP_H_
