@@ -23,6 +23,21 @@ PHALANX_AVX2_INLINE __m256i FirstLanes(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes);
 }
 
+// Loads the first `n` floats, all eight from 8 on, and zeros. Whole vectors avoid the mask, which
+// is slow to store through.
+PHALANX_AVX2_INLINE __m256 LoadFirst(const float* from, int64_t n) {
+  return n >= kLanes ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, FirstLanes(n));
+}
+
+// Stores the first `n` lanes, all eight from 8 on.
+PHALANX_AVX2_INLINE void StoreFirst(float* to, int64_t n, __m256 v) {
+  if (n >= kLanes) {
+    _mm256_storeu_ps(to, v);
+  } else {
+    _mm256_maskstore_ps(to, FirstLanes(n), v);
+  }
+}
+
 PHALANX_AVX2_INLINE float SumLanes(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

@@ -40,10 +40,12 @@ PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
     const float* keys = task.keys + chunk.blocks[first / kKvBlockTokens] * task.block_stride;
     __m256 low[kHeads];
     __m256 high[kHeads];
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) low[h] = high[h] = _mm256_setzero_ps();
     for (int d = 0; d < task.head_dim; ++d, keys += kKvBlockTokens) {
       const __m256 keys_low = _mm256_loadu_ps(keys);
       const __m256 keys_high = _mm256_loadu_ps(keys + kLanes);
+#pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) {
         const __m256 q = _mm256_broadcast_ss(query + h * task.head_dim + d);
         low[h] = _mm256_fmadd_ps(q, keys_low, low[h]);
@@ -52,6 +54,7 @@ PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
     }
     const __m256 is_low = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first));
     const __m256 is_high = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first - kLanes));
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
       float* p = chunk.p[h] + first;
       _mm256_store_ps(p, _mm256_blendv_ps(nothing, _mm256_mul_ps(low[h], scale), is_low));
@@ -83,20 +86,21 @@ PHALANX_AVX2_INLINE void Exponentiate(int h, Chunk<kHeads>& chunk, Softmax<kHead
   softmax.sum[h] = softmax.sum[h] * softmax.shrink[h] + SumLanes(sum);
 }
 
-// out = out * shrink + p . values, for kVectors vectors of dimensions from `d` on; `lanes` masks
-// the last of them.
+// out = out * shrink + p . values, for kVectors vectors of dimensions from `d` on, of which the
+// last may be cut.
 template <int kHeads, int kVectors>
 PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chunk,
                              const Softmax<kHeads>& softmax, int d, float* out) {
   const int value_stride = KvArena::ValueStride(task.head_dim);
-  const __m256i lanes = FirstLanes(task.head_dim - d - (kVectors - 1) * kLanes);
-  const __m256i all = _mm256_set1_epi32(-1);
   __m256 sum[kHeads][kVectors];
+#pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
     const __m256 shrink = _mm256_broadcast_ss(softmax.shrink + h);
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const float* from = out + h * task.head_dim + d + v * kLanes;
-      sum[h][v] = _mm256_mul_ps(_mm256_maskload_ps(from, v == kVectors - 1 ? lanes : all), shrink);
+      const int at = d + v * kLanes;
+      sum[h][v] =
+          _mm256_mul_ps(LoadFirst(out + h * task.head_dim + at, task.head_dim - at), shrink);
     }
   }
   const float* values = nullptr;
@@ -104,17 +108,21 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
     if (s % kKvBlockTokens == 0) {
       values = task.values + chunk.blocks[s / kKvBlockTokens] * task.block_stride + d;
     }
-    for (int h = 0; h < kHeads; ++h) {
-      const __m256 p = _mm256_broadcast_ss(chunk.p[h] + s);
-      for (int v = 0; v < kVectors; ++v) {
-        sum[h][v] = _mm256_fmadd_ps(p, _mm256_loadu_ps(values + v * kLanes), sum[h][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256 value = _mm256_loadu_ps(values + v * kLanes);
+#pragma GCC unroll 4
+      for (int h = 0; h < kHeads; ++h) {
+        sum[h][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(chunk.p[h] + s), value, sum[h][v]);
       }
     }
   }
+#pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      float* to = out + h * task.head_dim + d + v * kLanes;
-      _mm256_maskstore_ps(to, v == kVectors - 1 ? lanes : all, sum[h][v]);
+      const int at = d + v * kLanes;
+      StoreFirst(out + h * task.head_dim + at, task.head_dim - at, sum[h][v]);
     }
   }
 }

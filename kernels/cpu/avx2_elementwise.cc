@@ -9,9 +9,9 @@ PHALANX_AVX2 void RmsNorm(const float* x, const float* weight, float eps, int64_
   __m256 squares[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
                        _mm256_setzero_ps()};
   for (int64_t i = 0; i < n; i += 4 * kLanes) {
+#pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      const int64_t at = i + j * kLanes;
-      const __m256 v = _mm256_maskload_ps(x + at, FirstLanes(n - at));
+      const __m256 v = LoadFirst(x + i + j * kLanes, n - i - j * kLanes);
       squares[j] = _mm256_fmadd_ps(v, v, squares[j]);
     }
   }
@@ -19,30 +19,25 @@ PHALANX_AVX2 void RmsNorm(const float* x, const float* weight, float eps, int64_
       _mm256_add_ps(_mm256_add_ps(squares[0], squares[1]), _mm256_add_ps(squares[2], squares[3])));
   const __m256 scale = _mm256_set1_ps(1.0f / std::sqrt(sum / static_cast<float>(n) + eps));
   for (int64_t i = 0; i < n; i += kLanes) {
-    const __m256i lanes = FirstLanes(n - i);
-    const __m256 scaled = _mm256_mul_ps(_mm256_maskload_ps(x + i, lanes), scale);
-    _mm256_maskstore_ps(out + i, lanes,
-                        _mm256_mul_ps(scaled, _mm256_maskload_ps(weight + i, lanes)));
+    const __m256 scaled = _mm256_mul_ps(LoadFirst(x + i, n - i), scale);
+    StoreFirst(out + i, n - i, _mm256_mul_ps(scaled, LoadFirst(weight + i, n - i)));
   }
 }
 
 PHALANX_AVX2 void Add(const float* delta, int64_t n, float* residual) {
   for (int64_t i = 0; i < n; i += kLanes) {
-    const __m256i lanes = FirstLanes(n - i);
-    _mm256_maskstore_ps(residual + i, lanes,
-                        _mm256_add_ps(_mm256_maskload_ps(residual + i, lanes),
-                                      _mm256_maskload_ps(delta + i, lanes)));
+    const __m256 sum = _mm256_add_ps(LoadFirst(residual + i, n - i), LoadFirst(delta + i, n - i));
+    StoreFirst(residual + i, n - i, sum);
   }
 }
 
 PHALANX_AVX2 void SiluMul(const float* gate, const float* up, int64_t n, float* out) {
   const __m256 one = _mm256_set1_ps(1.0f);
   for (int64_t i = 0; i < n; i += kLanes) {
-    const __m256i lanes = FirstLanes(n - i);
-    const __m256 x = _mm256_maskload_ps(gate + i, lanes);
+    const __m256 x = LoadFirst(gate + i, n - i);
     const __m256 minus_x = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
     const __m256 silu = _mm256_div_ps(x, _mm256_add_ps(one, Exp(minus_x)));
-    _mm256_maskstore_ps(out + i, lanes, _mm256_mul_ps(silu, _mm256_maskload_ps(up + i, lanes)));
+    StoreFirst(out + i, n - i, _mm256_mul_ps(silu, LoadFirst(up + i, n - i)));
   }
 }
 

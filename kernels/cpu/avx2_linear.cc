@@ -10,7 +10,7 @@ namespace phalanx::kernels::avx2 {
 namespace {
 
 // From here on rows are worth unpacking weights to memory for.
-constexpr int64_t kUnpackRows = 24;
+constexpr int64_t kUnpackRows = 5;
 // Tiles of outputs x rows that fit the 16 vector registers.
 constexpr int kUnpackedGroups = 2;
 constexpr int kUnpackedRows = 6;
@@ -92,6 +92,8 @@ PHALANX_AVX2_INLINE void ForEachInput(const std::byte* const (&groups)[kGroups],
       }
 #pragma GCC unroll 8
       for (int p = 0; p < kQuants; ++p) {
+        // Words are to be read anew for each p: kept, they would push the sums out of registers.
+        asm volatile("" ::: "memory");
         // A quant is converted where it stands in its word, 2^(p * bits) times too large, and d is
         // made smaller by as much: that saves the shift. The highest one would convert as
         // negative, so it is shifted after all.
@@ -152,28 +154,26 @@ template <int kGroups, int kRows>
 PHALANX_AVX2_INLINE void AddPanel(const LinearTask& task, int64_t group, int64_t row,
                                   bool first_panel, bool last_panel,
                                   const __m256 (&sum)[kGroups][kRows]) {
+  const bool add_bias = last_panel && task.bias != nullptr;
 #pragma GCC unroll 4
   for (int g = 0; g < kGroups; ++g) {
     const int64_t output = (group + g) * kGroupRows;
-    const __m256i lanes = FirstLanes(task.weights->out_features - output);
-    const bool add_bias = last_panel && task.bias != nullptr;
-    const __m256 bias =
-        add_bias ? _mm256_maskload_ps(task.bias + output, lanes) : _mm256_setzero_ps();
+    const int64_t lanes = task.weights->out_features - output;
+    const __m256 bias = add_bias ? LoadFirst(task.bias + output, lanes) : _mm256_setzero_ps();
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       float* out = task.out + (row + r) * task.out_stride + output;
       __m256 total = sum[g][r];
-      if (!first_panel) total = _mm256_add_ps(_mm256_maskload_ps(out, lanes), total);
+      if (!first_panel) total = _mm256_add_ps(LoadFirst(out, lanes), total);
       if (add_bias) total = _mm256_add_ps(total, bias);
-      _mm256_maskstore_ps(out, lanes, total);
+      StoreFirst(out, lanes, total);
     }
   }
 }
 
 // kGroups x kRows outputs straight from the packed weights.
 template <typename Type, int kGroups, int kRows>
-PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, int64_t group,
-                                                       int64_t row) {
+PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, int64_t group) {
   const PackedMatrix& w = *task.weights;
   constexpr int64_t kBlockBytes = PackedBlockBytes(Type::kType);
   const int64_t group_bytes = static_cast<int64_t>(w.group_bytes());
@@ -185,36 +185,32 @@ PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, i
           w.data + (group + g) * group_bytes + begin / BlockElements(Type::kType) * kBlockBytes;
     }
     Accumulate<kGroups, kRows> sums;
-    sums.x = task.x + row * w.in_features + begin;
+    sums.x = task.x + begin;
     sums.x_stride = w.in_features;
     sums.Clear();
     ForEachInput<Type, kGroups>(groups, end - begin, sums);
-    AddPanel(task, group, row, begin == 0, end == w.in_features, sums.sum);
+    AddPanel(task, group, 0, begin == 0, end == w.in_features, sums.sum);
   }
 }
 
-// kRows rows against groups [group_begin, group_end), as many groups at a time as registers allow
-// and latency wants.
+// All kRows rows, against as many groups at a time as registers allow and latency wants.
 template <typename Type, int kRows>
-PHALANX_AVX2 void DirectRows(const LinearTask& task, int64_t group_begin, int64_t group_end,
-                             int64_t row) {
-  constexpr int kGroups = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;
+PHALANX_AVX2 void DirectRows(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  constexpr int kGroups = kRows == 1 ? 4 : 2;
   int64_t group = group_begin;
   for (; group + kGroups <= group_end; group += kGroups) {
-    DirectTile<Type, kGroups, kRows>(task, group, row);
+    DirectTile<Type, kGroups, kRows>(task, group);
   }
-  for (; group < group_end; ++group) DirectTile<Type, 1, kRows>(task, group, row);
+  for (; group < group_end; ++group) DirectTile<Type, 1, kRows>(task, group);
 }
 
+// Fewer than kUnpackRows rows.
 template <typename Type>
 void Direct(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, int64_t);
-  constexpr RowsFunction kByRows[] = {DirectRows<Type, 1>, DirectRows<Type, 2>, DirectRows<Type, 3>,
-                                      DirectRows<Type, 4>, DirectRows<Type, 5>, DirectRows<Type, 6>,
-                                      DirectRows<Type, 7>, DirectRows<Type, 8>};
-  for (int64_t row = 0; row < task.rows; row += 8) {
-    kByRows[std::min<int64_t>(task.rows - row, 8) - 1](task, group_begin, group_end, row);
-  }
+  using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t);
+  constexpr RowsFunction kByRows[kUnpackRows - 1] = {DirectRows<Type, 1>, DirectRows<Type, 2>,
+                                                     DirectRows<Type, 3>, DirectRows<Type, 4>};
+  kByRows[task.rows - 1](task, group_begin, group_end);
 }
 
 // Stores the weights that it is shown.
@@ -270,8 +266,13 @@ PHALANX_AVX2 void PanelRows(const LinearTask& task, int64_t group, int64_t begin
   Unpack<kGroups> unpack = {weights};
   ForEachInput<Type, kGroups>(groups, end - begin, unpack);
   const Panel panel = {weights, group, begin, end};
-  for (int64_t row = 0; row < task.rows; row += kUnpackedRows) {
-    kByRows[std::min<int64_t>(task.rows - row, kUnpackedRows) - 1](task, panel, row);
+  // Tiles of about the same height: 8 rows are 4 + 4, not 6 + 2.
+  for (int64_t row = 0; row < task.rows;) {
+    const int64_t left = task.rows - row;
+    const int64_t tiles = (left + kUnpackedRows - 1) / kUnpackedRows;
+    const int64_t rows = (left + tiles - 1) / tiles;
+    kByRows[rows - 1](task, panel, row);
+    row += rows;
   }
 }
 

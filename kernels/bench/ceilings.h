@@ -1,0 +1,19 @@
+// What the machine can do at best, to compare benchmarks with.
+#ifndef PHALANX_KERNELS_BENCH_CEILINGS_H_
+#define PHALANX_KERNELS_BENCH_CEILINGS_H_
+
+namespace phalanx::kernels {
+
+struct Ceilings {
+  // float32 multiply-adds on registers, two operations each, with AVX2 where the machine has it.
+  double fma_gflop_per_s = 0.0;
+  // Reads of an array far larger than the caches.
+  double read_gb_per_s = 0.0;
+};
+
+// The best of several rounds on `num_threads` threads; takes about a second.
+Ceilings MeasureCeilings(int num_threads);
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_BENCH_CEILINGS_H_
