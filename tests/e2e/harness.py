@@ -1,0 +1,314 @@
+"""Starts the real programs for a test, and sees to it that none is left behind.
+
+Paths come from the environment, as the Bazel targets set it (see e2e_test.bzl).
+"""
+
+import dataclasses
+import os
+import pathlib
+import queue
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from phalanx.v1 import inference_pb2 as pb
+from phalanx.v1 import inference_pb2_grpc
+
+# How long anything may take that should take a moment: the machine may be busy.
+PATIENCE_SECONDS = 60
+
+ANY_PORT = "127.0.0.1:0"
+
+
+def path_of(name):
+    """Absolute path of a program or file that the Bazel target passed as PHALANX_<name>."""
+    return str(pathlib.Path(os.environ["PHALANX_" + name]).absolute())
+
+
+def wait_until(condition, what, timeout=PATIENCE_SECONDS):
+    """Polls until condition() is true and returns what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.01)
+
+
+class Program:
+    """One server process, in a process group of its own with all that it starts."""
+
+    def __init__(self, name, command, log_path):
+        self.name = name
+        self.log_path = log_path
+        # What the process must exit with when it is stopped, or None for anything but 0.
+        self.expected_exit = 0
+        with open(log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
+        self._lines = queue.Queue()
+        self._reader = threading.Thread(target=self._read_stdout, daemon=True)
+        self._reader.start()
+        self.ready = None
+
+    def _read_stdout(self):
+        for line in self.process.stdout:
+            self._lines.put(line.decode())
+        self._lines.put(None)
+
+    def wait_ready(self):
+        """Waits for the line `ready key=value ...` and keeps it as a dict."""
+        line = self._lines.get(timeout=PATIENCE_SECONDS)
+        assert line is not None, f"{self.name} ended before it was ready:\n{self.log()}"
+        words = line.split()
+        assert words and words[0] == "ready", f"{self.name} said {line!r}"
+        self.ready = dict(word.split("=", 1) for word in words[1:])
+        return self
+
+    @property
+    def target(self):
+        return self.ready["grpc"]
+
+    def metrics_addresses(self):
+        return self.ready["metrics"].split(",")
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def group(self):
+        """The living processes of the group: a leader and its ranks."""
+        members = []
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    members.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                pass
+        return members
+
+    def ranks(self):
+        """The processes that the leader started, by rank."""
+        return sorted((p for p in self.group() if p.pid != self.process.pid), key=lambda p: p.pid)
+
+    def send(self, signal_number):
+        self.process.send_signal(signal_number)
+
+    def wait(self):
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+    def stop(self):
+        """SIGTERM, then checks the exit code, the output and that nothing is left."""
+        if self.process.poll() is None:
+            self.send(signal.SIGTERM)
+        try:
+            code = self.wait()
+            if self.expected_exit is None:
+                assert code != 0, f"{self.name} exited with 0\n{self.log()}"
+            else:
+                assert code == self.expected_exit, f"{self.name} exited with {code}\n{self.log()}"
+            wait_until(lambda: not self.group(), f"the processes of {self.name} have ended")
+            self._reader.join(timeout=PATIENCE_SECONDS)
+            assert self._lines.get_nowait() is None, f"{self.name} said more than one line"
+        finally:
+            for process in self.group():
+                process.kill()
+
+
+class Cluster:
+    """The programs of one test."""
+
+    def __init__(self, folder):
+        self._folder = pathlib.Path(folder)
+        self.programs = []
+
+    def _start(self, name, command):
+        log_path = self._folder / f"{name}-{len(self.programs)}.log"
+        program = Program(name, command, log_path)
+        self.programs.append(program)
+        return program
+
+    def worker(self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=()):
+        addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
+        command = [path_of("WORKER"), "--model", model, "--tp", str(tp), *addresses, *flags]
+        return self._start("worker", command)
+
+    def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=()):
+        addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
+        for address in workers:
+            addresses += ["--worker", address]
+        command = [path_of("COORDINATOR"), "--model", model, *addresses, *flags]
+        return self._start("coordinator", command)
+
+    def serve(self, model, tp=1, worker_flags=(), coordinator_flags=()):
+        """A worker group and a coordinator that is SERVING."""
+        worker = self.worker(model, tp, flags=worker_flags).wait_ready()
+        coordinator = self.coordinator(model, [worker.target], flags=coordinator_flags).wait_ready()
+        wait_for_health(coordinator.target, "SERVING")
+        return Serving(worker, coordinator)
+
+    def stop(self):
+        """Stops all; coordinators, which came last, first."""
+        failures = []
+        for program in reversed(self.programs):
+            try:
+                program.stop()
+            except (AssertionError, subprocess.TimeoutExpired, queue.Empty) as failure:
+                failures.append(f"{program.name}: {failure}")
+        assert not failures, "\n".join(failures)
+
+
+@dataclasses.dataclass
+class Serving:
+    worker: Program
+    coordinator: Program
+
+    @property
+    def target(self):
+        return self.coordinator.target
+
+    def programs(self):
+        return [self.coordinator, self.worker]
+
+    def stub(self):
+        return connect(self.target)
+
+    def engine(self):
+        return scrape(self.worker.metrics_addresses()[0])
+
+    def wait_idle(self):
+        """Waits until no request is left anywhere and every KV block is free."""
+
+        def idle():
+            engine, front = self.engine(), scrape(self.coordinator.metrics_addresses()[0])
+            return (
+                engine.total("phalanx_engine_kv_blocks_used") == 0
+                and engine.total("phalanx_engine_requests_running") == 0
+                and engine.total("phalanx_engine_requests_waiting") == 0
+                and front.total("phalanx_requests_running") == 0
+                and front.total("phalanx_requests_waiting") == 0
+            )
+
+        wait_until(idle, "no request and no used KV block is left")
+
+
+# --- Calls ---
+
+
+def connect(target):
+    """A stub on a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+    return inference_pb2_grpc.InferenceStub(grpc.insecure_channel(target, options))
+
+
+def chat(*contents, **fields):
+    """A GenerateRequest: contents are turns of user and assistant, a user's first."""
+    roles = ("user", "assistant")
+    messages = [pb.Message(role=roles[i % 2], content=c) for i, c in enumerate(contents)]
+    return pb.GenerateRequest(chat=pb.Chat(messages=messages), **fields)
+
+
+GREEDY = pb.Sampling(temperature=0)
+
+
+@dataclasses.dataclass
+class Answer:
+    started: pb.Started = None
+    text: str = ""
+    token_ids: list = dataclasses.field(default_factory=list)
+    finished: pb.Finished = None
+
+
+def read_answer(stream, answer=None):
+    """Reads a whole stream, checking its grammar, its sequence numbers and its token count."""
+    answer = answer or Answer()
+    next_sequence = 0
+    for event in stream:
+        kind = event.WhichOneof("event")
+        assert answer.finished is None, "an event after finished"
+        if kind == "started":
+            assert answer.started is None, "started came twice"
+            answer.started = event.started
+        elif kind == "delta":
+            assert answer.started is not None, "delta before started"
+            assert event.delta.sequence == next_sequence, "a gap in the sequence"
+            next_sequence += 1
+            answer.text += event.delta.text
+            answer.token_ids += event.delta.token_ids
+        else:
+            answer.finished = event.finished
+    assert answer.finished is not None, "the stream ended without finished"
+    assert answer.finished.usage.completion_tokens == len(answer.token_ids)
+    assert answer.finished.usage.prompt_tokens == answer.started.prompt_tokens
+    return answer
+
+
+def first_delta(stream):
+    """Reads until the first delta: the request now runs."""
+    for event in stream:
+        if event.WhichOneof("event") == "delta":
+            return event.delta
+    raise AssertionError("the stream ended before a delta")
+
+
+def status_of(call):
+    """The status code and details that a stream or a unary call ends with."""
+    try:
+        for _ in call:
+            pass
+    except grpc.RpcError as error:
+        return error.code(), error.details()
+    return grpc.StatusCode.OK, ""
+
+
+def health(target, service=""):
+    """SERVING, NOT_SERVING, or the name of the status code of a failed call."""
+    channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)])
+    with channel:
+        try:
+            request = health_pb2.HealthCheckRequest(service=service)
+            reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.RpcError as error:
+            return error.code().name
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+
+
+def wait_for_health(target, state, service=""):
+    wait_until(lambda: health(target, service) == state, f"{target} is {state}")
+
+
+# --- Metrics ---
+
+
+class Metrics:
+    """One scrape of a /metrics page."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def total(self, name, **labels):
+        """Sum over the series of this name that have these labels; fails if there is none."""
+        values = []
+        for line in self.text.splitlines():
+            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)(?: \d+)?", line)
+            if match is None or match[1] != name:
+                continue
+            have = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
+            if labels.items() <= have.items():
+                values.append(float(match[3]))
+        assert values, f"no series {name} {labels} in:\n{self.text}"
+        return sum(values)
+
+
+def scrape(address):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{address}/metrics", timeout=PATIENCE_SECONDS) as page:
+        return Metrics(page.read().decode())
