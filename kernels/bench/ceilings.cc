@@ -18,29 +18,21 @@ constexpr int kFmaSteps = 4000000;
 // Independent chains in MultiplyAdd: enough to hide the latency, few enough for 16 registers.
 constexpr int kChains = 12;
 
-// Eight floats; one register where there is AVX2, more elsewhere.
+#if defined(__x86_64__)
+#define PHALANX_VECTORS __attribute__((target("avx2,fma")))
+#else
+#define PHALANX_VECTORS
+#endif
+
 typedef float Floats __attribute__((vector_size(32)));
 typedef int64_t Words __attribute__((vector_size(32)));
 
-// Two variants of one body, picked when the program is loaded.
-#if defined(__x86_64__) && !defined(__clang__)
-#define PHALANX_FOR_EACH_MACHINE __attribute__((target_clones("arch=haswell", "default")))
-#else
-#define PHALANX_FOR_EACH_MACHINE
-#endif
-
-// Makes the compiler forget what it knows of `values`.
-template <typename... T>
-inline __attribute__((always_inline)) void Hide(T&... values) {
-  (benchmark::DoNotOptimize(values), ...);
-}
-
-PHALANX_FOR_EACH_MACHINE void MultiplyAdd() {
-  Floats s0 = {}, s1 = {}, s2 = {}, s3 = {}, s4 = {}, s5 = {};
-  Floats s6 = {}, s7 = {}, s8 = {}, s9 = {}, s10 = {}, s11 = {};
+// Chains that start apart, so that the compiler cannot fold them into one.
+PHALANX_VECTORS void MultiplyAdd() {
   Floats factor = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f};
-  // Chains that the compiler knows to be equal would be computed once.
-  Hide(factor, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11);
+  benchmark::DoNotOptimize(factor);
+  Floats s0 = factor, s1 = s0 * s0, s2 = s1 * s1, s3 = s2 * s2, s4 = s3 + s3, s5 = s4 + s2;
+  Floats s6 = s5 + s1, s7 = s6 * s0, s8 = s7 + s6, s9 = s8 + s7, s10 = s9 + s8, s11 = s10 + s9;
   for (int i = 0; i < kFmaSteps; ++i) {
     s0 = s0 * factor + factor;
     s1 = s1 * factor + factor;
@@ -55,16 +47,29 @@ PHALANX_FOR_EACH_MACHINE void MultiplyAdd() {
     s10 = s10 * factor + factor;
     s11 = s11 * factor + factor;
   }
-  Hide(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11);
+  Floats sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;
+  benchmark::DoNotOptimize(sum);
 }
 
-PHALANX_FOR_EACH_MACHINE void Read(const Words* from, int64_t begin, int64_t end) {
-  Words sums[4] = {};
+PHALANX_VECTORS void Read(const Words* from, int64_t begin, int64_t end) {
+  Words a = {}, b = {}, c = {}, d = {};
   for (int64_t i = begin; i + 4 <= end; i += 4) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) sums[j] ^= from[i + j];
+    a ^= from[i];
+    b ^= from[i + 1];
+    c ^= from[i + 2];
+    d ^= from[i + 3];
   }
-  for (Words& sum : sums) benchmark::DoNotOptimize(sum);
+  Words all = a ^ b ^ c ^ d;
+  benchmark::DoNotOptimize(all);
+}
+
+// Whether the two above can run.
+bool HasVectors() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
 }
 
 template <typename Function>
@@ -80,7 +85,7 @@ Ceilings MeasureCeilings(int num_threads) {
   ThreadTeam team(num_threads);
   Ceilings best;
   const auto memory = HostBuffer::Create(kReadBytes);
-  if (!memory.ok()) return best;
+  if (!memory.ok() || !HasVectors()) return best;
   std::fill_n(static_cast<char*>((*memory)->data()), kReadBytes, 1);
   const auto* words = static_cast<const Words*>((*memory)->data());
   for (int round = 0; round < kRounds; ++round) {

@@ -5,13 +5,14 @@
 namespace phalanx::kernels {
 
 struct Ceilings {
-  // float32 multiply-adds on registers, two operations each, with AVX2 where the machine has it.
+  // float32 multiply-adds on 256-bit registers, two operations each.
   double fma_gflop_per_s = 0.0;
   // Reads of an array far larger than the caches.
   double read_gb_per_s = 0.0;
 };
 
-// The best of several rounds on `num_threads` threads; takes about a second.
+// The best of several rounds on `num_threads` threads; takes about a second. Zeros on an x86-64
+// machine without AVX2 and FMA.
 Ceilings MeasureCeilings(int num_threads);
 
 }  // namespace phalanx::kernels
