@@ -1,0 +1,34 @@
+#include "model/fingerprint.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/testing/tiny_model.h"
+
+namespace phalanx {
+namespace {
+
+std::string FingerprintOf(const std::string& path) {
+  const auto file = GgufFile::Open(path);
+  EXPECT_TRUE(file.ok()) << file.status();
+  return file.ok() ? ModelFingerprint(**file) : "";
+}
+
+TEST(FingerprintTest, SameContentUnderAnotherNameIsTheSameModel) {
+  const std::string fingerprint = FingerprintOf(WriteTinyModel("one.gguf"));
+  EXPECT_THAT(fingerprint, testing::MatchesRegex("[0-9a-f]{16}"));
+  EXPECT_EQ(fingerprint, FingerprintOf(WriteTinyModel("two.gguf")));
+}
+
+TEST(FingerprintTest, OtherMetadataTensorsOrSizeAreAnotherModel) {
+  const std::string fingerprint = FingerprintOf(WriteTinyModel("base.gguf"));
+  EXPECT_NE(fingerprint, FingerprintOf(WriteTinyModel("theta.gguf", {.rope_theta = 5000})));
+  EXPECT_NE(fingerprint,
+            FingerprintOf(WriteTinyModel("type.gguf", {.matrix_type = GgmlType::kQ8_0})));
+  const std::string longer = WriteTempFile("longer.gguf", TinyModel({}).Finish() + "more");
+  EXPECT_NE(fingerprint, FingerprintOf(longer));
+}
+
+}  // namespace
+}  // namespace phalanx
