@@ -30,37 +30,65 @@ struct Softmax {
   float shrink[kHeads];
 };
 
-// p = scale * query . key; -infinity for what is past the last key in its block.
+// Chains of multiply-adds that run side by side: enough to hide their latency, few enough for the
+// registers. Blocks that are scored at once, and vectors of dimensions that are mixed at once.
+constexpr int ScoreBlocks(int heads) { return heads == 1 ? 4 : heads <= 3 ? 2 : 1; }
+constexpr int MixVectors(int heads) { return heads == 1 ? 8 : heads <= 3 ? 4 : 2; }
+
+// Scores of kBlocks blocks from the one at token `first` of the chunk on. -infinity for what is
+// past the last key.
+template <int kHeads, int kBlocks>
+PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* query, int first,
+                                       Chunk<kHeads>& chunk) {
+  constexpr int kVectors = kBlocks * kKvBlockTokens / kLanes;
+  const float* keys[kBlocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    keys[b] = task.keys + chunk.blocks[first / kKvBlockTokens + b] * task.block_stride;
+  }
+  __m256 sum[kHeads][kVectors];
+#pragma GCC unroll 4
+  for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sum[h][v] = _mm256_setzero_ps();
+  }
+  for (int d = 0; d < task.head_dim; ++d) {
+    __m256 q[kHeads];
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) q[h] = _mm256_broadcast_ss(query + h * task.head_dim + d);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256 key = _mm256_loadu_ps(keys[v / 2] + d * kKvBlockTokens + v % 2 * kLanes);
+#pragma GCC unroll 4
+      for (int h = 0; h < kHeads; ++h) sum[h][v] = _mm256_fmadd_ps(q[h], key, sum[h][v]);
+    }
+  }
+  const __m256 scale = _mm256_set1_ps(task.scale);
+  const __m256 nothing = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    const int at = first + v * kLanes;
+    const __m256 is_key = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - at));
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) {
+      _mm256_store_ps(chunk.p[h] + at,
+                      _mm256_blendv_ps(nothing, _mm256_mul_ps(sum[h][v], scale), is_key));
+    }
+  }
+}
+
+// p = scale * query . key for the whole chunk.
 template <int kHeads>
 PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
                                Chunk<kHeads>& chunk) {
-  const __m256 scale = _mm256_set1_ps(task.scale);
-  const __m256 nothing = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
-  for (int first = 0; first < chunk.num_keys; first += kKvBlockTokens) {
-    const float* keys = task.keys + chunk.blocks[first / kKvBlockTokens] * task.block_stride;
-    __m256 low[kHeads];
-    __m256 high[kHeads];
-#pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) low[h] = high[h] = _mm256_setzero_ps();
-    for (int d = 0; d < task.head_dim; ++d, keys += kKvBlockTokens) {
-      const __m256 keys_low = _mm256_loadu_ps(keys);
-      const __m256 keys_high = _mm256_loadu_ps(keys + kLanes);
-#pragma GCC unroll 4
-      for (int h = 0; h < kHeads; ++h) {
-        const __m256 q = _mm256_broadcast_ss(query + h * task.head_dim + d);
-        low[h] = _mm256_fmadd_ps(q, keys_low, low[h]);
-        high[h] = _mm256_fmadd_ps(q, keys_high, high[h]);
-      }
-    }
-    const __m256 is_low = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first));
-    const __m256 is_high = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - first - kLanes));
-#pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      float* p = chunk.p[h] + first;
-      _mm256_store_ps(p, _mm256_blendv_ps(nothing, _mm256_mul_ps(low[h], scale), is_low));
-      _mm256_store_ps(p + kLanes,
-                      _mm256_blendv_ps(nothing, _mm256_mul_ps(high[h], scale), is_high));
-    }
+  constexpr int kBlocks = ScoreBlocks(kHeads);
+  int first = 0;
+  for (; first + (kBlocks - 1) * kKvBlockTokens < chunk.num_keys;
+       first += kBlocks * kKvBlockTokens) {
+    ScoreBlocksAt<kHeads, kBlocks>(task, query, first, chunk);
+  }
+  for (; first < chunk.num_keys; first += kKvBlockTokens) {
+    ScoreBlocksAt<kHeads, 1>(task, query, first, chunk);
   }
 }
 
@@ -96,7 +124,7 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
     const __m256 shrink = _mm256_broadcast_ss(softmax.shrink + h);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const int at = d + v * kLanes;
       sum[h][v] =
@@ -108,18 +136,19 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
     if (s % kKvBlockTokens == 0) {
       values = task.values + chunk.blocks[s / kKvBlockTokens] * task.block_stride + d;
     }
+    __m256 p[kHeads];
 #pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) p[h] = _mm256_broadcast_ss(chunk.p[h] + s);
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const __m256 value = _mm256_loadu_ps(values + v * kLanes);
 #pragma GCC unroll 4
-      for (int h = 0; h < kHeads; ++h) {
-        sum[h][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(chunk.p[h] + s), value, sum[h][v]);
-      }
+      for (int h = 0; h < kHeads; ++h) sum[h][v] = _mm256_fmadd_ps(p[h], value, sum[h][v]);
     }
   }
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const int at = d + v * kLanes;
       StoreFirst(out + h * task.head_dim + at, task.head_dim - at, sum[h][v]);
@@ -144,11 +173,12 @@ PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
     chunk.num_keys = static_cast<int>(std::min<int64_t>(kChunkTokens, task.num_keys - first));
     Score(task, query, chunk);
     for (int h = 0; h < kHeads; ++h) Exponentiate(h, chunk, softmax);
+    constexpr int kVectors = MixVectors(kHeads);
     int d = 0;
-    for (; d + kLanes < task.head_dim; d += 2 * kLanes) {
-      Mix<kHeads, 2>(task, chunk, softmax, d, out);
+    for (; d + kVectors * kLanes <= task.head_dim; d += kVectors * kLanes) {
+      Mix<kHeads, kVectors>(task, chunk, softmax, d, out);
     }
-    if (d < task.head_dim) Mix<kHeads, 1>(task, chunk, softmax, d, out);
+    for (; d < task.head_dim; d += kLanes) Mix<kHeads, 1>(task, chunk, softmax, d, out);
   }
   for (int h = 0; h < kHeads; ++h) {
     const float inverse = 1.0f / softmax.sum[h];
