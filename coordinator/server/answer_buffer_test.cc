@@ -1,0 +1,65 @@
+#include "coordinator/server/answer_buffer.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::ElementsAre;
+
+v1::Started Started() {
+  v1::Started started;
+  started.set_request_id("id");
+  return started;
+}
+
+TEST(AnswerBufferTest, HandsNothingOutBeforeTheStart) {
+  AnswerBuffer buffer;
+  buffer.Append({1}, "a");
+  EXPECT_FALSE(buffer.Take().has_value());
+  buffer.Start(Started());
+  EXPECT_EQ(buffer.Take()->started().request_id(), "id");
+  EXPECT_EQ(buffer.Take()->delta().text(), "a");
+  EXPECT_FALSE(buffer.Take().has_value());
+}
+
+TEST(AnswerBufferTest, JoinsWhatWasNotTakenAndNumbersWhatWas) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Take();
+  buffer.Append({1}, "a");
+  EXPECT_EQ(buffer.Take()->delta().sequence(), 0u);
+  buffer.Append({2}, "");
+  buffer.Append({3, 4}, "bc");
+  const v1::Delta delta = buffer.Take()->delta();
+  EXPECT_EQ(delta.sequence(), 1u);
+  EXPECT_THAT(delta.token_ids(), ElementsAre(2, 3, 4));
+  EXPECT_EQ(delta.text(), "bc");
+}
+
+TEST(AnswerBufferTest, FinishesAfterEverythingElse) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Append({1}, "a");
+  v1::Finished finished;
+  finished.set_reason(v1::FINISH_REASON_STOP);
+  buffer.Finish(finished);
+  EXPECT_TRUE(buffer.Take()->has_started());
+  EXPECT_TRUE(buffer.Take()->has_delta());
+  EXPECT_EQ(buffer.Take()->finished().reason(), v1::FINISH_REASON_STOP);
+  EXPECT_FALSE(buffer.Take().has_value());
+}
+
+TEST(AnswerBufferTest, CountsWhatWaits) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Append({1, 2}, "four");
+  EXPECT_EQ(buffer.buffered_bytes(), 10);
+  buffer.Take();
+  buffer.Take();
+  EXPECT_EQ(buffer.buffered_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace phalanx

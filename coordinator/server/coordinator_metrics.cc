@@ -1,0 +1,70 @@
+#include "coordinator/server/coordinator_metrics.h"
+
+#include "base/metrics_endpoint.h"
+
+namespace phalanx {
+namespace {
+
+prometheus::Gauge& MakeGauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Counter& MakeCounter(prometheus::Registry& registry, const char* name,
+                                 const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Histogram& MakeHistogram(prometheus::Registry& registry, const char* name,
+                                     const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(
+      {}, RequestLatencyBuckets());
+}
+
+}  // namespace
+
+CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std::string& model)
+    : requests_running(MakeGauge(registry, "phalanx_requests_running",
+                                 "Requests given to a worker group and not done.")),
+      requests_waiting(MakeGauge(registry, "phalanx_requests_waiting",
+                                 "Requests that arrived and are not running yet.")),
+      prompt_tokens(MakeCounter(registry, "phalanx_prompt_tokens_total",
+                                "Prompt tokens of requests given to a worker group.")),
+      generation_tokens(
+          MakeCounter(registry, "phalanx_generation_tokens_total", "Tokens generated.")),
+      time_to_first_token(MakeHistogram(registry, "phalanx_time_to_first_token_seconds",
+                                        "From a request's arrival to its first token.")),
+      e2e_request_latency(MakeHistogram(registry, "phalanx_e2e_request_latency_seconds",
+                                        "From a request's arrival to its end, whatever that is.")),
+      inter_token_latency(MakeHistogram(registry, "phalanx_inter_token_latency_seconds",
+                                        "Between tokens of one request, after the first.")),
+      model_(model),
+      requests_(prometheus::BuildCounter()
+                    .Name("phalanx_requests_total")
+                    .Help("Finished requests by method and status code.")
+                    .Register(registry)) {
+  for (const char* method : {"Generate", "Tokenize", "Detokenize", "GetModel", "ListModels"}) {
+    requests_.Add({{"model", model_}, {"method", method}, {"code", "OK"}});
+  }
+  auto& groups = prometheus::BuildGauge()
+                     .Name("phalanx_worker_groups")
+                     .Help("Worker groups by state.")
+                     .Register(registry);
+  for (int i = 0; i < kNumGroupStates; ++i) {
+    const std::string state(GroupStateName(static_cast<GroupState>(i)));
+    groups_[i] = &groups.Add({{"state", state}});
+  }
+}
+
+void CoordinatorMetrics::CountRequest(absl::string_view method, absl::StatusCode code) {
+  requests_
+      .Add({{"model", model_},
+            {"method", std::string(method)},
+            {"code", absl::StatusCodeToString(code)}})
+      .Increment();
+}
+
+void CoordinatorMetrics::SetGroups(GroupState state, int count) {
+  groups_[static_cast<int>(state)]->Set(count);
+}
+
+}  // namespace phalanx

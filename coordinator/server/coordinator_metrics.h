@@ -1,0 +1,50 @@
+// What the coordinator tells Prometheus.
+#ifndef PHALANX_COORDINATOR_SERVER_COORDINATOR_METRICS_H_
+#define PHALANX_COORDINATOR_SERVER_COORDINATOR_METRICS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "coordinator/routing/group_registry.h"
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+
+namespace phalanx {
+
+// Thread-safe. The series live as long as the registry.
+class CoordinatorMetrics {
+ public:
+  // `model` is the label of phalanx_requests_total: the served name, never what a caller sent.
+  CoordinatorMetrics(prometheus::Registry& registry, const std::string& model);
+  CoordinatorMetrics(const CoordinatorMetrics&) = delete;
+  CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;
+
+  // Counts a finished call of "Generate", "Tokenize", ...
+  void CountRequest(absl::string_view method, absl::StatusCode code);
+  void SetGroups(GroupState state, int count);
+
+  // Generate only. Running: given to a worker group and not done; waiting: arrived, not running.
+  prometheus::Gauge& requests_running;
+  prometheus::Gauge& requests_waiting;
+  // Of requests that were given to a worker group.
+  prometheus::Counter& prompt_tokens;
+  prometheus::Counter& generation_tokens;
+  // From arrival. Each once per request that got so far.
+  prometheus::Histogram& time_to_first_token;
+  prometheus::Histogram& e2e_request_latency;
+  // Once per token after the first; tokens of one event share its time.
+  prometheus::Histogram& inter_token_latency;
+
+ private:
+  const std::string model_;
+  prometheus::Family<prometheus::Counter>& requests_;
+  prometheus::Gauge* groups_[kNumGroupStates];
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_COORDINATOR_METRICS_H_

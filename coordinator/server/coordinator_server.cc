@@ -1,0 +1,155 @@
+#include "coordinator/server/coordinator_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/service_type.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "base/thread_pool.h"
+#include "coordinator/server/inference_service.h"
+
+namespace phalanx {
+namespace {
+
+constexpr int kMinMessageBytes = 4 << 20;
+// gRPC's buffers of all connections together; soft, see ARCHITECTURE.md.
+constexpr size_t kQuotaBytes = size_t{512} << 20;
+// A silent client is found gone after both; a client's own pings may come every 30 s.
+constexpr int kKeepaliveTimeMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+constexpr int kMinPingIntervalMs = 30'000;
+// For the last statuses to reach their clients.
+constexpr std::chrono::seconds kGoodbye(1);
+
+class Coordinator final : public CoordinatorServer {
+ public:
+  Coordinator(Options options, std::unique_ptr<TextService> text, prometheus::Registry& registry)
+      : options_(std::move(options)),
+        text_(std::move(text)),
+        metrics_(registry, options_.limits.model_name),
+        gate_(options_.max_requests),
+        groups_({.model_fingerprint = options_.model_fingerprint, .vocab = options_.limits.vocab},
+                MonotonicClock(), [this] { ReportGroups(); }),
+        text_pool_(std::make_unique<ThreadPool>("text", options_.text_threads,
+                                                options_.max_queued_prompts)),
+        environment_{.limits = options_.limits,
+                     .model = options_.model,
+                     .answer = options_.answer,
+                     .clock = MonotonicClock(),
+                     .text = text_.get(),
+                     .text_pool = text_pool_.get(),
+                     .gate = &gate_,
+                     .groups = &groups_,
+                     .metrics = &metrics_},
+        service_(MakeInferenceService(&environment_)) {}
+
+  // Without workers every call ends by itself, with a clear status; the rest is cut off.
+  ~Coordinator() override {
+    workers_.reset();
+    if (server_ != nullptr) {
+      server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+      server_->Wait();
+    }
+    text_pool_.reset();
+  }
+
+  absl::Status Listen() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(service_.get());
+    builder.SetMaxReceiveMessageSize(static_cast<int>(
+        std::max<int64_t>(kMinMessageBytes, 2 * options_.limits.max_prompt_bytes)));
+    grpc::ResourceQuota quota("coordinator");
+    builder.SetResourceQuota(quota.Resize(kQuotaBytes));
+    // A second server on the port must fail, not share it.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                               kMinPingIntervalMs);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", options_.listen,
+                       ": the port is in use, or this is no address of this machine"));
+    }
+    ReportGroups();
+    return absl::OkStatus();
+  }
+
+  void ConnectToWorkers() {
+    workers_ = std::make_unique<WorkerPool>(
+        options_.pool, &groups_,
+        [this](const std::string& address, GroupId group) {
+          return ConnectToEngine(address, group, options_.connection, &groups_, MonotonicClock());
+        },
+        TargetResolver(options_.workers, ResolveWorkerTarget));
+  }
+
+  std::string address() const override {
+    return absl::StrCat(options_.listen.substr(0, options_.listen.rfind(':')), ":", port_);
+  }
+
+  void Drain(std::function<void()> on_idle) override {
+    {
+      MutexLock lock(&report_mutex_);
+      draining_ = true;
+    }
+    ReportGroups();
+    gate_.Close(std::move(on_idle));
+  }
+
+  int requests_in_flight() const override { return gate_.in_flight(); }
+
+ private:
+  // Under a lock, so that the last report is of the last state.
+  void ReportGroups() {
+    MutexLock lock(&report_mutex_);
+    for (int i = 0; i < kNumGroupStates; ++i) {
+      const auto state = static_cast<GroupState>(i);
+      metrics_.SetGroups(state, groups_.CountGroups(state));
+    }
+    if (server_ == nullptr) return;
+    const bool serving = !draining_ && groups_.CountGroups(GroupState::kServing) > 0;
+    grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
+    health.SetServingStatus("", serving);
+    health.SetServingStatus(options_.limits.model_name, serving);
+  }
+
+  const Options options_;
+  const std::unique_ptr<TextService> text_;
+  CoordinatorMetrics metrics_;
+  RequestGate gate_;
+  Mutex report_mutex_;
+  bool draining_ GUARDED_BY(report_mutex_) = false;
+  GroupRegistry groups_;
+  std::unique_ptr<ThreadPool> text_pool_;
+  const ServingEnvironment environment_;
+  const std::unique_ptr<grpc::Service> service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<WorkerPool> workers_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
+    Options options, std::unique_ptr<TextService> text, prometheus::Registry& registry) {
+  auto coordinator = std::make_unique<Coordinator>(std::move(options), std::move(text), registry);
+  if (absl::Status status = coordinator->Listen(); !status.ok()) return status;
+  coordinator->ConnectToWorkers();
+  return coordinator;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,64 @@
+// The coordinator: public service, text pool and worker groups in one.
+#ifndef PHALANX_COORDINATOR_SERVER_COORDINATOR_SERVER_H_
+#define PHALANX_COORDINATOR_SERVER_COORDINATOR_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "coordinator/admission/limits.h"
+#include "coordinator/routing/engine_connection.h"
+#include "coordinator/routing/target_resolver.h"
+#include "coordinator/routing/worker_pool.h"
+#include "coordinator/server/serving_environment.h"
+#include "coordinator/server/text_service.h"
+#include "prometheus/registry.h"
+
+namespace phalanx {
+
+// Serves phalanx.v1.Inference, grpc.health.v1.Health (for "" and the model's name: SERVING while a
+// worker group takes requests and no drain has begun) and server reflection. Thread-safe.
+class CoordinatorServer {
+ public:
+  struct Options {
+    // HOST:PORT; port 0 takes a free one.
+    std::string listen;
+    RequestLimits limits;
+    ServedModel model;
+    // model/fingerprint.h; groups with another one are refused.
+    std::string model_fingerprint;
+    std::vector<WorkerTarget> workers;
+    // Requests in the process at once; more are RESOURCE_EXHAUSTED.
+    int max_requests = 1024;
+    int text_threads = 1;
+    // Prompts that wait for a text thread; more are RESOURCE_EXHAUSTED.
+    int max_queued_prompts = 256;
+    AnswerLimits answer;
+    EngineConnectionOptions connection;
+    WorkerPool::Options pool;
+  };
+
+  // Listens when it returns. Makes its metrics in `registry`, which must outlive it. UNAVAILABLE,
+  // naming the address, if it cannot be listened on.
+  static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(Options options,
+                                                                  std::unique_ptr<TextService> text,
+                                                                  prometheus::Registry& registry);
+  virtual ~CoordinatorServer() = default;
+
+  // HOST:PORT with the port in use.
+  virtual std::string address() const = 0;
+
+  // Begins a graceful end: health becomes NOT_SERVING, new requests get UNAVAILABLE, those in the
+  // process go on. `on_idle` is called once when none is left, on any thread. Called once.
+  // Destroying the server ends what is left.
+  virtual void Drain(std::function<void()> on_idle) = 0;
+
+  // Requests in the process.
+  virtual int requests_in_flight() const = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_COORDINATOR_SERVER_H_

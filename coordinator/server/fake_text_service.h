@@ -1,0 +1,89 @@
+// Text processing for tests: every byte is a token.
+#ifndef PHALANX_COORDINATOR_SERVER_FAKE_TEXT_SERVICE_H_
+#define PHALANX_COORDINATOR_SERVER_FAKE_TEXT_SERVICE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "coordinator/server/text_service.h"
+
+namespace phalanx {
+
+inline constexpr int kFakeVocab = 256;
+
+// Holds a character back until its last byte.
+class FakeAnswerDecoder final : public AnswerDecoder {
+ public:
+  std::string Append(absl::Span<const int32_t> token_ids) override {
+    for (const int32_t id : token_ids) bytes_.push_back(static_cast<char>(id));
+    size_t whole = 0;
+    while (whole < bytes_.size()) {
+      const auto lead = static_cast<unsigned char>(bytes_[whole]);
+      const size_t length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+      if (whole + length > bytes_.size()) break;
+      whole += length;
+    }
+    std::string text = bytes_.substr(0, whole);
+    bytes_.erase(0, whole);
+    return text;
+  }
+  std::string Finish() override { return bytes_.empty() ? "" : "\xef\xbf\xbd"; }
+
+ private:
+  std::string bytes_;
+};
+
+// The text "block" takes until Release.
+class FakeTextService final : public TextService {
+ public:
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text) const override {
+    if (text == "block") Block();
+    EncodedPrompt prompt{.token_ids = {}, .text = std::string(text)};
+    for (const char byte : text) prompt.token_ids.push_back(static_cast<unsigned char>(byte));
+    return prompt;
+  }
+
+  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns) const override {
+    std::string text;
+    for (const ChatTurn& turn : turns) absl::StrAppend(&text, turn.role, ":", turn.content, ";");
+    return EncodeText(text);
+  }
+
+  std::string Decode(absl::Span<const int32_t> token_ids) const override {
+    return FakeAnswerDecoder().Append(token_ids);
+  }
+
+  std::unique_ptr<AnswerDecoder> NewAnswerDecoder() const override {
+    return std::make_unique<FakeAnswerDecoder>();
+  }
+
+  // Returns once `count` threads are blocked.
+  void WaitUntilBlocked(int count) {
+    MutexLock lock(&mutex_);
+    while (blocked_ < count) changed_.Wait(&mutex_);
+  }
+  void Release() {
+    MutexLock lock(&mutex_);
+    released_ = true;
+    changed_.SignalAll();
+  }
+
+ private:
+  void Block() const {
+    MutexLock lock(&mutex_);
+    ++blocked_;
+    changed_.SignalAll();
+    while (!released_) changed_.Wait(&mutex_);
+  }
+
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  mutable int blocked_ GUARDED_BY(mutex_) = 0;
+  bool released_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_FAKE_TEXT_SERVICE_H_

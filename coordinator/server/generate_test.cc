@@ -1,0 +1,353 @@
+#include <future>
+#include <vector>
+
+#include "coordinator/server/server_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::grpc::health::v1::HealthCheckResponse;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+using GenerateTest = ServerTest;
+
+constexpr auto kEos = worker::v1::EngineFinished::REASON_EOS;
+
+// A call that is being answered piece by piece.
+class OpenCall {
+ public:
+  OpenCall(v1::Inference::Stub& stub, const v1::GenerateRequest& request)
+      : reader_(stub.Generate(&context, request)) {}
+
+  v1::GenerateEvent Next() {
+    v1::GenerateEvent event;
+    EXPECT_TRUE(reader_->Read(&event));
+    return event;
+  }
+
+  // The status, whatever still comes before it.
+  grpc::Status End() {
+    v1::GenerateEvent event;
+    while (reader_->Read(&event)) {
+    }
+    return reader_->Finish();
+  }
+
+  grpc::ClientContext context;
+
+ private:
+  const std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> reader_;
+};
+
+TEST_F(GenerateTest, StreamsStartedDeltasAndFinishedInOrder) {
+  FakeEngine engine({}, SayScript("Paris"));
+  Start({&engine});
+  WaitUntilServing();
+  const Answer answer = Generate(TextRequest("capital?"));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_TRUE(answer.in_order);
+  EXPECT_THAT(answer.started.request_id(), SizeIs(32));
+  EXPECT_EQ(answer.started.model(), "tiny");
+  EXPECT_EQ(answer.started.prompt_tokens(), 8);
+  EXPECT_EQ(answer.text, "Paris");
+  EXPECT_THAT(answer.token_ids, ElementsAre('P', 'a', 'r', 'i', 's'));
+  EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(answer.finished.usage().prompt_tokens(), 8);
+  EXPECT_EQ(answer.finished.usage().completion_tokens(), 5);
+  EXPECT_GE(answer.finished.timings().queue_seconds(), 0.25);
+  EXPECT_EQ(answer.finished.timings().prefill_seconds(), 0.5);
+  EXPECT_EQ(answer.finished.timings().decode_seconds(), 1.0);
+  EXPECT_GT(answer.finished.timings().time_to_first_token_seconds(), 0.0);
+}
+
+TEST_F(GenerateTest, FillsInTheModelsDefaults) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  const Answer answer = Generate(TextRequest("hello"));
+  EXPECT_EQ(answer.started.sampling().temperature(), 0.5f);
+  EXPECT_EQ(answer.started.sampling().top_k(), 3);
+  EXPECT_EQ(answer.started.sampling().top_p(), 0.75f);
+  EXPECT_EQ(answer.started.max_new_tokens(), 59);
+  const worker::v1::Submit submit = engine.WaitForSubmit();
+  EXPECT_EQ(submit.temperature(), 0.5f);
+  EXPECT_EQ(submit.seed(), answer.started.sampling().seed());
+  EXPECT_EQ(submit.max_new_tokens(), 59);
+  EXPECT_THAT(submit.eos_token_ids(), ElementsAre(2));
+  EXPECT_GT(submit.deadline_seconds(), 0.0);
+}
+
+TEST_F(GenerateTest, ZeroIsAValueAndNotUnset) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hello");
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_sampling()->set_top_k(0);
+  request.mutable_sampling()->set_seed(0);
+  request.set_max_new_tokens(1);
+  request.set_ignore_eos(true);
+  const Answer answer = Generate(request);
+  EXPECT_TRUE(answer.started.sampling().has_seed());
+  EXPECT_EQ(answer.started.sampling().seed(), 0u);
+  const worker::v1::Submit submit = engine.WaitForSubmit();
+  EXPECT_EQ(submit.temperature(), 0.0f);
+  EXPECT_EQ(submit.top_k(), 0);
+  EXPECT_EQ(submit.max_new_tokens(), 1);
+  EXPECT_THAT(submit.eos_token_ids(), ElementsAre());
+}
+
+TEST_F(GenerateTest, TakesChatAndTokens) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest chat;
+  v1::Message& message = *chat.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content("hi");
+  EXPECT_EQ(Generate(chat).started.prompt_tokens(), 8);  // "user:hi;"
+  v1::GenerateRequest tokens;
+  tokens.mutable_tokens()->add_ids(7);
+  tokens.mutable_tokens()->add_ids(8);
+  EXPECT_EQ(Generate(tokens).started.prompt_tokens(), 2);
+  EXPECT_THAT(engine.WaitForSubmit(2).prompt_token_ids(), ElementsAre(7, 8));
+}
+
+TEST_F(GenerateTest, KeepsACharacterTogetherThatTokensSplit) {
+  FakeEngine engine({}, SayScript("\xe2\x82\xac!"));
+  Start({&engine});
+  WaitUntilServing();
+  const Answer answer = Generate(TextRequest("hi"));
+  EXPECT_EQ(answer.text, "\xe2\x82\xac!");
+  for (const v1::Delta& delta : answer.deltas) {
+    EXPECT_TRUE(delta.text().empty() || delta.text().size() != 2) << delta.text();
+  }
+  EXPECT_THAT(answer.token_ids, SizeIs(4));
+}
+
+TEST_F(GenerateTest, TellsTheEndOfAnIncompleteCharacter) {
+  FakeEngine engine({}, SayScript("a\xe2\x82"));
+  Start({&engine});
+  WaitUntilServing();
+  EXPECT_EQ(Generate(TextRequest("hi")).text, "a\xef\xbf\xbd");
+}
+
+TEST_F(GenerateTest, CountsWhatItDid) {
+  FakeEngine engine({}, SayScript("Paris"));
+  Start({&engine});
+  WaitUntilServing();
+  Generate(TextRequest("capital?"));
+  Generate(TextRequest(""));
+  EXPECT_EQ(RequestsMetric("Generate", "OK"), "1");
+  EXPECT_EQ(RequestsMetric("Generate", "INVALID_ARGUMENT"), "1");
+  EXPECT_EQ(Metric("phalanx_prompt_tokens_total"), "8");
+  EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "5");
+  EXPECT_EQ(Metric("phalanx_time_to_first_token_seconds_count"), "1");
+  EXPECT_EQ(Metric("phalanx_inter_token_latency_seconds_count"), "4");
+  EXPECT_EQ(Metric("phalanx_e2e_request_latency_seconds_count"), "2");
+  EXPECT_EQ(Metric("phalanx_requests_running"), "0");
+  EXPECT_EQ(Metric("phalanx_requests_waiting"), "0");
+  EXPECT_EQ(Metric("phalanx_worker_groups{state=\"serving\"}"), "1");
+}
+
+TEST_F(GenerateTest, NamesTheBadField) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hi");
+  request.mutable_sampling()->set_temperature(101);
+  const grpc::Status status = Generate(request).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "sampling.temperature: 101 is not in [0, 100]");
+}
+
+TEST_F(GenerateTest, RefusesAPromptThatFillsTheGroupsContext) {
+  FakeEngine engine({.context_tokens = 16});
+  Start({&engine});
+  WaitUntilServing();
+  const grpc::Status status = Generate(TextRequest("sixteen letters!")).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("prompt: 16 tokens leave no room"));
+  v1::GenerateRequest request = TextRequest("ten bytes!");
+  request.set_max_new_tokens(7);
+  EXPECT_THAT(Generate(request).status.error_message(),
+              HasSubstr("max_new_tokens: 7 is not in [1, 6]"));
+}
+
+TEST_F(GenerateTest, ACancelledCallIsCancelledInTheEngine) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  engine.Send(TokensEvent(id, {'a'}));
+  EXPECT_EQ(call.Next().delta().text(), "a");
+  EXPECT_EQ(Metric("phalanx_requests_running"), "1");
+  call.context.TryCancel();
+  EXPECT_EQ(engine.WaitForCancel(), id);
+  EXPECT_EQ(call.End().error_code(), grpc::StatusCode::CANCELLED);
+  WaitUntilIdle();
+  EXPECT_EQ(Metric("phalanx_requests_running"), "0");
+  EXPECT_EQ(RequestsMetric("Generate", "CANCELLED"), "1");
+}
+
+TEST_F(GenerateTest, AVanishedClientIsCancelledInTheEngine) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  auto channel = NewChannel();
+  auto stub = v1::Inference::NewStub(channel);
+  auto call = std::make_unique<OpenCall>(*stub, TextRequest("hi"));
+  EXPECT_TRUE(call->Next().has_started());
+  call.reset();
+  stub.reset();
+  channel.reset();
+  EXPECT_EQ(engine.WaitForCancel(), engine.WaitForSubmit().request_id());
+}
+
+TEST_F(GenerateTest, TheDeadlineTravelsAndEndsTheWork) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  const Answer answer = Generate(TextRequest("hi"), &context);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  const worker::v1::Submit submit = engine.WaitForSubmit();
+  EXPECT_GT(submit.deadline_seconds(), 0.0);
+  // gRPC rounds timeouts up on the wire.
+  EXPECT_LE(submit.deadline_seconds(), 0.4);
+  EXPECT_EQ(engine.WaitForCancel(), submit.request_id());
+  WaitUntilIdle();
+  EXPECT_EQ(RequestsMetric("Generate", "DEADLINE_EXCEEDED"), "1");
+}
+
+TEST_F(GenerateTest, WithoutDeadlineTheEngineIsToldNone) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  EXPECT_TRUE(Generate(TextRequest("hi"), &context).status.ok());
+  EXPECT_EQ(engine.WaitForSubmit().deadline_seconds(), 0.0);
+}
+
+TEST_F(GenerateTest, ALostWorkerGroupIsUnavailable) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  engine.Send(TokensEvent(id, {'a'}));
+  EXPECT_EQ(call.Next().delta().text(), "a");
+  engine.EndSessions(absl::UnavailableError("rank 1 died"));
+  const grpc::Status status = call.End();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("lost worker group " + engine.address()));
+}
+
+TEST_F(GenerateTest, PassesTheEnginesErrorOn) {
+  FakeEngine engine({}, [](const worker::v1::Submit&) {
+    worker::v1::RequestEvent event;
+    event.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+    event.mutable_error()->set_message("the engine's queue is full");
+    return std::vector<worker::v1::RequestEvent>{event};
+  });
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  const grpc::Status status = Generate(TextRequest("hi"), &context).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(), "the engine's queue is full");
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+}
+
+TEST_F(GenerateTest, WithoutWorkerGroupItIsUnavailable) {
+  Start({});
+  const grpc::Status status = Generate(TextRequest("hi")).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("no worker group"));
+  WaitForHealth(HealthCheckResponse::NOT_SERVING);
+  WaitForHealth(HealthCheckResponse::NOT_SERVING, "tiny");
+}
+
+TEST_F(GenerateTest, AGroupWithAnotherModelIsNotUsed) {
+  FakeEngine other({.fingerprint = "beef"});
+  FakeEngine engine({}, SayScript("a"));
+  Start({&other, &engine});
+  WaitUntilServing();
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Generate(TextRequest("hi")).status.ok());
+}
+
+TEST_F(GenerateTest, HealthFollowsTheGroups) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitForHealth(HealthCheckResponse::SERVING, "tiny");
+  engine.SetServing(false);
+  WaitForHealth(HealthCheckResponse::NOT_SERVING, "tiny");
+  WaitForHealth(HealthCheckResponse::NOT_SERVING);
+  engine.SetServing(true);
+  WaitForHealth(HealthCheckResponse::SERVING);
+}
+
+TEST_F(GenerateTest, Serves64ClientsAtOnce) {
+  FakeEngine first({}, SayScript("one answer")), second({}, SayScript("one answer"));
+  Start({&first, &second});
+  WaitUntilServing();
+  std::vector<std::future<Answer>> answers;
+  for (int i = 0; i < 64; ++i) {
+    answers.push_back(
+        std::async(std::launch::async, [this] { return Generate(TextRequest("hi")); }));
+  }
+  for (auto& future : answers) {
+    const Answer answer = future.get();
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+    EXPECT_TRUE(answer.in_order);
+    EXPECT_EQ(answer.text, "one answer");
+  }
+  EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "640");
+  EXPECT_EQ(Metric("phalanx_requests_running"), "0");
+}
+
+TEST_F(GenerateTest, DrainFinishesWhatRunsAndRefusesWhatIsNew) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  std::promise<void> idle;
+  server_->Drain([&] { idle.set_value(); });
+  WaitForHealth(HealthCheckResponse::NOT_SERVING);
+  const grpc::Status refused = Generate(TextRequest("late")).status;
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.error_message(), HasSubstr("shutting down"));
+  EXPECT_EQ(server_->requests_in_flight(), 1);
+
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  engine.Send(TokensEvent(id, {'a'}));
+  engine.Send(FinishedEvent(id, kEos));
+  EXPECT_EQ(call.Next().delta().text(), "a");
+  EXPECT_EQ(call.Next().finished().reason(), v1::FINISH_REASON_STOP);
+  EXPECT_TRUE(call.End().ok());
+  idle.get_future().wait();
+}
+
+TEST_F(GenerateTest, DestroyingTheServerEndsWhatRuns) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  StopServer();
+  const grpc::Status status = call.End();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("this coordinator has left it"));
+}
+
+}  // namespace
+}  // namespace phalanx

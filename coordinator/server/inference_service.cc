@@ -1,0 +1,130 @@
+#include "coordinator/server/inference_service.h"
+
+#include <utility>
+
+#include "base/status.h"
+#include "coordinator/admission/validate.h"
+#include "coordinator/server/generate_call.h"
+#include "coordinator/server/prompt.h"
+#include "coordinator/server/raw_messages.h"
+#include "coordinator/server/unary_call.h"
+#include "phalanx/v1/inference.grpc.pb.h"
+
+namespace phalanx {
+namespace {
+
+using v1::Inference;
+
+// Every method of the service takes and gives raw bytes.
+using RawInference =
+    Inference::WithRawCallbackMethod_Generate<Inference::WithRawCallbackMethod_Tokenize<
+        Inference::WithRawCallbackMethod_Detokenize<Inference::WithRawCallbackMethod_GetModel<
+            Inference::WithRawCallbackMethod_ListModels<Inference::Service>>>>>;
+
+template <typename Request>
+absl::Status Parse(const grpc::ByteBuffer& bytes, const RequestLimits& limits,
+                   absl::Status (*validate)(const Request&, const RequestLimits&),
+                   Request* request) {
+  RETURN_IF_ERROR(ParseMessage(bytes, request));
+  return validate(*request, limits);
+}
+
+class InferenceService final : public RawInference {
+ public:
+  explicit InferenceService(const ServingEnvironment* environment) : environment_(*environment) {}
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request) override {
+    return GenerateCall::Start(&environment_, context, request);
+  }
+
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* bytes,
+                                     grpc::ByteBuffer* response) override {
+    auto request = std::make_shared<v1::TokenizeRequest>();
+    const absl::Status checked =
+        Parse(*bytes, environment_.limits, ValidateTokenize, request.get());
+    return NewCall("Tokenize", context, response)
+        ->RunOnTextPool(checked, [this, request](grpc::ByteBuffer* out) {
+          ASSIGN_OR_RETURN(const EncodedPrompt prompt, EncodePrompt(*environment_.text, *request));
+          v1::TokenizeResponse message;
+          message.mutable_token_ids()->Add(prompt.token_ids.begin(), prompt.token_ids.end());
+          message.set_text(prompt.text);
+          *out = SerializeMessage(message);
+          return absl::OkStatus();
+        });
+  }
+
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* bytes,
+                                       grpc::ByteBuffer* response) override {
+    auto request = std::make_shared<v1::DetokenizeRequest>();
+    const absl::Status checked =
+        Parse(*bytes, environment_.limits, ValidateDetokenize, request.get());
+    return NewCall("Detokenize", context, response)
+        ->RunOnTextPool(checked, [this, request](grpc::ByteBuffer* out) {
+          v1::DetokenizeResponse message;
+          message.set_text(environment_.text->Decode(request->token_ids()));
+          *out = SerializeMessage(message);
+          return absl::OkStatus();
+        });
+  }
+
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* bytes,
+                                     grpc::ByteBuffer* response) override {
+    v1::GetModelRequest request;
+    const absl::Status checked = Parse(*bytes, environment_.limits, ValidateGetModel, &request);
+    return NewCall("GetModel", context, response)->RunHere(checked, [this](grpc::ByteBuffer* out) {
+      *out = SerializeMessage(DescribeModel());
+      return absl::OkStatus();
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* bytes,
+                                       grpc::ByteBuffer* response) override {
+    v1::ListModelsRequest request;
+    const absl::Status checked = ParseMessage(*bytes, &request);
+    return NewCall("ListModels", context, response)
+        ->RunHere(checked, [this](grpc::ByteBuffer* out) {
+          v1::ListModelsResponse message;
+          *message.add_models() = DescribeModel();
+          *out = SerializeMessage(message);
+          return absl::OkStatus();
+        });
+  }
+
+ private:
+  UnaryCall* NewCall(const char* method, grpc::CallbackServerContext* context,
+                     grpc::ByteBuffer* response) {
+    return new UnaryCall(&environment_, method, context, response);
+  }
+
+  v1::Model DescribeModel() const {
+    const RequestLimits limits = CurrentLimits(environment_);
+    const ServedModel& served = environment_.model;
+    v1::Model model;
+    model.set_name(limits.model_name);
+    model.set_architecture(served.architecture);
+    model.set_context_tokens(limits.context_tokens);
+    model.set_vocab_size(limits.vocab);
+    model.mutable_eos_token_ids()->Add(served.eos_token_ids.begin(), served.eos_token_ids.end());
+    model.mutable_default_sampling()->set_temperature(served.defaults.temperature);
+    model.mutable_default_sampling()->set_top_k(served.defaults.top_k);
+    model.mutable_default_sampling()->set_top_p(served.defaults.top_p);
+    model.set_has_chat_template(limits.has_chat_template);
+    model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));
+    return model;
+  }
+
+  const ServingEnvironment& environment_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeInferenceService(const ServingEnvironment* environment) {
+  return std::make_unique<InferenceService>(environment);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,131 @@
+#include <string>
+#include <vector>
+
+#include "coordinator/server/server_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using InferenceServiceTest = ServerTest;
+
+TEST_F(InferenceServiceTest, BytesThatAreNoMessageAreInvalidArgument) {
+  Start({});
+  const std::vector<std::string> garbage = {
+      std::string("\x12\x7f"
+                  "a"),                     // a length beyond the end
+      std::string("\xff\xff\xff\xff\xff"),  // a varint without end
+      std::string("\x0a\x02\xc3\x28"),      // model: not UTF-8
+  };
+  for (const char* method : {"Generate", "Tokenize", "Detokenize", "GetModel"}) {
+    for (const std::string& bytes : garbage) {
+      const grpc::Status status = SendBytes(method, bytes);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+      EXPECT_THAT(status.error_message(), HasSubstr("bytes are no phalanx.v1.")) << method;
+    }
+  }
+  EXPECT_EQ(SendBytes("ListModels", "\xff").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(InferenceServiceTest, UnknownFieldsAreIgnored) {
+  Start({});
+  // Field 1000, varint 1.
+  EXPECT_TRUE(SendBytes("ListModels", "\xc0\x3e\x01").ok());
+  const std::string empty_prompt("\x12\x00\xc0\x3e\x01", 5);
+  EXPECT_EQ(SendBytes("Generate", empty_prompt).error_message(), "text: must not be empty");
+}
+
+TEST_F(InferenceServiceTest, AMessageAboveTheSizeLimitIsResourceExhausted) {
+  Start({});
+  EXPECT_EQ(SendBytes("Generate", std::string(5 << 20, 'x')).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(InferenceServiceTest, TokenizesTextAndChat) {
+  Start({});
+  v1::TokenizeRequest request;
+  request.set_text("ab");
+  v1::TokenizeResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->Tokenize(&context, request, &response).ok());
+  EXPECT_THAT(response.token_ids(), ElementsAre('a', 'b'));
+  EXPECT_EQ(response.text(), "ab");
+
+  v1::Message& message = *request.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content("x");
+  grpc::ClientContext chat_context;
+  ASSERT_TRUE(stub_->Tokenize(&chat_context, request, &response).ok());
+  EXPECT_EQ(response.text(), "user:x;");
+}
+
+TEST_F(InferenceServiceTest, Detokenizes) {
+  Start({});
+  v1::DetokenizeRequest request;
+  request.add_token_ids('h');
+  request.add_token_ids('i');
+  v1::DetokenizeResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->Detokenize(&context, request, &response).ok());
+  EXPECT_EQ(response.text(), "hi");
+  request.add_token_ids(256);
+  grpc::ClientContext bad_context;
+  EXPECT_EQ(stub_->Detokenize(&bad_context, request, &response).error_message(),
+            "token_ids[2]: 256 is not in [0, 255]");
+}
+
+TEST_F(InferenceServiceTest, DescribesItsModel) {
+  FakeEngine engine({.context_tokens = 32});
+  Start({&engine});
+  WaitUntilServing();
+  v1::ListModelsResponse models;
+  grpc::ClientContext list_context;
+  ASSERT_TRUE(stub_->ListModels(&list_context, {}, &models).ok());
+  ASSERT_EQ(models.models_size(), 1);
+
+  v1::GetModelRequest request;
+  request.set_model("tiny");
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, request, &model).ok());
+  EXPECT_EQ(model.SerializeAsString(), models.models(0).SerializeAsString());
+  EXPECT_EQ(model.name(), "tiny");
+  EXPECT_EQ(model.architecture(), "llama");
+  EXPECT_EQ(model.context_tokens(), 32);
+  EXPECT_EQ(model.vocab_size(), kFakeVocab);
+  EXPECT_THAT(model.eos_token_ids(), ElementsAre(2));
+  EXPECT_EQ(model.default_sampling().temperature(), 0.5f);
+  EXPECT_FALSE(model.default_sampling().has_seed());
+  EXPECT_TRUE(model.has_chat_template());
+  EXPECT_EQ(model.serving_groups(), 1);
+}
+
+TEST_F(InferenceServiceTest, UnknownModelsAreNotFound) {
+  Start({});
+  v1::GetModelRequest request;
+  request.set_model("huge");
+  v1::Model model;
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->GetModel(&context, request, &model);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("\"huge\" is unknown"));
+  EXPECT_EQ(RequestsMetric("GetModel", "NOT_FOUND"), "1");
+}
+
+TEST_F(InferenceServiceTest, APortInUseIsUnavailable) {
+  Start({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.listen = server_->address();
+  prometheus::Registry registry;
+  const absl::Status status =
+      CoordinatorServer::Start(options, std::make_unique<FakeTextService>(), registry).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(server_->address()));
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,150 @@
+#include <grpcpp/create_channel.h>
+
+#include <future>
+#include <string>
+#include <vector>
+
+#include "coordinator/server/server_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::HasSubstr;
+
+using OverloadTest = ServerTest;
+
+// Returns the milliseconds of the retry hint, or -1 without one.
+int RetryHint(const grpc::ClientContext& context) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto hint = trailers.find("grpc-retry-pushback-ms");
+  if (hint == trailers.end()) return -1;
+  return std::stoi(std::string(hint->second.data(), hint->second.size()));
+}
+
+TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.max_requests = 1;
+  Start({&engine}, options);
+  WaitUntilServing();
+  grpc::ClientContext running;
+  const auto reader = stub_->Generate(&running, TextRequest("hi"));
+  v1::GenerateEvent event;
+  ASSERT_TRUE(reader->Read(&event));
+
+  grpc::ClientContext context;
+  const grpc::Status status = Generate(TextRequest("hi"), &context).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("busy with 1 requests"));
+  EXPECT_GE(RetryHint(context), 500);
+  EXPECT_LE(RetryHint(context), 1500);
+
+  grpc::ClientContext tokenize;
+  v1::TokenizeRequest request;
+  request.set_text("hi");
+  v1::TokenizeResponse response;
+  EXPECT_EQ(stub_->Tokenize(&tokenize, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  running.TryCancel();
+  EXPECT_FALSE(reader->Finish().ok());
+}
+
+TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
+  FakeEngine engine({}, SayScript("a"));
+  CoordinatorServer::Options options = DefaultOptions();
+  options.text_threads = 1;
+  options.max_queued_prompts = 1;
+  Start({&engine}, options);
+  WaitUntilServing();
+  auto blocked = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
+  text_->WaitUntilBlocked(1);
+  // One of these two waits, the other finds the queue full.
+  auto first = std::async(std::launch::async, [&] { return Generate(TextRequest("hi")); });
+  auto second = std::async(std::launch::async, [&] { return Generate(TextRequest("hi")); });
+  std::vector<grpc::StatusCode> codes;
+  while (first.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready &&
+         second.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+  }
+  text_->Release();
+  codes = {first.get().status.error_code(), second.get().status.error_code()};
+  EXPECT_THAT(codes, ::testing::UnorderedElementsAre(grpc::StatusCode::OK,
+                                                     grpc::StatusCode::RESOURCE_EXHAUSTED));
+  EXPECT_TRUE(blocked.get().status.ok());
+}
+
+TEST_F(OverloadTest, ACallCancelledWhileItWaitsForTextNeverReachesAnEngine) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, TextRequest("block"));
+  text_->WaitUntilBlocked(1);
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  text_->Release();
+  WaitUntilIdle();
+  EXPECT_EQ(Metric("phalanx_requests_waiting"), "0");
+  EXPECT_EQ(Metric("phalanx_requests_running"), "0");
+}
+
+class SlowReaderTest : public ServerTest {
+ protected:
+  // Starts a call whose client never reads, and sends it tokens until the coordinator gives up.
+  void NeverRead(FakeEngine& engine) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 14);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    const auto channel = grpc::CreateCustomChannel(server_->address(),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    const auto stub = v1::Inference::NewStub(channel);
+    grpc::ClientContext context;
+    const auto reader = stub->Generate(&context, TextRequest("hi"));
+    const uint64_t id = engine.WaitForSubmit().request_id();
+    auto cancelled = std::async(std::launch::async, [&] { return engine.WaitForCancel(); });
+    const std::vector<int32_t> tokens(16384, 'a');
+    while (cancelled.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+      if (bytes_sent_ < max_bytes_) {
+        engine.Send(TokensEvent(id, tokens));
+        bytes_sent_ += static_cast<int64_t>(tokens.size());
+      }
+    }
+    EXPECT_EQ(cancelled.get(), id);
+    WaitUntilIdle();
+    context.TryCancel();
+    v1::GenerateEvent event;
+    while (reader->Read(&event)) {
+    }
+    EXPECT_FALSE(reader->Finish().ok());
+  }
+
+  int64_t bytes_sent_ = 0;
+  int64_t max_bytes_ = int64_t{64} << 20;
+};
+
+TEST_F(SlowReaderTest, LosesItsRequestWhenTheAnswerPilesUp) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.answer.max_buffered_bytes = 100'000;
+  Start({&engine}, options);
+  WaitUntilServing();
+  NeverRead(engine);
+  EXPECT_LT(bytes_sent_, max_bytes_);
+  EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
+}
+
+TEST_F(SlowReaderTest, LosesItsRequestWhenItReadsNothingForTheStallTimeout) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.answer.stall_timeout = absl::Milliseconds(100);
+  options.answer.max_buffered_bytes = int64_t{1} << 40;
+  Start({&engine}, options);
+  WaitUntilServing();
+  NeverRead(engine);
+  EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
+}
+
+}  // namespace
+}  // namespace phalanx

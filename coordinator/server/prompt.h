@@ -1,0 +1,30 @@
+// Between public messages and what the text service and the engine take.
+#ifndef PHALANX_COORDINATOR_SERVER_PROMPT_H_
+#define PHALANX_COORDINATOR_SERVER_PROMPT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "coordinator/routing/engine_session.h"
+#include "coordinator/server/text_service.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+std::vector<ChatTurn> TurnsOf(const v1::Chat& chat);
+
+// For a valid request with text or chat input: GenerateRequest or TokenizeRequest.
+template <typename Request>
+absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request) {
+  if (request.has_chat()) return text.EncodeChat(TurnsOf(request.chat()));
+  return text.EncodeText(request.text());
+}
+
+// What the client is told about the values in use.
+v1::Started MakeStarted(const std::string& request_id, const std::string& model,
+                        const EngineRequest& request);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_PROMPT_H_

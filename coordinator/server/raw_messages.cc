@@ -1,0 +1,47 @@
+#include "coordinator/server/raw_messages.h"
+
+#include <grpc/support/time.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/server/request_id.h"
+
+namespace phalanx {
+
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
+  grpc::ByteBuffer copy = bytes;  // By reference; the reader wants a mutable one.
+  grpc::ProtoBufferReader reader(&copy);
+  const bool parsed = reader.status().ok() && message->ParseFromZeroCopyStream(&reader);
+  if (parsed && reader.status().ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("request: the ", bytes.Length(), " bytes are no ", message->GetTypeName(),
+                   ": truncated, malformed, or with a string that is not UTF-8"));
+}
+
+grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
+  grpc::Slice slice(message.ByteSizeLong());
+  message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+}
+
+absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context) {
+  const gpr_timespec deadline = context.raw_deadline();
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) {
+    return absl::InfiniteDuration();
+  }
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
+}
+
+void AddRetryHint(grpc::CallbackServerContext* context) {
+  const uint64_t milliseconds = 500 + RandomBits64() % 1000;
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(milliseconds));
+}
+
+}  // namespace phalanx

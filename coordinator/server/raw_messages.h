@@ -1,0 +1,36 @@
+// Messages, statuses and deadlines between gRPC's types and ours.
+//
+// Methods take raw bytes: with generated ones, gRPC 1.51 answers bytes that are no message with
+// UNIMPLEMENTED.
+#ifndef PHALANX_COORDINATOR_SERVER_RAW_MESSAGES_H_
+#define PHALANX_COORDINATOR_SERVER_RAW_MESSAGES_H_
+
+#include <google/protobuf/message.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace phalanx {
+
+// INVALID_ARGUMENT if the bytes are no such message: truncated, malformed, or with a string that is
+// not UTF-8. Unknown fields are ignored.
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
+
+grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
+
+grpc::Status ToGrpcStatus(const absl::Status& status);
+
+// Time until the caller's deadline: infinite without one, negative if it has passed.
+absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context);
+
+// Tells the client by trailing metadata (grpc-retry-pushback-ms, gRFC A6) when to come back: in
+// about a second, at random so that refused clients do not return together. To be called before the
+// call is finished, for RESOURCE_EXHAUSTED.
+void AddRetryHint(grpc::CallbackServerContext* context);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_RAW_MESSAGES_H_

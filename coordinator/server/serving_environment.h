@@ -1,0 +1,58 @@
+// What all calls share.
+#ifndef PHALANX_COORDINATOR_SERVER_SERVING_ENVIRONMENT_H_
+#define PHALANX_COORDINATOR_SERVER_SERVING_ENVIRONMENT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/thread_pool.h"
+#include "coordinator/admission/limits.h"
+#include "coordinator/admission/request_gate.h"
+#include "coordinator/routing/group_registry.h"
+#include "coordinator/server/coordinator_metrics.h"
+#include "coordinator/server/text_service.h"
+#include "model/generation_defaults.h"
+
+namespace phalanx {
+
+// The model as clients see it.
+struct ServedModel {
+  std::string architecture;
+  std::vector<int32_t> eos_token_ids;
+  GenerationDefaults defaults;
+};
+
+struct AnswerLimits {
+  // A client that takes nothing for this long loses its request.
+  absl::Duration stall_timeout = absl::Seconds(60);
+  // So does one that lets this much of its answer pile up.
+  int64_t max_buffered_bytes = int64_t{1} << 20;
+};
+
+// Lent to every call; outlives them all.
+struct ServingEnvironment {
+  RequestLimits limits;
+  ServedModel model;
+  AnswerLimits answer;
+  const Clock* clock = nullptr;
+  const TextService* text = nullptr;
+  ThreadPool* text_pool = nullptr;
+  RequestGate* gate = nullptr;
+  GroupRegistry* groups = nullptr;
+  CoordinatorMetrics* metrics = nullptr;
+};
+
+// The limits with the context that worker groups have now, where that is smaller than the model's.
+inline RequestLimits CurrentLimits(const ServingEnvironment& environment) {
+  RequestLimits limits = environment.limits;
+  const int serving = environment.groups->ServingContextTokens();
+  if (serving > 0 && serving < limits.context_tokens) limits.context_tokens = serving;
+  return limits;
+}
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_SERVING_ENVIRONMENT_H_

@@ -1,0 +1,55 @@
+// What the server needs from text processing.
+#ifndef PHALANX_COORDINATOR_SERVER_TEXT_SERVICE_H_
+#define PHALANX_COORDINATOR_SERVER_TEXT_SERVICE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+struct ChatTurn {
+  std::string role;
+  std::string content;
+};
+
+struct EncodedPrompt {
+  std::vector<int32_t> token_ids;
+  // What was tokenized: the text itself, or the rendered conversation.
+  std::string text;
+};
+
+// The text of one answer, piece by piece. Thread-compatible.
+class AnswerDecoder {
+ public:
+  virtual ~AnswerDecoder() = default;
+
+  // The text that has become certain, as whole UTF-8 characters; empty while a character is
+  // incomplete. Takes microseconds a token: it runs on the event thread of a session.
+  virtual std::string Append(absl::Span<const int32_t> token_ids) = 0;
+  // What is left at the end.
+  virtual std::string Finish() = 0;
+};
+
+// Thread-safe. Errors are for the caller of the API: INVALID_ARGUMENT naming the field.
+class TextService {
+ public:
+  virtual ~TextService() = default;
+
+  // These take time in proportion to their input, so they run on the text pool.
+  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text) const = 0;
+  virtual absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns) const = 0;
+  // Control tokens are spelled out. The ids are within the vocabulary.
+  virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;
+
+  virtual std::unique_ptr<AnswerDecoder> NewAnswerDecoder() const = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_TEXT_SERVICE_H_
