@@ -185,6 +185,9 @@ class EngineConnection final : public GroupConnection, public CallListener {
   ~EngineConnection() override {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    if (!end_reason_.has_value()) {
+      end_reason_ = absl::CancelledError("this coordinator has left it");
+    }
     StopCalls();
     if (alarm_ != nullptr) alarm_->Cancel();
     while (pending_ > 0) idle_.Wait(&mutex_);
@@ -277,7 +280,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
       session_ = nullptr;
       health_ = nullptr;
     }
-    LogEnd(reason);
+    if (!absl::IsCancelled(reason)) LogEnd(reason);
     registry_->SessionEnded(group_, reason);
     MutexLock lock(&mutex_);
     if (stopping_) {
