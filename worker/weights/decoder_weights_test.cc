@@ -1,0 +1,218 @@
+#include "worker/weights/decoder_weights.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/dequantize.h"
+#include "kernels/reference/reference_backend.h"
+#include "model/testing/tiny_model.h"
+
+namespace phalanx {
+namespace {
+
+using kernels::DType;
+using testing::AllOf;
+using testing::HasSubstr;
+
+// [rows][cols]
+using Matrix = std::vector<std::vector<float>>;
+
+Matrix Rows(const Matrix& matrix, Range rows) {
+  return {matrix.begin() + rows.begin, matrix.begin() + rows.end};
+}
+
+Matrix Columns(const Matrix& matrix, Range cols) {
+  Matrix part;
+  for (const auto& row : matrix) {
+    part.emplace_back(row.begin() + cols.begin, row.begin() + cols.end);
+  }
+  return part;
+}
+
+Matrix Stack(std::initializer_list<Matrix> parts) {
+  Matrix all;
+  for (const Matrix& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+class DecoderWeightsTest : public testing::Test {
+ protected:
+  void Open(const TinyModelOptions& options) { Open(WriteTinyModel("tiny.gguf", options)); }
+  void Open(const std::string& path) {
+    auto file = GgufFile::Open(path);
+    ASSERT_TRUE(file.ok()) << file.status();
+    file_ = *std::move(file);
+    const auto spec = ReadModelSpec(*file_);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    spec_ = *spec;
+  }
+
+  absl::StatusOr<DecoderWeights> Load(int rank, int world) {
+    const auto shard = ShardModel(spec_, rank, world);
+    if (!shard.ok()) return shard.status();
+    return LoadDecoderWeights(*file_, spec_, *shard, *backend_);
+  }
+
+  // The tensor as it is in the file.
+  Matrix FromFile(const std::string& name) {
+    const GgufTensor* tensor = file_->FindTensor(name);
+    EXPECT_NE(tensor, nullptr) << name;
+    const DType dtype = tensor->type == GgmlType::kF32    ? DType::kF32
+                        : tensor->type == GgmlType::kQ4_1 ? DType::kQ4_1
+                                                          : DType::kQ8_0;
+    const size_t row_bytes = kernels::RowBytes(dtype, tensor->cols);
+    Matrix matrix(tensor->rows, std::vector<float>(tensor->cols));
+    for (int64_t row = 0; row < tensor->rows; ++row) {
+      kernels::Dequantize(dtype, tensor->data.data() + row * row_bytes, tensor->cols,
+                          matrix[row].data());
+    }
+    return matrix;
+  }
+
+  // Rows of rotary heads in half-split order: dims 0, 2, 4, ... of each head, then 1, 3, 5, ...
+  Matrix HalfSplit(const Matrix& interleaved) {
+    Matrix matrix;
+    for (size_t head = 0; head < interleaved.size(); head += spec_.head_dim) {
+      for (const int parity : {0, 1}) {
+        for (int dim = parity; dim < spec_.head_dim; dim += 2) {
+          matrix.push_back(interleaved[head + dim]);
+        }
+      }
+    }
+    return matrix;
+  }
+
+  // What the backend has packed: its products with unit vectors.
+  Matrix Unpack(const kernels::PackedLinear& packed) {
+    const int64_t in = packed.in_features();
+    const int64_t out = packed.out_features();
+    std::vector<float> unit(in * in);
+    for (int64_t i = 0; i < in; ++i) unit[i * in + i] = 1.0f;
+    std::vector<float> product(in * out);
+    backend_->Linear(*stream_, {unit.data(), DType::kF32, in, in}, packed, {},
+                     {product.data(), DType::kF32, in, out});
+    Matrix matrix(out, std::vector<float>(in));
+    for (int64_t i = 0; i < in; ++i) {
+      for (int64_t o = 0; o < out; ++o) matrix[o][i] = product[i * out + o];
+    }
+    return matrix;
+  }
+
+  void ExpectShard(int rank, int world) {
+    SCOPED_TRACE(testing::Message() << "rank " << rank << " of " << world);
+    const auto weights = Load(rank, world);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    const Shard shard = *ShardModel(spec_, rank, world);
+    const auto dims = [&](Range heads) {
+      return Range{heads.begin * spec_.head_dim, heads.end * spec_.head_dim};
+    };
+    EXPECT_EQ(Unpack(*weights->embedding), Rows(FromFile("token_embd.weight"), shard.vocab));
+    ASSERT_EQ(weights->layers.size(), 2u);
+    const LayerWeights& layer = weights->layers[1];
+    EXPECT_EQ(Unpack(*layer.qkv),
+              Stack({Rows(HalfSplit(FromFile("blk.1.attn_q.weight")), dims(shard.q_heads)),
+                     Rows(HalfSplit(FromFile("blk.1.attn_k.weight")), dims(shard.kv_heads)),
+                     Rows(FromFile("blk.1.attn_v.weight"), dims(shard.kv_heads))}));
+    EXPECT_EQ(Unpack(*layer.attention_out),
+              Columns(FromFile("blk.1.attn_output.weight"), dims(shard.q_heads)));
+    EXPECT_EQ(Unpack(*layer.gate_up), Stack({Rows(FromFile("blk.1.ffn_gate.weight"), shard.ffn),
+                                             Rows(FromFile("blk.1.ffn_up.weight"), shard.ffn)}));
+    EXPECT_EQ(Unpack(*layer.down), Columns(FromFile("blk.1.ffn_down.weight"), shard.ffn));
+    const float* norm = static_cast<const float*>(layer.ffn_norm->data());
+    EXPECT_EQ(std::vector<float>(norm, norm + spec_.hidden), FromFile("blk.1.ffn_norm.weight")[0]);
+    EXPECT_GT(weights->bytes, 0u);
+  }
+
+  std::unique_ptr<GgufFile> file_;
+  ModelSpec spec_;
+  const std::unique_ptr<kernels::Backend> backend_ = kernels::MakeReferenceBackend();
+  const std::unique_ptr<kernels::Stream> stream_ = backend_->NewStream();
+};
+
+TEST_F(DecoderWeightsTest, EveryRankHoldsItsPartOfQuantizedMatrices) {
+  Open(TinyModelOptions{});
+  for (int world = 1; world <= 3; ++world) {
+    for (int rank = 0; rank < world; ++rank) ExpectShard(rank, world);
+  }
+}
+
+TEST_F(DecoderWeightsTest, FloatMatricesAreCutAtAnyColumn) {
+  Open({.hidden = 40,
+        .head_dim = 10,
+        .matrix_type = GgmlType::kF32,
+        .embedding_type = GgmlType::kF32});
+  for (int rank = 0; rank < 3; ++rank) ExpectShard(rank, 3);
+}
+
+TEST_F(DecoderWeightsTest, TiedEmbeddingsServeAsOutput) {
+  Open(TinyModelOptions{});
+  const auto tied = Load(0, 1);
+  ASSERT_TRUE(tied.ok()) << tied.status();
+  EXPECT_EQ(&tied->logits(), tied->embedding.get());
+
+  Open({.untied_output = true});
+  const auto untied = Load(1, 2);
+  ASSERT_TRUE(untied.ok()) << untied.status();
+  EXPECT_EQ(Unpack(untied->logits()),
+            Rows(FromFile("output.weight"), ShardModel(spec_, 1, 2)->vocab));
+}
+
+TEST_F(DecoderWeightsTest, CutThroughABlockIsRefused) {
+  Open({.num_q_heads = 6, .num_kv_heads = 3, .head_dim = 16});
+  EXPECT_TRUE(Load(0, 1).ok());
+  EXPECT_TRUE(Load(0, 3).ok()) << "two heads a rank fill a block";
+  Open({.num_q_heads = 4, .num_kv_heads = 4, .head_dim = 16});
+  const absl::Status status = Load(0, 4).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("tiny.gguf"), HasSubstr("blk.0.attn_output.weight"),
+                    HasSubstr("Q4_1"), HasSubstr("32")));
+}
+
+TEST_F(DecoderWeightsTest, MissingTensorIsNamed) {
+  Open(TinyModelOptions{});
+  spec_.num_layers = 3;
+  const absl::Status status = Load(0, 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("tiny.gguf"), HasSubstr("blk.2.attn_norm.weight: missing")));
+}
+
+TEST_F(DecoderWeightsTest, WrongShapeIsNamed) {
+  Open(TinyModelOptions{});
+  spec_.ffn = 192;
+  const absl::Status status = Load(0, 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("blk.0.ffn_gate.weight"), HasSubstr("160 rows of 96"),
+                    HasSubstr("192 of 96")));
+}
+
+TEST_F(DecoderWeightsTest, TypeThatCannotBeLoadedIsNamedWithThoseThatCan) {
+  GgufWriter writer = TinyModel({});
+  writer.AddTensor("output.weight", GgmlType::kQ5_0, {96, kTinyVocab},
+                   std::string(kTinyVocab * 3 * 22, '\0'));
+  Open(writer.WriteToTemp("q5.gguf"));
+  const absl::Status status = Load(0, 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("q5.gguf"), HasSubstr("output.weight"), HasSubstr("Q5_0"),
+                    HasSubstr("F32, F16, BF16, Q4_0, Q4_1, Q8_0")));
+}
+
+TEST_F(DecoderWeightsTest, TensorThatTheNetworkDoesNotHaveIsRefused) {
+  GgufWriter writer = TinyModel({});
+  writer.AddTensor("blk.0.attn_q.bias", GgmlType::kF32, {192}, std::string(192 * 4, '\0'));
+  Open(writer.WriteToTemp("bias.gguf"));
+  const absl::Status status = Load(0, 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("blk.0.attn_q.bias"));
+}
+
+}  // namespace
+}  // namespace phalanx
