@@ -121,7 +121,7 @@ PHALANX_AVX2_INLINE void ForEachInput(const std::byte* const (&groups)[kGroups],
   }
 }
 
-// One chain for each of kGroups * 8 outputs and kRows rows.
+// One chain for each of kGroups * 8 outputs and kRows rows of `x`, which are x_stride apart.
 template <int kGroups, int kRows>
 struct Accumulate {
   const float* x;
@@ -171,25 +171,30 @@ PHALANX_AVX2_INLINE void AddPanel(const LinearTask& task, int64_t group, int64_t
   }
 }
 
+// Points `groups` at the weights of input `begin` of kGroups groups.
+template <typename Type, int kGroups>
+void LocateGroups(const PackedMatrix& w, int64_t group, int64_t begin,
+                  const std::byte* (&groups)[kGroups]) {
+  const int64_t offset = begin / BlockElements(Type::kType) * PackedBlockBytes(Type::kType);
+  for (int g = 0; g < kGroups; ++g) {
+    groups[g] = w.data + (group + g) * static_cast<int64_t>(w.group_bytes()) + offset;
+  }
+}
+
 // kGroups x kRows outputs straight from the packed weights.
 template <typename Type, int kGroups, int kRows>
 PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, int64_t group) {
-  const PackedMatrix& w = *task.weights;
-  constexpr int64_t kBlockBytes = PackedBlockBytes(Type::kType);
-  const int64_t group_bytes = static_cast<int64_t>(w.group_bytes());
-  for (int64_t begin = 0; begin < w.in_features; begin += kPanelInputs) {
-    const int64_t end = std::min<int64_t>(begin + kPanelInputs, w.in_features);
+  const int64_t in_features = task.weights->in_features;
+  for (int64_t begin = 0; begin < in_features; begin += kPanelInputs) {
+    const int64_t end = std::min<int64_t>(begin + kPanelInputs, in_features);
     const std::byte* groups[kGroups];
-    for (int g = 0; g < kGroups; ++g) {
-      groups[g] =
-          w.data + (group + g) * group_bytes + begin / BlockElements(Type::kType) * kBlockBytes;
-    }
+    LocateGroups<Type>(*task.weights, group, begin, groups);
     Accumulate<kGroups, kRows> sums;
     sums.x = task.x + begin;
-    sums.x_stride = w.in_features;
+    sums.x_stride = in_features;
     sums.Clear();
     ForEachInput<Type, kGroups>(groups, end - begin, sums);
-    AddPanel(task, group, 0, begin == 0, end == w.in_features, sums.sum);
+    AddPanel(task, group, 0, begin == 0, end == in_features, sums.sum);
   }
 }
 
@@ -256,13 +261,9 @@ PHALANX_AVX2 void PanelRows(const LinearTask& task, int64_t group, int64_t begin
   constexpr TileFunction kByRows[kUnpackedRows] = {PanelTile<kGroups, 1>, PanelTile<kGroups, 2>,
                                                    PanelTile<kGroups, 3>, PanelTile<kGroups, 4>,
                                                    PanelTile<kGroups, 5>, PanelTile<kGroups, 6>};
-  const PackedMatrix& w = *task.weights;
   alignas(64) float weights[kGroups * kPanelInputs * kGroupRows];
   const std::byte* groups[kGroups];
-  for (int g = 0; g < kGroups; ++g) {
-    groups[g] = w.data + (group + g) * static_cast<int64_t>(w.group_bytes()) +
-                begin / BlockElements(Type::kType) * PackedBlockBytes(Type::kType);
-  }
+  LocateGroups<Type>(*task.weights, group, begin, groups);
   Unpack<kGroups> unpack = {weights};
   ForEachInput<Type, kGroups>(groups, end - begin, unpack);
   const Panel panel = {weights, group, begin, end};
