@@ -1,0 +1,296 @@
+#include "worker/model/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/reference/reference_backend.h"
+#include "model/gguf.h"
+#include "model/testing/tiny_model.h"
+#include "worker/comm/communicator.h"
+#include "worker/model/testing/rank_group.h"
+#include "worker/model/testing/step_builder.h"
+#include "worker/weights/decoder_weights.h"
+
+namespace phalanx {
+namespace {
+
+constexpr StepLimits kLimits = {
+    .max_step_tokens = 64, .max_seqs = 4, .max_blocks_per_seq = 6, .kv_blocks = 24};
+
+std::unique_ptr<kernels::Backend> Cpu() { return *kernels::MakeCpuBackend({.num_threads = 1}); }
+
+std::vector<int32_t> RandomTokens(int count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> tokens(count);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % kTinyVocab);
+  return tokens;
+}
+
+// Sequence `index` of up to kLimits.max_seqs, in blocks of its own that are not neighbours.
+TestSequence Sequence(int index, std::vector<int32_t> tokens) {
+  TestSequence sequence;
+  sequence.tokens = std::move(tokens);
+  for (int i = kLimits.max_blocks_per_seq - 1; i >= 0; --i) {
+    sequence.blocks.push_back(i * kLimits.max_seqs + index);
+  }
+  return sequence;
+}
+
+// Runs `count` pending tokens of one sequence alone and returns the logits of the last.
+std::vector<float> RunAlone(RankGroup& group, TestSequence& sequence, int count) {
+  StepBuilder builder;
+  builder.Add(sequence, count);
+  const auto tokens = group.Step(builder.Finish());
+  EXPECT_TRUE(tokens.ok()) << tokens.status();
+  return group.Logits(0);
+}
+
+std::vector<float> PromptLogits(RankGroup& group, const std::vector<int32_t>& prompt) {
+  TestSequence sequence = Sequence(0, prompt);
+  return RunAlone(group, sequence, sequence.pending_tokens());
+}
+
+std::vector<int32_t> Greedy(RankGroup& group, const std::vector<int32_t>& prompt, int count) {
+  TestSequence sequence = Sequence(0, prompt);
+  for (int i = 0; i < count; ++i) {
+    StepBuilder builder;
+    builder.Add(sequence, sequence.pending_tokens());
+    const auto tokens = group.Step(builder.Finish());
+    if (!tokens.ok()) {
+      ADD_FAILURE() << tokens.status();
+      break;
+    }
+    sequence.tokens.push_back(tokens->front());
+  }
+  return {sequence.tokens.begin() + prompt.size(), sequence.tokens.end()};
+}
+
+// How far float32 logits may drift when sums are taken in another order. A sum of n terms differs
+// by about sqrt(n) roundings of its size; each layer passes its input on and adds two such
+// products, the logits are a last one; 8 for the factors by which norms and softmax magnify.
+float Tolerance(const ModelSpec& spec, const std::vector<float>& logits) {
+  float largest = 0;
+  for (const float logit : logits) largest = std::max(largest, std::abs(logit));
+  const float terms = static_cast<float>(std::max(spec.hidden, spec.ffn));
+  const float products = static_cast<float>(2 * spec.num_layers + 1);
+  return 8 * 0x1p-24f * std::sqrt(terms) * products * largest;
+}
+
+void ExpectNear(const std::vector<float>& logits, const std::vector<float>& expected,
+                float tolerance) {
+  ASSERT_EQ(logits.size(), expected.size());
+  float difference = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    difference = std::max(difference, std::abs(logits[i] - expected[i]));
+  }
+  EXPECT_LE(difference, tolerance);
+}
+
+TEST(DecoderTest, LogitsAreThoseOfTheReferenceOnAnyNumberOfRanks) {
+  const std::string path = WriteTinyModel("worlds.gguf");
+  const std::vector<int32_t> prompt = RandomTokens(37, 1);
+  RankGroup reference(path, 1, kLimits, kernels::MakeReferenceBackend);
+  const std::vector<float> expected = PromptLogits(reference, prompt);
+  EXPECT_GT(*std::max_element(expected.begin(), expected.end()), 0.5f) << "logits must differ";
+  const float tolerance = Tolerance(reference.spec(), expected);
+  for (int world = 1; world <= 3; ++world) {
+    SCOPED_TRACE(world);
+    RankGroup group(path, world, kLimits, Cpu);
+    ExpectNear(PromptLogits(group, prompt), expected, tolerance);
+  }
+}
+
+TEST(DecoderTest, GreedyTokensAreTheSameOnAnyNumberOfRanks) {
+  for (const bool untied : {false, true}) {
+    const std::string path = WriteTinyModel("greedy.gguf", {.untied_output = untied, .seed = 7});
+    const std::vector<int32_t> prompt = RandomTokens(20, 2);
+    RankGroup reference(path, 1, kLimits, kernels::MakeReferenceBackend);
+    const std::vector<int32_t> expected = Greedy(reference, prompt, 24);
+    for (int world = 1; world <= 3; ++world) {
+      RankGroup group(path, world, kLimits, Cpu);
+      EXPECT_EQ(Greedy(group, prompt, 24), expected) << world << " ranks";
+    }
+  }
+}
+
+class BatchInvarianceTest : public testing::TestWithParam<int> {
+ protected:
+  BatchInvarianceTest()
+      : group_(WriteTinyModel("batch.gguf"), /*world=*/GetParam(), kLimits, Cpu) {}
+  RankGroup group_;
+};
+
+TEST_P(BatchInvarianceTest, ChunkedPromptGivesTheBitsOfAWholeOne) {
+  const std::vector<int32_t> prompt = RandomTokens(61, 3);
+  const std::vector<float> whole = PromptLogits(group_, prompt);
+  for (const int chunk : {1, 5, 16, 30}) {
+    TestSequence sequence = Sequence(1, prompt);
+    std::vector<float> logits;
+    while (sequence.pending_tokens() > 0) {
+      logits = RunAlone(group_, sequence, std::min(chunk, sequence.pending_tokens()));
+    }
+    EXPECT_EQ(logits, whole) << "chunks of " << chunk;
+  }
+}
+
+TEST_P(BatchInvarianceTest, SequencesInOneStepGiveTheBitsOfEachAlone) {
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<std::vector<float>> alone;
+  for (int i = 0; i < 4; ++i) {
+    prompts.push_back(RandomTokens(7 + 6 * i, 10 + i));
+    alone.push_back(PromptLogits(group_, prompts[i]));
+  }
+  // Two are decoding (one token each), one comes whole, one in its second chunk.
+  std::vector<TestSequence> sequences;
+  for (int i = 0; i < 4; ++i) sequences.push_back(Sequence(i, prompts[i]));
+  RunAlone(group_, sequences[0], sequences[0].pending_tokens() - 1);
+  RunAlone(group_, sequences[2], sequences[2].pending_tokens() - 1);
+  RunAlone(group_, sequences[3], 9);
+  StepBuilder builder;
+  for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
+  const auto tokens = group_.Step(builder.Finish());
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  ASSERT_EQ(tokens->size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(group_.Logits(i), alone[i]) << "sequence " << i;
+    const auto best = std::max_element(alone[i].begin(), alone[i].end()) - alone[i].begin();
+    EXPECT_EQ((*tokens)[i], best);
+  }
+}
+
+TEST_P(BatchInvarianceTest, SampledTokensDependOnSeedAndPositionOnly) {
+  const std::vector<int32_t> prompt = RandomTokens(10, 4);
+  const kernels::SamplingRow sampling = {.temperature = 1.0f, .seed = 99};
+  std::vector<int32_t> drawn;
+  for (const int others : {0, 3}) {
+    TestSequence sequence = Sequence(3, prompt);
+    StepBuilder builder;
+    std::vector<TestSequence> batch;
+    for (int i = 0; i < others; ++i) batch.push_back(Sequence(i, RandomTokens(4, 20 + i)));
+    for (TestSequence& other : batch) builder.Add(other, 4);
+    builder.Add(sequence, sequence.pending_tokens(), sampling);
+    const auto tokens = group_.Step(builder.Finish());
+    ASSERT_TRUE(tokens.ok()) << tokens.status();
+    drawn.push_back(tokens->back());
+  }
+  EXPECT_EQ(drawn[0], drawn[1]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, BatchInvarianceTest, testing::Values(1, 2, 3));
+
+TEST(DecoderTest, StepWithoutLogitRowsDrawsNothing) {
+  RankGroup group(WriteTinyModel("rows.gguf"), 2, kLimits, Cpu);
+  TestSequence sequence = Sequence(0, RandomTokens(20, 5));
+  StepBuilder builder;
+  builder.Add(sequence, 12);
+  const auto tokens = group.Step(builder.Finish());
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_TRUE(tokens->empty());
+}
+
+TEST(DecoderTest, BadPlanIsInternalAndChangesNothing) {
+  RankGroup group(WriteTinyModel("bad_plan.gguf"), 1, kLimits, Cpu);
+  const std::vector<int32_t> prompt = RandomTokens(20, 6);
+  const std::vector<float> expected = PromptLogits(group, prompt);
+  TestSequence sequence = Sequence(0, prompt);
+  RunAlone(group, sequence, 19);
+  StepBuilder builder;
+  TestSequence copy = sequence;
+  builder.Add(copy, 1);
+  StepInput bad = builder.Finish();
+  bad.block_tables[0] = kLimits.kv_blocks;
+  EXPECT_EQ(group.Step(bad).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(RunAlone(group, sequence, 1), expected);
+}
+
+TEST(DecoderTest, TellsMemoryAndTimeInCollectives) {
+  const std::string path = WriteTinyModel("figures.gguf");
+  RankGroup alone(path, 1, kLimits, Cpu);
+  RankGroup pair(path, 2, kLimits, Cpu);
+  PromptLogits(alone, RandomTokens(8, 1));
+  PromptLogits(pair, RandomTokens(8, 1));
+  EXPECT_EQ(alone.decoder(0).last_comm_time(), absl::ZeroDuration());
+  EXPECT_GT(pair.decoder(0).last_comm_time(), absl::ZeroDuration());
+  EXPECT_GT(pair.decoder(0).activation_bytes(), 0u);
+  // Rank 0 of 2 holds two of three KV heads, rank 1 the third.
+  EXPECT_LT(pair.decoder(1).kv_arena_bytes(), pair.decoder(0).kv_arena_bytes());
+  EXPECT_LT(pair.decoder(0).kv_arena_bytes(), alone.decoder(0).kv_arena_bytes());
+}
+
+// A group whose peers are gone.
+class LostCommunicator : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int world() const override { return 2; }
+  absl::Status AllReduceSum(kernels::Stream&, float*, int64_t) override { return Lost(); }
+  absl::Status GatherColumns(kernels::Stream&, const float*, int64_t, const int64_t*,
+                             float*) override {
+    return Lost();
+  }
+  absl::Status Broadcast(kernels::Stream&, void*, size_t) override { return Lost(); }
+  absl::Status Barrier() override { return Lost(); }
+  void Abort() override {}
+
+ private:
+  static absl::Status Lost() { return absl::DeadlineExceededError("rank 1 did not come"); }
+};
+
+class DecoderCreateTest : public testing::Test {
+ protected:
+  absl::StatusOr<std::unique_ptr<Decoder>> Create(int world, const StepLimits& limits) {
+    auto file = GgufFile::Open(WriteTinyModel("create.gguf"));
+    if (!file.ok()) return file.status();
+    const auto spec = ReadModelSpec(**file);
+    if (!spec.ok()) return spec.status();
+    const auto shard = ShardModel(*spec, 0, world);
+    if (!shard.ok()) return shard.status();
+    auto weights = LoadDecoderWeights(**file, *spec, *shard, *backend_);
+    if (!weights.ok()) return weights.status();
+    return Decoder::Create(*spec, *shard, *std::move(weights), limits, backend_.get(),
+                           world == 1 ? nullptr : &comm_);
+  }
+
+  const std::unique_ptr<kernels::Backend> backend_ = Cpu();
+  LostCommunicator comm_;
+};
+
+TEST_F(DecoderCreateTest, AloneItNeedsNoCommunicator) {
+  const auto decoder = Create(1, kLimits);
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 5);
+  EXPECT_TRUE((*decoder)->Step(builder.Finish()).ok());
+}
+
+TEST_F(DecoderCreateTest, ErrorOfACollectiveIsPassedOn) {
+  const auto decoder = Create(2, kLimits);
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 5);
+  const absl::Status status = (*decoder)->Step(builder.Finish()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("rank 1"));
+}
+
+TEST_F(DecoderCreateTest, LimitsBelowOneAreRefused) {
+  for (int StepLimits::*limit : {&StepLimits::max_step_tokens, &StepLimits::max_seqs,
+                                 &StepLimits::max_blocks_per_seq, &StepLimits::kv_blocks}) {
+    StepLimits limits = kLimits;
+    limits.*limit = 0;
+    EXPECT_EQ(Create(1, limits).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace phalanx
