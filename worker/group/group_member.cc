@@ -1,0 +1,92 @@
+#include "worker/group/group_member.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "phalanx/worker/v1/rank.pb.h"
+#include "worker/comm/shm_communicator.h"
+#include "worker/group/step_plan_codec.h"
+#include "worker/group/unix_socket.h"
+
+namespace phalanx {
+
+absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
+  ASSIGN_OR_RETURN(UniqueFd socket, ConnectUnix(options.socket_path, options.startup_timeout));
+  std::unique_ptr<GroupMember> member(
+      new GroupMember(RankChannel(std::move(socket)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
+  worker::v1::RankMessage request;
+  worker::v1::Join* const join = request.mutable_join();
+  join->set_rank(options.rank);
+  join->set_world(options.world);
+  join->set_model_fingerprint(options.fingerprint);
+  join->set_pid(getpid());
+  RETURN_IF_ERROR(member->channel_.Send(request));
+
+  worker::v1::LeaderMessage answer;
+  UniqueFd segment_fd;
+  RETURN_IF_ERROR(member->channel_.Receive(&answer, options.startup_timeout, &segment_fd));
+  const worker::v1::Welcome& welcome = answer.welcome();
+  member->epoch_ = welcome.epoch();
+  member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),
+                     .max_seqs = welcome.max_seqs(),
+                     .max_blocks_per_seq = welcome.max_blocks_per_seq(),
+                     .kv_blocks = welcome.kv_blocks()};
+  ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
+                   CommunicatorSegment::Map(segment_fd.Release(), options.world));
+  member->communicator_ = std::make_unique<ShmCommunicator>(
+      std::move(segment), options.rank, ShmCommunicator::Options{.timeout = options.step_timeout});
+  member->watcher_ = std::thread([raw = member.get()] { raw->WatchLeader(); });
+  return member;
+}
+
+GroupMember::~GroupMember() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(stop_event_.get(), &one, sizeof(one));
+  if (watcher_.joinable()) watcher_.join();
+}
+
+void GroupMember::WatchLeader() {
+  pollfd fds[] = {{stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}};
+  while (poll(fds, 2, -1) < 0) {
+  }
+  if (fds[1].revents != 0) communicator_->Abort();
+}
+
+absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes,
+                                    int metrics_port) {
+  worker::v1::RankMessage message;
+  worker::v1::Ready* const ready = message.mutable_ready();
+  ready->set_weight_bytes(weight_bytes);
+  ready->set_kv_arena_bytes(static_cast<int64_t>(decoder.kv_arena_bytes()));
+  ready->set_metrics_port(metrics_port);
+  return channel_.Send(message);
+}
+
+absl::Status GroupMember::Serve(Decoder& decoder,
+                                const std::function<void(absl::Duration)>& on_step) {
+  StepSequence sequence(epoch_);
+  worker::v1::LeaderMessage message;
+  while (true) {
+    RETURN_IF_ERROR(channel_.Receive(&message));
+    if (message.has_stop()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const StepInput input, sequence.Decode(message.plan()));
+    const absl::Time start = absl::Now();
+    RETURN_IF_ERROR(decoder.Step(input).status());
+    on_step(absl::Now() - start);
+  }
+}
+
+void GroupMember::SendFailed(const absl::Status& status) {
+  worker::v1::RankMessage message;
+  message.mutable_failed()->set_code(static_cast<int>(status.code()));
+  message.mutable_failed()->set_message(std::string(status.message()));
+  // A leader that is gone cannot be told.
+  channel_.Send(message).IgnoreError();
+}
+
+}  // namespace phalanx

@@ -1,0 +1,71 @@
+// Any other rank of a worker group: joins the leader, then runs the steps that it sends.
+#ifndef PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
+#define PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "worker/comm/communicator.h"
+#include "worker/group/rank_channel.h"
+#include "worker/model/decoder.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+// One thread makes all calls.
+class GroupMember {
+ public:
+  struct Options {
+    int rank = 1;
+    int world = 2;
+    std::string fingerprint;
+    std::string socket_path;
+    absl::Duration startup_timeout = absl::Minutes(2);
+    absl::Duration step_timeout = absl::Minutes(1);
+  };
+
+  // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader, or it refuses
+  // us (its log says why).
+  static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const Options& options);
+  GroupMember(const GroupMember&) = delete;
+  GroupMember& operator=(const GroupMember&) = delete;
+  ~GroupMember();
+
+  // What to size the decoder by.
+  const StepLimits& limits() const { return limits_; }
+  // For this rank's decoder; lives as long as the member.
+  Communicator* communicator() { return communicator_.get(); }
+
+  // Says that this rank can run steps.
+  absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes, int metrics_port);
+
+  // Runs steps until the leader says stop (OK). `on_step`, called after each, is told the time it
+  // took. Else UNAVAILABLE when the leader is gone, or the error of a plan or step that failed.
+  absl::Status Serve(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
+
+  // Tells the leader that this rank cannot go on.
+  void SendFailed(const absl::Status& status);
+
+ private:
+  GroupMember(RankChannel channel, UniqueFd stop_event)
+      : channel_(std::move(channel)), stop_event_(std::move(stop_event)) {}
+  void WatchLeader();
+
+  RankChannel channel_;
+  UniqueFd stop_event_;
+  uint64_t epoch_ = 0;
+  StepLimits limits_;
+  std::unique_ptr<Communicator> communicator_;
+  // Aborts the communicator when the leader's end of the socket closes: we may be in a collective.
+  std::thread watcher_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_GROUP_GROUP_MEMBER_H_

@@ -1,0 +1,151 @@
+#include "worker/group/rank_channel.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "google/protobuf/message_lite.h"
+
+namespace phalanx {
+namespace {
+
+constexpr size_t kLengthBytes = sizeof(uint32_t);
+
+absl::Status PeerGone(const char* what) {
+  return absl::UnavailableError(absl::StrCat(what, ": ", strerror(errno)));
+}
+
+// Room for one descriptor beside a message, aligned as the kernel wants it.
+union FdMessage {
+  cmsghdr align;
+  char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+void AttachFd(int fd, FdMessage* control, msghdr* header) {
+  header->msg_control = control->bytes;
+  header->msg_controllen = sizeof(control->bytes);
+  cmsghdr* const message = CMSG_FIRSTHDR(header);
+  message->cmsg_level = SOL_SOCKET;
+  message->cmsg_type = SCM_RIGHTS;
+  message->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(message), &fd, sizeof(int));
+}
+
+// The descriptor that came with a message, if any.
+UniqueFd DetachFd(msghdr* header) {
+  const cmsghdr* const message = CMSG_FIRSTHDR(header);
+  if (message == nullptr || message->cmsg_type != SCM_RIGHTS) return UniqueFd();
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(message), sizeof(int));
+  return UniqueFd(fd);
+}
+
+absl::Status WaitUntilReadable(int fd, absl::Duration timeout) {
+  if (timeout == absl::InfiniteDuration()) return absl::OkStatus();
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    const int64_t left_ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
+    pollfd poll_fd{fd, POLLIN, 0};
+    const int ready = poll(&poll_fd, 1, static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX)));
+    if (ready > 0) return absl::OkStatus();
+    if (ready < 0 && errno != EINTR) return PeerGone("poll");
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("no message within ", absl::FormatDuration(timeout)));
+    }
+  }
+}
+
+}  // namespace
+
+UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
+  if (this == &other) return *this;
+  if (fd_ >= 0) close(fd_);
+  fd_ = other.Release();
+  return *this;
+}
+
+UniqueFd::~UniqueFd() {
+  if (fd_ >= 0) close(fd_);
+}
+
+int UniqueFd::Release() { return std::exchange(fd_, -1); }
+
+RankChannel::RankChannel(UniqueFd socket) : socket_(std::move(socket)) {
+  const timeval patience{.tv_sec = 10, .tv_usec = 0};
+  setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+}
+
+absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int fd) {
+  send_buffer_.resize(kLengthBytes);
+  message.AppendToString(&send_buffer_);
+  const size_t length = send_buffer_.size() - kLengthBytes;
+  if (length > kMaxRankMessageBytes) {
+    return absl::InternalError(absl::StrCat("a message of ", length, " bytes for a rank"));
+  }
+  const auto prefix = static_cast<uint32_t>(length);
+  std::memcpy(send_buffer_.data(), &prefix, kLengthBytes);
+  size_t sent = 0;
+  while (sent < send_buffer_.size()) {
+    iovec data{send_buffer_.data() + sent, send_buffer_.size() - sent};
+    msghdr header{};
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    FdMessage control{};
+    if (sent == 0 && fd >= 0) AttachFd(fd, &control, &header);
+    const ssize_t bytes = sendmsg(socket_.get(), &header, MSG_NOSIGNAL);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) return PeerGone("the other end does not take messages");
+    sent += static_cast<size_t>(bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RankChannel::Receive(google::protobuf::MessageLite* message, absl::Duration timeout,
+                                  UniqueFd* fd) {
+  RETURN_IF_ERROR(WaitUntilReadable(socket_.get(), timeout));
+  uint32_t length = 0;
+  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(reinterpret_cast<char*>(&length), kLengthBytes), fd));
+  if (length > kMaxRankMessageBytes) {
+    return absl::DataLossError(absl::StrCat("a message that claims ", length, " bytes"));
+  }
+  receive_buffer_.resize(length);
+  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(receive_buffer_), fd));
+  if (!message->ParseFromString(receive_buffer_)) {
+    return absl::DataLossError(absl::StrCat("bytes that are no ", message->GetTypeName()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RankChannel::ReadExactly(absl::Span<char> to, UniqueFd* fd) {
+  while (!to.empty()) {
+    iovec data{to.data(), to.size()};
+    msghdr header{};
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    FdMessage control{};
+    header.msg_control = control.bytes;
+    header.msg_controllen = sizeof(control.bytes);
+    const ssize_t bytes = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) return PeerGone("the connection broke");
+    if (bytes == 0) return absl::UnavailableError("the other end has closed the connection");
+    UniqueFd received = DetachFd(&header);
+    if (received.get() >= 0 && fd != nullptr) *fd = std::move(received);
+    to.remove_prefix(static_cast<size_t>(bytes));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace phalanx

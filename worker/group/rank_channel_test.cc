@@ -1,0 +1,87 @@
+#include "worker/group/rank_channel.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "phalanx/worker/v1/rank.pb.h"
+
+namespace phalanx {
+namespace {
+
+class RankChannelTest : public testing::Test {
+ protected:
+  RankChannelTest() {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    raw_ = UniqueFd(fds[0]);
+    channel_.emplace(UniqueFd(fds[1]));
+  }
+
+  void WriteRaw(const std::string& bytes) {
+    ASSERT_EQ(write(raw_.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  }
+
+  UniqueFd raw_;
+  std::optional<RankChannel> channel_;
+  worker::v1::RankMessage message_;
+};
+
+TEST_F(RankChannelTest, CarriesMessagesInOrder) {
+  RankChannel peer(std::move(raw_));
+  for (int i = 0; i < 3; ++i) {
+    message_.mutable_join()->set_rank(i);
+    ASSERT_TRUE(peer.Send(message_).ok());
+  }
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(channel_->Receive(&message_).ok());
+    EXPECT_EQ(message_.join().rank(), i);
+  }
+}
+
+TEST_F(RankChannelTest, CarriesADescriptor) {
+  RankChannel peer(std::move(raw_));
+  const UniqueFd memory(memfd_create("test", MFD_CLOEXEC));
+  ASSERT_EQ(write(memory.get(), "hello", 5), 5);
+  ASSERT_TRUE(peer.Send(message_, memory.get()).ok());
+  UniqueFd received;
+  ASSERT_TRUE(channel_->Receive(&message_, absl::Seconds(10), &received).ok());
+  char text[6] = {};
+  EXPECT_EQ(pread(received.get(), text, 5, 0), 5);
+  EXPECT_STREQ(text, "hello");
+}
+
+TEST_F(RankChannelTest, TellsThatThePeerHasClosed) {
+  raw_ = UniqueFd();
+  EXPECT_EQ(channel_->Receive(&message_).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(channel_->Send(message_).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RankChannelTest, TellsThatAMessageWasCutShort) {
+  WriteRaw(std::string("\x08\0\0\0abc", 7));
+  raw_ = UniqueFd();
+  EXPECT_EQ(channel_->Receive(&message_).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RankChannelTest, RefusesAnAbsurdLengthBeforeItAllocates) {
+  WriteRaw("\xff\xff\xff\xff");
+  EXPECT_EQ(channel_->Receive(&message_).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(RankChannelTest, RefusesBytesThatAreNoMessage) {
+  WriteRaw(std::string("\x03\0\0\0\xff\xff\xff", 7));
+  EXPECT_EQ(channel_->Receive(&message_).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(RankChannelTest, StopsWaitingAtTheTimeout) {
+  EXPECT_EQ(channel_->Receive(&message_, absl::Milliseconds(1)).code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+}  // namespace
+}  // namespace phalanx
