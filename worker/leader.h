@@ -1,0 +1,18 @@
+// The life of the process that leads its group and serves it to coordinators.
+#ifndef PHALANX_WORKER_LEADER_H_
+#define PHALANX_WORKER_LEADER_H_
+
+#include "absl/status/status.h"
+#include "base/shutdown_signal.h"
+#include "worker/worker_options.h"
+
+namespace phalanx {
+
+// Forms the group, loads, prints the ready line to standard output, serves until `shutdown`,
+// drains: OK. Otherwise why it could not start, or how the group was lost; its requests have then
+// ended with that status. Ranks that it started are gone when it returns. Call from main's thread.
+absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_LEADER_H_

@@ -1,0 +1,40 @@
+// phalanx-worker: one rank of a worker group; rank 0 leads the group and serves it.
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "base/shutdown_signal.h"
+#include "worker/leader.h"
+#include "worker/member.h"
+#include "worker/worker_options.h"
+
+namespace {
+
+int Fail(const absl::Status& status, int exit_code) {
+  LOG(ERROR) << status;
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs a language model for Phalanx coordinators, split over one or more ranks.",
+               "worker");
+  phalanx::WorkerOptions options;
+  phalanx::AddStandardOptions(app);
+  phalanx::AddWorkerOptions(app, options);
+  if (const std::optional<int> exit_code = phalanx::ParseCommandLine(app, argc, argv)) {
+    return *exit_code;
+  }
+  if (const absl::Status status = phalanx::CheckWorkerOptions(options); !status.ok()) {
+    return Fail(status, phalanx::kExitUsage);
+  }
+  if (options.group_size() > 1) phalanx::SetLogTag(absl::StrCat("rank ", options.rank));
+
+  // Blocks the signals for ranks too: Ctrl-C reaches them as well, but only the leader tells them
+  // to stop.
+  phalanx::ShutdownSignal shutdown;
+  const absl::Status status = options.rank == 0 ? phalanx::RunLeader(std::move(options), shutdown)
+                                                : phalanx::RunMember(options);
+  return status.ok() ? phalanx::kExitOk : Fail(status, phalanx::kExitFailure);
+}

@@ -1,0 +1,32 @@
+#include "worker/rank_metrics.h"
+
+#include "base/metrics_endpoint.h"
+
+namespace phalanx {
+
+RankMetrics::RankMetrics(prometheus::Registry& registry, int kv_blocks)
+    : step_seconds_(prometheus::BuildHistogram()
+                        .Name("phalanx_engine_step_seconds")
+                        .Help("Time that one step took on this rank.")
+                        .Register(registry)
+                        .Add({}, StepLatencyBuckets())),
+      all_reduce_seconds_(
+          prometheus::BuildHistogram()
+              .Name("phalanx_engine_all_reduce_seconds")
+              .Help("Time that one step spent in collectives, waiting for peers included.")
+              .Register(registry)
+              .Add({}, StepLatencyBuckets())) {
+  prometheus::BuildGauge()
+      .Name("phalanx_engine_kv_blocks_total")
+      .Help("KV blocks in the arena.")
+      .Register(registry)
+      .Add({})
+      .Set(kv_blocks);
+}
+
+void RankMetrics::ObserveStep(absl::Duration step_time, absl::Duration comm_time) {
+  step_seconds_.Observe(absl::ToDoubleSeconds(step_time));
+  all_reduce_seconds_.Observe(absl::ToDoubleSeconds(comm_time));
+}
+
+}  // namespace phalanx

@@ -1,0 +1,33 @@
+#include "worker/rank_model.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "worker/weights/decoder_weights.h"
+#include "worker/weights/shard.h"
+
+namespace phalanx {
+
+absl::StatusOr<RankModel> LoadRankModel(const GgufFile& file, const ModelSpec& spec,
+                                        const StepLimits& limits, int num_threads,
+                                        Communicator* comm) {
+  RankModel model;
+  ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
+  ASSIGN_OR_RETURN(model.backend, kernels::MakeCpuBackend({.num_threads = num_threads}));
+  ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(file, spec, shard, *model.backend));
+  model.weight_bytes = weights.bytes;
+  ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits,
+                                                  model.backend.get(), comm));
+  constexpr size_t kMiB = size_t{1} << 20;
+  LOG(INFO) << "rank " << shard.rank << " of " << shard.world << ": " << shard.q_heads.size()
+            << " query and " << shard.kv_heads.size() << " KV heads, " << shard.ffn.size()
+            << " FFN columns, " << shard.vocab.size() << " vocabulary rows; weights "
+            << model.weight_bytes / kMiB << " MiB, KV cache "
+            << model.decoder->kv_arena_bytes() / kMiB << " MiB, activations "
+            << model.decoder->activation_bytes() / kMiB << " MiB; " << model.backend->Describe();
+  return model;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,33 @@
+// One rank's model, ready to run steps: what leader and members load alike.
+#ifndef PHALANX_WORKER_RANK_MODEL_H_
+#define PHALANX_WORKER_RANK_MODEL_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+#include "model/gguf.h"
+#include "model/spec.h"
+#include "worker/comm/communicator.h"
+#include "worker/model/decoder.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+struct RankModel {
+  std::unique_ptr<kernels::Backend> backend;
+  std::unique_ptr<Decoder> decoder;
+  size_t weight_bytes = 0;
+};
+
+// Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
+// and must outlive the model. The errors of MakeCpuBackend, ShardModel, LoadDecoderWeights and
+// Decoder::Create.
+absl::StatusOr<RankModel> LoadRankModel(const GgufFile& file, const ModelSpec& spec,
+                                        const StepLimits& limits, int num_threads,
+                                        Communicator* comm);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_RANK_MODEL_H_

@@ -1,0 +1,169 @@
+#include "worker/worker_options.h"
+
+#include <algorithm>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/cpu_budget.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "kernels/ops.h"
+
+namespace phalanx {
+namespace {
+
+int BlocksFor(int tokens) {
+  return (tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
+}
+
+void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
+  const std::string group = "Ranks";
+  CLI::Option* const tp =
+      app.add_option("--tp", options.tp,
+                     "Ranks that share every layer (tensor parallelism); this process starts the "
+                     "others. At most the model's KV heads")
+          ->check(CLI::Range(1, 64))
+          ->group(group);
+  CLI::Option* const world =
+      app.add_option("--world", options.world,
+                     "Ranks of a group whose ranks are started by hand, one process each")
+          ->check(CLI::Range(1, 64))
+          ->excludes(tp)
+          ->group(group);
+  app.add_option("--rank", options.rank, "This process's number in such a group; 0 is the leader")
+      ->check(CLI::Range(0, 63))
+      ->needs(world)
+      ->group(group);
+  app.add_option("--group_socket", options.group_socket,
+                 "Unix socket where the ranks of such a group meet the leader")
+      ->needs(world)
+      ->group(group);
+  app.add_option("--threads", options.threads,
+                 "Threads of each rank; 0 divides the CPUs that this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->group(group);
+  AddDurationOption(app, "--startup_timeout", &options.startup_timeout,
+                    "How long ranks may take to join, and again to load")
+      ->group(group);
+  AddDurationOption(app, "--step_timeout", &options.step_timeout,
+                    "How long a rank may keep the others waiting before the group counts as lost")
+      ->group(group);
+}
+
+void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
+  const std::string group = "Engine";
+  app.add_option("--context_tokens", options.context_tokens,
+                 "Longest prompt and answer together; 0 is the model's own limit")
+      ->check(CLI::Range(0, 1 << 24))
+      ->group(group);
+  app.add_option("--kv_cache_tokens", options.kv_cache_tokens,
+                 "Tokens that the KV cache of the whole group holds; at least one context")
+      ->check(CLI::Range(16, 1 << 28))
+      ->group(group);
+  app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
+      ->check(CLI::Range(1, 4096))
+      ->group(group);
+  app.add_option("--max_step_tokens", options.max_step_tokens,
+                 "Tokens in one step of the engine, prompts and answers together")
+      ->check(CLI::Range(1, 1 << 16))
+      ->group(group);
+  app.add_option("--max_waiting", options.max_waiting,
+                 "Requests that may wait to run; more are refused")
+      ->check(CLI::Range(1, 1 << 20))
+      ->group(group);
+}
+
+}  // namespace
+
+void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
+  app.add_option("--model", options.model_path, "GGUF file")->required()->type_name("PATH");
+  app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
+  app.add_option("--listen", options.listen,
+                 "gRPC address for coordinators; port 0 takes a free one");
+  app.add_option("--metrics_listen", options.metrics_listen,
+                 "Address of /metrics; rank r takes the port plus r, port 0 takes free ones");
+  AddDurationOption(app, "--drain_timeout", &options.drain_timeout,
+                    "How long running requests may go on after SIGTERM");
+  AddGroupOptions(app, options);
+  AddEngineOptions(app, options);
+}
+
+absl::Status CheckWorkerOptions(const WorkerOptions& options) {
+  if (options.rank >= options.group_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rank ", options.rank, " is not below --world ", options.group_size()));
+  }
+  if (!options.starts_ranks() && options.world > 1 && options.group_socket.empty()) {
+    return absl::InvalidArgumentError("--world needs --group_socket");
+  }
+  if (options.max_step_tokens < options.max_seqs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max_step_tokens ", options.max_step_tokens, " is below --max_seqs ",
+                     options.max_seqs, ": each running request needs a token in every step"));
+  }
+  return RankMetricsAddress(options, options.rank).status();
+}
+
+std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
+  const auto flag = [](absl::string_view name, const auto& value) {
+    return absl::StrCat("--", name, "=", value);
+  };
+  return {"/proc/self/exe",
+          flag("model", options.model_path),
+          flag("world", options.group_size()),
+          flag("rank", rank),
+          flag("group_socket", options.group_socket),
+          flag("metrics_listen", options.metrics_listen),
+          flag("threads", ThreadsPerRank(options)),
+          flag("context_tokens", options.context_tokens),
+          flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
+          flag("step_timeout", absl::FormatDuration(options.step_timeout))};
+}
+
+absl::StatusOr<std::string> RankMetricsAddress(const WorkerOptions& options, int rank) {
+  const std::string& address = options.metrics_listen;
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+      port < 0 || port > 65535 - options.group_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--metrics_listen \"", address, "\" is not HOST:PORT"));
+  }
+  return absl::StrCat(address.substr(0, colon), ":", port == 0 ? 0 : port + rank);
+}
+
+int ThreadsPerRank(const WorkerOptions& options) {
+  if (options.threads > 0) return options.threads;
+  const CpuBudget budget = GetCpuBudget();
+  const int threads = std::max(1, budget.cpus / options.group_size());
+  LOG(INFO) << threads << " threads per rank: " << budget.cpus << " CPUs (" << budget.reason
+            << ") over " << options.group_size() << " ranks";
+  return threads;
+}
+
+absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec) {
+  if (options.context_tokens == 0) return absl::OkStatus();
+  if (options.context_tokens > spec.context_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("--context_tokens ", options.context_tokens,
+                                                   " is more than the model's ",
+                                                   spec.context_tokens));
+  }
+  spec.context_tokens = options.context_tokens;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepLimits> MakeStepLimits(const WorkerOptions& options, const ModelSpec& spec) {
+  const StepLimits limits{.max_step_tokens = options.max_step_tokens,
+                          .max_seqs = options.max_seqs,
+                          .max_blocks_per_seq = BlocksFor(spec.context_tokens),
+                          .kv_blocks = BlocksFor(options.kv_cache_tokens)};
+  if (limits.kv_blocks < limits.max_blocks_per_seq) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv_cache_tokens ", options.kv_cache_tokens, " cannot hold one context of ",
+                     spec.context_tokens, " tokens: raise it or lower --context_tokens"));
+  }
+  return limits;
+}
+
+}  // namespace phalanx

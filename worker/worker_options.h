@@ -1,0 +1,64 @@
+// The worker's command line.
+#ifndef PHALANX_WORKER_WORKER_OPTIONS_H_
+#define PHALANX_WORKER_WORKER_OPTIONS_H_
+
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/spec.h"
+#include "worker/model/step_input.h"
+
+namespace phalanx {
+
+struct WorkerOptions {
+  std::string model_path;
+  std::string model_name;  // Empty: the model's own.
+  std::string listen = "127.0.0.1:50061";
+  std::string metrics_listen = "127.0.0.1:9410";
+  int tp = 1;
+  int rank = 0;
+  int world = 0;             // 0: as tp, and the leader starts the other ranks.
+  std::string group_socket;  // Empty: in a new temporary folder.
+  int threads = 0;           // 0: the CPU budget divided by the ranks.
+  int context_tokens = 0;    // 0: the model's.
+  int kv_cache_tokens = 16384;
+  int max_seqs = 32;
+  int max_step_tokens = 256;
+  int max_waiting = 256;
+  absl::Duration step_timeout = absl::Minutes(1);
+  absl::Duration startup_timeout = absl::Minutes(2);
+  absl::Duration drain_timeout = absl::Seconds(30);
+
+  bool starts_ranks() const { return world == 0; }
+  int group_size() const { return world == 0 ? tp : world; }
+};
+
+// Adds the options to `app`; `options` holds the defaults and must outlive the parsing.
+void AddWorkerOptions(CLI::App& app, WorkerOptions& options);
+
+// What no single option can tell: INVALID_ARGUMENT if the options contradict each other.
+absl::Status CheckWorkerOptions(const WorkerOptions& options);
+
+// The command line of local rank `rank` of the group that `options` describe.
+std::vector<std::string> RankCommand(const WorkerOptions& options, int rank);
+
+// HOST:PORT of rank `rank`'s metrics page: the leader's port plus rank; 0 stays 0.
+// INVALID_ARGUMENT if metrics_listen is not HOST:PORT.
+absl::StatusOr<std::string> RankMetricsAddress(const WorkerOptions& options, int rank);
+
+// Threads that each rank computes with.
+int ThreadsPerRank(const WorkerOptions& options);
+
+// Reduces spec.context_tokens to --context_tokens. INVALID_ARGUMENT if that is more than the model
+// has.
+absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec);
+
+// INVALID_ARGUMENT if the KV cache cannot hold one whole context.
+absl::StatusOr<StepLimits> MakeStepLimits(const WorkerOptions& options, const ModelSpec& spec);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_WORKER_OPTIONS_H_

@@ -1,0 +1,82 @@
+#include "worker/worker_options.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+WorkerOptions Parse(std::vector<std::string> arguments) {
+  WorkerOptions options;
+  CLI::App app;
+  AddWorkerOptions(app, options);
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(arguments);
+  return options;
+}
+
+TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
+  WorkerOptions leader;
+  leader.model_path = "model.gguf";
+  leader.tp = 3;
+  leader.threads = 2;
+  leader.group_socket = "/tmp/socket";
+  leader.step_timeout = absl::Milliseconds(1500);
+  const std::vector<std::string> command = RankCommand(leader, 2);
+  const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
+  EXPECT_TRUE(CheckWorkerOptions(rank).ok());
+  EXPECT_EQ(rank.rank, 2);
+  EXPECT_EQ(rank.group_size(), 3);
+  EXPECT_FALSE(rank.starts_ranks());
+  EXPECT_EQ(rank.model_path, "model.gguf");
+  EXPECT_EQ(rank.group_socket, "/tmp/socket");
+  EXPECT_EQ(rank.threads, 2);
+  EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
+}
+
+TEST(WorkerOptionsTest, RefusesContradictions) {
+  WorkerOptions options;
+  options.world = 2;
+  EXPECT_FALSE(CheckWorkerOptions(options).ok()) << "no socket";
+  options.group_socket = "/tmp/socket";
+  EXPECT_TRUE(CheckWorkerOptions(options).ok());
+  options.rank = 2;
+  EXPECT_FALSE(CheckWorkerOptions(options).ok()) << "rank not below world";
+  options.rank = 1;
+  options.max_step_tokens = options.max_seqs - 1;
+  EXPECT_FALSE(CheckWorkerOptions(options).ok()) << "no token for each request";
+}
+
+TEST(WorkerOptionsTest, EachRankHasAMetricsPortOfItsOwn) {
+  WorkerOptions options;
+  options.metrics_listen = "[::1]:9000";
+  EXPECT_EQ(*RankMetricsAddress(options, 2), "[::1]:9002");
+  options.metrics_listen = "127.0.0.1:0";
+  EXPECT_EQ(*RankMetricsAddress(options, 2), "127.0.0.1:0");
+  for (const char* bad : {"", "localhost", "localhost:", "localhost:x", "localhost:70000"}) {
+    options.metrics_listen = bad;
+    EXPECT_FALSE(RankMetricsAddress(options, 0).ok()) << bad;
+  }
+}
+
+TEST(WorkerOptionsTest, TheKvCacheMustHoldOneContext) {
+  WorkerOptions options;
+  ModelSpec spec;
+  spec.context_tokens = 100;
+  options.kv_cache_tokens = 111;
+  EXPECT_EQ(MakeStepLimits(options, spec)->kv_blocks, 7);
+  options.kv_cache_tokens = 96;
+  EXPECT_EQ(MakeStepLimits(options, spec).status().code(), absl::StatusCode::kInvalidArgument);
+  options.context_tokens = 96;
+  ASSERT_TRUE(LimitContext(options, spec).ok());
+  EXPECT_EQ(MakeStepLimits(options, spec)->max_blocks_per_seq, 6);
+  options.context_tokens = 97;
+  EXPECT_FALSE(LimitContext(options, spec).ok());
+}
+
+}  // namespace
+}  // namespace phalanx
