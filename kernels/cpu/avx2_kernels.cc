@@ -1,6 +1,17 @@
 #include "kernels/cpu/avx2_kernels.h"
 
+#include <cpuid.h>
+
 namespace phalanx::kernels {
+namespace {
+
+// Clang's __builtin_cpu_supports does not know this one.
+bool HasF16c() {
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+}  // namespace
 
 const KernelSet* Avx2Kernels() {
   static constexpr KernelSet kKernels = {.name = "avx2",
@@ -9,8 +20,7 @@ const KernelSet* Avx2Kernels() {
                                          .rms_norm = avx2::RmsNorm,
                                          .add = avx2::Add,
                                          .silu_mul = avx2::SiluMul};
-  const bool has_all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                       __builtin_cpu_supports("f16c");
+  const bool has_all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
   return has_all ? &kKernels : nullptr;
 }
 
