@@ -296,7 +296,6 @@ TEST_F(GroupRegistryTest, ARetiredGroupTakesNothingNewUntilItIsBack) {
 TEST_F(GroupRegistryTest, EveryRequestEndsOnceWhenSubmitCancelAndLossRace) {
   const Worker worker = Connect("a:1");
   constexpr int kThreads = 4, kRequests = 200;
-  std::atomic<int> cancelled = 0;
   std::vector<std::shared_ptr<FakeSink>> sinks(kThreads * kRequests);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {

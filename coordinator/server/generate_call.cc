@@ -83,6 +83,7 @@ absl::Status GenerateCall::Dispatch(std::vector<int32_t> prompt_token_ids) {
       MakeEngineRequest(std::move(prompt_token_ids), max_new_tokens);
   {
     MutexLock lock(&mutex_);
+    if (ended_) return absl::OkStatus();
     decoder_ = environment_.text->NewAnswerDecoder();
     prompt_tokens_ = prompt_tokens;
     dispatched_at_ = environment_.clock->Now();
@@ -90,6 +91,8 @@ absl::Status GenerateCall::Dispatch(std::vector<int32_t> prompt_token_ids) {
   // Tokens may come from here on; the buffer keeps them until Started is in it.
   ASSIGN_OR_RETURN(const uint64_t engine_id,
                    environment_.groups->Submit(engine_request, shared_from_this()));
+  // A long prompt need not stay for as long as its answer.
+  v1::GenerateRequest().Swap(&request_);
   {
     MutexLock lock(&mutex_);
     if (!ended_) {
@@ -209,11 +212,15 @@ void GenerateCall::OnCancel() {
 void GenerateCall::OnDone() {
   // Last, after the ticket: what is below the server may go once all tickets are back.
   const std::shared_ptr<GenerateCall> self = std::move(self_);
+  // An alarm keeps its callback, and so this object, until it is destroyed itself.
+  std::unique_ptr<grpc::Alarm> alarm;
   {
     MutexLock lock(&mutex_);
     done_ = true;
-    if (alarm_ != nullptr) alarm_->Cancel();
+    alarm = std::move(alarm_);
+    decoder_.reset();
   }
+  alarm.reset();
   ticket_.reset();
 }
 
