@@ -36,6 +36,8 @@ absl::Status EngineSession::Submit(RequestId id, GenerationRequest request) {
 
 void EngineSession::Cancel(RequestId id) { engine_->Cancel(*state_, id); }
 
+void EngineSession::CancelAll() { engine_->CancelAll(*state_); }
+
 Engine::Engine(const Options& options, StepExecutor* executor, const Clock* clock,
                EngineMetrics* metrics)
     : options_(options),
@@ -116,6 +118,20 @@ void Engine::Cancel(SessionState& session, RequestId id) {
   wake_.Signal();
 }
 
+void Engine::CancelAll(SessionState& session) {
+  MutexLock lock(&mutex_);
+  CancelAllLocked(session);
+}
+
+void Engine::CancelAllLocked(SessionState& session) {
+  for (auto& [id, live] : session.live) {
+    if (live.cancelled) continue;
+    live.cancelled = true;
+    commands_.push_back(Cancellation{live.sequence});
+  }
+  wake_.Signal();
+}
+
 void Engine::CloseSession(const std::shared_ptr<SessionState>& session) {
   {
     MutexLock lock(&session->sink_mutex);
@@ -123,10 +139,7 @@ void Engine::CloseSession(const std::shared_ptr<SessionState>& session) {
   }
   MutexLock lock(&mutex_);
   sessions_.erase(session);
-  for (auto& [id, live] : session->live) {
-    if (!live.cancelled) commands_.push_back(Cancellation{live.sequence});
-  }
-  wake_.Signal();
+  CancelAllLocked(*session);
 }
 
 bool Engine::Drain(absl::Duration timeout) {
@@ -135,7 +148,7 @@ bool Engine::Drain(absl::Duration timeout) {
   if (phase_ == Phase::kOpen) phase_ = Phase::kDraining;
   while (live_requests_ > 0 || unpublished_ends_ > 0) {
     const absl::Duration left = deadline - clock_->Now();
-    if (phase_ == Phase::kEnded || left <= absl::ZeroDuration()) return false;
+    if (left <= absl::ZeroDuration()) return false;
     idle_.WaitFor(&mutex_, left);
   }
   return true;
@@ -185,8 +198,10 @@ bool Engine::RunOnce() {
   if (!ending) {
     ExpireDeadlines();
     if (const absl::Status status = RunStep(); !status.ok()) {
-      LOG(ERROR) << "the engine ends: " << status;
+      LOG(ERROR) << "a step failed, the engine ends: " << status;
       Fail(status);
+      // What was submitted meanwhile ends too.
+      TakeCommands();
       ending = true;
     }
   }
@@ -362,7 +377,6 @@ void Engine::EndSessions() {
     phase_ = Phase::kEnded;
     sessions.assign(sessions_.begin(), sessions_.end());
     status = request_status_;
-    idle_.SignalAll();
   }
   for (const std::shared_ptr<SessionState>& session : sessions) {
     MutexLock lock(&session->sink_mutex);

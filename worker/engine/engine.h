@@ -56,6 +56,9 @@ class EngineSession {
   // Ignored if no request of that id is live. Does not block.
   void Cancel(RequestId id);
 
+  // Cancels all that is live. Does not block.
+  void CancelAll();
+
  private:
   friend class Engine;
   struct State;
@@ -96,8 +99,8 @@ class Engine {
   // runs at most one step, calls the sinks. False once the engine has ended.
   bool RunOnce();
 
-  // Refuses requests from now on; they end as they would. Blocks until none is left (true) or
-  // `timeout` has passed or the engine has ended with requests left (false).
+  // Refuses requests from now on and lets the others finish. Blocks until the sinks have had the
+  // last event of each (true) or `timeout` has passed (false).
   bool Drain(absl::Duration timeout);
 
   // Ends the engine after the current step: all requests end with UNAVAILABLE. Does not block.
@@ -148,6 +151,8 @@ class Engine {
   absl::Status CheckRoom(const SessionState& session, RequestId id) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Cancel(SessionState& session, RequestId id);
+  void CancelAll(SessionState& session);
+  void CancelAllLocked(SessionState& session) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseSession(const std::shared_ptr<SessionState>& session);
   void End(const absl::Status& request_status, const absl::Status& result);
 
@@ -182,7 +187,7 @@ class Engine {
   mutable Mutex mutex_;
   // A command came or the engine is to end.
   CondVar wake_;
-  // The last request has ended, or the engine has.
+  // The last request has ended.
   CondVar idle_;
   Phase phase_ GUARDED_BY(mutex_) = Phase::kOpen;
   // From kEnding on: what requests end with, and what Run returns.

@@ -33,7 +33,7 @@ struct Scheduler::Sequence {
 
 Scheduler::Scheduler(const StepLimits& limits) : limits_(limits), allocator_(limits.kv_blocks) {
   CHECK(limits.max_seqs >= 1) << limits.max_seqs;
-  // Else decodes could leave no room for the prefill of an older sequence.
+  // A step must hold a token of each running sequence.
   CHECK(limits.max_step_tokens >= limits.max_seqs)
       << limits.max_step_tokens << " tokens for " << limits.max_seqs << " sequences";
 }

@@ -64,8 +64,8 @@ class Scheduler {
   // Frees what a sequence holds, whether it runs or waits. It must be there.
   void Remove(SequenceId id);
 
-  // Plans the next step and assigns its blocks. Each plan must be committed before the next call of
-  // Add, Remove or Plan, unless its step failed: then only Remove may follow.
+  // Plans the next step and assigns its blocks. Each plan must be committed before the next change;
+  // if its step failed, sequences may still come and go, but no plan may follow.
   StepPlan Plan();
 
   // The step of `plan`, the last one made, was computed and drew `tokens`: one for each chunk that

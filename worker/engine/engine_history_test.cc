@@ -1,0 +1,131 @@
+// Random histories: whatever comes, stays or goes, in whatever order, every request gets exactly
+// its own tokens. FakeStepExecutor checks each step on the way.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "base/fake_clock.h"
+#include "gtest/gtest.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/fake_step_executor.h"
+#include "worker/engine/recording_sink.h"
+
+namespace phalanx {
+namespace {
+
+constexpr int kVocab = 50;
+
+class RandomHistory {
+ public:
+  explicit RandomHistory(int seed) : random_(seed) {
+    limits_.max_seqs = Draw(1, 6);
+    limits_.max_step_tokens = limits_.max_seqs + Draw(0, 40);
+    limits_.max_blocks_per_seq = 8;
+    limits_.kv_blocks = Draw(2, 20);
+    executor_ = std::make_unique<FakeStepExecutor>(limits_, kVocab);
+    executor_->OnStep([this](const StepInput&) { clock_.Advance(absl::Milliseconds(1)); });
+    metrics_ = std::make_unique<EngineMetrics>(registry_);
+    engine_ = std::make_unique<Engine>(
+        Engine::Options{.limits = limits_,
+                        .request_limits = {.vocab_size = kVocab, .context_tokens = 128},
+                        .max_waiting = 8},
+        executor_.get(), &clock_, metrics_.get());
+    session_ = engine_->OpenSession(&sink_).value();
+  }
+
+  void Run() {
+    for (int turn = 0; turn < 200; ++turn) {
+      for (int i = Draw(0, 2); i > 0; --i) Submit();
+      if (Draw(0, 9) == 0) CancelOne();
+      ASSERT_TRUE(engine_->RunOnce());
+      CheckLoad();
+    }
+    while (engine_->load().running_requests + engine_->load().waiting_requests > 0) {
+      ASSERT_TRUE(engine_->RunOnce());
+      CheckLoad();
+    }
+    for (const auto& [id, asked] : asked_) CheckAnswer(id, asked);
+    EXPECT_EQ(engine_->load().used_kv_blocks, 0);
+  }
+
+ private:
+  struct Asked {
+    GenerationRequest request;
+    bool cancelled = false;
+  };
+
+  int Draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+  void Submit() {
+    Asked asked;
+    asked.request.prompt_token_ids.resize(Draw(1, 70));
+    for (int32_t& token : asked.request.prompt_token_ids) token = Draw(0, kVocab - 1);
+    asked.request.max_new_tokens = Draw(1, 50);
+    if (Draw(0, 1) == 0) asked.request.eos_token_ids = {Draw(0, kVocab - 1)};
+    if (Draw(0, 3) == 0) asked.request.timeout = absl::Milliseconds(Draw(0, 80));
+    const RequestId id{next_id_++};
+    if (session_->Submit(id, asked.request).ok()) asked_[id] = asked;
+  }
+
+  void CancelOne() {
+    const RequestId id{static_cast<uint64_t>(Draw(0, static_cast<int>(next_id_)))};
+    session_->Cancel(id);
+    if (const auto it = asked_.find(id); it != asked_.end()) it->second.cancelled = true;
+  }
+
+  void CheckLoad() {
+    const EngineLoad load = engine_->load();
+    EXPECT_LE(load.running_requests, limits_.max_seqs);
+    EXPECT_LE(load.used_kv_blocks, limits_.kv_blocks);
+    EXPECT_GE(load.used_kv_blocks, load.running_requests);
+    EXPECT_EQ(load.used_kv_blocks == 0, load.running_requests == 0);
+  }
+
+  void CheckAnswer(RequestId id, const Asked& asked) {
+    const RecordingSink::Record record = sink_.Get(id);
+    std::vector<int32_t> whole =
+        executor_->Continuation(asked.request.prompt_token_ids, asked.request.max_new_tokens);
+    for (const int32_t eos : asked.request.eos_token_ids) {
+      const auto it = std::find(whole.begin(), whole.end(), eos);
+      if (it != whole.end()) whole.erase(it + 1, whole.end());
+    }
+    if (record.finished.has_value()) {
+      EXPECT_EQ(record.tokens, whole);
+      return;
+    }
+    ASSERT_LE(record.tokens.size(), whole.size());
+    whole.resize(record.tokens.size());
+    EXPECT_EQ(record.tokens, whole);
+    if (record.error.ok()) {
+      EXPECT_TRUE(asked.cancelled);
+    } else {
+      EXPECT_EQ(record.error.code(), absl::StatusCode::kDeadlineExceeded);
+      EXPECT_NE(asked.request.timeout, absl::InfiniteDuration());
+    }
+  }
+
+  std::mt19937 random_;
+  StepLimits limits_;
+  FakeClock clock_;
+  prometheus::Registry registry_;
+  std::unique_ptr<EngineMetrics> metrics_;
+  std::unique_ptr<FakeStepExecutor> executor_;
+  std::unique_ptr<Engine> engine_;
+  RecordingSink sink_;
+  std::unique_ptr<EngineSession> session_;
+  uint64_t next_id_ = 0;
+  std::map<RequestId, Asked> asked_;
+};
+
+TEST(EngineHistoryTest, EveryRequestGetsItsOwnTokensInAnyHistory) {
+  for (int seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomHistory(seed).Run();
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,267 @@
+#include "worker/engine/scheduler.h"
+
+#include <memory>
+#include <numeric>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::ElementsAre;
+
+// Sequences are named 0, 1, 2 in order of arrival. A step is told as "0:1* 1:16": sequence 0
+// computes one token and draws the next, 1 computes sixteen and draws none.
+class SchedulerTest : public ::testing::Test {
+ protected:
+  void Limits(int step_tokens, int seqs, int blocks) {
+    scheduler_ = std::make_unique<Scheduler>(StepLimits{.max_step_tokens = step_tokens,
+                                                        .max_seqs = seqs,
+                                                        .max_blocks_per_seq = 64,
+                                                        .kv_blocks = blocks});
+  }
+
+  void Arrives(int prompt_tokens) {
+    std::vector<int32_t> prompt(prompt_tokens);
+    std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
+    scheduler_->Add(SequenceId{next_id_++}, std::move(prompt), {.seed = 5});
+  }
+
+  void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
+
+  std::string Step() {
+    plan_ = scheduler_->Plan();
+    scheduler_->Commit(plan_, std::vector<int32_t>(plan_.input.num_logit_rows(), 7));
+    return absl::StrJoin(plan_.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
+      absl::StrAppend(out, static_cast<uint64_t>(chunk.id), ":", chunk.num_tokens,
+                      chunk.draws ? "*" : "");
+    });
+  }
+
+  void Steps(int count) {
+    for (int i = 0; i < count; ++i) Step();
+  }
+
+  std::unique_ptr<Scheduler> scheduler_;
+  StepPlan plan_;
+  uint64_t next_id_ = 0;
+};
+
+TEST_F(SchedulerTest, PrefillsAPromptInOneStepAndThenDecodes) {
+  Limits(32, 4, 16);
+  Arrives(10);
+  EXPECT_EQ(Step(), "0:10*");
+  EXPECT_EQ(Step(), "0:1*");
+  EXPECT_EQ(Step(), "0:1*");
+}
+
+TEST_F(SchedulerTest, PlansNothingWithoutSequences) {
+  Limits(32, 4, 16);
+  EXPECT_EQ(Step(), "");
+  EXPECT_TRUE(scheduler_->empty());
+}
+
+TEST_F(SchedulerTest, CutsALongPromptAtTheTokenBudget) {
+  Limits(16, 4, 16);
+  Arrives(40);
+  EXPECT_EQ(Step(), "0:16");
+  EXPECT_EQ(Step(), "0:16");
+  EXPECT_EQ(Step(), "0:8*");
+  EXPECT_EQ(Step(), "0:1*");
+}
+
+TEST_F(SchedulerTest, DecodesGoFirstAndPrefillTakesTheRest) {
+  Limits(16, 4, 32);
+  Arrives(40);
+  Steps(3);
+  Arrives(5);
+  EXPECT_EQ(Step(), "0:1* 1:5*");
+  Arrives(40);
+  EXPECT_EQ(Step(), "0:1* 1:1* 2:14");
+  EXPECT_EQ(Step(), "0:1* 1:1* 2:14");
+  EXPECT_EQ(Step(), "0:1* 1:1* 2:12*");
+}
+
+TEST_F(SchedulerTest, PrefillsInOrderOfArrival) {
+  Limits(16, 4, 32);
+  Arrives(20);
+  Arrives(20);
+  Arrives(3);
+  EXPECT_EQ(Step(), "0:16");
+  EXPECT_EQ(Step(), "0:4* 1:12");
+  EXPECT_EQ(Step(), "0:1* 1:8* 2:3*");
+}
+
+TEST_F(SchedulerTest, APrefillAdvancesBesideAsManyDecodesAsThereCanBe) {
+  Limits(3, 3, 32);
+  Arrives(6);
+  Arrives(1);
+  Arrives(1);
+  EXPECT_EQ(Step(), "0:3");
+  EXPECT_EQ(Step(), "0:3*");
+  Arrives(6);
+  EXPECT_EQ(Step(), "0:1* 1:1* 2:1*");
+  Leaves(1);
+  EXPECT_EQ(Step(), "0:1* 2:1* 3:1");
+  EXPECT_EQ(Step(), "0:1* 2:1* 3:1");
+}
+
+TEST_F(SchedulerTest, RunsAtMostMaxSeqs) {
+  Limits(32, 2, 32);
+  for (int i = 0; i < 3; ++i) Arrives(2);
+  EXPECT_EQ(Step(), "0:2* 1:2*");
+  EXPECT_EQ(scheduler_->running(), 2);
+  EXPECT_EQ(scheduler_->waiting(), 1);
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:1* 2:2*");
+}
+
+TEST_F(SchedulerTest, ASequenceWaitsUntilTheBlocksOfItsPromptAreFree) {
+  Limits(128, 4, 4);
+  Arrives(33);
+  Arrives(17);
+  EXPECT_EQ(Step(), "0:33*");
+  EXPECT_EQ(scheduler_->used_blocks(), 3);
+  EXPECT_EQ(Step(), "0:1*");
+  Leaves(0);
+  EXPECT_EQ(scheduler_->used_blocks(), 0);
+  EXPECT_EQ(Step(), "1:17*");
+}
+
+TEST_F(SchedulerTest, NoneOvertakesTheOldestThatWaits) {
+  Limits(128, 4, 4);
+  Arrives(33);
+  Arrives(33);
+  Arrives(1);
+  EXPECT_EQ(Step(), "0:33*");
+  EXPECT_EQ(Step(), "0:1*");
+}
+
+TEST_F(SchedulerTest, ANewcomerLeavesABlockOfGrowthToEachRunningSequence) {
+  Limits(128, 4, 5);
+  Arrives(16);
+  Arrives(16);
+  Arrives(17);
+  EXPECT_EQ(Step(), "0:16* 1:16*") << "two blocks, two to grow into, so one for a third";
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:1* 2:17*");
+}
+
+TEST_F(SchedulerTest, PreemptsTheYoungestWhenBlocksRunOut) {
+  Limits(128, 4, 4);
+  Arrives(16);
+  Arrives(16);
+  EXPECT_EQ(Step(), "0:16* 1:16*");
+  Steps(16);
+  EXPECT_EQ(scheduler_->used_blocks(), 4);
+  EXPECT_EQ(Step(), "0:1*") << "position 32 of sequence 0 needs a third block";
+  EXPECT_EQ(plan_.preemptions, 1);
+  EXPECT_EQ(scheduler_->used_blocks(), 3);
+  EXPECT_EQ(scheduler_->waiting(), 1);
+}
+
+TEST_F(SchedulerTest, TheYoungestPreemptsItselfWhenItNeedsABlock) {
+  Limits(128, 4, 3);
+  Arrives(15);
+  Arrives(10);
+  EXPECT_EQ(Step(), "0:15* 1:10*");
+  Steps(6);
+  EXPECT_EQ(scheduler_->used_blocks(), 3);
+  EXPECT_EQ(Step(), "0:1*") << "position 16 of sequence 1 needs a second block";
+  EXPECT_EQ(scheduler_->used_blocks(), 2);
+  EXPECT_EQ(scheduler_->waiting(), 1);
+}
+
+TEST_F(SchedulerTest, APreemptedSequenceComputesItsDrawnTokensAgainAndGoesOn) {
+  Limits(128, 4, 4);
+  Arrives(16);
+  Arrives(16);
+  Steps(18);
+  ASSERT_EQ(plan_.preemptions, 1);
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:33*") << "a prompt of 16 and the 17 tokens drawn so far";
+  EXPECT_EQ(plan_.input.positions.front(), 0);
+  EXPECT_EQ(plan_.input.sampling[0].position, 33);
+  EXPECT_EQ(Step(), "1:1*");
+}
+
+TEST_F(SchedulerTest, APreemptedSequenceGoesBeforeLaterOnes) {
+  Limits(128, 4, 4);
+  Arrives(16);
+  Arrives(16);
+  Steps(17);
+  Arrives(16);
+  Step();
+  ASSERT_EQ(plan_.preemptions, 1);
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:33*");
+}
+
+TEST_F(SchedulerTest, PreemptsAsManyAsItTakesButNeverTheOldest) {
+  Limits(256, 8, 8);
+  for (int i = 0; i < 4; ++i) Arrives(15);
+  for (int step = 0; step < 100; ++step) {
+    Step();
+    ASSERT_FALSE(plan_.chunks.empty());
+    ASSERT_EQ(plan_.chunks.front().id, SequenceId{0});
+  }
+  EXPECT_EQ(scheduler_->running(), 1);
+  EXPECT_EQ(scheduler_->waiting(), 3);
+  EXPECT_EQ(scheduler_->used_blocks(), 8);
+}
+
+TEST_F(SchedulerTest, RemovingASequenceThatWaitsChangesNothingElse) {
+  Limits(32, 1, 8);
+  for (int i = 0; i < 3; ++i) Arrives(2);
+  Step();
+  Leaves(1);
+  EXPECT_EQ(Step(), "0:1*");
+  Leaves(0);
+  EXPECT_EQ(Step(), "2:2*");
+}
+
+TEST_F(SchedulerTest, DescribesStepsAsStepInputWantsThem) {
+  Limits(12, 4, 16);
+  Arrives(2);
+  Step();
+  Arrives(20);
+  EXPECT_EQ(Step(), "0:1* 1:11");
+  EXPECT_THAT(plan_.input.token_ids,
+              ElementsAre(7, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110));
+  EXPECT_THAT(plan_.input.positions, ElementsAre(2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
+  EXPECT_THAT(plan_.input.query_starts, ElementsAre(0, 1, 12));
+  EXPECT_THAT(plan_.input.kv_lengths, ElementsAre(3, 11));
+  EXPECT_THAT(plan_.input.block_tables, ElementsAre(0, 1));
+  EXPECT_THAT(plan_.input.logit_rows, ElementsAre(0));
+
+  EXPECT_EQ(Step(), "0:1* 1:9*");
+  EXPECT_THAT(plan_.input.positions, ElementsAre(3, 11, 12, 13, 14, 15, 16, 17, 18, 19));
+  EXPECT_THAT(plan_.input.kv_lengths, ElementsAre(4, 20));
+  EXPECT_EQ(plan_.input.max_blocks_per_seq, 2);
+  EXPECT_THAT(plan_.input.block_tables, ElementsAre(0, 0, 1, 2));
+  EXPECT_THAT(plan_.input.logit_rows, ElementsAre(0, 9));
+  EXPECT_EQ(plan_.input.sampling[0].position, 4);
+  EXPECT_EQ(plan_.input.sampling[1].position, 20);
+  EXPECT_EQ(plan_.input.sampling[1].seed, 5u);
+}
+
+TEST(SchedulerLimitsTest, ASequenceFitsIfArenaAndBlockTableHoldIt) {
+  const StepLimits small_arena = {.max_blocks_per_seq = 8, .kv_blocks = 2};
+  EXPECT_TRUE(Scheduler::CanEverFit(small_arena, 32));
+  EXPECT_FALSE(Scheduler::CanEverFit(small_arena, 33));
+  const StepLimits small_table = {.max_blocks_per_seq = 1, .kv_blocks = 8};
+  EXPECT_TRUE(Scheduler::CanEverFit(small_table, 16));
+  EXPECT_FALSE(Scheduler::CanEverFit(small_table, 17));
+}
+
+TEST(SchedulerLimitsTest, DiesIfDecodesAloneCouldFillAStep) {
+  const StepLimits limits = {.max_step_tokens = 3, .max_seqs = 4, .kv_blocks = 1};
+  EXPECT_DEATH(Scheduler{limits}, "3 tokens for 4 sequences");
+}
+
+}  // namespace
+}  // namespace phalanx
