@@ -1,0 +1,76 @@
+#include "worker/server/engine_messages.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace phalanx {
+namespace {
+
+void SetError(const absl::Status& status, worker::v1::EngineError* error) {
+  error->set_code(static_cast<int>(status.code()));
+  error->set_message(std::string(status.message()));
+}
+
+void SetFinished(const RequestFinished& finished, worker::v1::EngineFinished* message) {
+  message->set_reason(finished.reason == FinishReason::kEos
+                          ? worker::v1::EngineFinished::REASON_EOS
+                          : worker::v1::EngineFinished::REASON_LENGTH);
+  message->set_queue_seconds(absl::ToDoubleSeconds(finished.queue));
+  message->set_prefill_seconds(absl::ToDoubleSeconds(finished.prefill));
+  message->set_decode_seconds(absl::ToDoubleSeconds(finished.decode));
+}
+
+void SetLoad(const EngineLoad& load, worker::v1::Load* message) {
+  message->set_running_requests(load.running_requests);
+  message->set_waiting_requests(load.waiting_requests);
+  message->set_used_kv_blocks(load.used_kv_blocks);
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& submit) {
+  const double deadline = submit.deadline_seconds();
+  if (!std::isfinite(deadline) || deadline < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("deadline_seconds is ", deadline, "; must be finite and 0 or more"));
+  }
+  GenerationRequest request;
+  request.prompt_token_ids.assign(submit.prompt_token_ids().begin(),
+                                  submit.prompt_token_ids().end());
+  request.max_new_tokens = submit.max_new_tokens();
+  request.eos_token_ids.assign(submit.eos_token_ids().begin(), submit.eos_token_ids().end());
+  request.sampling = {.temperature = submit.temperature(),
+                      .top_k = submit.top_k(),
+                      .top_p = submit.top_p(),
+                      .seed = submit.seed()};
+  if (deadline > 0) request.timeout = absl::Seconds(deadline);
+  return request;
+}
+
+worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
+                                         const EngineLoad& load) {
+  worker::v1::SessionResponse response;
+  worker::v1::StepEvents* const step = response.mutable_step();
+  for (const RequestEvent& event : events) {
+    worker::v1::RequestEvent* const message = step->add_requests();
+    message->set_request_id(static_cast<uint64_t>(event.id));
+    message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
+    if (event.finished.has_value()) SetFinished(*event.finished, message->mutable_finished());
+    if (!event.error.ok()) SetError(event.error, message->mutable_error());
+  }
+  SetLoad(load, step->mutable_load());
+  return response;
+}
+
+worker::v1::SessionResponse ToRefusal(RequestId id, const absl::Status& status,
+                                      const EngineLoad& load) {
+  RequestEvent event;
+  event.id = id;
+  event.error = status;
+  return ToStepEvents(absl::MakeConstSpan(&event, 1), load);
+}
+
+}  // namespace phalanx

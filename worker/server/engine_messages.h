@@ -1,0 +1,27 @@
+// phalanx.worker.v1 messages to the engine's types and back.
+#ifndef PHALANX_WORKER_SERVER_ENGINE_MESSAGES_H_
+#define PHALANX_WORKER_SERVER_ENGINE_MESSAGES_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "phalanx/worker/v1/engine.pb.h"
+#include "worker/engine/event_sink.h"
+#include "worker/engine/request.h"
+
+namespace phalanx {
+
+// INVALID_ARGUMENT if deadline_seconds is negative, infinite or no number. All other values are the
+// engine's to check.
+absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& submit);
+
+worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
+                                         const EngineLoad& load);
+
+// The only event of a request that was refused with `status`.
+worker::v1::SessionResponse ToRefusal(RequestId id, const absl::Status& status,
+                                      const EngineLoad& load);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_SERVER_ENGINE_MESSAGES_H_

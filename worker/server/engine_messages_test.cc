@@ -1,0 +1,87 @@
+#include "worker/server/engine_messages.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ToGenerationRequestTest, TakesEveryField) {
+  worker::v1::Submit submit;
+  submit.add_prompt_token_ids(4);
+  submit.add_prompt_token_ids(5);
+  submit.set_max_new_tokens(6);
+  submit.add_eos_token_ids(7);
+  submit.set_temperature(0.5f);
+  submit.set_top_k(8);
+  submit.set_top_p(0.25f);
+  submit.set_seed(9);
+  submit.set_deadline_seconds(1.5);
+  const GenerationRequest request = ToGenerationRequest(submit).value();
+  EXPECT_THAT(request.prompt_token_ids, ElementsAre(4, 5));
+  EXPECT_EQ(request.max_new_tokens, 6);
+  EXPECT_THAT(request.eos_token_ids, ElementsAre(7));
+  EXPECT_EQ(request.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.sampling.top_k, 8);
+  EXPECT_EQ(request.sampling.top_p, 0.25f);
+  EXPECT_EQ(request.sampling.seed, 9u);
+  EXPECT_EQ(request.timeout, absl::Seconds(1.5));
+}
+
+TEST(ToGenerationRequestTest, NoDeadlineIsZero) {
+  EXPECT_EQ(ToGenerationRequest(worker::v1::Submit())->timeout, absl::InfiniteDuration());
+}
+
+TEST(ToGenerationRequestTest, RefusesDeadlinesThatAreNoTime) {
+  for (const double deadline : {-1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    worker::v1::Submit submit;
+    submit.set_deadline_seconds(deadline);
+    const absl::Status status = ToGenerationRequest(submit).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("deadline_seconds"));
+  }
+}
+
+TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
+  RequestEvent running;
+  running.id = RequestId{1};
+  running.token_ids = {10, 11};
+  RequestEvent finished;
+  finished.id = RequestId{2};
+  finished.finished = {.reason = FinishReason::kEos,
+                       .queue = absl::Seconds(1),
+                       .prefill = absl::Seconds(2),
+                       .decode = absl::Seconds(3)};
+  RequestEvent failed;
+  failed.id = RequestId{3};
+  failed.error = absl::DeadlineExceededError("too late");
+  const worker::v1::SessionResponse response =
+      ToStepEvents({running, finished, failed},
+                   {.running_requests = 4, .waiting_requests = 5, .used_kv_blocks = 6});
+
+  const worker::v1::StepEvents& step = response.step();
+  ASSERT_EQ(step.requests_size(), 3);
+  EXPECT_EQ(step.requests(0).request_id(), 1u);
+  EXPECT_THAT(step.requests(0).token_ids(), ElementsAre(10, 11));
+  EXPECT_FALSE(step.requests(0).has_finished() || step.requests(0).has_error());
+  EXPECT_EQ(step.requests(1).finished().reason(), worker::v1::EngineFinished::REASON_EOS);
+  EXPECT_EQ(step.requests(1).finished().queue_seconds(), 1.0);
+  EXPECT_EQ(step.requests(1).finished().prefill_seconds(), 2.0);
+  EXPECT_EQ(step.requests(1).finished().decode_seconds(), 3.0);
+  EXPECT_FALSE(step.requests(1).has_error());
+  EXPECT_EQ(step.requests(2).error().code(), 4);
+  EXPECT_EQ(step.requests(2).error().message(), "too late");
+  EXPECT_EQ(step.load().running_requests(), 4);
+  EXPECT_EQ(step.load().waiting_requests(), 5);
+  EXPECT_EQ(step.load().used_kv_blocks(), 6);
+}
+
+}  // namespace
+}  // namespace phalanx

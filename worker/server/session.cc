@@ -1,0 +1,222 @@
+#include "worker/server/session.h"
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "worker/engine/event_sink.h"
+#include "worker/server/engine_messages.h"
+
+namespace phalanx {
+namespace {
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+}
+
+grpc::ByteBuffer Serialize(const worker::v1::SessionResponse& response) {
+  grpc::ByteBuffer bytes;
+  bool own_buffer;
+  const grpc::Status status = grpc::SerializationTraits<worker::v1::SessionResponse>::Serialize(
+      response, &bytes, &own_buffer);
+  CHECK(status.ok()) << status.error_message();
+  return bytes;
+}
+
+// Locks are taken in the order: engine session (while it calls the sink), mutex_, engine.
+class Session final : public SessionReactor, private EventSink {
+ public:
+  Session(Engine* engine, size_t max_queued_bytes, std::function<void()> on_gone)
+      : engine_(engine), max_queued_bytes_(max_queued_bytes), on_gone_(std::move(on_gone)) {}
+
+  void Start(const worker::v1::Hello& hello);
+
+ private:
+  ~Session() override = default;
+
+  // gRPC's threads.
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // The engine thread.
+  void OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) override;
+  void OnEngineEnded(const absl::Status& status) override;
+
+  absl::Status HandleCommand();
+  void Submit(const worker::v1::Submit& submit);
+  // Queues a message, unless the session is closing.
+  void Send(const worker::v1::SessionResponse& response) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Cancels all requests and ends the stream with `status` once the queue is written.
+  void Close(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // As Close, but what is queued is not written any more.
+  void Abort(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Starts the next write, or the end of the stream, if it is time.
+  void Advance() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Engine* const engine_;
+  const size_t max_queued_bytes_;
+  const std::function<void()> on_gone_;
+  // Read into by gRPC between StartRead and OnReadDone.
+  grpc::ByteBuffer incoming_;
+
+  Mutex mutex_;
+  // Null if the engine had ended before the session began.
+  std::unique_ptr<EngineSession> engine_session_ GUARDED_BY(mutex_);
+  // The first one is being written while writing_.
+  std::deque<grpc::ByteBuffer> outgoing_ GUARDED_BY(mutex_);
+  size_t queued_bytes_ GUARDED_BY(mutex_) = 0;
+  bool writing_ GUARDED_BY(mutex_) = false;
+  // What the stream is to end with, once that is known.
+  std::optional<absl::Status> closing_ GUARDED_BY(mutex_);
+  bool finished_ GUARDED_BY(mutex_) = false;
+};
+
+void Session::Start(const worker::v1::Hello& hello) {
+  MutexLock lock(&mutex_);
+  absl::StatusOr<std::unique_ptr<EngineSession>> engine_session = engine_->OpenSession(this);
+  if (!engine_session.ok()) {
+    Close(engine_session.status());
+    return;
+  }
+  engine_session_ = *std::move(engine_session);
+  worker::v1::SessionResponse response;
+  *response.mutable_hello() = hello;
+  Send(response);
+  StartRead(&incoming_);
+}
+
+void Session::OnReadDone(bool ok) {
+  const absl::Status status = ok ? HandleCommand() : absl::OkStatus();
+  MutexLock lock(&mutex_);
+  if (ok && status.ok() && !closing_.has_value()) {
+    StartRead(&incoming_);
+    return;
+  }
+  Abort(status);
+}
+
+absl::Status Session::HandleCommand() {
+  worker::v1::SessionRequest request;
+  if (!grpc::SerializationTraits<worker::v1::SessionRequest>::Deserialize(&incoming_, &request)
+           .ok()) {
+    return absl::InvalidArgumentError("not a phalanx.worker.v1.SessionRequest");
+  }
+  switch (request.command_case()) {
+    case worker::v1::SessionRequest::kSubmit:
+      Submit(request.submit());
+      return absl::OkStatus();
+    case worker::v1::SessionRequest::kCancel: {
+      MutexLock lock(&mutex_);
+      engine_session_->Cancel(RequestId{request.cancel().request_id()});
+      return absl::OkStatus();
+    }
+    case worker::v1::SessionRequest::COMMAND_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("command is not set");
+}
+
+void Session::Submit(const worker::v1::Submit& submit) {
+  const RequestId id{submit.request_id()};
+  absl::StatusOr<GenerationRequest> request = ToGenerationRequest(submit);
+  MutexLock lock(&mutex_);
+  if (closing_.has_value()) return;
+  const absl::Status status =
+      request.ok() ? engine_session_->Submit(id, *std::move(request)) : request.status();
+  if (!status.ok()) Send(ToRefusal(id, status, engine_->load()));
+}
+
+void Session::OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) {
+  const worker::v1::SessionResponse response = ToStepEvents(events, load);
+  MutexLock lock(&mutex_);
+  Send(response);
+}
+
+void Session::OnEngineEnded(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  Close(status);
+}
+
+void Session::Send(const worker::v1::SessionResponse& response) {
+  if (closing_.has_value()) return;
+  grpc::ByteBuffer bytes = Serialize(response);
+  queued_bytes_ += bytes.Length();
+  if (queued_bytes_ > max_queued_bytes_) {
+    Abort(absl::ResourceExhaustedError(absl::StrCat(
+        "more than ", max_queued_bytes_, " bytes of events wait for a peer that does not read")));
+    return;
+  }
+  outgoing_.push_back(std::move(bytes));
+  Advance();
+}
+
+void Session::Close(const absl::Status& status) {
+  if (closing_.has_value()) return;
+  closing_ = status;
+  if (engine_session_ != nullptr) engine_session_->CancelAll();
+  Advance();
+}
+
+void Session::Abort(const absl::Status& status) {
+  while (outgoing_.size() > (writing_ ? 1 : 0)) outgoing_.pop_back();
+  Close(status);
+}
+
+void Session::Advance() {
+  if (writing_ || finished_) return;
+  if (!outgoing_.empty()) {
+    writing_ = true;
+    StartWrite(&outgoing_.front());
+  } else if (closing_.has_value()) {
+    finished_ = true;
+    Finish(ToGrpcStatus(*closing_));
+  }
+}
+
+void Session::OnWriteDone(bool ok) {
+  MutexLock lock(&mutex_);
+  writing_ = false;
+  queued_bytes_ -= outgoing_.front().Length();
+  outgoing_.pop_front();
+  if (!ok) Abort(absl::CancelledError("the stream broke"));
+  Advance();
+}
+
+void Session::OnCancel() {
+  MutexLock lock(&mutex_);
+  Abort(absl::CancelledError("the stream broke"));
+}
+
+void Session::OnDone() {
+  std::unique_ptr<EngineSession> engine_session;
+  {
+    MutexLock lock(&mutex_);
+    engine_session = std::move(engine_session_);
+  }
+  // Waits for a call of OnStep that runs now; it may still hold mutex_.
+  engine_session.reset();
+  const std::function<void()> on_gone = on_gone_;
+  delete this;
+  on_gone();
+}
+
+}  // namespace
+
+SessionReactor* StartSession(Engine* engine, const worker::v1::Hello& hello,
+                             size_t max_queued_bytes, std::function<void()> on_gone) {
+  auto* const session = new Session(engine, max_queued_bytes, std::move(on_gone));
+  session->Start(hello);
+  return session;
+}
+
+}  // namespace phalanx

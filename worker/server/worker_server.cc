@@ -1,0 +1,164 @@
+#include "worker/server/worker_server.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "kernels/ops.h"
+#include "phalanx/worker/v1/engine.grpc.pb.h"
+#include "worker/server/session.h"
+
+namespace phalanx {
+namespace {
+
+// Coordinators ping every 10 s, without calls too; more than twice as often is abuse.
+constexpr absl::Duration kMinPingInterval = absl::Seconds(4);
+// A coordinator whose host is gone is noticed after the sum of these; its requests then end.
+constexpr absl::Duration kKeepaliveTime = absl::Seconds(10);
+constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
+
+worker::v1::Hello ToHello(const HelloInfo& info) {
+  worker::v1::Hello hello;
+  hello.set_model_name(info.model_name);
+  hello.set_model_fingerprint(info.model_fingerprint);
+  hello.set_context_tokens(info.context_tokens);
+  hello.set_world(info.world);
+  hello.set_total_kv_blocks(info.total_kv_blocks);
+  hello.set_kv_block_tokens(kernels::kKvBlockTokens);
+  return hello;
+}
+
+absl::Status CheckAddress(absl::string_view address) {
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  if (colon == absl::string_view::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("address '", address, "' is not HOST:PORT"));
+  }
+  return absl::OkStatus();
+}
+
+class EngineService final
+    : public worker::v1::Engine::WithRawCallbackMethod_Session<worker::v1::Engine::Service> {
+ public:
+  EngineService(Engine* engine, const HelloInfo& hello, size_t max_queued_bytes)
+      : engine_(engine), hello_(ToHello(hello)), max_queued_bytes_(max_queued_bytes) {}
+
+  SessionReactor* Session(grpc::CallbackServerContext*) override {
+    {
+      MutexLock lock(&mutex_);
+      ++open_sessions_;
+    }
+    return StartSession(engine_, hello_, max_queued_bytes_, [this] {
+      MutexLock lock(&mutex_);
+      if (--open_sessions_ == 0) all_gone_.SignalAll();
+    });
+  }
+
+  // Returns when no session is open or at `deadline` of the monotonic clock.
+  void WaitUntilAllGone(absl::Time deadline) {
+    MutexLock lock(&mutex_);
+    while (open_sessions_ > 0) {
+      const absl::Duration left = deadline - MonotonicClock()->Now();
+      if (left <= absl::ZeroDuration()) return;
+      all_gone_.WaitFor(&mutex_, left);
+    }
+  }
+
+ private:
+  phalanx::Engine* const engine_;
+  const worker::v1::Hello hello_;
+  const size_t max_queued_bytes_;
+  Mutex mutex_;
+  CondVar all_gone_;
+  int open_sessions_ GUARDED_BY(mutex_) = 0;
+};
+
+void SetChannelArguments(grpc::ServerBuilder& builder) {
+  // Else a second server on the port would take half of the connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kMinPingInterval)));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTime)));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTimeout)));
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+}
+
+}  // namespace
+
+class WorkerServer::Impl {
+ public:
+  Impl(const Options& options, Engine* engine, const HelloInfo& hello)
+      : service_(engine, hello, options.max_queued_bytes) {}
+  ~Impl() { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Start(const std::string& address) {
+    RETURN_IF_ERROR(CheckAddress(address));
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    SetChannelArguments(builder);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
+    }
+    SetServing(false);
+    return absl::OkStatus();
+  }
+
+  int port() const { return port_; }
+
+  void SetServing(bool serving) {
+    grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+    health->SetServingStatus("", serving);
+    health->SetServingStatus(worker::v1::Engine::service_full_name(), serving);
+  }
+
+  void Shutdown(absl::Duration grace) {
+    if (server_ == nullptr) return;
+    SetServing(false);
+    service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
+    // Only the watchers of the health service are left, or sessions that had their grace.
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+  }
+
+ private:
+  EngineService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(const Options& options,
+                                                                  Engine* engine,
+                                                                  const HelloInfo& hello) {
+  auto impl = std::make_unique<Impl>(options, engine, hello);
+  RETURN_IF_ERROR(impl->Start(options.address));
+  return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(impl)));
+}
+
+WorkerServer::WorkerServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+WorkerServer::~WorkerServer() = default;
+
+int WorkerServer::port() const { return impl_->port(); }
+
+void WorkerServer::SetServing(bool serving) { impl_->SetServing(serving); }
+
+void WorkerServer::Shutdown(absl::Duration grace) { impl_->Shutdown(grace); }
+
+}  // namespace phalanx

@@ -1,0 +1,331 @@
+#include "worker/server/worker_server.h"
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "gmock/gmock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "phalanx/worker/v1/engine.grpc.pb.h"
+#include "worker/engine/fake_step_executor.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::HasSubstr;
+using worker::v1::RequestEvent;
+using worker::v1::SessionRequest;
+using worker::v1::SessionResponse;
+
+constexpr int kVocab = 1000;
+constexpr StepLimits kLimits = {
+    .max_step_tokens = 128, .max_seqs = 64, .max_blocks_per_seq = 4096, .kv_blocks = 4096};
+constexpr int kContext = 60000;
+
+SessionRequest Submit(uint64_t id, int max_new_tokens) {
+  SessionRequest request;
+  worker::v1::Submit* const submit = request.mutable_submit();
+  submit->set_request_id(id);
+  submit->add_prompt_token_ids(7);
+  submit->set_max_new_tokens(max_new_tokens);
+  submit->set_top_p(1.0f);
+  return request;
+}
+
+// One session over loopback, with blocking calls.
+template <typename Request, typename Response>
+struct Peer {
+  // Declared in this order so that the stream goes first.
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> stream;
+
+  Response Read() {
+    Response response;
+    EXPECT_TRUE(stream->Read(&response));
+    return response;
+  }
+
+  // What ended the stream, after reading all that is left.
+  grpc::Status Finish() {
+    Response response;
+    while (stream->Read(&response)) {
+    }
+    return stream->Finish();
+  }
+};
+
+using SessionPeer = Peer<SessionRequest, SessionResponse>;
+using RawPeer = Peer<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+// A server on a free port over an engine whose model is fake.
+class WorkerServerTest : public ::testing::Test {
+ protected:
+  WorkerServerTest()
+      : metrics_(registry_),
+        executor_(kLimits, kVocab),
+        engine_({.limits = kLimits,
+                 .request_limits = {.vocab_size = kVocab, .context_tokens = kContext},
+                 .max_waiting = 100},
+                &executor_, MonotonicClock(), &metrics_) {
+    executor_.OnStep([this](const StepInput&) { WaitWhilePaused(); });
+    loop_ = std::thread([this] { (void)engine_.Run(); });
+    Serve({.address = "localhost:0"});
+  }
+
+  ~WorkerServerTest() override {
+    Pause(false);
+    server_.reset();
+    engine_.Stop();
+    loop_.join();
+    EXPECT_EQ(engine_.load().used_kv_blocks, 0);
+  }
+
+  void Serve(const WorkerServer::Options& options) {
+    server_ = WorkerServer::Start(options, &engine_,
+                                  {.model_name = "tiny",
+                                   .model_fingerprint = "f00d",
+                                   .context_tokens = kContext,
+                                   .world = 2,
+                                   .total_kv_blocks = kLimits.kv_blocks})
+                  .value();
+    // A small window, so that a peer that does not read is noticed after few bytes.
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);
+    channel_ = grpc::CreateCustomChannel(absl::StrCat("localhost:", server_->port()),
+                                         grpc::InsecureChannelCredentials(), arguments);
+  }
+
+  // While paused, steps do not end.
+  void Pause(bool paused) {
+    MutexLock lock(&mutex_);
+    paused_ = paused;
+    changed_.SignalAll();
+  }
+
+  void WaitWhilePaused() {
+    MutexLock lock(&mutex_);
+    while (paused_) changed_.Wait(&mutex_);
+  }
+
+  // A session whose Hello has been read.
+  std::unique_ptr<SessionPeer> Connect() {
+    auto peer = std::make_unique<SessionPeer>();
+    peer->stream = worker::v1::Engine::NewStub(channel_)->Session(&peer->context);
+    EXPECT_EQ(peer->Read().hello().model_name(), "tiny");
+    return peer;
+  }
+
+  std::unique_ptr<RawPeer> ConnectRaw() {
+    auto peer = std::make_unique<RawPeer>();
+    const grpc::internal::RpcMethod method("/phalanx.worker.v1.Engine/Session",
+                                           grpc::internal::RpcMethod::BIDI_STREAMING);
+    peer->stream.reset(
+        grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
+            channel_.get(), method, &peer->context));
+    return peer;
+  }
+
+  // The last event of a request, its tokens all put together.
+  static RequestEvent ReadToEnd(SessionPeer& peer, uint64_t id) {
+    RequestEvent whole;
+    while (!whole.has_finished() && !whole.has_error()) {
+      const SessionResponse response = peer.Read();
+      if (!response.has_step()) break;
+      EXPECT_TRUE(response.step().has_load());
+      for (const RequestEvent& event : response.step().requests()) {
+        if (event.request_id() == id) whole.MergeFrom(event);
+      }
+    }
+    return whole;
+  }
+
+  void WaitUntilIdle() { ASSERT_TRUE(engine_.Drain(absl::Seconds(60))); }
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool paused_ GUARDED_BY(mutex_) = false;
+  prometheus::Registry registry_;
+  EngineMetrics metrics_;
+  FakeStepExecutor executor_;
+  Engine engine_;
+  std::thread loop_;
+  std::unique_ptr<WorkerServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+TEST_F(WorkerServerTest, GreetsThenStreamsTokens) {
+  SessionPeer peer;
+  peer.stream = worker::v1::Engine::NewStub(channel_)->Session(&peer.context);
+  const worker::v1::Hello hello = peer.Read().hello();
+  EXPECT_EQ(hello.model_fingerprint(), "f00d");
+  EXPECT_EQ(hello.context_tokens(), kContext);
+  EXPECT_EQ(hello.world(), 2);
+  EXPECT_EQ(hello.total_kv_blocks(), kLimits.kv_blocks);
+  EXPECT_EQ(hello.kv_block_tokens(), 16);
+
+  ASSERT_TRUE(peer.stream->Write(Submit(3, 20)));
+  const RequestEvent answer = ReadToEnd(peer, 3);
+  EXPECT_EQ(std::vector<int32_t>(answer.token_ids().begin(), answer.token_ids().end()),
+            executor_.Continuation({7}, 20));
+  EXPECT_EQ(answer.finished().reason(), worker::v1::EngineFinished::REASON_LENGTH);
+  peer.stream->WritesDone();
+  EXPECT_TRUE(peer.Finish().ok());
+}
+
+TEST_F(WorkerServerTest, RefusesBadFieldsByNameAndGoesOn) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  SessionRequest bad = Submit(1, 5);
+  bad.mutable_submit()->set_temperature(std::nanf(""));
+  ASSERT_TRUE(peer->stream->Write(bad));
+  const RequestEvent refusal = ReadToEnd(*peer, 1);
+  EXPECT_EQ(refusal.error().code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refusal.error().message(), HasSubstr("temperature"));
+  bad.mutable_submit()->set_temperature(0);
+  bad.mutable_submit()->set_deadline_seconds(-1);
+  ASSERT_TRUE(peer->stream->Write(bad));
+  EXPECT_THAT(ReadToEnd(*peer, 1).error().message(), HasSubstr("deadline_seconds"));
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  EXPECT_TRUE(ReadToEnd(*peer, 1).has_finished());
+}
+
+TEST_F(WorkerServerTest, RefusesAnIdInUse) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  Pause(true);
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  EXPECT_THAT(ReadToEnd(*peer, 1).error().message(), HasSubstr("request_id 1 is in use"));
+  Pause(false);
+  EXPECT_EQ(ReadToEnd(*peer, 1).token_ids_size(), 5) << "the first one goes on";
+}
+
+TEST_F(WorkerServerTest, CancelStopsARequest) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
+  peer->Read();
+  SessionRequest cancel;
+  cancel.mutable_cancel()->set_request_id(1);
+  ASSERT_TRUE(peer->stream->Write(cancel));
+  ASSERT_TRUE(peer->stream->Write(Submit(2, 5)));
+  EXPECT_TRUE(ReadToEnd(*peer, 2).has_finished());
+  WaitUntilIdle();
+  EXPECT_LT(executor_.steps(), 50000);
+}
+
+TEST_F(WorkerServerTest, APeerThatGoesAwayTakesItsRequestsWithIt) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
+  ASSERT_TRUE(peer->stream->Write(Submit(2, 50000)));
+  peer->Read();
+  peer->context.TryCancel();
+  EXPECT_EQ(peer->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  WaitUntilIdle();
+  EXPECT_LT(executor_.steps(), 50000);
+}
+
+TEST_F(WorkerServerTest, APeerThatClosesItsSideEndsTheSession) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
+  peer->stream->WritesDone();
+  EXPECT_TRUE(peer->Finish().ok());
+  WaitUntilIdle();
+}
+
+TEST_F(WorkerServerTest, GarbageEndsItsOwnSessionOnly) {
+  const std::unique_ptr<SessionPeer> other = Connect();
+  for (const absl::string_view garbage : {"\xff\xff\xff\xff", "\x0a\x7f", ""}) {
+    const std::unique_ptr<RawPeer> peer = ConnectRaw();
+    const grpc::Slice slice(garbage.data(), garbage.size());
+    ASSERT_TRUE(peer->stream->Write(grpc::ByteBuffer(&slice, 1)));
+    EXPECT_EQ(peer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  }
+  ASSERT_TRUE(other->stream->Write(Submit(1, 5)));
+  EXPECT_TRUE(ReadToEnd(*other, 1).has_finished());
+}
+
+TEST_F(WorkerServerTest, APeerThatDoesNotReadIsClosed) {
+  server_.reset();
+  Serve({.address = "localhost:0", .max_queued_bytes = 4096});
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  for (int i = 0; i < 50 && peer->stream->Write(Submit(i, 50000)); ++i) {
+  }
+  WaitUntilIdle();
+  EXPECT_LT(executor_.steps(), 50000);
+  EXPECT_EQ(peer->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(WorkerServerTest, AFailingExecutorEndsRequestsThenStreams) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  executor_.FailWith(absl::UnavailableError("rank 1 is gone"));
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  const RequestEvent answer = ReadToEnd(*peer, 1);
+  EXPECT_EQ(answer.error().code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(answer.error().message(), "rank 1 is gone");
+  const grpc::Status status = peer->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "rank 1 is gone");
+  SessionPeer late;
+  late.stream = worker::v1::Engine::NewStub(channel_)->Session(&late.context);
+  EXPECT_EQ(late.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(WorkerServerTest, StoppedEngineAndShutdownEndOpenSessions) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  engine_.Stop();
+  server_->Shutdown(absl::Seconds(60));
+  EXPECT_EQ(peer->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  server_->Shutdown(absl::Seconds(60));
+}
+
+TEST_F(WorkerServerTest, ShutdownBreaksOffSessionsAfterTheGrace) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
+  server_->Shutdown(absl::ZeroDuration());
+  EXPECT_FALSE(peer->Finish().ok());
+  WaitUntilIdle();
+}
+
+TEST_F(WorkerServerTest, HealthSaysWhatSetServingSaid) {
+  const auto stub = grpc::health::v1::Health::NewStub(channel_);
+  const auto check = [&stub](const std::string& service) {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    grpc::health::v1::HealthCheckResponse response;
+    EXPECT_TRUE(stub->Check(&context, request, &response).ok());
+    return response.status();
+  };
+  using grpc::health::v1::HealthCheckResponse;
+  for (const std::string service : {"", "phalanx.worker.v1.Engine"}) {
+    EXPECT_EQ(check(service), HealthCheckResponse::NOT_SERVING);
+    server_->SetServing(true);
+    EXPECT_EQ(check(service), HealthCheckResponse::SERVING);
+    server_->SetServing(false);
+  }
+}
+
+TEST_F(WorkerServerTest, APortInUseIsAnErrorThatNamesIt) {
+  const std::string address = absl::StrCat("localhost:", server_->port());
+  const absl::Status status = WorkerServer::Start({.address = address}, &engine_, {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(address));
+}
+
+TEST_F(WorkerServerTest, AMalformedAddressIsInvalid) {
+  for (const char* address : {"", "localhost", ":80", "localhost:x", "localhost:70000"}) {
+    EXPECT_EQ(WorkerServer::Start({.address = address}, &engine_, {}).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << address;
+  }
+}
+
+}  // namespace
+}  // namespace phalanx
