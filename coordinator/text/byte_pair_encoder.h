@@ -1,0 +1,45 @@
+// Byte-pair merges within one piece of text.
+#ifndef PHALANX_COORDINATOR_TEXT_BYTE_PAIR_ENCODER_H_
+#define PHALANX_COORDINATOR_TEXT_BYTE_PAIR_ENCODER_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/tokenizer_assets.h"
+
+namespace phalanx {
+
+// Thread-safe; immutable. Starts from single bytes and joins, again and again, the adjacent pair
+// whose merge has the lowest rank, the leftmost on ties. Source: Sennrich et al. 2016, arXiv
+// 1508.07909; `Word::merge_all` in Hugging Face tokenizers.
+class BytePairEncoder {
+ public:
+  // INVALID_ARGUMENT if a merge makes something that is no normal token.
+  static absl::StatusOr<BytePairEncoder> Create(const TokenizerAssets& assets);
+
+  // Appends the tokens of `piece`. O(n log n). A byte that has no token is left out, as Hugging
+  // Face does for vocabularies without an unknown token.
+  void Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const;
+
+ private:
+  struct Merge {
+    int32_t rank = 0;
+    int32_t merged_id = 0;
+  };
+  struct Candidate;
+
+  BytePairEncoder() = default;
+  const Merge* FindMerge(int32_t left, int32_t right) const;
+
+  std::array<int32_t, 256> byte_ids_{};
+  // By left id and right id.
+  absl::flat_hash_map<uint64_t, Merge> merges_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_TEXT_BYTE_PAIR_ENCODER_H_

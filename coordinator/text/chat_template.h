@@ -1,0 +1,55 @@
+// A model file's own chat template, written in Jinja.
+#ifndef PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
+#define PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+struct ChatMessage {
+  std::string role;  // UTF-8, as is `content`.
+  std::string content;
+};
+
+struct ChatTemplateOptions {
+  std::string bos_token;  // Spellings, as the variables of these names.
+  std::string eos_token;
+  uint64_t max_steps = 10'000'000;
+  size_t max_output_bytes = 64 << 20;
+};
+
+// Immutable, so thread-safe.
+class ChatTemplate {
+ public:
+  // INVALID_ARGUMENT telling where the syntax of `source` is wrong.
+  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
+                                                              ChatTemplateOptions options);
+
+  // The conversation as text, with the prompt for an answer at its end if asked for.
+  // INVALID_ARGUMENT: the template refuses or cannot use the messages. RESOURCE_EXHAUSTED: a limit
+  // of the options.
+  absl::StatusOr<std::string> Render(absl::Span<const ChatMessage> messages,
+                                     bool add_generation_prompt) const;
+
+ private:
+  struct Free {
+    void operator()(void* compiled) const;
+  };
+
+  explicit ChatTemplate(ChatTemplateOptions options) : options_(std::move(options)) {}
+
+  const ChatTemplateOptions options_;
+  std::unique_ptr<void, Free> compiled_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
