@@ -41,6 +41,31 @@ class CallListener {
   virtual void OnHealthDone(const grpc::Status& status) = 0;
 };
 
+// The context of a call that may be cancelled at any time. It holds the channel, whose last holder
+// must not be one of gRPC's own threads (the process-wide queue of callbacks would join itself), so
+// it goes before the connection learns that the call is over. Thread-safe.
+class CallContext {
+ public:
+  // For starting the call.
+  grpc::ClientContext* get() {
+    MutexLock lock(&mutex_);
+    return context_.get();
+  }
+  void Cancel() {
+    MutexLock lock(&mutex_);
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  void Release() {
+    MutexLock lock(&mutex_);
+    context_.reset();
+  }
+
+ private:
+  Mutex mutex_;
+  std::unique_ptr<grpc::ClientContext> context_ GUARDED_BY(mutex_) =
+      std::make_unique<grpc::ClientContext>();
+};
+
 // One Session call. Keeps itself alive from Start until it is done.
 class SessionCall final : public EngineSession,
                           public grpc::ClientBidiReactor<SessionRequest, SessionResponse>,
@@ -50,14 +75,14 @@ class SessionCall final : public EngineSession,
 
   void Start(Engine::Stub& stub) {
     self_ = shared_from_this();
-    stub.async()->Session(&context_, this);
+    stub.async()->Session(context_.get(), this);
     // Writes come from any thread: the hold keeps the call from ending under one.
     AddHold();
     StartRead(&response_);
     StartCall();
   }
 
-  void Stop() { context_.TryCancel(); }
+  void Stop() { context_.Cancel(); }
 
   void Submit(const EngineRequest& request) override { Send(SubmitMessage(request)); }
   void Cancel(uint64_t request_id) override { Send(CancelMessage(request_id)); }
@@ -87,17 +112,18 @@ class SessionCall final : public EngineSession,
       closed_ = true;
     }
     // The group may have ended its half alone.
-    context_.TryCancel();
+    context_.Cancel();
     RemoveHold();
   }
 
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<SessionCall> self = std::move(self_);
+    context_.Release();
     listener_->OnSessionDone(status);
   }
 
   CallListener* const listener_;
-  grpc::ClientContext context_;
+  CallContext context_;
   SessionResponse response_;
   std::shared_ptr<SessionCall> self_;
 
@@ -117,12 +143,12 @@ class HealthCall final : public grpc::ClientReadReactor<HealthCheckResponse>,
 
   void Start(Health::Stub& stub) {
     self_ = shared_from_this();
-    stub.async()->Watch(&context_, &request_, this);
+    stub.async()->Watch(context_.get(), &request_, this);
     StartRead(&response_);
     StartCall();
   }
 
-  void Stop() { context_.TryCancel(); }
+  void Stop() { context_.Cancel(); }
 
  private:
   void OnReadDone(bool ok) override {
@@ -133,11 +159,12 @@ class HealthCall final : public grpc::ClientReadReactor<HealthCheckResponse>,
 
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<HealthCall> self = std::move(self_);
+    context_.Release();
     listener_->OnHealthDone(status);
   }
 
   CallListener* const listener_;
-  grpc::ClientContext context_;
+  CallContext context_;
   HealthCheckRequest request_;
   HealthCheckResponse response_;
   std::shared_ptr<HealthCall> self_;
