@@ -33,11 +33,18 @@ class ChatTemplate {
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
 
+  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
+                                                              std::string bos_token,
+                                                              std::string eos_token) {
+    return Create(source, ChatTemplateOptions{.bos_token = std::move(bos_token),
+                                              .eos_token = std::move(eos_token)});
+  }
+
   // The conversation as text, with the prompt for an answer at its end if asked for.
   // INVALID_ARGUMENT: the template refuses or cannot use the messages. RESOURCE_EXHAUSTED: a limit
   // of the options.
   absl::StatusOr<std::string> Render(absl::Span<const ChatMessage> messages,
-                                     bool add_generation_prompt) const;
+                                     bool add_generation_prompt = true) const;
 
  private:
   struct Free {
