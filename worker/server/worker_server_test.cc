@@ -255,11 +255,23 @@ TEST_F(WorkerServerTest, APeerThatDoesNotReadIsClosed) {
   server_.reset();
   Serve({.address = "localhost:0", .max_queued_bytes = 4096});
   const std::unique_ptr<SessionPeer> peer = Connect();
-  for (int i = 0; i < 50 && peer->stream->Write(Submit(i, 50000)); ++i) {
+  Pause(true);
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
+  while (engine_.load().waiting_requests + engine_.load().running_requests == 0) {
+    std::this_thread::yield();
   }
+  // Refusals are what piles up: they need no steps. The writer is stuck once the server has stopped
+  // to read, until the stream ends.
+  std::thread writer([&peer] {
+    while (peer->stream->Write(Submit(2, -1))) {
+    }
+  });
+  // Its request is cancelled although it may never read: the engine is free for others.
+  Pause(false);
   WaitUntilIdle();
   EXPECT_LT(executor_.steps(), 50000);
   EXPECT_EQ(peer->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  writer.join();
 }
 
 TEST_F(WorkerServerTest, AFailingExecutorEndsRequestsThenStreams) {
