@@ -89,7 +89,7 @@ Ceilings MeasureCeilings(int num_threads) {
   std::fill_n(static_cast<char*>((*memory)->data()), kReadBytes, 1);
   const auto* words = static_cast<const Words*>((*memory)->data());
   for (int round = 0; round < kRounds; ++round) {
-    const double fma = Seconds([&] { team.Run([](int) { MultiplyAdd(); }); });
+    const double fma = Seconds([&] { team.Run(num_threads, [](uint32_t) { MultiplyAdd(); }); });
     const double flops = 2.0 * 8 * kChains * kFmaSteps * num_threads;
     best.fma_gflop_per_s = std::max(best.fma_gflop_per_s, flops / fma * 1e-9);
     const double read = Seconds([&] {

@@ -1,7 +1,6 @@
 #include "kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -134,9 +133,9 @@ class CpuBackend : public Backend {
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
     const int group = local_q_heads / kv_heads;
-    const auto attend = [&](int64_t unit) {
-      const int64_t t = unit / kv_heads;
-      const int kv_head = static_cast<int>(unit % kv_heads);
+    const auto attend = [&](uint32_t part) {
+      const int64_t t = part / kv_heads;
+      const int kv_head = static_cast<int>(part % kv_heads);
       const int64_t first_head = int64_t{kv_head} * group;
       kernels_.attention({.query = qkv.f32() + t * qkv.cols + first_head * head_dim,
                           .num_heads = group,
@@ -149,7 +148,7 @@ class CpuBackend : public Backend {
                           .scale = scale,
                           .out = out.f32() + t * out.cols + first_head * head_dim});
     };
-    ForEachUnevenRow(int64_t{batch.num_tokens} * kv_heads, attend);
+    team_.Run(static_cast<uint32_t>(batch.num_tokens * kv_heads), attend);
   }
 
   void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
@@ -188,15 +187,6 @@ class CpuBackend : public Backend {
     const int64_t grain = rows * row_cost < kLeastParallelElements ? std::max<int64_t>(rows, 1) : 1;
     team_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) row(i);
-    });
-  }
-
-  // The same for rows whose costs differ or rise: each thread takes the next one.
-  template <typename RowFunction>
-  void ForEachUnevenRow(int64_t rows, RowFunction row) {
-    std::atomic<int64_t> next = 0;
-    team_.Run([&](int) {
-      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < rows;) row(i);
     });
   }
 

@@ -1,4 +1,4 @@
-// A fixed team of threads that all run the same function at the same time.
+// A fixed team of threads that share the parts of one piece of work at a time.
 #ifndef PHALANX_KERNELS_CPU_THREAD_TEAM_H_
 #define PHALANX_KERNELS_CPU_THREAD_TEAM_H_
 
@@ -11,8 +11,9 @@
 
 namespace phalanx::kernels {
 
-// Calls come from one thread, which takes part as thread 0. Between calls the others spin for some
-// ten microseconds and then sleep.
+// Calls come from one thread, which takes part. Each thread takes the next part as soon as it is
+// done with one, so a thread that the system keeps from running delays the others by at most the
+// part that it holds. Between calls the others spin for some ten microseconds and then sleep.
 class ThreadTeam {
  public:
   // Starts num_threads - 1 threads; num_threads is at least 1.
@@ -23,21 +24,28 @@ class ThreadTeam {
 
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls task(thread) once for each thread in [0, num_threads); returns when all have returned.
-  void Run(absl::FunctionRef<void(int thread)> task);
+  // Calls task(part) once for each part in [0, num_parts), on any thread and in any order; returns
+  // when all calls have returned.
+  void Run(uint32_t num_parts, absl::FunctionRef<void(uint32_t part)> task);
 
-  // Cuts [0, n) into one part for each thread, the same at every call, with borders at multiples
-  // of `grain`, and calls task(begin, end) for each part that is not empty.
+  // Cuts [0, n) into a few parts for each thread, with borders at multiples of `grain`, and calls
+  // task(begin, end) once for each.
   void ParallelFor(int64_t n, int64_t grain,
                    absl::FunctionRef<void(int64_t begin, int64_t end)> task);
 
  private:
-  void Work(int thread);
+  void Work();
+  // Takes parts until none is left.
+  void TakeParts();
 
-  // The call in progress; null tells the workers to stop. Published by `calls_`.
-  const absl::FunctionRef<void(int)>* task_ = nullptr;
-  std::atomic<uint32_t> calls_ = 0;    // Wraps around.
-  std::atomic<uint32_t> running_ = 0;  // Workers still in the call.
+  // The number of the call in the upper half, its parts that no thread has taken yet in the lower.
+  // Publishes task_ and num_parts_, which do not change while a part is taken and not done.
+  std::atomic<uint64_t> open_ = 0;
+  const absl::FunctionRef<void(uint32_t)>* task_ = nullptr;
+  uint32_t num_parts_ = 0;
+  std::atomic<uint32_t> done_ = 0;   // Parts done in this call.
+  std::atomic<uint32_t> calls_ = 0;  // What the workers wait on; wraps around.
+  std::atomic<bool> stopping_ = false;
   std::vector<std::thread> workers_;
 };
 

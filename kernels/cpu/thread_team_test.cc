@@ -1,5 +1,7 @@
 #include "kernels/cpu/thread_team.h"
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -8,33 +10,53 @@
 namespace phalanx::kernels {
 namespace {
 
-TEST(ThreadTeamTest, RunsEveryThreadOnceInEveryCall) {
+TEST(ThreadTeamTest, RunsEveryPartOnceInEveryCall) {
   for (int threads : {1, 2, 5}) {
     ThreadTeam team(threads);
     EXPECT_EQ(team.num_threads(), threads);
-    std::vector<int> calls(threads, 0);
-    for (int i = 0; i < 1000; ++i) team.Run([&](int thread) { ++calls[thread]; });
-    EXPECT_EQ(calls, std::vector<int>(threads, 1000));
+    for (uint32_t parts : {0, 1, 2, 3, 17}) {
+      std::vector<int> calls(parts, 0);
+      for (int i = 0; i < 500; ++i) team.Run(parts, [&](uint32_t part) { ++calls[part]; });
+      EXPECT_EQ(calls, std::vector<int>(parts, 500));
+    }
   }
 }
 
 TEST(ThreadTeamTest, WorkOfOneCallIsSeenByTheNext) {
   ThreadTeam team(3);
-  std::vector<int> values(3, 0);
+  std::vector<int> values(6, 0);
   for (int i = 0; i < 1000; ++i) {
-    std::vector<int> next(3);
-    team.Run([&](int thread) { next[thread] = values[(thread + 1) % 3] + 1; });
+    std::vector<int> next(6);
+    team.Run(6, [&](uint32_t part) { next[part] = values[(part + 1) % 6] + 1; });
     values = next;
   }
-  EXPECT_EQ(values, std::vector<int>(3, 1000));
+  EXPECT_EQ(values, std::vector<int>(6, 1000));
 }
 
-TEST(ThreadTeamTest, CallerIsThreadZero) {
+// Two parts that wait for each other end only if two threads run them at the same time.
+TEST(ThreadTeamTest, PartsRunAtTheSameTime) {
   ThreadTeam team(2);
-  std::vector<std::thread::id> ids(2);
-  team.Run([&](int thread) { ids[thread] = std::this_thread::get_id(); });
-  EXPECT_EQ(ids[0], std::this_thread::get_id());
-  EXPECT_NE(ids[1], ids[0]);
+  for (int i = 0; i < 100; ++i) {
+    std::atomic<int> arrived = 0;
+    team.Run(2, [&](uint32_t) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    });
+  }
+}
+
+TEST(ThreadTeamTest, AWorkerThatSleptIsWoken) {
+  ThreadTeam team(2);
+  for (int i = 0; i < 3; ++i) {
+    // Far longer than a worker spins.
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    std::atomic<int> arrived = 0;
+    team.Run(2, [&](uint32_t) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    });
+  }
 }
 
 TEST(ThreadTeamTest, ParallelForCoversTheRangeOnceInWholeGrains) {
