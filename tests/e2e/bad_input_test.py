@@ -6,7 +6,7 @@ import struct
 
 import grpc
 import pytest
-from harness import GREEDY, chat, connect, health, pb, read_answer, status_of, wait_until
+from harness import GREEDY, Stub, chat, health, pb, read_answer, status_of, wait_until
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -162,5 +162,5 @@ def test_a_coordinator_with_another_model_does_not_use_the_group(cluster, smollm
     # The log tells once the two have met.
     wait_until(lambda: "fingerprint" in coordinator.log(), "the coordinator tells of the mismatch")
     assert health(coordinator.target) == "NOT_SERVING"
-    code, _ = status_of(connect(coordinator.target).Generate(chat("x")))
+    code, _ = status_of(Stub(coordinator.target).Generate(chat("x")))
     assert code == grpc.StatusCode.UNAVAILABLE

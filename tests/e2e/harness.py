@@ -3,6 +3,7 @@
 Paths come from the environment, as the Bazel targets set it (see e2e_test.bzl).
 """
 
+import ctypes
 import dataclasses
 import os
 import pathlib
@@ -43,6 +44,12 @@ def wait_until(condition, what, timeout=PATIENCE_SECONDS):
         time.sleep(0.01)
 
 
+def _die_with_parent():
+    """Between fork and exec: a test that is killed takes its programs along."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 class Program:
     """One server process, in a process group of its own with all that it starts."""
 
@@ -53,12 +60,18 @@ class Program:
         self.expected_exit = 0
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         self._lines = queue.Queue()
         self._reader = threading.Thread(target=self._read_stdout, daemon=True)
         self._reader.start()
         self.ready = None
+        self._stopped = False
 
     def _read_stdout(self):
         for line in self.process.stdout:
@@ -106,7 +119,10 @@ class Program:
         return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def stop(self):
-        """SIGTERM, then checks the exit code, the output and that nothing is left."""
+        """SIGTERM, then checks the exit code, the output and that nothing is left. Once is enough."""
+        if self._stopped:
+            return
+        self._stopped = True
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
         try:
@@ -179,7 +195,7 @@ class Serving:
         return [self.coordinator, self.worker]
 
     def stub(self):
-        return connect(self.target)
+        return Stub(self.target)
 
     def engine(self):
         return scrape(self.worker.metrics_addresses()[0])
@@ -203,10 +219,18 @@ class Serving:
 # --- Calls ---
 
 
-def connect(target):
-    """A stub on a connection of its own."""
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    return inference_pb2_grpc.InferenceStub(grpc.insecure_channel(target, options))
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+
+
+class Stub:
+    """phalanx.v1.Inference on a connection of its own, with a deadline on every call."""
+
+    def __init__(self, target):
+        self._stub = inference_pb2_grpc.InferenceStub(grpc.insecure_channel(target, OWN_CONNECTION))
+
+    def __getattr__(self, method):
+        call = getattr(self._stub, method)
+        return lambda request, timeout=PATIENCE_SECONDS: call(request, timeout=timeout)
 
 
 def chat(*contents, **fields):
@@ -271,8 +295,7 @@ def status_of(call):
 
 def health(target, service=""):
     """SERVING, NOT_SERVING, or the name of the status code of a failed call."""
-    channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)])
-    with channel:
+    with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
             reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)

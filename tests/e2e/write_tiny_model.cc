@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   }
   phalanx::TinyModelOptions options;
   // Room for answers that are still going on when a test breaks something.
-  options.context_tokens = 32768;
+  options.context_tokens = 16384;
   std::ofstream file(argv[1], std::ios::binary);
   file << phalanx::TinyModel(options).Finish();
   file.close();
