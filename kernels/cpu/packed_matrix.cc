@@ -1,6 +1,7 @@
 #include "kernels/cpu/packed_matrix.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "kernels/dequantize.h"
@@ -24,11 +25,31 @@ void StoreAt(std::byte* to, int64_t index, T value) {
 
 int QuantBits(DType dtype) { return dtype == DType::kQ8_0 ? 8 : 4; }
 
-// Quant of element k of a block in file order, as it is stored here.
-uint32_t FileQuant(DType dtype, const std::byte* quants, int k) {
-  if (dtype == DType::kQ8_0) return std::to_integer<uint32_t>(quants[k] ^ std::byte{0x80});
-  const auto byte = std::to_integer<uint32_t>(quants[k % 16]);
-  return k < 16 ? byte & 15 : byte >> 4;
+// The quants of a block in file order, as they are stored here.
+using Quants = std::array<uint8_t, 32>;
+Quants LoadQuants(DType dtype, const std::byte* from) {
+  Quants quants;
+  if (dtype == DType::kQ8_0) {
+    for (int k = 0; k < 32; ++k) quants[k] = std::to_integer<uint8_t>(from[k] ^ std::byte{0x80});
+  } else {
+    for (int j = 0; j < 16; ++j) {
+      quants[j] = std::to_integer<uint8_t>(from[j] & std::byte{15});
+      quants[j + 16] = std::to_integer<uint8_t>(from[j] >> 4);
+    }
+  }
+  return quants;
+}
+
+// Stores the kBits words of one output.
+template <int kBits>
+void PackWords(const Quants& quants, int lane, std::byte* words) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kBits; ++i) {
+    uint32_t word = 0;
+#pragma GCC unroll 8
+    for (int p = 0; p < 32 / kBits; ++p) word |= uint32_t{quants[p * kBits + i]} << (kBits * p);
+    StoreAt(words, i * kGroupRows + lane, word);
+  }
 }
 
 // Puts one block of one output into its lane of a packed block.
@@ -52,11 +73,11 @@ void PackBlock(DType dtype, const std::byte* from, int lane, std::byte* to) {
       from += 2;
       break;
   }
-  const int bits = QuantBits(dtype);
-  for (int i = 0; i < bits; ++i) {
-    uint32_t word = 0;
-    for (int p = 0; p < 32 / bits; ++p) word |= FileQuant(dtype, from, p * bits + i) << (bits * p);
-    StoreAt(to + kScaleBytes, i * kGroupRows + lane, word);
+  const Quants quants = LoadQuants(dtype, from);
+  if (dtype == DType::kQ8_0) {
+    PackWords<8>(quants, lane, to + kScaleBytes);
+  } else {
+    PackWords<4>(quants, lane, to + kScaleBytes);
   }
 }
 
