@@ -1,0 +1,144 @@
+// The coordinator's program: turns requests into tokens, routes them to worker groups, and streams
+// text back.
+#include <google/protobuf/stubs/logging.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/cpu_budget.h"
+#include "base/log.h"
+#include "base/metrics_endpoint.h"
+#include "base/options.h"
+#include "base/shutdown_signal.h"
+#include "base/status.h"
+#include "coordinator/server/coordinator_server.h"
+#include "coordinator/server/model_text_service.h"
+#include "model/fingerprint.h"
+#include "model/generation_defaults.h"
+#include "model/gguf.h"
+#include "model/spec.h"
+#include "model/tokenizer_assets.h"
+#include "prometheus/registry.h"
+
+namespace phalanx {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string model_name;
+  std::vector<std::string> workers;
+  std::string metrics_listen = "127.0.0.1:9400";
+  absl::Duration drain_timeout = absl::Seconds(30);
+  CoordinatorServer::Options server;
+};
+
+void AddFlags(CLI::App& app, Flags* flags) {
+  CoordinatorServer::Options& server = flags->server;
+  server.listen = "127.0.0.1:50051";
+  server.text_threads = std::max(1, GetCpuBudget().cpus / 2);
+  app.add_option("--model", flags->model, "GGUF file, for its tokenizer and chat template")
+      ->required();
+  app.add_option("--model_name", flags->model_name, "what clients call the model [the file's own]");
+  app.add_option("--worker", flags->workers,
+                 "HOST:PORT of a worker group's leader; repeatable. A name may have several "
+                 "addresses, each is a group")
+      ->required()
+      ->check([](const std::string& text) {
+        return std::string(ParseWorkerTarget(text).status().message());
+      });
+  app.add_option("--listen", server.listen, "HOST:PORT for clients");
+  app.add_option("--metrics_listen", flags->metrics_listen, "HOST:PORT of the /metrics page");
+  AddDurationOption(app, "--drain_timeout", &flags->drain_timeout,
+                    "how long streams may go on after SIGTERM");
+  AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,
+                    "a client that reads nothing for this long loses its request");
+  app.add_option("--max_requests", server.max_requests, "requests at once")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--max_prompt_bytes", server.limits.max_prompt_bytes, "text of one request")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 29));
+  app.add_option("--text_threads", server.text_threads, "threads that tokenize")
+      ->check(CLI::Range(1, 1024));
+}
+
+// What the model file says, filled into `options`; returns its text processing.
+absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
+                                                       CoordinatorServer::Options* options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(flags.model));
+  ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*file));
+  ASSIGN_OR_RETURN(TokenizerAssets assets, ReadTokenizerAssets(*file));
+  options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
+  options->limits.vocab = spec.vocab;
+  options->limits.context_tokens = spec.context_tokens;
+  options->limits.has_chat_template = !assets.chat_template.empty();
+  options->model.architecture = spec.architecture;
+  options->model.eos_token_ids = assets.eos_token_ids;
+  options->model.defaults = ReadGenerationDefaults(*file);
+  options->model_fingerprint = ModelFingerprint(*file);
+  return MakeModelTextService(std::move(assets));
+}
+
+// gRPC 1.51 can lose its listener for good once descriptors run out.
+void RaiseFileLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) LOG(WARNING) << "cannot raise the limit of open files";
+}
+
+void DrainUntilIdleOrTimeout(CoordinatorServer& server, ShutdownSignal& shutdown,
+                             absl::Duration timeout) {
+  LOG(INFO) << "draining " << server.requests_in_flight() << " requests for at most "
+            << absl::FormatDuration(timeout);
+  server.Drain([&shutdown] { shutdown.Notify(); });
+  const int signal = shutdown.Wait(timeout);
+  if (signal != 0) {
+    LOG(WARNING) << (signal > 0 ? "a second signal" : "the drain timeout") << " ends "
+                 << server.requests_in_flight() << " requests";
+  }
+}
+
+absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
+  RaiseFileLimit();
+  for (const std::string& worker : flags.workers) {
+    ASSIGN_OR_RETURN(WorkerTarget target, ParseWorkerTarget(worker));
+    flags.server.workers.push_back(std::move(target));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<TextService> text, LoadModel(flags, &flags.server));
+  const auto registry = std::make_shared<prometheus::Registry>();
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> metrics,
+                   MetricsEndpoint::Create(flags.metrics_listen, "coordinator", registry));
+  ASSIGN_OR_RETURN(const std::unique_ptr<CoordinatorServer> server,
+                   CoordinatorServer::Start(flags.server, std::move(text), *registry));
+  const std::string metrics_host = flags.metrics_listen.substr(0, flags.metrics_listen.rfind(':'));
+  std::cout << "ready grpc=" << server->address() << " metrics=" << metrics_host << ":"
+            << metrics->port() << std::endl;
+  shutdown.Wait();
+  DrainUntilIdleOrTimeout(*server, shutdown, flags.drain_timeout);
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Serves a language model over gRPC by way of worker groups.", "phalanx-coordinator");
+  AddStandardOptions(app);
+  Flags flags;
+  AddFlags(app, &flags);
+  if (const std::optional<int> exit_code = ParseCommandLine(app, argc, argv)) return *exit_code;
+  // Protobuf would print a line for every request that is not UTF-8.
+  google::protobuf::SetLogHandler(nullptr);
+  ShutdownSignal shutdown;
+  const absl::Status status = Run(std::move(flags), shutdown);
+  if (status.ok()) return kExitOk;
+  LOG(ERROR) << status.message();
+  return kExitFailure;
+}
+
+}  // namespace
+}  // namespace phalanx
+
+int main(int argc, char** argv) { return phalanx::Main(argc, argv); }

@@ -1,0 +1,18 @@
+// The text processing of one model, as the server uses it.
+#ifndef PHALANX_COORDINATOR_SERVER_MODEL_TEXT_SERVICE_H_
+#define PHALANX_COORDINATOR_SERVER_MODEL_TEXT_SERVICE_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "coordinator/server/text_service.h"
+#include "model/tokenizer_assets.h"
+
+namespace phalanx {
+
+// Fails as the tokenizer and the chat template do on assets that they cannot use.
+absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_MODEL_TEXT_SERVICE_H_
