@@ -1,5 +1,6 @@
 #include "kernels/dequantize.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -16,7 +17,8 @@ namespace {
 std::vector<std::byte> Block(std::vector<uint16_t> header, const std::vector<uint8_t>& quants) {
   std::vector<std::byte> block(header.size() * 2 + quants.size());
   std::memcpy(block.data(), header.data(), header.size() * 2);
-  std::memcpy(block.data() + header.size() * 2, quants.data(), quants.size());
+  std::transform(quants.begin(), quants.end(), block.begin() + header.size() * 2,
+                 [](uint8_t q) { return std::byte{q}; });
   return block;
 }
 
