@@ -75,9 +75,10 @@ absl::Status RefuseControlTokens(const TokenizerAssets& assets,
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        absl::Span<const ChatMessage> messages,
-                                       const std::string& marker) {
-  ASSIGN_OR_RETURN(std::string text, chat_template.Render(messages));
-  const absl::StatusOr<std::string> marked = chat_template.Render(WithMarkers(messages, marker));
+                                       const std::string& marker, bool add_generation_prompt) {
+  ASSIGN_OR_RETURN(std::string text, chat_template.Render(messages, add_generation_prompt));
+  const absl::StatusOr<std::string> marked =
+      chat_template.Render(WithMarkers(messages, marker), add_generation_prompt);
   std::optional<std::vector<TextSpan>> contents;
   if (marked.ok()) contents = FindContents(text, *marked, messages, marker);
   if (!contents) {

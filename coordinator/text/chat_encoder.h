@@ -31,7 +31,8 @@ struct EncodedText {
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        absl::Span<const ChatMessage> messages,
-                                       const std::string& marker);
+                                       const std::string& marker,
+                                       bool add_generation_prompt = true);
 
 }  // namespace phalanx
 

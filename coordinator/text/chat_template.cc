@@ -6,20 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-
-// jinja/src/lib.rs. `result` is allocated by the callee also for errors, as their message.
-extern "C" {
-enum JinjaCode : int32_t { kJinjaOk = 0, kJinjaFailed = 1, kJinjaRaised = 2, kJinjaExhausted = 3 };
-using JinjaFormatNow = size_t (*)(const char* format, uint8_t* buffer, size_t size);
-
-int32_t phalanx_jinja_compile(const uint8_t* source, size_t size, uint64_t fuel,
-                              JinjaFormatNow format_now, void** compiled, uint8_t** error,
-                              size_t* error_size);
-int32_t phalanx_jinja_render(const void* compiled, const uint8_t* context, size_t size,
-                             size_t max_output, uint8_t** result, size_t* result_size);
-void phalanx_jinja_free(void* compiled);
-void phalanx_jinja_free_bytes(uint8_t* data, size_t size);
-}
+#include "coordinator/text/jinja/jinja.h"
 
 namespace phalanx {
 namespace {
@@ -55,7 +42,7 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_
   const int32_t code =
       phalanx_jinja_compile(Bytes(source), source.size(), chat_template->options_.max_steps,
                             &FormatNow, &compiled, &error, &error_size);
-  if (code != kJinjaOk) {
+  if (code != PHALANX_JINJA_OK) {
     return absl::InvalidArgumentError(absl::StrCat("chat template: ", Take(error, error_size)));
   }
   chat_template->compiled_.reset(compiled);
@@ -79,9 +66,9 @@ absl::StatusOr<std::string> ChatTemplate::Render(absl::Span<const ChatMessage> m
   const int32_t code = phalanx_jinja_render(compiled_.get(), Bytes(json), json.size(),
                                             options_.max_output_bytes, &result, &result_size);
   std::string text = Take(result, result_size);
-  if (code == kJinjaOk) return text;
+  if (code == PHALANX_JINJA_OK) return text;
   const std::string message = absl::StrCat("chat template: ", text);
-  if (code == kJinjaExhausted) return absl::ResourceExhaustedError(message);
+  if (code == PHALANX_JINJA_EXHAUSTED) return absl::ResourceExhaustedError(message);
   return absl::InvalidArgumentError(message);
 }
 

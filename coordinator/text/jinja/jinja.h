@@ -1,4 +1,5 @@
-/* Jinja templates, rendered by the Rust crate minijinja. The C++ face is chat_template.h. */
+/* The C interface of src/lib.rs: Jinja templates, rendered by the Rust crate minijinja. The C++ face
+   is chat_template.h. Thread-safe but for the two that free. */
 #ifndef PHALANX_COORDINATOR_TEXT_JINJA_JINJA_H_
 #define PHALANX_COORDINATOR_TEXT_JINJA_JINJA_H_
 
@@ -9,33 +10,31 @@
 extern "C" {
 #endif
 
-typedef struct PhalanxTemplate PhalanxTemplate;
-
-/* Text owned by the Rust side; release with phalanx_text_free. */
-typedef struct {
-  char* data;
-  size_t size;
-} PhalanxText;
-
-enum PhalanxRenderResult {
-  PHALANX_RENDER_OK = 0,
-  /* The template called raise_exception; the text is its message. */
-  PHALANX_RENDER_RAISED = 1,
-  /* It ran out of fuel or wrote more than max_bytes. */
-  PHALANX_RENDER_TOO_MUCH = 2,
-  /* Any other error; the text tells which. */
-  PHALANX_RENDER_FAILED = 3,
+enum PhalanxJinjaCode {
+  PHALANX_JINJA_OK = 0,
+  PHALANX_JINJA_FAILED = 1,
+  /* The template called raise_exception; the result is its message. */
+  PHALANX_JINJA_RAISED = 2,
+  /* It took more than its steps or wrote more than its bytes. */
+  PHALANX_JINJA_EXHAUSTED = 3,
 };
 
-/* Compiles UTF-8 source. Null on a syntax error, which `error` then tells. */
-PhalanxTemplate* phalanx_template_new(const char* source, size_t size, PhalanxText* error);
-void phalanx_template_free(PhalanxTemplate* template_);
+/* Writes the time of now under a strftime format; returns the length, 0 if it does not fit. */
+typedef size_t (*PhalanxJinjaFormatNow)(const char* format, uint8_t* buffer, size_t size);
 
-/* Renders with the variables of a JSON object. Thread-safe. `fuel` bounds the instructions.
-   Returns a PhalanxRenderResult; `text` is always set. */
-int phalanx_template_render(const PhalanxTemplate* template_, const char* json, size_t json_size,
-                            uint64_t fuel, size_t max_bytes, PhalanxText* text);
-void phalanx_text_free(PhalanxText text);
+/* Compiles UTF-8 source. On PHALANX_JINJA_OK `compiled` is to be freed, else `error` tells why, to
+   be freed too. `fuel` bounds the steps of each rendering. */
+int32_t phalanx_jinja_compile(const uint8_t* source, size_t size, uint64_t fuel,
+                              PhalanxJinjaFormatNow format_now, void** compiled, uint8_t** error,
+                              size_t* error_size);
+
+/* Renders with the variables of a JSON object. Returns a PhalanxJinjaCode; `result` is the text or
+   the message of the error, to be freed. */
+int32_t phalanx_jinja_render(const void* compiled, const uint8_t* context, size_t size,
+                             size_t max_output, uint8_t** result, size_t* result_size);
+
+void phalanx_jinja_free(void* compiled);
+void phalanx_jinja_free_bytes(uint8_t* data, size_t size);
 
 #ifdef __cplusplus
 }

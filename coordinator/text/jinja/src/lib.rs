@@ -1,7 +1,6 @@
 //! Chat templates for C++: one template compiled once, rendered many times, from any thread.
 //!
-//! No panic leaves a function of the C interface. The contract is in ../chat_template.cc, the only
-//! caller.
+//! No panic leaves a function of the C interface, whose contract is in ../jinja.h.
 
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind};
