@@ -17,7 +17,7 @@ RankMetrics::RankMetrics(prometheus::Registry& registry, int kv_blocks)
               .Register(registry)
               .Add({}, StepLatencyBuckets())) {
   prometheus::BuildGauge()
-      .Name("phalanx_engine_kv_blocks_total")
+      .Name("phalanx_engine_kv_blocks_capacity")
       .Help("KV blocks in the arena.")
       .Register(registry)
       .Add({})

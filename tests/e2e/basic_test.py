@@ -147,7 +147,7 @@ def test_metrics_move_and_are_well_formed(serving, stub):
     assert engine_moved("phalanx_engine_requests_total") == 1
     assert engine_moved("phalanx_engine_generation_tokens_total") == 4
     assert engine_moved("phalanx_engine_step_seconds_count") >= 4
-    assert engine_after.total("phalanx_engine_kv_blocks_total") > 0
+    assert engine_after.total("phalanx_engine_kv_blocks_capacity") > 0
 
 
 def test_every_process_has_a_clean_metrics_page(serving):

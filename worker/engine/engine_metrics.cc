@@ -65,7 +65,7 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
       kv_blocks_used(
           AddGauge(registry, "phalanx_engine_kv_blocks_used", "KV blocks that requests hold.")),
       kv_blocks_total(
-          AddGauge(registry, "phalanx_engine_kv_blocks_total", "KV blocks in the arena.")),
+          AddGauge(registry, "phalanx_engine_kv_blocks_capacity", "KV blocks in the arena.")),
       step_seconds(AddHistogram(registry, "phalanx_engine_step_seconds",
                                 "Time that one step took on all ranks.", StepLatencyBuckets())),
       step_tokens(AddHistogram(registry, "phalanx_engine_step_tokens",
