@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import random
+import re
 import subprocess
 import time
 
@@ -104,7 +105,11 @@ def test_idle_programs_use_almost_no_cpu(serving):
 
 
 def test_a_rank_needs_its_part_of_the_weights_and_the_arena(serving):
-    file_bytes = os.path.getsize(path_of("SMOLLM2"))
+    planned = re.findall(r"weights (\d+) MiB, KV cache (\d+) MiB", serving.worker.log())
+    assert len(planned) == 2
+    part_mib = max(int(weights) for weights, _ in planned)
+    assert part_mib < 0.6 * os.path.getsize(path_of("SMOLLM2")) / 2**20
+    bound_mib = part_mib + max(int(arena) for _, arena in planned) + 100
     for address in serving.worker.metrics_addresses():
-        resident = scrape(address).total("process_resident_memory_bytes")
-        assert resident < file_bytes + (300 << 20), f"{resident / 2**20:.0f} MiB"
+        resident_mib = scrape(address).total("process_resident_memory_bytes") / 2**20
+        assert resident_mib < bound_mib
