@@ -16,6 +16,7 @@ filegroup(
 [filegroup(name = tool, srcs = ["bin/" + tool]) for tool in [
     "buildifier",
     "cargo",
+    "go",
     "grpcurl",
     "kubeconform",
     "python",

@@ -53,7 +53,7 @@ def go_program(tmp_path):
         GOFLAGS="-mod=readonly",
         GOPROXY="off",
         GOTOOLCHAIN="local",
-        PATH=os.environ["PATH"] + ":/usr/local/go/bin:/usr/lib/go/bin",
+        PATH=os.path.dirname(os.path.realpath(path_of("GO"))) + ":" + os.environ["PATH"],
     )
     # The first time, with an empty build cache, this is minutes of compiling.
     run(["go", "generate", "./..."], timeout=250, cwd=folder, env=environment)
