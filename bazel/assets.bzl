@@ -18,7 +18,6 @@ filegroup(
     "cargo",
     "go",
     "grpcurl",
-    "kubeconform",
     "python",
 ]]
 """)
