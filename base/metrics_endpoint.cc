@@ -1,6 +1,5 @@
 #include "base/metrics_endpoint.h"
 
-#include <dirent.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -8,8 +7,11 @@
 
 #include <atomic>
 #include <exception>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -52,12 +54,10 @@ double ResidentBytes() {
 }
 
 double OpenFds() {
-  DIR* const folder = opendir("/proc/self/fd");
-  if (folder == nullptr) return 0;
-  int entries = 0;
-  while (readdir(folder) != nullptr) ++entries;
-  closedir(folder);
-  return entries - 3;  // Without ".", ".." and the folder's own.
+  std::error_code error;
+  std::filesystem::directory_iterator folder("/proc/self/fd", error);
+  const auto entries = std::distance(begin(folder), end(folder));
+  return static_cast<double>(entries - 1);  // Without the folder's own.
 }
 
 double MaxFds() {
@@ -74,7 +74,7 @@ void Knock(int port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  (void)connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   close(fd);
 }
 

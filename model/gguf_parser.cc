@@ -269,7 +269,8 @@ absl::StatusOr<GgufParser::Value> GgufParser::ParseNumbers(uint64_t count) {
     if constexpr (std::is_integral_v<T>) {
       if (!std::in_range<int64_t>(number)) return Broken("an array element of 2^63 or more");
     }
-    value = static_cast<Element>(number);
+    // Widens numbers, never characters: GGUF has none.
+    value = static_cast<Element>(+number);
   }
   return Value(std::move(values));
 }

@@ -83,12 +83,10 @@ std::vector<std::string> TargetResolver::Resolve() {
   std::set<std::string> all;
   for (Entry& entry : entries_) {
     absl::StatusOr<std::vector<std::string>> addresses = resolve_(entry.target);
-    if (addresses.ok()) {
-      entry.addresses = *std::move(addresses);
-    } else if (!entry.failing) {
-      LOG(WARNING) << addresses.status().message();
-    }
-    entry.failing = !addresses.ok();
+    const bool failing = !addresses.ok();
+    if (failing && !entry.failing) LOG(WARNING) << addresses.status().message();
+    entry.failing = failing;
+    if (!failing) entry.addresses = *std::move(addresses);
     all.insert(entry.addresses.begin(), entry.addresses.end());
   }
   return std::vector<std::string>(all.begin(), all.end());

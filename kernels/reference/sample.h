@@ -5,8 +5,9 @@
 // counts as -infinity; if no logit is above -infinity, the token is 0.
 //
 //  1. temperature: token i weighs w[i] = floor(2^44 * exp((logit[i] - max) * (1 / temperature))),
-//     in double arithmetic with the exponential of sample.cc, 2^44 if logit[i] = max; the sums below are of integers, and so
-//     the same in any order. A token 2^44 times less likely than the best one is never drawn.
+//     in double arithmetic with the exponential of sample.cc, 2^44 if logit[i] = max; the sums
+//     below are of integers, and so the same in any order. A token 2^44 times less likely than the
+//     best one is never drawn.
 //  2. top_k: only the k first in rank keep their weight; 0 or at least vocab keeps all.
 //  3. top_p: of those, the fewest first in rank keep theirs whose sum is at least
 //     ceil(top_p * sum of all that top_k kept), and at least one; 1 or more keeps all.

@@ -63,8 +63,8 @@ std::string GgufWriter::WriteToTemp(absl::string_view name) const {
 }
 
 std::string WriteTempFile(absl::string_view name, absl::string_view bytes) {
-  const char* folder = std::getenv("TEST_TMPDIR");
-  const std::string path = absl::StrCat(folder == nullptr ? "/tmp" : folder, "/", name);
+  const char* folder = secure_getenv("TEST_TMPDIR");
+  std::string path = absl::StrCat(folder == nullptr ? "/tmp" : folder, "/", name);
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/errno_text.h"
 
 namespace phalanx {
 namespace {
@@ -63,7 +64,7 @@ absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Create
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
     if (fd >= 0) close(fd);
     return absl::ResourceExhaustedError(absl::StrCat(
-        "cannot make ", bytes, " bytes of memory for the ranks to share: ", strerror(errno)));
+        "cannot make ", bytes, " bytes of memory for the ranks to share: ", ErrnoText(errno)));
   }
   void* const map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (map == MAP_FAILED) {

@@ -109,6 +109,7 @@ std::vector<std::unique_ptr<Communicator>> MakeLocalGroup(int world,
   absl::StatusOr<std::shared_ptr<CommunicatorSegment>> segment = CommunicatorSegment::Create(world);
   CHECK_OK(segment.status());
   std::vector<std::unique_ptr<Communicator>> group;
+  group.reserve(world);
   for (int rank = 0; rank < world; ++rank) {
     group.push_back(std::make_unique<ShmCommunicator>(*segment, rank, options));
   }

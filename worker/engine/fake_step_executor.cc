@@ -35,6 +35,7 @@ absl::StatusOr<std::vector<int32_t>> FakeStepExecutor::Execute(const StepInput& 
     const int seq = static_cast<int>(end - input.query_starts.begin()) - 1;
     CHECK(input.sampling[row].position == input.kv_lengths[seq]);
     std::vector<int32_t> history;
+    history.reserve(input.kv_lengths[seq]);
     for (int i = 0; i < input.kv_lengths[seq]; ++i) history.push_back(Slot(input, seq, i));
     tokens.push_back(NextToken(history));
   }

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/errno_text.h"
 #include "base/status.h"
 #include "google/protobuf/message_lite.h"
 
@@ -23,7 +24,7 @@ namespace {
 constexpr size_t kLengthBytes = sizeof(uint32_t);
 
 absl::Status PeerGone(const char* what) {
-  return absl::UnavailableError(absl::StrCat(what, ": ", strerror(errno)));
+  return absl::UnavailableError(absl::StrCat(what, ": ", ErrnoText(errno)));
 }
 
 // Room for one descriptor beside a message, aligned as the kernel wants it.

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/errno_text.h"
 
 namespace phalanx {
 
@@ -26,7 +27,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
   arguments.push_back(nullptr);
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid < 0) return absl::InternalError(absl::StrCat("cannot fork: ", strerror(errno)));
+  if (pid < 0) return absl::InternalError(absl::StrCat("cannot fork: ", ErrnoText(errno)));
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     // The parent may have died before the line above.
@@ -39,7 +40,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
     const int error = errno;
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
-    return absl::InternalError(absl::StrCat("cannot watch a child: ", strerror(error)));
+    return absl::InternalError(absl::StrCat("cannot watch a child: ", ErrnoText(error)));
   }
   return std::unique_ptr<RankProcess>(new RankProcess(pid, std::move(pidfd)));
 }
@@ -69,7 +70,7 @@ std::string RankProcess::Describe() const {
   if (!ended_) return "is running";
   if (WIFSIGNALED(status_)) {
     return absl::StrCat("was killed by signal ", WTERMSIG(status_), " (",
-                        strsignal(WTERMSIG(status_)), ")");
+                        sigdescr_np(WTERMSIG(status_)), ")");
   }
   return absl::StrCat("exited with code ", WEXITSTATUS(status_));
 }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/errno_text.h"
 #include "base/status.h"
 
 namespace phalanx {
@@ -36,7 +37,7 @@ absl::StatusOr<UniqueFd> ListenUnix(const std::string& path) {
   UniqueFd listener = NewSocket();
   if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
       listen(listener.get(), SOMAXCONN) != 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", path, ": ", strerror(errno)));
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", path, ": ", ErrnoText(errno)));
   }
   return listener;
 }
@@ -51,7 +52,7 @@ absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, absl::Duration tim
     }
     if (absl::Now() >= deadline) {
       return absl::UnavailableError(
-          absl::StrCat("no leader answers on ", path, ": ", strerror(errno)));
+          absl::StrCat("no leader answers on ", path, ": ", ErrnoText(errno)));
     }
     absl::SleepFor(kRetryInterval);
   }

@@ -49,9 +49,9 @@ class WorkerServer {
   // What the health service says for "" and for "phalanx.worker.v1.Engine".
   void SetServing(bool serving);
 
-  // Says NOT_SERVING, gives open sessions `grace` to end by themselves, then breaks them off. Blocks
-  // until all are gone. To be called after Engine::Drain and Engine::Stop: sessions end with their
-  // engine. Further calls do nothing.
+  // Says NOT_SERVING, gives open sessions `grace` to end by themselves, then breaks them off.
+  // Blocks until all are gone. To be called after Engine::Drain and Engine::Stop: sessions end with
+  // their engine. Further calls do nothing.
   void Shutdown(absl::Duration grace);
 
  private:

@@ -25,7 +25,7 @@ Range EvenPart(int total, int index, int parts) {
 double AttentionWeightsBefore(const ModelSpec& spec, int rank, int world) {
   const double kv_heads =
       rank == world ? spec.num_kv_heads : EvenPart(spec.num_kv_heads, rank, world).begin;
-  const double q_per_kv = spec.num_q_heads / spec.num_kv_heads;
+  const int q_per_kv = spec.num_q_heads / spec.num_kv_heads;
   return kv_heads * (2 * q_per_kv + 2) * spec.head_dim * spec.hidden;
 }
 

@@ -1,5 +1,5 @@
-/* The C interface of src/lib.rs: Jinja templates, rendered by the Rust crate minijinja. The C++ face
-   is chat_template.h. Thread-safe but for the two that free. */
+/* The C interface of src/lib.rs: Jinja templates, rendered by the Rust crate minijinja. The C++
+   face is chat_template.h. Thread-safe but for the two that free. */
 #ifndef PHALANX_COORDINATOR_TEXT_JINJA_JINJA_H_
 #define PHALANX_COORDINATOR_TEXT_JINJA_JINJA_H_
 
