@@ -1,0 +1,163 @@
+"""The rules of ARCHITECTURE.md about who may know whom, as functions from a tree to complaints.
+
+A tree is a dict from path to text. Each rule yields a line for everything that breaks it.
+"""
+
+import pathlib
+import re
+import subprocess
+
+# Folder to the other folders that it may use. What is not here may use everything.
+ALLOWED = {
+    "base": set(),
+    "proto": set(),
+    "model": {"base"},
+    "kernels": set(),
+    "coordinator": {"proto", "base", "model"},
+    "worker": {"proto", "base", "model", "kernels"},
+    "client": {"proto", "base", "model"},
+}
+# What the generated headers of proto/ are included as.
+PROTO_PREFIXES = ("phalanx/v1/", "phalanx/worker/v1/", "grpc/health/v1/")
+GRPC_FOLDERS = (
+    "coordinator/server/",
+    "worker/server/",
+    "coordinator/routing/",
+    "worker/group/",
+    "client/",
+    "examples/",
+    "tests/",
+)
+CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
+EMPTY_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
+LABEL = re.compile(r'"(//[^"]*)"')
+
+
+def read_tree(root):
+    """The files that git tracks or would track, as far as they are text."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tree = {}
+    for name in listing.stdout.splitlines():
+        path = pathlib.Path(root, name)
+        if path.is_file():
+            tree[name] = path.read_text(errors="replace")
+    return tree
+
+
+def is_cpp(path):
+    return path.endswith((".cc", ".h", ".cu", ".cuh"))
+
+
+def is_build(path):
+    return path.endswith("BUILD.bazel")
+
+
+def folder_of_include(include):
+    if include.startswith(PROTO_PREFIXES):
+        return "proto"
+    folder = include.split("/")[0]
+    return folder if folder in ALLOWED else None
+
+
+def edges(tree):
+    """Includes and BUILD deps between top folders that are not allowed."""
+    for path, text in tree.items():
+        here = path.split("/")[0]
+        if here not in ALLOWED:
+            continue
+        if is_cpp(path):
+            used = {(name, folder_of_include(name)) for name in INCLUDE.findall(text)}
+        elif is_build(path):
+            # A rule of bazel/ is loaded, not depended on; visibility lists name who may look in.
+            rules = re.sub(r"visibility = \[[^\]]*\]", "", text)
+            used = {(label, label[2:].split("/")[0].split(":")[0]) for label in LABEL.findall(rules)}
+            used = {(label, folder) for label, folder in used if folder in ALLOWED}
+        else:
+            continue
+        for name, folder in sorted(used, key=str):
+            if folder and folder != here and folder not in ALLOWED[here]:
+                yield f"{path}: {here} may not use {folder} ({name})"
+
+
+def grpc_headers(tree):
+    for path, text in tree.items():
+        if not is_cpp(path) or path.startswith(GRPC_FOLDERS):
+            continue
+        for name in INCLUDE.findall(text):
+            if name.startswith(("grpcpp/", "grpc/")) or name.endswith(".grpc.pb.h"):
+                yield f"{path}: no place for gRPC headers ({name})"
+
+
+def cuda_headers(tree):
+    for path, text in tree.items():
+        if not is_cpp(path) or path.startswith(CUDA_FOLDERS):
+            continue
+        for name in INCLUDE.findall(text):
+            if re.match(r"(cuda|cublas|nccl|cub/)", name):
+                yield f"{path}: no place for CUDA or NCCL headers ({name})"
+
+
+def tests_without_target(tree):
+    """A test that no BUILD file names is never run."""
+    for path in tree:
+        if not re.search(r"_test\.(cc|py|sh)$", path) or path.startswith("bazel/"):
+            continue
+        folder, name = path.rsplit("/", 1)
+        build = tree.get(f"{folder}/BUILD.bazel", "")
+        if f'"{name}"' not in build:
+            yield f"{path}: in no target of {folder}/BUILD.bazel"
+
+
+def empty_names(tree):
+    for path in tree:
+        for part in path.split("/"):
+            if part.split(".")[0] in EMPTY_NAMES:
+                yield f"{path}: {part} says nothing about what is in it"
+
+
+def include_guards(tree):
+    for path, text in tree.items():
+        if not path.endswith(".h"):
+            continue
+        guard = re.sub(r"[^A-Z0-9]", "_", f"PHALANX_{path}_".upper())
+        if f"#ifndef {guard}\n#define {guard}\n" not in text:
+            yield f"{path}: the include guard is not {guard}"
+
+
+def documented_configs(tree):
+    """--config=NAME in a document must exist in .bazelrc."""
+    known = set(re.findall(r"^\w+:(\w+) ", tree.get(".bazelrc", ""), re.MULTILINE))
+    for path, text in tree.items():
+        if path.endswith(".md"):
+            for name in re.findall(r"--config=(\w+)", text):
+                if name not in known:
+                    yield f"{path}: .bazelrc has no --config={name}"
+
+
+def documented_paths(tree):
+    """A path in backquotes in ARCHITECTURE.md or CONTRIBUTING.md must exist."""
+    folders = {"/".join(path.split("/")[:depth]) for path in tree for depth in range(1, 5)}
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for word in re.findall(r"`((?:[a-z_]+/)+[a-z_.]*)[`: ]", tree.get(document, "")):
+            if word.rstrip("/") not in folders and word not in tree:
+                yield f"{document}: there is no {word}"
+
+
+RULES = (
+    edges,
+    grpc_headers,
+    cuda_headers,
+    tests_without_target,
+    empty_names,
+    include_guards,
+    documented_configs,
+    documented_paths,
+)

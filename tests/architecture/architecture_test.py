@@ -1,0 +1,66 @@
+"""The tree keeps to the rules of architecture.py, and the rules catch what breaks them."""
+
+import unittest
+
+import architecture
+
+
+class TreeTest(unittest.TestCase):
+    TREE = architecture.read_tree(".")
+
+    def test_the_tree_was_read(self):
+        self.assertIn("kernels/ops.h", self.TREE)
+        self.assertGreater(len(self.TREE), 200)
+
+    def test_the_tree_keeps_to_every_rule(self):
+        for rule in architecture.RULES:
+            with self.subTest(rule.__name__):
+                self.assertEqual(list(rule(self.TREE)), [])
+
+
+class RuleTest(unittest.TestCase):
+    def assert_caught(self, rule, tree, times=1):
+        self.assertEqual(len(list(rule(tree))), times, list(rule(tree)))
+
+    def test_an_include_across_a_forbidden_edge(self):
+        self.assert_caught(architecture.edges, {"kernels/a.cc": '#include "base/log.h"\n'})
+        self.assert_caught(architecture.edges, {"coordinator/a.h": '#include "worker/b.h"\n'})
+        self.assert_caught(architecture.edges, {"model/a.h": '#include "phalanx/v1/a.pb.h"\n'})
+        self.assert_caught(architecture.edges, {"worker/a.h": '#include "kernels/ops.h"\n'}, 0)
+
+    def test_a_dependency_across_a_forbidden_edge(self):
+        dep = 'cc_library(deps = ["//worker/comm:communicator"])'
+        self.assert_caught(architecture.edges, {"client/BUILD.bazel": dep})
+        self.assert_caught(architecture.edges, {"tests/e2e/BUILD.bazel": dep}, 0)
+        seen = 'package(default_visibility = ["//worker:__subpackages__"])'
+        self.assert_caught(architecture.edges, {"kernels/BUILD.bazel": seen}, 0)
+
+    def test_grpc_where_it_does_not_belong(self):
+        text = "#include <grpcpp/grpcpp.h>\n"
+        self.assert_caught(architecture.grpc_headers, {"worker/engine/a.cc": text})
+        self.assert_caught(architecture.grpc_headers, {"worker/server/a.cc": text}, 0)
+
+    def test_cuda_where_it_does_not_belong(self):
+        text = "#include <nccl.h>\n#include <cuda_runtime.h>\n"
+        self.assert_caught(architecture.cuda_headers, {"worker/model/a.cc": text}, 2)
+        self.assert_caught(architecture.cuda_headers, {"kernels/cuda/a.cu": text}, 0)
+
+    def test_a_test_that_is_never_run(self):
+        tree = {"base/a_test.cc": "", "base/BUILD.bazel": 'srcs = ["b_test.cc"]'}
+        self.assert_caught(architecture.tests_without_target, tree)
+
+    def test_a_name_that_says_nothing(self):
+        self.assert_caught(architecture.empty_names, {"base/utils.h": "", "worker/misc/a.h": ""}, 2)
+
+    def test_a_wrong_include_guard(self):
+        self.assert_caught(architecture.include_guards, {"base/a.h": "#ifndef A\n#define A\n"})
+
+    def test_documents_that_name_what_does_not_exist(self):
+        tree = {"A.md": "--config=msan", ".bazelrc": "build:asan --x\n"}
+        self.assert_caught(architecture.documented_configs, tree)
+        tree = {"ARCHITECTURE.md": "`base/gone.cc` and `base/log.h`", "base/log.h": ""}
+        self.assert_caught(architecture.documented_paths, tree)
+
+
+if __name__ == "__main__":
+    unittest.main()
