@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -121,7 +122,10 @@ prometheus::Histogram::BucketBoundaries StepLatencyBuckets() {
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Create(
     const std::string& address, const std::string& program,
     std::shared_ptr<prometheus::Registry> registry) {
-  if (address.find(':') == std::string::npos) {
+  const size_t colon = address.rfind(':');
+  uint32_t port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+      port > 65535) {
     return absl::InvalidArgumentError(
         absl::StrCat("metrics address \"", address, "\" is not HOST:PORT"));
   }
@@ -135,9 +139,9 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Create(
   auto process = std::make_shared<ProcessCollector>(program);
   exposer->RegisterCollectable(registry);
   exposer->RegisterCollectable(process);
-  const int port = exposer->GetListeningPorts().front();
+  const int bound_port = exposer->GetListeningPorts().front();
   return std::unique_ptr<MetricsEndpoint>(
-      new MetricsEndpoint(std::move(exposer), std::move(registry), std::move(process), port));
+      new MetricsEndpoint(std::move(exposer), std::move(registry), std::move(process), bound_port));
 }
 
 MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer,
