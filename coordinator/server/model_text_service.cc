@@ -82,9 +82,10 @@ std::string SpellingOf(const TokenizerAssets& assets, int32_t id) {
 absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets) {
   std::unique_ptr<ChatTemplate> chat_template;
   if (!assets.chat_template.empty()) {
-    ASSIGN_OR_RETURN(chat_template, ChatTemplate::Create(assets.chat_template,
-                                                         SpellingOf(assets, assets.bos_token_id),
-                                                         SpellingOf(assets, assets.eos_token_id)));
+    ASSIGN_OR_RETURN(chat_template,
+                     ChatTemplate::Create(assets.chat_template,
+                                          {.bos_token = SpellingOf(assets, assets.bos_token_id),
+                                           .eos_token = SpellingOf(assets, assets.eos_token_id)}));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(std::move(assets)));
   return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(chat_template));

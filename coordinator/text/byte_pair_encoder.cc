@@ -50,9 +50,16 @@ absl::StatusOr<BytePairEncoder> BytePairEncoder::Create(const TokenizerAssets& a
       encoder.byte_ids_[static_cast<uint8_t>(bytes[0])] = static_cast<int32_t>(id);
     }
   }
+  const auto is_token = [&](int32_t id) {
+    return id >= 0 && static_cast<size_t>(id) < assets.token_bytes.size();
+  };
   encoder.merges_.reserve(assets.merges.size());
   for (size_t rank = 0; rank < assets.merges.size(); ++rank) {
     const auto [left, right] = assets.merges[rank];
+    if (!is_token(left) || !is_token(right)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("merge ", rank, " of the tokenizer is of ids outside the vocabulary"));
+    }
     const auto merged = ids.find(absl::StrCat(assets.token_bytes[left], assets.token_bytes[right]));
     if (merged == ids.end()) {
       return absl::InvalidArgumentError(

@@ -18,7 +18,7 @@ namespace phalanx {
 // 1508.07909; `Word::merge_all` in Hugging Face tokenizers.
 class BytePairEncoder {
  public:
-  // INVALID_ARGUMENT if a merge makes something that is no normal token.
+  // INVALID_ARGUMENT if a merge is of ids outside the vocabulary or makes no normal token.
   static absl::StatusOr<BytePairEncoder> Create(const TokenizerAssets& assets);
 
   // Appends the tokens of `piece`. O(n log n). A byte that has no token is left out, as Hugging

@@ -59,7 +59,7 @@ std::optional<std::vector<TextSpan>> FindContents(absl::string_view text, absl::
 absl::Status RefuseControlTokens(const TokenizerAssets& assets,
                                  absl::Span<const ChatMessage> messages) {
   for (size_t id = 0; id < assets.token_bytes.size(); ++id) {
-    if (assets.token_kinds[id] != TokenKind::kControl) continue;
+    if (assets.token_kinds[id] != TokenKind::kControl || assets.token_bytes[id].empty()) continue;
     for (size_t i = 0; i < messages.size(); ++i) {
       if (!absl::StrContains(messages[i].content, assets.token_bytes[id])) continue;
       return absl::InvalidArgumentError(absl::StrCat(

@@ -67,7 +67,7 @@ absl::StatusOr<std::string> ChatTemplate::Render(absl::Span<const ChatMessage> m
                                             options_.max_output_bytes, &result, &result_size);
   std::string text = Take(result, result_size);
   if (code == PHALANX_JINJA_OK) return text;
-  const std::string message = absl::StrCat("chat template: ", text);
+  const std::string message = absl::StrCat("chat: the model's template: ", text);
   if (code == PHALANX_JINJA_EXHAUSTED) return absl::ResourceExhaustedError(message);
   return absl::InvalidArgumentError(message);
 }

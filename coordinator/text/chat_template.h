@@ -20,25 +20,22 @@ struct ChatMessage {
 };
 
 struct ChatTemplateOptions {
-  std::string bos_token;  // Spellings, as the variables of these names.
+  // Spellings, for the variables of these names.
+  std::string bos_token;
   std::string eos_token;
+  // Bounds of one rendering: a template is a stranger's program. A real one takes some tens of
+  // steps for a message.
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
 };
 
-// Immutable, so thread-safe.
+// A model's own Jinja template, rendered as transformers' apply_chat_template does. Thread-safe;
+// immutable.
 class ChatTemplate {
  public:
   // INVALID_ARGUMENT telling where the syntax of `source` is wrong.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
-
-  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
-                                                              std::string bos_token,
-                                                              std::string eos_token) {
-    return Create(source, ChatTemplateOptions{.bos_token = std::move(bos_token),
-                                              .eos_token = std::move(eos_token)});
-  }
 
   // The conversation as text, with the prompt for an answer at its end if asked for.
   // INVALID_ARGUMENT: the template refuses or cannot use the messages. RESOURCE_EXHAUSTED: a limit

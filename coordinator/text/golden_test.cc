@@ -27,7 +27,7 @@ class GoldenTest : public testing::Test {
     ASSERT_TRUE(file.ok()) << file.status();
     auto assets = ReadTokenizerAssets(**file);
     ASSERT_TRUE(assets.ok()) << assets.status();
-    auto chat_template = ChatTemplate::Create(assets->chat_template, "", "");
+    auto chat_template = ChatTemplate::Create(assets->chat_template, {});
     ASSERT_TRUE(chat_template.ok()) << chat_template.status();
     chat_template_ = *std::move(chat_template);
     auto tokenizer = Tokenizer::Create(*assets);

@@ -34,10 +34,12 @@ Tokenizer::Tokenizer(TokenizerAssets assets, BytePairEncoder encoder)
   }
 }
 
-int32_t Tokenizer::MatchAddedToken(absl::string_view text, bool allow_control) const {
+int32_t Tokenizer::MatchAddedToken(absl::string_view text, size_t control_bytes) const {
   for (const int32_t id : added_tokens_[static_cast<uint8_t>(text[0])]) {
-    if (!allow_control && assets_.token_kinds[id] == TokenKind::kControl) continue;
-    if (absl::StartsWith(text, assets_.token_bytes[id])) return id;
+    const std::string& spelling = assets_.token_bytes[id];
+    const bool is_control = assets_.token_kinds[id] == TokenKind::kControl;
+    if (is_control && spelling.size() > control_bytes) continue;
+    if (absl::StartsWith(text, spelling)) return id;
   }
   return -1;
 }
@@ -54,13 +56,9 @@ std::vector<int32_t> Tokenizer::EncodeRendered(absl::string_view text,
   size_t plain_begin = 0;
   for (size_t at = 0; at < text.size();) {
     while (span != caller_spans.end() && span->end <= at) ++span;
-    const bool in_span = span != caller_spans.end() && span->begin <= at;
-    int32_t id = MatchAddedToken(text.substr(at), /*allow_control=*/!in_span);
-    // A control token that would reach into what a caller said is none.
-    if (id >= 0 && !in_span && span != caller_spans.end() &&
-        at + assets_.token_bytes[id].size() > span->begin) {
-      id = MatchAddedToken(text.substr(at), /*allow_control=*/false);
-    }
+    const size_t next_caller_byte =
+        span == caller_spans.end() ? text.size() : std::max(at, span->begin);
+    const int32_t id = MatchAddedToken(text.substr(at), next_caller_byte - at);
     if (id < 0) {
       ++at;
       continue;

@@ -46,8 +46,9 @@ class Tokenizer {
   using AddedTokens = std::array<std::vector<int32_t>, 256>;
 
   Tokenizer(TokenizerAssets assets, BytePairEncoder encoder);
-  // The token whose spelling `text` begins with, or -1.
-  int32_t MatchAddedToken(absl::string_view text, bool allow_control) const;
+  // The longest token whose spelling `text` begins with, or -1. Control tokens count only if they
+  // end within the first `control_bytes` bytes.
+  int32_t MatchAddedToken(absl::string_view text, size_t control_bytes) const;
   void EncodePlain(absl::string_view text, std::vector<int32_t>* token_ids) const;
 
   const TokenizerAssets assets_;

@@ -30,15 +30,16 @@ Char FirstChar(absl::string_view text);
 // U+10FFFF.
 bool IsValidUtf8(absl::string_view text);
 
-// Bytes of the longest prefix of `text` that is one whole well-formed character or, if there is
-// none, the maximal part of one (Unicode 15, section 3.9, "maximal subparts"), at least 1 byte;
-// `text` must not be empty.
+// What a text begins with: one whole well-formed character or, if there is none, the longest
+// beginning of one (Unicode 15, section 3.9, "maximal subparts"), or else one byte.
 struct Utf8Prefix {
   size_t bytes = 1;
   bool valid = false;
   // Not valid, but more bytes could make it so.
   bool incomplete = false;
 };
+
+// `text` must not be empty.
 Utf8Prefix FirstUtf8(absl::string_view text);
 
 }  // namespace phalanx

@@ -97,8 +97,8 @@ class GroupTest : public testing::Test {
     EXPECT_EQ((*member)->limits().kv_blocks, 16);
     AddingDecoder decoder((*member)->communicator());
     decoder.fail_with = fail_with;
-    EXPECT_TRUE((*member)->SendReady(decoder, 1000 + options.rank, 9000 + options.rank).ok());
-    absl::Status status = (*member)->Serve(decoder, [](absl::Duration) {});
+    absl::Status status = (*member)->SendReady(decoder, 1000 + options.rank, 9000 + options.rank);
+    if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration) {});
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
   }

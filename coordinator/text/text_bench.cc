@@ -1,0 +1,88 @@
+// Speed of text processing with a real vocabulary: `text_bench`, with the file in $SMOLLM2.
+#include <benchmark/benchmark.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/text/chat_encoder.h"
+#include "coordinator/text/chat_template.h"
+#include "coordinator/text/detokenizer.h"
+#include "coordinator/text/tokenizer.h"
+#include "model/gguf.h"
+
+namespace phalanx {
+namespace {
+
+struct Model {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;
+};
+
+absl::StatusOr<TokenizerAssets> ReadAssets(const char* path) {
+  auto file = GgufFile::Open(path);
+  if (!file.ok()) return file.status();
+  return ReadTokenizerAssets(**file);
+}
+
+std::string MixedText(size_t bytes) {
+  std::string text;
+  while (text.size() < bytes) {
+    text += "The quick brown fox didn't jump over 13 lazy dogs; it said: \"naïve 字 😀\".\n";
+  }
+  return text;
+}
+
+void EncodeText(benchmark::State& state, const Model& model) {
+  const std::string text = MixedText(static_cast<size_t>(state.range(0)));
+  for (auto _ : state) benchmark::DoNotOptimize(model.tokenizer->Encode(text));
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(text.size()));
+}
+
+void DecodeTokens(benchmark::State& state, const Model& model) {
+  const std::vector<int32_t> ids = model.tokenizer->Encode(MixedText(1 << 12));
+  for (auto _ : state) {
+    Detokenizer detokenizer(&model.tokenizer->assets(), Detokenizer::ControlTokens::kHide);
+    for (const int32_t id : ids) benchmark::DoNotOptimize(detokenizer.Push({&id, 1}));
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(ids.size()));
+}
+
+void EncodeConversation(benchmark::State& state, const Model& model) {
+  const std::vector<ChatMessage> messages(static_cast<size_t>(state.range(0)),
+                                          {"user", MixedText(200)});
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        EncodeChat(*model.tokenizer, *model.chat_template, messages, "nonce-"));
+  }
+}
+
+int Run(int argc, char** argv) {
+  const char* path = std::getenv("SMOLLM2");
+  auto assets = ReadAssets(path == nullptr ? "" : path);
+  if (!assets.ok()) {
+    std::fprintf(stderr, "text_bench: $SMOLLM2: %s\n", assets.status().ToString().c_str());
+    return 1;
+  }
+  Model model;
+  model.chat_template = *ChatTemplate::Create(assets->chat_template, {});
+  model.tokenizer = *Tokenizer::Create(*std::move(assets));
+  const auto add = [&](const char* name, auto run) {
+    return benchmark::RegisterBenchmark(
+        name, [&model, run](benchmark::State& state) { run(state, model); });
+  };
+  add("encode_text_bytes", EncodeText)->Arg(1 << 10)->Arg(1 << 20);
+  add("decode_tokens", DecodeTokens);
+  add("encode_chat_messages", EncodeConversation)->Arg(1)->Arg(32);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+}  // namespace phalanx
+
+int main(int argc, char** argv) { return phalanx::Run(argc, argv); }
