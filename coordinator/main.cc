@@ -124,7 +124,7 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Serves a language model over gRPC by way of worker groups.", "phalanx-coordinator");
+  CLI::App app("Serves a language model over gRPC by way of worker groups.", "coordinator");
   AddStandardOptions(app);
   Flags flags;
   AddFlags(app, &flags);

@@ -78,13 +78,4 @@ Char FirstChar(absl::string_view text) {
   return {ClassOf(codepoint), prefix.bytes};
 }
 
-bool IsValidUtf8(absl::string_view text) {
-  while (!text.empty()) {
-    const Utf8Prefix prefix = FirstUtf8(text);
-    if (!prefix.valid) return false;
-    text.remove_prefix(prefix.bytes);
-  }
-  return true;
-}
-
 }  // namespace phalanx

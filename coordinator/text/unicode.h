@@ -26,10 +26,6 @@ struct Char {
 // the first is a character of its own, of class kOther.
 Char FirstChar(absl::string_view text);
 
-// Whether all of `text` is well-formed UTF-8: no surrogates, no overlong forms, nothing above
-// U+10FFFF.
-bool IsValidUtf8(absl::string_view text);
-
 // What a text begins with: one whole well-formed character or, if there is none, the longest
 // beginning of one (Unicode 15, section 3.9, "maximal subparts"), or else one byte.
 struct Utf8Prefix {

@@ -32,21 +32,6 @@ TEST(FirstCharTest, TellsClassAndLength) {
   }
 }
 
-TEST(IsValidUtf8Test, AcceptsWellFormedText) {
-  EXPECT_TRUE(IsValidUtf8(""));
-  EXPECT_TRUE(IsValidUtf8(std::string("nul \0 inside", 12)));
-  EXPECT_TRUE(IsValidUtf8("aé字😀\u07ff\u0800\ue000\uffff\U00010000\U0010ffff"));
-}
-
-TEST(IsValidUtf8Test, RefusesEverythingElse) {
-  for (const char* text :
-       {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80",
-        "\xed\xbf\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-        "\xf5\x80\x80\x80", "\xff", "ok\xc3", "\xe4\xbd", "\xf0\x9f\x98", "\xc3(", "\xe4(\xbd"}) {
-    EXPECT_FALSE(IsValidUtf8(text)) << text;
-  }
-}
-
 // The maximal parts are those that Python's bytes.decode("utf-8", errors="replace") replaces.
 TEST(FirstUtf8Test, CutsIllFormedTextAtMaximalParts) {
   struct Case {
