@@ -23,8 +23,8 @@ struct ChatTemplateOptions {
   // Spellings, for the variables of these names.
   std::string bos_token;
   std::string eos_token;
-  // Bounds of one rendering: a template is a stranger's program. A real one takes some tens of
-  // steps for a message.
+  // Bounds of one rendering; a real template takes some tens of steps for a message. Strings that a
+  // template builds but does not write are bounded by its steps alone.
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
 };
