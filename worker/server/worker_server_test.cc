@@ -77,7 +77,7 @@ class WorkerServerTest : public ::testing::Test {
                 &executor_, MonotonicClock(), &metrics_) {
     executor_.OnStep([this](const StepInput&) { WaitWhilePaused(); });
     loop_ = std::thread([this] { (void)engine_.Run(); });
-    Serve({.address = "localhost:0"});
+    Serve({.address = "127.0.0.1:0"});
   }
 
   ~WorkerServerTest() override {
@@ -100,7 +100,7 @@ class WorkerServerTest : public ::testing::Test {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);
-    channel_ = grpc::CreateCustomChannel(absl::StrCat("localhost:", server_->port()),
+    channel_ = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
                                          grpc::InsecureChannelCredentials(), arguments);
   }
 
@@ -253,7 +253,7 @@ TEST_F(WorkerServerTest, GarbageEndsItsOwnSessionOnly) {
 
 TEST_F(WorkerServerTest, APeerThatDoesNotReadIsClosed) {
   server_.reset();
-  Serve({.address = "localhost:0", .max_queued_bytes = 4096});
+  Serve({.address = "127.0.0.1:0", .max_queued_bytes = 4096});
   const std::unique_ptr<SessionPeer> peer = Connect();
   Pause(true);
   ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
@@ -325,14 +325,14 @@ TEST_F(WorkerServerTest, HealthSaysWhatSetServingSaid) {
 }
 
 TEST_F(WorkerServerTest, APortInUseIsAnErrorThatNamesIt) {
-  const std::string address = absl::StrCat("localhost:", server_->port());
+  const std::string address = absl::StrCat("127.0.0.1:", server_->port());
   const absl::Status status = WorkerServer::Start({.address = address}, &engine_, {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(address));
 }
 
 TEST_F(WorkerServerTest, AMalformedAddressIsInvalid) {
-  for (const char* address : {"", "localhost", ":80", "localhost:x", "localhost:70000"}) {
+  for (const char* address : {"", "localhost", ":80", "127.0.0.1:x", "127.0.0.1:70000"}) {
     EXPECT_EQ(WorkerServer::Start({.address = address}, &engine_, {}).status().code(),
               absl::StatusCode::kInvalidArgument)
         << address;
