@@ -19,11 +19,7 @@
 #include "base/status.h"
 #include "coordinator/server/coordinator_server.h"
 #include "coordinator/server/model_text_service.h"
-#include "model/fingerprint.h"
-#include "model/generation_defaults.h"
-#include "model/gguf.h"
-#include "model/spec.h"
-#include "model/tokenizer_assets.h"
+#include "model/checkpoint.h"
 #include "prometheus/registry.h"
 
 namespace phalanx {
@@ -69,17 +65,17 @@ void AddFlags(CLI::App& app, Flags* flags) {
 // What the model file says, filled into `options`; returns its text processing.
 absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
                                                        CoordinatorServer::Options* options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(flags.model));
-  ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(*file));
-  ASSIGN_OR_RETURN(TokenizerAssets assets, ReadTokenizerAssets(*file));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(flags.model));
+  const ModelSpec& spec = checkpoint->spec();
+  ASSIGN_OR_RETURN(TokenizerAssets assets, checkpoint->ReadTokenizer());
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;
   options->limits.has_chat_template = !assets.chat_template.empty();
   options->model.architecture = spec.architecture;
   options->model.eos_token_ids = assets.eos_token_ids;
-  options->model.defaults = ReadGenerationDefaults(*file);
-  options->model_fingerprint = ModelFingerprint(*file);
+  options->model.defaults = checkpoint->generation_defaults();
+  options->model_fingerprint = checkpoint->fingerprint();
   return MakeModelTextService(std::move(assets));
 }
 

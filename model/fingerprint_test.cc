@@ -25,7 +25,7 @@ TEST(FingerprintTest, OtherMetadataTensorsOrSizeAreAnotherModel) {
   const std::string fingerprint = FingerprintOf(WriteTinyModel("base.gguf"));
   EXPECT_NE(fingerprint, FingerprintOf(WriteTinyModel("theta.gguf", {.rope_theta = 5000})));
   EXPECT_NE(fingerprint,
-            FingerprintOf(WriteTinyModel("type.gguf", {.matrix_type = GgmlType::kQ8_0})));
+            FingerprintOf(WriteTinyModel("type.gguf", {.matrix_type = TensorType::kQ8_0})));
   const std::string longer = WriteTempFile("longer.gguf", TinyModel({}).Finish() + "more");
   EXPECT_NE(fingerprint, FingerprintOf(longer));
 }

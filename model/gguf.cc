@@ -15,38 +15,6 @@
 
 namespace phalanx {
 
-std::string GgmlTypeName(GgmlType type) {
-  switch (type) {
-    case GgmlType::kF32:
-      return "F32";
-    case GgmlType::kF16:
-      return "F16";
-    case GgmlType::kQ4_0:
-      return "Q4_0";
-    case GgmlType::kQ4_1:
-      return "Q4_1";
-    case GgmlType::kQ5_0:
-      return "Q5_0";
-    case GgmlType::kQ5_1:
-      return "Q5_1";
-    case GgmlType::kQ8_0:
-      return "Q8_0";
-    case GgmlType::kQ2_K:
-      return "Q2_K";
-    case GgmlType::kQ3_K:
-      return "Q3_K";
-    case GgmlType::kQ4_K:
-      return "Q4_K";
-    case GgmlType::kQ5_K:
-      return "Q5_K";
-    case GgmlType::kQ6_K:
-      return "Q6_K";
-    case GgmlType::kBF16:
-      return "BF16";
-  }
-  return absl::StrCat("type ", static_cast<uint32_t>(type));
-}
-
 GgufFile::GgufFile(std::string path, const std::byte* map, size_t bytes)
     : path_(std::move(path)), map_(map), bytes_(bytes) {}
 
@@ -138,7 +106,7 @@ absl::StatusOr<absl::Span<const double>> GgufFile::GetFloats(absl::string_view k
   return absl::MakeConstSpan(*value);
 }
 
-const GgufTensor* GgufFile::FindTensor(absl::string_view name) const {
+const TensorView* GgufFile::FindTensor(absl::string_view name) const {
   const auto it = tensor_index_.find(name);
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
 }

@@ -17,39 +17,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "model/tensor.h"
 
 namespace phalanx {
-
-// ggml's numbers. Open knows the sizes of a few more, which are kept as their number.
-enum class GgmlType : uint32_t {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ4_1 = 3,
-  kQ5_0 = 6,
-  kQ5_1 = 7,
-  kQ8_0 = 8,
-  kQ2_K = 10,
-  kQ3_K = 11,
-  kQ4_K = 12,
-  kQ5_K = 13,
-  kQ6_K = 14,
-  kBF16 = 30,
-};
-
-// "Q4_1", or "type 42" for a number without a name.
-std::string GgmlTypeName(GgmlType type);
-
-struct GgufTensor {
-  std::string name;
-  GgmlType type = GgmlType::kF32;
-  // As the rest of the code base counts: rows are outputs, cols (the fastest dimension) inputs.
-  // A vector has one row.
-  int64_t rows = 0;
-  int64_t cols = 0;
-  // Points into the mapping.
-  absl::Span<const std::byte> data;
-};
 
 // Thread-compatible; immutable after Open. Views stay valid as long as the object.
 class GgufFile {
@@ -81,9 +51,9 @@ class GgufFile {
 
   // --- Tensors, in file order. ---
 
-  absl::Span<const GgufTensor> tensors() const { return tensors_; }
+  absl::Span<const TensorView> tensors() const { return tensors_; }
   // Null without it.
-  const GgufTensor* FindTensor(absl::string_view name) const;
+  const TensorView* FindTensor(absl::string_view name) const;
 
   // The bytes before the tensor data: the header, metadata and tensor infos.
   absl::Span<const std::byte> header() const { return header_; }
@@ -109,7 +79,7 @@ class GgufFile {
   const size_t bytes_;
   absl::Span<const std::byte> header_;
   absl::flat_hash_map<absl::string_view, Value> metadata_;
-  std::vector<GgufTensor> tensors_;
+  std::vector<TensorView> tensors_;
   absl::flat_hash_map<absl::string_view, int> tensor_index_;
 };
 

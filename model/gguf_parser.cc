@@ -339,7 +339,7 @@ absl::Status GgufParser::ParseTensorInfo() {
   }
   // Once the size fits into the file, rows and columns fit into int64.
   file_.tensors_.push_back({std::string(name),
-                            static_cast<GgmlType>(type),
+                            static_cast<TensorType>(type),
                             static_cast<int64_t>(rows),
                             static_cast<int64_t>(cols),
                             {}});
@@ -363,7 +363,7 @@ absl::Status GgufParser::PlaceTensors() {
             [this](size_t a, size_t b) { return offsets_[a] < offsets_[b]; });
   uint64_t end = 0;
   for (const size_t i : order) {
-    GgufTensor& tensor = file_.tensors_[i];
+    TensorView& tensor = file_.tensors_[i];
     context_ = absl::StrCat("tensor ", Printable(tensor.name));
     if (offsets_[i] > data_bytes || sizes_[i] > data_bytes - offsets_[i]) {
       return Broken(absl::StrCat("offset ", offsets_[i], " and size ", sizes_[i],

@@ -43,8 +43,8 @@ GgufWriter SmallFile() {
   writer.AddPair(
       "a.floats", 9,
       absl::StrCat(GgufWriter::Bytes<uint32_t>(6), GgufWriter::Bytes<uint64_t>(2), Floats(2)));
-  writer.AddTensor("vector", GgmlType::kF32, {3}, Floats(3));
-  writer.AddTensor("matrix", GgmlType::kQ8_0, {32, 2}, std::string(2 * 34, '\x7f'));
+  writer.AddTensor("vector", TensorType::kF32, {3}, Floats(3));
+  writer.AddTensor("matrix", TensorType::kQ8_0, {32, 2}, std::string(2 * 34, '\x7f'));
   return writer;
 }
 
@@ -85,13 +85,13 @@ TEST(GgufTest, TensorsHaveTheirShapesAndData) {
   const auto file = GgufFile::Open(SmallFile().WriteToTemp("tensors.gguf"));
   ASSERT_TRUE(file.ok()) << file.status();
   ASSERT_EQ((*file)->tensors().size(), 2u);
-  const GgufTensor* vector = (*file)->FindTensor("vector");
+  const TensorView* vector = (*file)->FindTensor("vector");
   ASSERT_NE(vector, nullptr);
   EXPECT_EQ(vector->rows, 1);
   EXPECT_EQ(vector->cols, 3);
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(vector->data.data()), vector->data.size()),
             Floats(3));
-  const GgufTensor* matrix = (*file)->FindTensor("matrix");
+  const TensorView* matrix = (*file)->FindTensor("matrix");
   ASSERT_NE(matrix, nullptr);
   EXPECT_EQ(matrix->rows, 2);
   EXPECT_EQ(matrix->cols, 32);
@@ -127,7 +127,7 @@ TEST(GgufTest, NoChangedByteLeadsOutOfTheFile) {
       const auto file = GgufFile::Open(WriteTempFile("changed.gguf", changed));
       if (!file.ok()) continue;
       unsigned sum = 0;
-      for (const GgufTensor& tensor : (*file)->tensors()) {
+      for (const TensorView& tensor : (*file)->tensors()) {
         for (const std::byte byte : tensor.data) sum += static_cast<unsigned>(byte);
       }
       EXPECT_LT(sum, whole.size() * 256);
@@ -209,7 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
     Tensors, GgufBadFileTest,
     testing::Values(
         BadFile{"NameTwice",
-                [](GgufWriter& w) { w.AddTensor("vector", GgmlType::kF32, {1}, Floats(1)); },
+                [](GgufWriter& w) { w.AddTensor("vector", TensorType::kF32, {1}, Floats(1)); },
                 "vector", "twice"},
         BadFile{"NameOf65Bytes",
                 [](GgufWriter& w) { w.AddTensorInfo(std::string(65, 'n'), 0, {1}, 0); },
@@ -277,8 +277,8 @@ TEST(GgufTest, AlignmentOfTheFileIsKept) {
   GgufWriter wide;
   wide.alignment = 256;
   wide.AddU32("general.alignment", 256);
-  wide.AddTensor("a", GgmlType::kF32, {1}, Floats(1));
-  wide.AddTensor("b", GgmlType::kF32, {2}, Floats(2));
+  wide.AddTensor("a", TensorType::kF32, {1}, Floats(1));
+  wide.AddTensor("b", TensorType::kF32, {2}, Floats(2));
   const auto file = GgufFile::Open(wide.WriteToTemp("wide.gguf"));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ((*file)->header().size(), 256u);
@@ -286,8 +286,8 @@ TEST(GgufTest, AlignmentOfTheFileIsKept) {
 }
 
 TEST(GgufTest, TypesHaveNames) {
-  EXPECT_EQ(GgmlTypeName(GgmlType::kQ4_1), "Q4_1");
-  EXPECT_EQ(GgmlTypeName(static_cast<GgmlType>(42)), "type 42");
+  EXPECT_EQ(TensorTypeName(TensorType::kQ4_1), "Q4_1");
+  EXPECT_EQ(TensorTypeName(static_cast<TensorType>(42)), "type 42");
 }
 
 }  // namespace

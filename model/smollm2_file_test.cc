@@ -40,15 +40,15 @@ TEST_F(SmolLm2FileTest, Spec) {
   EXPECT_EQ(spec->vocab, 49152);
   EXPECT_EQ(spec->context_tokens, 8192);
   EXPECT_FLOAT_EQ(spec->rms_norm_eps, 1e-5f);
-  EXPECT_EQ(spec->rope_theta, 100000.0f);
+  EXPECT_EQ(spec->rope.theta, 100000.0f);
   EXPECT_TRUE(spec->tied_embeddings);
 }
 
 TEST_F(SmolLm2FileTest, Tensors) {
   EXPECT_EQ(file_->tensors().size(), 272u);
-  const GgufTensor* embedding = file_->FindTensor("token_embd.weight");
+  const TensorView* embedding = file_->FindTensor("token_embd.weight");
   ASSERT_NE(embedding, nullptr);
-  EXPECT_EQ(GgmlTypeName(embedding->type), "Q8_0");
+  EXPECT_EQ(TensorTypeName(embedding->type), "Q8_0");
   EXPECT_EQ(embedding->data.size(), 30081024u);
   EXPECT_EQ(file_->header().size(), 1785664u);
   EXPECT_EQ(file_->file_bytes(), 98362432u);

@@ -142,19 +142,19 @@ absl::Status SpecReader::ReadNumbers(ModelSpec& spec) const {
   const std::string theta_key = Key("rope.freq_base");
   const absl::StatusOr<double> theta = file_.GetFloat(theta_key);
   if (absl::IsNotFound(theta.status())) {
-    spec.rope_theta = 10000.0f;  // llama.cpp's value for files that leave it out.
+    spec.rope.theta = 10000.0f;  // llama.cpp's value for files that leave it out.
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(theta.status());
   if (!(*theta >= 1 && *theta <= 1e12)) {
     return Impossible(theta_key, absl::StrCat(*theta, " is implausible"));
   }
-  spec.rope_theta = static_cast<float>(*theta);
+  spec.rope.theta = static_cast<float>(*theta);
   return absl::OkStatus();
 }
 
 absl::Status SpecReader::ReadVocab(ModelSpec& spec) const {
-  const GgufTensor* embedding = file_.FindTensor("token_embd.weight");
+  const TensorView* embedding = file_.FindTensor("token_embd.weight");
   if (embedding == nullptr) return Impossible("tensor token_embd.weight", "missing");
   if (embedding->cols != spec.hidden || embedding->rows > kMaxDimension) {
     return Impossible("tensor token_embd.weight",

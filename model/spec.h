@@ -11,13 +11,36 @@
 
 namespace phalanx {
 
+// Rotary positions. Pair j of the first rotary_dim dims of a head turns with the inverse frequency
+//   1 / (factor_j * theta^(2 j / rotary_dim)).
+// The scalings of the family are all lists of factors: llama3's is computed from its four numbers,
+// LongRoPE has two lists, of which a sequence uses one.
+struct RopeSpec {
+  float theta = 10000.0f;
+  // [rotary_dim / 2], or empty: all 1.
+  std::vector<float> factors;
+  // LongRoPE: for sequences of more than original_context_tokens. [rotary_dim / 2], or empty.
+  std::vector<float> long_factors;
+  int original_context_tokens = 0;  // LongRoPE's border; 0 without it.
+  // Multiplies cosines and sines, whichever list is used.
+  float attention_factor = 1.0f;
+
+  bool is_longrope() const { return !long_factors.empty(); }
+};
+
+// How tensors are named and ordered in the files.
+enum class TensorNaming : uint8_t {
+  kGguf,         // blk.0.attn_q.weight
+  kHuggingFace,  // model.layers.0.self_attn.q_proj.weight
+};
+
 // A pre-norm decoder: grouped-query attention with rotary positions, SwiGLU feed-forward, RMSNorm.
 struct ModelSpec {
-  // What clients call it: the file's base name without ".gguf" and without the name of a
-  // quantization at its end, for example "SmolLM2-135M-Instruct". Not from general.name, which
-  // converters fill with names of checkpoints.
+  // What clients call it: the base name of the folder, or of the file without ".gguf", its place in
+  // a split and the name of a quantization at its end, for example "SmolLM2-135M-Instruct". Not
+  // from general.name, which converters fill with names of checkpoints.
   std::string name;
-  std::string architecture;  // "llama".
+  std::string architecture;  // "llama", "phi3" or "qwen2".
   int num_layers = 0;
   int hidden = 0;
   int num_q_heads = 0;
@@ -28,8 +51,14 @@ struct ModelSpec {
   int vocab = 0;
   int context_tokens = 0;
   float rms_norm_eps = 0;
-  float rope_theta = 0;
+  RopeSpec rope;
   bool tied_embeddings = false;
+  // Whether the q, k and v projections have biases.
+  bool qkv_bias = false;
+
+  TensorNaming tensor_naming = TensorNaming::kGguf;
+  // Whether q|k|v and gate|up are one tensor each, in this order of rows.
+  bool fused_projections = false;
   // Whether the file's q and k rows are ordered for interleaved rotary pairs (2j, 2j + 1), as the
   // llama.cpp converter writes "llama" files; the loader then undoes it.
   bool interleaved_qk_rows = false;

@@ -38,7 +38,7 @@ TEST(SpecTest, ReadsTheTinyModel) {
   EXPECT_EQ(spec->vocab, kTinyVocab);
   EXPECT_EQ(spec->context_tokens, 256);
   EXPECT_FLOAT_EQ(spec->rms_norm_eps, 1e-5f);
-  EXPECT_FLOAT_EQ(spec->rope_theta, 10000.0f);
+  EXPECT_FLOAT_EQ(spec->rope.theta, 10000.0f);
   EXPECT_TRUE(spec->tied_embeddings);
   EXPECT_TRUE(spec->interleaved_qk_rows);
 }
@@ -91,7 +91,7 @@ class Metadata {
     GgufWriter writer;
     for (const auto& [key, value] : values_) writer.AddPair(key, value.first, value.second);
     writer.AddStrings("tokenizer.ggml.tokens", {"a", "b", "c"});
-    writer.AddTensor("token_embd.weight", GgmlType::kF32, {8, 3}, std::string(96, '\0'));
+    writer.AddTensor("token_embd.weight", TensorType::kF32, {8, 3}, std::string(96, '\0'));
     return writer;
   }
 
@@ -107,7 +107,7 @@ TEST(SpecTest, OptionalKeysHaveLlamasDefaults) {
   EXPECT_EQ(spec->num_kv_heads, 4);
   EXPECT_EQ(spec->head_dim, 2);
   EXPECT_EQ(spec->rotary_dim, 2);
-  EXPECT_EQ(spec->rope_theta, 10000.0f);
+  EXPECT_EQ(spec->rope.theta, 10000.0f);
 }
 
 struct BadKey {
@@ -185,7 +185,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(SpecTest, RotaryFrequenciesInATensorAreRefused) {
   GgufWriter writer = TinyModel({});
-  writer.AddTensor("rope_freqs.weight", GgmlType::kF32, {16}, std::string(64, '\0'));
+  writer.AddTensor("rope_freqs.weight", TensorType::kF32, {16}, std::string(64, '\0'));
   const absl::Status status = Read(writer.WriteToTemp("freqs.gguf")).status();
   EXPECT_EQ(status.code(), kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("rope_freqs.weight"));
@@ -201,7 +201,7 @@ TEST(SpecTest, TokensMustBeAsManyAsEmbeddings) {
   writer.AddU32("llama.feed_forward_length", 32);
   writer.AddF32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   writer.AddStrings("tokenizer.ggml.tokens", {"a", "b"});
-  writer.AddTensor("token_embd.weight", GgmlType::kF32, {2, 3}, std::string(24, '\0'));
+  writer.AddTensor("token_embd.weight", TensorType::kF32, {2, 3}, std::string(24, '\0'));
   const absl::Status status = Read(writer.WriteToTemp("tokens.gguf")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("tokenizer.ggml.tokens: 2 tokens"));

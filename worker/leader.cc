@@ -18,9 +18,7 @@
 #include "base/metrics_endpoint.h"
 #include "base/mutex.h"
 #include "base/status.h"
-#include "model/fingerprint.h"
-#include "model/gguf.h"
-#include "model/spec.h"
+#include "model/checkpoint.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
@@ -103,11 +101,11 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 }
 
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
-    const WorkerOptions& options, const GgufFile& file, const StepLimits& limits,
+    const WorkerOptions& options, const Checkpoint& checkpoint, const StepLimits& limits,
     std::function<void(const absl::Status&)> on_lost) {
   GroupLeader::Options group{.world = options.group_size(),
                              .limits = limits,
-                             .fingerprint = ModelFingerprint(file),
+                             .fingerprint = checkpoint.fingerprint(),
                              .socket_path = options.group_socket,
                              .rank_command = nullptr,
                              .startup_timeout = options.startup_timeout,
@@ -122,8 +120,9 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
 }  // namespace
 
 absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(options.model_path));
-  ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*file));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                   Checkpoint::Open(options.model_path));
+  ModelSpec spec = checkpoint->spec();
   if (!options.model_name.empty()) spec.name = options.model_name;
   RETURN_IF_ERROR(LimitContext(options, spec));
   ASSIGN_OR_RETURN(const StepLimits limits, MakeStepLimits(options, spec));
@@ -146,12 +145,12 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   if (options.group_socket.empty()) options.group_socket = folder->socket_path();
   LossReport loss;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
-                   FormGroup(options, *file, limits, [&](const absl::Status& status) {
+                   FormGroup(options, *checkpoint, limits, [&](const absl::Status& status) {
                      loss.Set(status);
                      shutdown.Notify();
                    }));
-  ASSIGN_OR_RETURN(const RankModel model,
-                   LoadRankModel(*file, spec, limits, options.threads, group->communicator()));
+  ASSIGN_OR_RETURN(const RankModel model, LoadRankModel(*checkpoint, spec, limits, options.threads,
+                                                        group->communicator()));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
 
   MeasuredExecutor executor(*group, *model.decoder, metrics);
@@ -163,7 +162,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
                    WorkerServer::Start({.address = options.listen}, &engine,
                                        {.model_name = spec.name,
-                                        .model_fingerprint = ModelFingerprint(*file),
+                                        .model_fingerprint = checkpoint->fingerprint(),
                                         .context_tokens = spec.context_tokens,
                                         .world = options.group_size(),
                                         .total_kv_blocks = limits.kv_blocks}));

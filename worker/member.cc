@@ -7,9 +7,7 @@
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
-#include "model/fingerprint.h"
-#include "model/gguf.h"
-#include "model/spec.h"
+#include "model/checkpoint.h"
 #include "worker/group/group_member.h"
 #include "worker/rank_metrics.h"
 #include "worker/rank_model.h"
@@ -17,16 +15,16 @@
 namespace phalanx {
 namespace {
 
-absl::Status LoadAndServe(const WorkerOptions& options, const GgufFile& file, const ModelSpec& spec,
-                          GroupMember& member) {
+absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
+                          const ModelSpec& spec, GroupMember& member) {
   ASSIGN_OR_RETURN(const std::string address, RankMetricsAddress(options, options.rank));
   auto registry = std::make_shared<prometheus::Registry>();
   RankMetrics metrics(*registry, member.limits().kv_blocks);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
                    MetricsEndpoint::Create(address, "worker", registry));
-  ASSIGN_OR_RETURN(
-      const RankModel model,
-      LoadRankModel(file, spec, member.limits(), ThreadsPerRank(options), member.communicator()));
+  ASSIGN_OR_RETURN(const RankModel model,
+                   LoadRankModel(checkpoint, spec, member.limits(), ThreadsPerRank(options),
+                                 member.communicator()));
   RETURN_IF_ERROR(
       member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes), endpoint->port()));
   return member.Serve(*model.decoder, [&](absl::Duration step_time) {
@@ -37,17 +35,18 @@ absl::Status LoadAndServe(const WorkerOptions& options, const GgufFile& file, co
 }  // namespace
 
 absl::Status RunMember(const WorkerOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(options.model_path));
-  ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*file));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                   Checkpoint::Open(options.model_path));
+  ModelSpec spec = checkpoint->spec();
   RETURN_IF_ERROR(LimitContext(options, spec));
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,
                                       .world = options.group_size(),
-                                      .fingerprint = ModelFingerprint(*file),
+                                      .fingerprint = checkpoint->fingerprint(),
                                       .socket_path = options.group_socket,
                                       .startup_timeout = options.startup_timeout,
                                       .step_timeout = options.step_timeout}));
-  absl::Status status = LoadAndServe(options, *file, spec, *member);
+  absl::Status status = LoadAndServe(options, *checkpoint, spec, *member);
   if (!status.ok()) member->SendFailed(status);
   return status;
 }

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/gguf.h"
+#include "model/checkpoint.h"
 #include "model/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
@@ -24,7 +24,7 @@ struct RankModel {
 // Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
 // and must outlive the model. The errors of MakeCpuBackend, ShardModel, LoadDecoderWeights and
 // Decoder::Create.
-absl::StatusOr<RankModel> LoadRankModel(const GgufFile& file, const ModelSpec& spec,
+absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
                                         Communicator* comm);
 

@@ -44,7 +44,7 @@ void GgufWriter::AddTensorInfo(absl::string_view name, uint32_t type,
   absl::StrAppend(&infos_, Bytes(type), Bytes(offset));
 }
 
-void GgufWriter::AddTensor(absl::string_view name, GgmlType type,
+void GgufWriter::AddTensor(absl::string_view name, TensorType type,
                            absl::Span<const uint64_t> dimensions, absl::string_view data) {
   PadTo(alignment, data_);
   AddTensorInfo(name, static_cast<uint32_t>(type), dimensions, data_.size());

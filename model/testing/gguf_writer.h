@@ -32,7 +32,7 @@ class GgufWriter {
   // --- Tensors ---
 
   // Places `data` at the next aligned offset. `dimensions` as in the file: fastest first.
-  void AddTensor(absl::string_view name, GgmlType type, absl::Span<const uint64_t> dimensions,
+  void AddTensor(absl::string_view name, TensorType type, absl::Span<const uint64_t> dimensions,
                  absl::string_view data);
   // An info that points anywhere, without data.
   void AddTensorInfo(absl::string_view name, uint32_t type, absl::Span<const uint64_t> dimensions,

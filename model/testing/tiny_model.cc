@@ -76,10 +76,10 @@ class TensorAdder {
   TensorAdder(uint32_t seed, GgufWriter& writer) : random_(seed), writer_(writer) {}
 
   // Elements are about normal, of standard deviation 1 / sqrt(cols).
-  void AddMatrix(absl::string_view name, GgmlType type, int rows, int cols) {
+  void AddMatrix(absl::string_view name, TensorType type, int rows, int cols) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
     std::string data;
-    if (type == GgmlType::kF32) {
+    if (type == TensorType::kF32) {
       for (int i = 0; i < rows * cols; ++i) data += GgufWriter::Bytes(scale * Normal());
     } else {
       CHECK(cols % 32 == 0) << name;
@@ -91,7 +91,7 @@ class TensorAdder {
   void AddNorm(absl::string_view name, int size) {
     std::string data;
     for (int i = 0; i < size; ++i) data += GgufWriter::Bytes(1.0f + 0.1f * Normal());
-    writer_.AddTensor(name, GgmlType::kF32, {static_cast<uint64_t>(size)}, data);
+    writer_.AddTensor(name, TensorType::kF32, {static_cast<uint64_t>(size)}, data);
   }
 
  private:
@@ -110,16 +110,16 @@ class TensorAdder {
     return static_cast<uint16_t>((bits >> 16 & 0x8000) | exponent << 10 | (bits >> 13 & 0x3ff));
   }
 
-  std::string Block(GgmlType type, float scale) {
+  std::string Block(TensorType type, float scale) {
     const float jitter = 0.75f + 0.5f * static_cast<float>(random_() >> 8) * 0x1p-24f;
     std::string block;
-    if (type == GgmlType::kQ8_0) {
+    if (type == TensorType::kQ8_0) {
       // Uniform bytes have a standard deviation of 73.9.
       block = GgufWriter::Bytes(Half(scale * jitter / 73.9f));
       for (int i = 0; i < 32; ++i) block.push_back(static_cast<char>(random_() % 255 - 127));
       return block;
     }
-    CHECK(type == GgmlType::kQ4_1) << GgmlTypeName(type);
+    CHECK(type == TensorType::kQ4_1) << TensorTypeName(type);
     // Uniform nibbles have a mean of 7.5 and a standard deviation of 4.61.
     const float step = scale * jitter / 4.61f;
     block = GgufWriter::Bytes(Half(step)) + GgufWriter::Bytes(Half(-7.5f * step));

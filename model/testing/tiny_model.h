@@ -23,8 +23,8 @@ struct TinyModelOptions {
   float rope_theta = 10000.0f;
   // Of the layers' matrices; kF32, kQ4_1 and kQ8_0 can be written. hidden, head_dim and ffn are
   // multiples of 32 for the latter two.
-  GgmlType matrix_type = GgmlType::kQ4_1;
-  GgmlType embedding_type = GgmlType::kQ8_0;
+  TensorType matrix_type = TensorType::kQ4_1;
+  TensorType embedding_type = TensorType::kQ8_0;
   // Whether there is an output matrix of its own, of the embedding's type.
   bool untied_output = false;
   uint32_t seed = 1;

@@ -113,7 +113,7 @@ absl::Status ShardedDecoder::UploadInverseFrequencies() {
   std::vector<float> inv_freq(spec_.rotary_dim / 2);
   for (size_t j = 0; j < inv_freq.size(); ++j) {
     const double exponent = 2.0 * static_cast<double>(j) / spec_.rotary_dim;
-    inv_freq[j] = static_cast<float>(std::pow(double{spec_.rope_theta}, -exponent));
+    inv_freq[j] = static_cast<float>(std::pow(double{spec_.rope.theta}, -exponent));
   }
   Copy(act_.inv_freq.f32(), inv_freq);
   return stream_->Synchronize();

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
-#include "model/gguf.h"
+#include "model/checkpoint.h"
 #include "model/testing/tiny_model.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/testing/rank_group.h"
@@ -247,15 +247,14 @@ class LostCommunicator : public Communicator {
 class DecoderCreateTest : public testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Decoder>> Create(int world, const StepLimits& limits) {
-    auto file = GgufFile::Open(WriteTinyModel("create.gguf"));
-    if (!file.ok()) return file.status();
-    const auto spec = ReadModelSpec(**file);
-    if (!spec.ok()) return spec.status();
-    const auto shard = ShardModel(*spec, 0, world);
+    auto checkpoint = Checkpoint::Open(WriteTinyModel("create.gguf"));
+    if (!checkpoint.ok()) return checkpoint.status();
+    const ModelSpec& spec = (*checkpoint)->spec();
+    const auto shard = ShardModel(spec, 0, world);
     if (!shard.ok()) return shard.status();
-    auto weights = LoadDecoderWeights(**file, *spec, *shard, *backend_);
+    auto weights = LoadDecoderWeights(**checkpoint, spec, *shard, *backend_);
     if (!weights.ok()) return weights.status();
-    return Decoder::Create(*spec, *shard, *std::move(weights), limits, backend_.get(),
+    return Decoder::Create(spec, *shard, *std::move(weights), limits, backend_.get(),
                            world == 1 ? nullptr : &comm_);
   }
 

@@ -29,16 +29,17 @@ struct Rows {
 
 class Loader {
  public:
-  Loader(const GgufFile& file, const ModelSpec& spec, const Shard& shard, kernels::Backend& backend)
-      : file_(file), spec_(spec), shard_(shard), backend_(backend) {}
+  Loader(const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
+         kernels::Backend& backend)
+      : checkpoint_(checkpoint), spec_(spec), shard_(shard), backend_(backend) {}
 
   absl::StatusOr<DecoderWeights> Load();
 
  private:
   absl::StatusOr<LayerWeights> LoadLayer(int layer);
   // The tensor, of that shape.
-  absl::StatusOr<const GgufTensor*> Find(const std::string& name, int64_t rows, int64_t cols);
-  absl::StatusOr<DType> TypeOf(const GgufTensor& tensor) const;
+  absl::StatusOr<const TensorView*> Find(const std::string& name, int64_t rows, int64_t cols);
+  absl::StatusOr<DType> TypeOf(const TensorView& tensor) const;
 
   // Rows [rows.begin, rows.end) and columns [cols.begin, cols.end) of a tensor of full shape
   // [total_rows, total_cols].
@@ -62,10 +63,10 @@ class Loader {
     return {heads.begin * spec_.head_dim, heads.end * spec_.head_dim};
   }
   absl::Status Wrong(absl::string_view name, absl::string_view what) const {
-    return absl::DataLossError(absl::StrCat(file_.path(), ": tensor ", name, ": ", what));
+    return absl::DataLossError(absl::StrCat(checkpoint_.path(), ": tensor ", name, ": ", what));
   }
 
-  const GgufFile& file_;
+  const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   const Shard& shard_;
   kernels::Backend& backend_;
@@ -73,9 +74,9 @@ class Loader {
   absl::flat_hash_set<absl::string_view> used_;
 };
 
-absl::StatusOr<const GgufTensor*> Loader::Find(const std::string& name, int64_t rows,
+absl::StatusOr<const TensorView*> Loader::Find(const std::string& name, int64_t rows,
                                                int64_t cols) {
-  const GgufTensor* tensor = file_.FindTensor(name);
+  const TensorView* tensor = checkpoint_.FindTensor(name);
   if (tensor == nullptr) return Wrong(name, "missing");
   if (tensor->rows != rows || tensor->cols != cols) {
     return Wrong(name, absl::StrCat(tensor->rows, " rows of ", tensor->cols, " elements, where ",
@@ -85,35 +86,35 @@ absl::StatusOr<const GgufTensor*> Loader::Find(const std::string& name, int64_t 
   return tensor;
 }
 
-absl::StatusOr<DType> Loader::TypeOf(const GgufTensor& tensor) const {
+absl::StatusOr<DType> Loader::TypeOf(const TensorView& tensor) const {
   switch (tensor.type) {
-    case GgmlType::kF32:
+    case TensorType::kF32:
       return DType::kF32;
-    case GgmlType::kF16:
+    case TensorType::kF16:
       return DType::kF16;
-    case GgmlType::kBF16:
+    case TensorType::kBF16:
       return DType::kBF16;
-    case GgmlType::kQ4_0:
+    case TensorType::kQ4_0:
       return DType::kQ4_0;
-    case GgmlType::kQ4_1:
+    case TensorType::kQ4_1:
       return DType::kQ4_1;
-    case GgmlType::kQ8_0:
+    case TensorType::kQ8_0:
       return DType::kQ8_0;
     default:
-      return absl::UnimplementedError(
-          absl::StrCat(file_.path(), ": tensor ", tensor.name, ": ", GgmlTypeName(tensor.type),
-                       " cannot be loaded; these can: F32, F16, BF16, Q4_0, Q4_1, Q8_0"));
+      return absl::UnimplementedError(absl::StrCat(
+          checkpoint_.path(), ": tensor ", tensor.name, ": ", TensorTypeName(tensor.type),
+          " cannot be loaded; these can: F32, F16, BF16, Q4_0, Q4_1, Q8_0"));
   }
 }
 
 absl::StatusOr<Rows> Loader::Part(const std::string& name, int64_t total_rows, Range rows,
                                   int64_t total_cols, Range cols) {
-  ASSIGN_OR_RETURN(const GgufTensor* tensor, Find(name, total_rows, total_cols));
+  ASSIGN_OR_RETURN(const TensorView* tensor, Find(name, total_rows, total_cols));
   ASSIGN_OR_RETURN(const DType dtype, TypeOf(*tensor));
   const int block = kernels::BlockElements(dtype);
   if (cols.begin % block != 0 || cols.size() % block != 0) {
     return absl::UnimplementedError(
-        absl::StrCat(file_.path(), ": tensor ", name, ": ", GgmlTypeName(tensor->type),
+        absl::StrCat(checkpoint_.path(), ": tensor ", name, ": ", TensorTypeName(tensor->type),
                      " cannot be cut at columns ", cols.begin, " and ", cols.end, " for rank ",
                      shard_.rank, " of ", shard_.world, ": blocks have ", block, " elements"));
   }
@@ -146,18 +147,18 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> Loader::Pack(absl::string_view nam
                                                            absl::Span<const LinearSource> sources) {
   absl::StatusOr<std::unique_ptr<PackedLinear>> packed = backend_.PackLinear(sources);
   if (!packed.ok()) {
-    return absl::Status(packed.status().code(), absl::StrCat(file_.path(), ": tensor ", name, ": ",
-                                                             packed.status().message()));
+    return absl::Status(packed.status().code(), absl::StrCat(checkpoint_.path(), ": tensor ", name,
+                                                             ": ", packed.status().message()));
   }
   bytes_ += (*packed)->bytes();
   return packed;
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> Loader::LoadNorm(const std::string& name) {
-  ASSIGN_OR_RETURN(const GgufTensor* tensor, Find(name, 1, spec_.hidden));
-  if (tensor->type != GgmlType::kF32) {
-    return absl::UnimplementedError(absl::StrCat(file_.path(), ": tensor ", name, ": a norm of ",
-                                                 GgmlTypeName(tensor->type),
+  ASSIGN_OR_RETURN(const TensorView* tensor, Find(name, 1, spec_.hidden));
+  if (tensor->type != TensorType::kF32) {
+    return absl::UnimplementedError(absl::StrCat(checkpoint_.path(), ": tensor ", name,
+                                                 ": a norm of ", TensorTypeName(tensor->type),
                                                  " cannot be loaded; F32 can"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> norm, backend_.Allocate(tensor->data.size()));
@@ -197,10 +198,10 @@ absl::StatusOr<LayerWeights> Loader::LoadLayer(int layer) {
 
 // A tensor that nobody asked for (a bias, an adapter) means that the result would be wrong.
 absl::Status Loader::RefuseOthers() const {
-  for (const GgufTensor& tensor : file_.tensors()) {
+  for (const TensorView& tensor : checkpoint_.tensors()) {
     if (!used_.contains(tensor.name)) {
       return absl::UnimplementedError(absl::StrCat(
-          file_.path(), ": tensor ", absl::CHexEscape(tensor.name), " is not supported"));
+          checkpoint_.path(), ": tensor ", absl::CHexEscape(tensor.name), " is not supported"));
     }
   }
   return absl::OkStatus();
@@ -226,10 +227,11 @@ absl::StatusOr<DecoderWeights> Loader::Load() {
 
 }  // namespace
 
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const GgufFile& file, const ModelSpec& spec,
-                                                  const Shard& shard, kernels::Backend& backend) {
-  absl::StatusOr<DecoderWeights> weights = Loader(file, spec, shard, backend).Load();
-  file.DropPages();
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
+                                                  const ModelSpec& spec, const Shard& shard,
+                                                  kernels::Backend& backend) {
+  absl::StatusOr<DecoderWeights> weights = Loader(checkpoint, spec, shard, backend).Load();
+  checkpoint.DropPages();
   return weights;
 }
 

@@ -8,8 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/gguf.h"
-#include "model/spec.h"
+#include "model/checkpoint.h"
 #include "worker/weights/shard.h"
 
 namespace phalanx {
@@ -34,14 +33,15 @@ struct DecoderWeights {
   const kernels::PackedLinear& logits() const { return output ? *output : *embedding; }
 };
 
-// Reads this rank's rows, columns and heads of every tensor from the file's mapping, and nothing
-// else of it, and drops the mapped pages afterwards. Rotary row order is normalised to half-split.
+// Reads this rank's rows, columns and heads of every tensor from the mapped files, and nothing else
+// of it, and drops the mapped pages afterwards. Rotary row order is normalised to half-split.
 // Errors name the file and the tensor: DATA_LOSS if one is missing or has another shape than the
 // spec demands; UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can), a
 // quantized matrix whose blocks the shard would cut, or a tensor that this network does not have;
 // RESOURCE_EXHAUSTED when memory runs out.
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const GgufFile& file, const ModelSpec& spec,
-                                                  const Shard& shard, kernels::Backend& backend);
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
+                                                  const ModelSpec& spec, const Shard& shard,
+                                                  kernels::Backend& backend);
 
 }  // namespace phalanx
 

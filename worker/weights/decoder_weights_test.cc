@@ -44,27 +44,25 @@ class DecoderWeightsTest : public testing::Test {
  protected:
   void Open(const TinyModelOptions& options) { Open(WriteTinyModel("tiny.gguf", options)); }
   void Open(const std::string& path) {
-    auto file = GgufFile::Open(path);
-    ASSERT_TRUE(file.ok()) << file.status();
-    file_ = *std::move(file);
-    const auto spec = ReadModelSpec(*file_);
-    ASSERT_TRUE(spec.ok()) << spec.status();
-    spec_ = *spec;
+    auto checkpoint = Checkpoint::Open(path);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
+    spec_ = checkpoint_->spec();
   }
 
   absl::StatusOr<DecoderWeights> Load(int rank, int world) {
     const auto shard = ShardModel(spec_, rank, world);
     if (!shard.ok()) return shard.status();
-    return LoadDecoderWeights(*file_, spec_, *shard, *backend_);
+    return LoadDecoderWeights(*checkpoint_, spec_, *shard, *backend_);
   }
 
   // The tensor as it is in the file.
   Matrix FromFile(const std::string& name) {
-    const GgufTensor* tensor = file_->FindTensor(name);
+    const TensorView* tensor = checkpoint_->FindTensor(name);
     EXPECT_NE(tensor, nullptr) << name;
-    const DType dtype = tensor->type == GgmlType::kF32    ? DType::kF32
-                        : tensor->type == GgmlType::kQ4_1 ? DType::kQ4_1
-                                                          : DType::kQ8_0;
+    const DType dtype = tensor->type == TensorType::kF32    ? DType::kF32
+                        : tensor->type == TensorType::kQ4_1 ? DType::kQ4_1
+                                                            : DType::kQ8_0;
     const size_t row_bytes = kernels::RowBytes(dtype, tensor->cols);
     Matrix matrix(tensor->rows, std::vector<float>(tensor->cols));
     for (int64_t row = 0; row < tensor->rows; ++row) {
@@ -128,7 +126,7 @@ class DecoderWeightsTest : public testing::Test {
     EXPECT_GT(weights->bytes, 0u);
   }
 
-  std::unique_ptr<GgufFile> file_;
+  std::unique_ptr<Checkpoint> checkpoint_;
   ModelSpec spec_;
   const std::unique_ptr<kernels::Backend> backend_ = kernels::MakeReferenceBackend();
   const std::unique_ptr<kernels::Stream> stream_ = backend_->NewStream();
@@ -144,8 +142,8 @@ TEST_F(DecoderWeightsTest, EveryRankHoldsItsPartOfQuantizedMatrices) {
 TEST_F(DecoderWeightsTest, FloatMatricesAreCutAtAnyColumn) {
   Open({.hidden = 40,
         .head_dim = 10,
-        .matrix_type = GgmlType::kF32,
-        .embedding_type = GgmlType::kF32});
+        .matrix_type = TensorType::kF32,
+        .embedding_type = TensorType::kF32});
   for (int rank = 0; rank < 3; ++rank) ExpectShard(rank, 3);
 }
 
@@ -195,7 +193,7 @@ TEST_F(DecoderWeightsTest, WrongShapeIsNamed) {
 
 TEST_F(DecoderWeightsTest, TypeThatCannotBeLoadedIsNamedWithThoseThatCan) {
   GgufWriter writer = TinyModel({});
-  writer.AddTensor("output.weight", GgmlType::kQ5_0, {96, kTinyVocab},
+  writer.AddTensor("output.weight", TensorType::kQ5_0, {96, kTinyVocab},
                    std::string(kTinyVocab * 3 * 22, '\0'));
   Open(writer.WriteToTemp("q5.gguf"));
   const absl::Status status = Load(0, 1).status();
@@ -207,7 +205,7 @@ TEST_F(DecoderWeightsTest, TypeThatCannotBeLoadedIsNamedWithThoseThatCan) {
 
 TEST_F(DecoderWeightsTest, TensorThatTheNetworkDoesNotHaveIsRefused) {
   GgufWriter writer = TinyModel({});
-  writer.AddTensor("blk.0.attn_q.bias", GgmlType::kF32, {192}, std::string(192 * 4, '\0'));
+  writer.AddTensor("blk.0.attn_q.bias", TensorType::kF32, {192}, std::string(192 * 4, '\0'));
   Open(writer.WriteToTemp("bias.gguf"));
   const absl::Status status = Load(0, 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);

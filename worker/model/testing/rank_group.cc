@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "base/log.h"
-#include "model/gguf.h"
+#include "model/checkpoint.h"
 #include "worker/comm/shm_communicator.h"
 #include "worker/weights/decoder_weights.h"
 #include "worker/weights/shard.h"
@@ -32,13 +32,13 @@ void OnAllRanks(int world, const std::function<void(int rank)>& work) {
 RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limits,
                      const BackendFactory& make_backend)
     : comms_(MakeLocalGroup(world)), ranks_(world) {
-  const std::unique_ptr<GgufFile> file = ValueOrDie(GgufFile::Open(path));
-  spec_ = ValueOrDie(ReadModelSpec(*file));
+  const std::unique_ptr<Checkpoint> checkpoint = ValueOrDie(Checkpoint::Open(path));
+  spec_ = checkpoint->spec();
   for (int rank = 0; rank < world; ++rank) {
     const Shard shard = ValueOrDie(ShardModel(spec_, rank, world));
     ranks_[rank].backend = make_backend();
     kernels::Backend* backend = ranks_[rank].backend.get();
-    DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*file, spec_, shard, *backend));
+    DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*checkpoint, spec_, shard, *backend));
     ranks_[rank].decoder = ValueOrDie(
         Decoder::Create(spec_, shard, std::move(weights), limits, backend, comms_[rank].get()));
   }

@@ -1,0 +1,61 @@
+// A model on disk: its network, its tensors, its tokenizer and its defaults, whatever the format.
+#ifndef PHALANX_MODEL_CHECKPOINT_H_
+#define PHALANX_MODEL_CHECKPOINT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "model/generation_defaults.h"
+#include "model/gguf.h"
+#include "model/spec.h"
+#include "model/tensor.h"
+#include "model/tokenizer_assets.h"
+
+namespace phalanx {
+
+// Thread-compatible; immutable after Open. Views stay valid as long as the object. Files must not
+// shrink while it lives.
+class Checkpoint {
+ public:
+  // `path` is a GGUF file. The errors of GgufFile::Open and ReadModelSpec.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
+  const std::string& path() const { return path_; }
+  const ModelSpec& spec() const { return spec_; }
+  // Tells whether two processes serve the same model: 16 hexadecimal digits, see
+  // model/fingerprint.h.
+  const std::string& fingerprint() const { return fingerprint_; }
+  const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
+
+  // The errors of ReadTokenizerAssets. Eos ids are the union of all places that name one.
+  absl::StatusOr<TokenizerAssets> ReadTokenizer() const;
+
+  // Of all files, in file order.
+  absl::Span<const TensorView> tensors() const;
+  // Null without it.
+  const TensorView* FindTensor(absl::string_view name) const;
+
+  // Tells the kernel that pages of the mappings are no longer needed by this process: to be called
+  // after weights were copied out. Views stay valid.
+  void DropPages() const;
+
+ private:
+  explicit Checkpoint(std::string path) : path_(std::move(path)) {}
+
+  const std::string path_;
+  ModelSpec spec_;
+  std::string fingerprint_;
+  GenerationDefaults generation_defaults_;
+  std::unique_ptr<GgufFile> gguf_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_MODEL_CHECKPOINT_H_
