@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/quant_block.h"
+
 namespace phalanx::kernels {
 namespace {
 
@@ -13,34 +15,17 @@ uint16_t Load16(const std::byte* from) {
   return bits;
 }
 
-// Nibbles of a 4-bit block: the low ones are elements 0..15, the high ones 16..31.
-int LowNibble(std::byte b) { return std::to_integer<int>(b & std::byte{15}); }
-int HighNibble(std::byte b) { return std::to_integer<int>(b >> 4); }
-
-void DequantizeQ4_0(const std::byte* block, float* out) {
-  const float d = HalfToFloat(Load16(block));
-  const std::byte* qs = block + 2;
-  for (int j = 0; j < 16; ++j) {
-    out[j] = static_cast<float>(LowNibble(qs[j]) - 8) * d;
-    out[j + 16] = static_cast<float>(HighNibble(qs[j]) - 8) * d;
-  }
-}
-
-void DequantizeQ4_1(const std::byte* block, float* out) {
-  const float d = HalfToFloat(Load16(block));
-  const float m = HalfToFloat(Load16(block + 2));
-  const std::byte* qs = block + 4;
-  for (int j = 0; j < 16; ++j) {
-    out[j] = static_cast<float>(LowNibble(qs[j])) * d + m;
-    out[j + 16] = static_cast<float>(HighNibble(qs[j])) * d + m;
-  }
-}
-
-void DequantizeQ8_0(const std::byte* block, float* out) {
-  const float d = HalfToFloat(Load16(block));
-  const std::byte* qs = block + 2;
-  for (int j = 0; j < 32; ++j) {
-    out[j] = static_cast<float>(static_cast<int8_t>(qs[j])) * d;
+void DequantizeBlock(DType dtype, const std::byte* from, float* out) {
+  const QuantBlock block = ReadQuantBlock(dtype, from);
+  const float d = HalfToFloat(block.d);
+  const float m = HalfToFloat(block.m);
+  const int sub_block = SubBlockElements(dtype);
+  for (int s = 0; s < BlockElements(dtype) / sub_block; ++s) {
+    const float scale = d * static_cast<float>(block.scales[s]);
+    const float minimum = m * static_cast<float>(block.minimums[s]);
+    for (int k = s * sub_block; k < (s + 1) * sub_block; ++k) {
+      out[k] = scale * static_cast<float>(QuantLevel(dtype, block.codes[k])) + minimum;
+    }
   }
 }
 
@@ -76,14 +61,8 @@ void Dequantize(DType dtype, const std::byte* from, int64_t elements, float* out
       case DType::kBF16:
         out[i] = BFloat16ToFloat(Load16(from));
         break;
-      case DType::kQ4_0:
-        DequantizeQ4_0(from, out + i);
-        break;
-      case DType::kQ4_1:
-        DequantizeQ4_1(from, out + i);
-        break;
-      case DType::kQ8_0:
-        DequantizeQ8_0(from, out + i);
+      default:
+        DequantizeBlock(dtype, from, out + i);
         break;
     }
   }

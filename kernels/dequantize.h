@@ -14,7 +14,7 @@ float HalfToFloat(uint16_t half);
 float BFloat16ToFloat(uint16_t bfloat16);
 
 // Writes `elements` floats to `out`. `from` need not be aligned; `elements` is a multiple of
-// BlockElements(dtype). Quantized values are d * q, rounded, then + m, rounded.
+// BlockElements(dtype). Quantized values are as at QuantBlock.
 void Dequantize(DType dtype, const std::byte* from, int64_t elements, float* out);
 
 }  // namespace phalanx::kernels

@@ -16,7 +16,8 @@ absl::StatusOr<LinearShape> CheckLinearSources(absl::Span<const LinearSource> so
     }
     if (source.in_features % block != 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat("linear layer of ", source.in_features, " inputs in blocks of ", block));
+          absl::StrCat("linear layer of ", source.in_features, " inputs of type ",
+                       DTypeName(source.dtype), ", whose blocks of ", block, " cannot be cut"));
     }
     shape.out_features += static_cast<int64_t>(source.rows.size());
   }

@@ -317,6 +317,8 @@ void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
       return LinearOf<Q4_1>(task, group_begin, group_end);
     case DType::kQ8_0:
       return LinearOf<Q8_0>(task, group_begin, group_end);
+    default:
+      return;
   }
 }
 

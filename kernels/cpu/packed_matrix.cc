@@ -72,6 +72,8 @@ void PackBlock(DType dtype, const std::byte* from, int lane, std::byte* to) {
       StoreAt(to, lane, HalfToFloat(LoadAt<uint16_t>(from, 0)));
       from += 2;
       break;
+    default:
+      return;
   }
   const Quants quants = LoadQuants(dtype, from);
   if (dtype == DType::kQ8_0) {
@@ -112,6 +114,8 @@ void UnpackBlock(DType dtype, const std::byte* block, int lane, int64_t stride, 
     case DType::kQ4_1:
     case DType::kQ8_0:
       break;
+    default:
+      return;
   }
   const Scale scale = LoadScale(dtype, block, lane);
   const int bits = QuantBits(dtype);

@@ -40,8 +40,9 @@ constexpr size_t PackedBlockBytes(DType dtype) {
       return 32 + 4 * 32;
     case DType::kQ8_0:
       return 32 + 8 * 32;
+    default:
+      return 0;
   }
-  return 0;
 }
 
 // A matrix in that layout; does not own it.

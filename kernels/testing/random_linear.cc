@@ -17,35 +17,60 @@ uint16_t RandomBFloat16(std::mt19937& random) {
   return static_cast<uint16_t>((random() & 0x8000) | exponent << 7 | (random() & 0x7f));
 }
 
-void FillBlock(DType dtype, std::mt19937& random, std::byte* block) {
-  for (size_t i = 0; i < BlockBytes(dtype); ++i) block[i] = static_cast<std::byte>(random());
-  uint16_t header[2] = {0, 0};
-  size_t header_bytes = 2;
+// Where a quantized type keeps its scale and, if at all, its minimum, and their sizes: values are
+// to stay below about 1.
+struct Header {
+  int d_at;
+  int d_exponent;
+  int m_at = -1;
+  int m_exponent = 0;
+};
+Header HeaderOf(DType dtype) {
   switch (dtype) {
-    case DType::kF32: {
-      const float value = std::uniform_real_distribution<float>(-1.0f, 1.0f)(random);
-      std::memcpy(block, &value, sizeof(value));
-      return;
-    }
+    case DType::kF32:
     case DType::kF16:
-      header[0] = RandomHalf(random, 0);
-      break;
     case DType::kBF16:
-      header[0] = RandomBFloat16(random);
-      break;
-    case DType::kQ4_1:
-      header[0] = RandomHalf(random, -3);
-      header[1] = RandomHalf(random, 0);
-      header_bytes = 4;
       break;
     case DType::kQ4_0:
-      header[0] = RandomHalf(random, -3);
-      break;
+      return {0, -3};
+    case DType::kQ4_1:
+      return {0, -3, 2, 0};
+    case DType::kQ5_0:
+      return {0, -4};
+    case DType::kQ5_1:
+      return {0, -4, 2, 0};
     case DType::kQ8_0:
-      header[0] = RandomHalf(random, -7);
-      break;
+    case DType::kIQ4_NL:
+      return {0, -7};
+    case DType::kQ2_K:
+      return {80, -5, 82, -4};
+    case DType::kQ3_K:
+      return {108, -7};
+    case DType::kQ4_K:
+      return {0, -9, 2, -6};
+    case DType::kQ5_K:
+      return {0, -10, 2, -6};
+    case DType::kQ6_K:
+      return {208, -12};
   }
-  std::memcpy(block, header, header_bytes);
+  return {0, 0};
+}
+
+void FillBlock(DType dtype, std::mt19937& random, std::byte* block) {
+  if (dtype == DType::kF32) {
+    const float value = std::uniform_real_distribution<float>(-1.0f, 1.0f)(random);
+    std::memcpy(block, &value, sizeof(value));
+    return;
+  }
+  for (size_t i = 0; i < BlockBytes(dtype); ++i) block[i] = static_cast<std::byte>(random());
+  const Header header = HeaderOf(dtype);
+  const uint16_t d =
+      dtype == DType::kBF16 ? RandomBFloat16(random) : RandomHalf(random, header.d_exponent);
+  std::memcpy(block + header.d_at, &d, sizeof(d));
+  if (header.m_at >= 0) {
+    const uint16_t m = RandomHalf(random, header.m_exponent);
+    std::memcpy(block + header.m_at, &m, sizeof(m));
+  }
 }
 
 }  // namespace

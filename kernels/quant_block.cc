@@ -1,0 +1,159 @@
+#include "kernels/quant_block.h"
+
+#include <cstring>
+
+namespace phalanx::kernels {
+namespace {
+
+uint16_t Load16(const std::byte* from) {
+  uint16_t bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return bits;
+}
+
+// `count` bits of `b` from bit `first` on.
+uint8_t Bits(std::byte b, int first, int count) {
+  return static_cast<uint8_t>(std::to_integer<uint8_t>(b) >> first & ((1 << count) - 1));
+}
+
+// --- Blocks of 32 ---
+
+// Element j in the low nibble of byte j, element j + 16 in the high one.
+void ReadNibbles32(const std::byte* qs, QuantBlock& block) {
+  for (int j = 0; j < 16; ++j) {
+    block.codes[j] = Bits(qs[j], 0, 4);
+    block.codes[j + 16] = Bits(qs[j], 4, 4);
+  }
+}
+
+// The fifth bit of element k is bit k of qh.
+void ReadFifthBits32(const std::byte* qh, QuantBlock& block) {
+  for (int k = 0; k < 32; ++k) block.codes[k] |= Bits(qh[k / 8], k % 8, 1) << 4;
+}
+
+void ReadBytes32(const std::byte* qs, QuantBlock& block) {
+  for (int k = 0; k < 32; ++k) block.codes[k] = Bits(qs[k] ^ std::byte{0x80}, 0, 8);
+}
+
+// --- Blocks of 256 ---
+
+// Fields of kBits in chunks of kBytes bytes: the lowest fields of a chunk's bytes are its first
+// kBytes elements, the next fields the next, and so on. Placed at bit `at` of the codes.
+template <int kBits, int kBytes>
+void ReadFields(const std::byte* from, int at, QuantBlock& block) {
+  constexpr int kChunk = kBytes * (8 / kBits);
+  for (int k = 0; k < 256; ++k) {
+    const std::byte b = from[k / kChunk * kBytes + k % kBytes];
+    block.codes[k] |= Bits(b, k % kChunk / kBytes * kBits, kBits) << at;
+  }
+}
+
+// Eight scales and minimums of six bits: those of sub-blocks 0 to 3 lie in the low bits of the
+// bytes 0 to 7; of the others, the low nibbles lie in bytes 8 to 11 and the rest above the first.
+void ReadScales6(const std::byte* from, QuantBlock& block) {
+  for (int s = 0; s < 4; ++s) {
+    const std::byte low = from[8 + s];
+    block.scales[s] = static_cast<int8_t>(Bits(from[s], 0, 6));
+    block.minimums[s] = Bits(from[s + 4], 0, 6);
+    block.scales[s + 4] = static_cast<int8_t>(Bits(low, 0, 4) | Bits(from[s], 6, 2) << 4);
+    block.minimums[s + 4] = static_cast<uint8_t>(Bits(low, 4, 4) | Bits(from[s + 4], 6, 2) << 4);
+  }
+}
+
+// Sixteen scales of six bits less 32: low nibbles in bytes 0 to 7, high bits in bytes 8 to 11.
+void ReadSignedScales6(const std::byte* from, QuantBlock& block) {
+  for (int s = 0; s < 16; ++s) {
+    const int low = Bits(from[s % 8], s / 8 * 4, 4);
+    const int high = Bits(from[8 + s % 4], s / 4 * 2, 2);
+    block.scales[s] = static_cast<int8_t>((low | high << 4) - 32);
+  }
+}
+
+// The file's minimum is to be subtracted.
+void ReadMinimum(const std::byte* dmin, QuantBlock& block) {
+  block.m = static_cast<uint16_t>(Load16(dmin) ^ 0x8000);
+}
+
+void ReadQ2K(const std::byte* from, QuantBlock& block) {
+  for (int s = 0; s < 16; ++s) {
+    block.scales[s] = static_cast<int8_t>(Bits(from[s], 0, 4));
+    block.minimums[s] = Bits(from[s], 4, 4);
+  }
+  ReadFields<2, 32>(from + 16, 0, block);
+  block.d = Load16(from + 80);
+  ReadMinimum(from + 82, block);
+}
+
+void ReadQ3K(const std::byte* from, QuantBlock& block) {
+  ReadFields<1, 32>(from, 2, block);
+  ReadFields<2, 32>(from + 32, 0, block);
+  ReadSignedScales6(from + 96, block);
+  block.d = Load16(from + 108);
+}
+
+// kQ4_K, or with a fifth bit kQ5_K.
+void ReadQ45K(bool fifth_bits, const std::byte* from, QuantBlock& block) {
+  block.d = Load16(from);
+  ReadMinimum(from + 2, block);
+  ReadScales6(from + 4, block);
+  if (fifth_bits) ReadFields<1, 32>(from + 16, 4, block);
+  ReadFields<4, 32>(from + (fifth_bits ? 48 : 16), 0, block);
+}
+
+void ReadQ6K(const std::byte* from, QuantBlock& block) {
+  ReadFields<4, 64>(from, 0, block);
+  ReadFields<2, 32>(from + 128, 4, block);
+  std::memcpy(block.scales.data(), from + 192, 16);
+  block.d = Load16(from + 208);
+}
+
+}  // namespace
+
+QuantBlock ReadQuantBlock(DType dtype, const std::byte* from) {
+  QuantBlock block;
+  block.d = Load16(from);
+  block.scales.fill(1);
+  block.minimums.fill(1);
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      break;
+    case DType::kQ4_0:
+    case DType::kIQ4_NL:
+      ReadNibbles32(from + 2, block);
+      break;
+    case DType::kQ4_1:
+      block.m = Load16(from + 2);
+      ReadNibbles32(from + 4, block);
+      break;
+    case DType::kQ5_0:
+      ReadNibbles32(from + 6, block);
+      ReadFifthBits32(from + 2, block);
+      break;
+    case DType::kQ5_1:
+      block.m = Load16(from + 2);
+      ReadNibbles32(from + 8, block);
+      ReadFifthBits32(from + 4, block);
+      break;
+    case DType::kQ8_0:
+      ReadBytes32(from + 2, block);
+      break;
+    case DType::kQ2_K:
+      ReadQ2K(from, block);
+      break;
+    case DType::kQ3_K:
+      ReadQ3K(from, block);
+      break;
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      ReadQ45K(dtype == DType::kQ5_K, from, block);
+      break;
+    case DType::kQ6_K:
+      ReadQ6K(from, block);
+      break;
+  }
+  return block;
+}
+
+}  // namespace phalanx::kernels

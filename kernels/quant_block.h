@@ -1,0 +1,73 @@
+// A block of a quantized type taken apart into its integers: what all quantized types have in
+// common.
+#ifndef PHALANX_KERNELS_QUANT_BLOCK_H_
+#define PHALANX_KERNELS_QUANT_BLOCK_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+namespace phalanx::kernels {
+
+// Element k of a block, in sub-block s = k / SubBlockElements(dtype), has the value
+//   (d * scales[s]) * level + (m * minimums[s]),   level = QuantLevel(dtype, codes[k]).
+// All three products are exact in float32; the sum is rounded once.
+struct QuantBlock {
+  static constexpr int kMaxElements = 256;
+  static constexpr int kMaxSubBlocks = 16;
+
+  uint16_t d = 0;       // f16.
+  uint16_t m = 0x8000;  // f16; negative zero, which a sum ignores, where a type has no minimum.
+  // Both 1 in types without sub-blocks.
+  std::array<int8_t, kMaxSubBlocks> scales = {};
+  std::array<uint8_t, kMaxSubBlocks> minimums = {};
+  std::array<uint8_t, kMaxElements> codes = {};
+};
+
+// Elements that share a scale.
+constexpr int SubBlockElements(DType dtype) {
+  switch (dtype) {
+    case DType::kQ2_K:
+    case DType::kQ3_K:
+    case DType::kQ6_K:
+      return 16;
+    default:
+      return 32;
+  }
+}
+
+// The integers that the codes of kIQ4_NL stand for.
+// Source: kvalues_iq4nl in ggml-org/llama.cpp, ggml/src/ggml-common.h.
+inline constexpr std::array<int8_t, 16> kIq4NlLevels = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+
+// The code of level zero in types whose levels are the codes less that.
+constexpr int CodeOfZero(DType dtype) {
+  switch (dtype) {
+    case DType::kQ3_K:
+      return 4;
+    case DType::kQ4_0:
+      return 8;
+    case DType::kQ5_0:
+      return 16;
+    case DType::kQ6_K:
+      return 32;
+    case DType::kQ8_0:
+      return 128;
+    default:
+      return 0;
+  }
+}
+
+constexpr int QuantLevel(DType dtype, uint8_t code) {
+  return dtype == DType::kIQ4_NL ? kIq4NlLevels[code] : code - CodeOfZero(dtype);
+}
+
+// `dtype` is a quantized type; `from` need not be aligned.
+QuantBlock ReadQuantBlock(DType dtype, const std::byte* from);
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_QUANT_BLOCK_H_
