@@ -1,12 +1,6 @@
 #include "model/gguf.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,35 +9,9 @@
 
 namespace phalanx {
 
-GgufFile::GgufFile(std::string path, const std::byte* map, size_t bytes)
-    : path_(std::move(path)), map_(map), bytes_(bytes) {}
-
-GgufFile::~GgufFile() { munmap(const_cast<std::byte*>(map_), bytes_); }
-
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path) {
-  const auto system_error = [&](absl::string_view call) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": ", call));
-  };
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return system_error("open");
-  struct stat info;
-  absl::Status status;
-  void* map = MAP_FAILED;
-  if (fstat(fd, &info) != 0) {
-    status = system_error("fstat");
-  } else if (!S_ISREG(info.st_mode)) {
-    status = absl::DataLossError(absl::StrCat(path, ": not a regular file"));
-  } else if (info.st_size == 0) {
-    status = absl::DataLossError(absl::StrCat(path, ": the file is empty"));
-  } else {
-    map = mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) status = system_error("mmap");
-  }
-  close(fd);
-  RETURN_IF_ERROR(status);
-
-  std::unique_ptr<GgufFile> file(
-      new GgufFile(path, static_cast<const std::byte*>(map), static_cast<size_t>(info.st_size)));
+  ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> map, MappedFile::Open(path));
+  std::unique_ptr<GgufFile> file(new GgufFile(path, std::move(map)));
   RETURN_IF_ERROR(GgufParser(*file).Parse());
   return file;
 }
@@ -109,11 +77,6 @@ absl::StatusOr<absl::Span<const double>> GgufFile::GetFloats(absl::string_view k
 const TensorView* GgufFile::FindTensor(absl::string_view name) const {
   const auto it = tensor_index_.find(name);
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
-}
-
-void GgufFile::DropPages() const {
-  // Only advice: if the kernel refuses, memory stays in use a little longer.
-  madvise(const_cast<std::byte*>(map_), bytes_, MADV_DONTNEED);
 }
 
 }  // namespace phalanx

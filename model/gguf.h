@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "model/mapped_file.h"
 #include "model/tensor.h"
 
 namespace phalanx {
@@ -31,7 +33,6 @@ class GgufFile {
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
-  ~GgufFile();
 
   const std::string& path() const { return path_; }
 
@@ -58,25 +59,25 @@ class GgufFile {
   // The bytes before the tensor data: the header, metadata and tensor infos.
   absl::Span<const std::byte> header() const { return header_; }
   // Size of the whole file.
-  size_t file_bytes() const { return bytes_; }
+  size_t file_bytes() const { return map_->bytes().size(); }
 
   // Tells the kernel that pages of the mapping are no longer needed by this process: to be called
   // after weights were copied out. Views stay valid.
-  void DropPages() const;
+  void DropPages() const { map_->DropPages(); }
 
  private:
   using Value =
       std::variant<bool, int64_t, uint64_t, double, absl::string_view,
                    std::vector<absl::string_view>, std::vector<int64_t>, std::vector<double>>;
   friend class GgufParser;
-  GgufFile(std::string path, const std::byte* map, size_t bytes);
+  GgufFile(std::string path, std::unique_ptr<MappedFile> map)
+      : path_(std::move(path)), map_(std::move(map)) {}
   // The value of `key` as a T; `wanted` names the type in the error.
   template <typename T>
   absl::StatusOr<const T*> Find(absl::string_view key, absl::string_view wanted) const;
 
   const std::string path_;
-  const std::byte* const map_;
-  const size_t bytes_;
+  const std::unique_ptr<MappedFile> map_;
   absl::Span<const std::byte> header_;
   absl::flat_hash_map<absl::string_view, Value> metadata_;
   std::vector<TensorView> tensors_;

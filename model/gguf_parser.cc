@@ -79,6 +79,8 @@ std::optional<Block> BlockOf(uint32_t ggml_type) {
       return Block{256, 176};
     case 14:  // Q6_K
       return Block{256, 210};
+    case 20:  // IQ4_NL
+      return Block{32, 18};
     case 15:  // Q8_K
       return Block{256, 292};
     case 24:  // I8
@@ -108,7 +110,7 @@ absl::Status GgufParser::Unsupported(absl::string_view what) const {
 template <typename T>
 absl::Status GgufParser::Read(T& value) {
   if (bytes_left() < sizeof(T)) return Broken("the file ends here");
-  std::memcpy(&value, file_.map_ + position_, sizeof(T));
+  std::memcpy(&value, bytes_.data() + position_, sizeof(T));
   position_ += sizeof(T);
   return absl::OkStatus();
 }
@@ -119,7 +121,7 @@ absl::Status GgufParser::ReadString(absl::string_view& value) {
   if (length > bytes_left()) {
     return Broken(absl::StrCat("a string of ", length, " bytes, ", bytes_left(), " are left"));
   }
-  value = absl::string_view(reinterpret_cast<const char*>(file_.map_) + position_, length);
+  value = absl::string_view(reinterpret_cast<const char*>(bytes_.data()) + position_, length);
   position_ += length;
   return absl::OkStatus();
 }
@@ -331,7 +333,7 @@ absl::Status GgufParser::ParseTensorInfo() {
   }
   uint64_t size = 0;
   if (__builtin_mul_overflow(cols / block->elements, block->bytes, &size) ||
-      __builtin_mul_overflow(size, rows, &size) || size > file_.bytes_) {
+      __builtin_mul_overflow(size, rows, &size) || size > bytes_.size()) {
     return Broken(absl::StrCat(rows, " rows of ", cols, " elements are more than the file"));
   }
   if (offset % alignment_ != 0) {
@@ -350,12 +352,12 @@ absl::Status GgufParser::ParseTensorInfo() {
 
 absl::Status GgufParser::PlaceTensors() {
   const uint64_t data_start = (position_ + alignment_ - 1) / alignment_ * alignment_;
-  if (data_start > file_.bytes_ && !file_.tensors_.empty()) {
+  if (data_start > bytes_.size() && !file_.tensors_.empty()) {
     context_ = "tensor data";
     return Broken("the file ends here");
   }
-  file_.header_ = absl::MakeConstSpan(file_.map_, std::min<uint64_t>(data_start, file_.bytes_));
-  const uint64_t data_bytes = file_.bytes_ - file_.header_.size();
+  file_.header_ = absl::MakeConstSpan(bytes_.data(), std::min<uint64_t>(data_start, bytes_.size()));
+  const uint64_t data_bytes = bytes_.size() - file_.header_.size();
 
   std::vector<size_t> order(file_.tensors_.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -371,7 +373,7 @@ absl::Status GgufParser::PlaceTensors() {
     }
     if (offsets_[i] < end) return Broken("the tensor overlaps another");
     end = offsets_[i] + sizes_[i];
-    tensor.data = absl::MakeConstSpan(file_.map_ + data_start + offsets_[i], sizes_[i]);
+    tensor.data = absl::MakeConstSpan(bytes_.data() + data_start + offsets_[i], sizes_[i]);
   }
   return absl::OkStatus();
 }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "model/gguf.h"
 
 namespace phalanx {
@@ -17,7 +18,7 @@ namespace phalanx {
 // Fills one GgufFile whose mapping is in place. Use once.
 class GgufParser {
  public:
-  explicit GgufParser(GgufFile& file) : file_(file) {}
+  explicit GgufParser(GgufFile& file) : file_(file), bytes_(file.map_->bytes()) {}
 
   // The errors of GgufFile::Open.
   absl::Status Parse();
@@ -38,12 +39,13 @@ class GgufParser {
   template <typename T>
   absl::Status Read(T& value);
   absl::Status ReadString(absl::string_view& value);
-  size_t bytes_left() const { return file_.bytes_ - position_; }
+  size_t bytes_left() const { return bytes_.size() - position_; }
   // DATA_LOSS, with the path, what is being read and the position.
   absl::Status Broken(absl::string_view what) const;
   absl::Status Unsupported(absl::string_view what) const;
 
   GgufFile& file_;
+  const absl::Span<const std::byte> bytes_;
   size_t position_ = 0;
   // What is being read, for messages: "key general.name".
   std::string context_ = "header";
