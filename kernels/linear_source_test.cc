@@ -34,8 +34,10 @@ TEST(CheckLinearSourcesTest, RefusesWhatIsNoLayer) {
             absl::StatusCode::kInvalidArgument);
 }
 
-TEST(CheckLinearSourcesTest, RefusesABrokenBlock) {
+TEST(CheckLinearSourcesTest, RefusesABrokenBlockAndSaysWhich) {
   EXPECT_EQ(CodeOf({Source(DType::kQ8_0, 33, 1)}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CheckLinearSources({Source(DType::kQ4_K, 384, 1)}).status().message(),
+            "linear layer of 384 inputs of type Q4_K, whose blocks of 256 cannot be cut");
   EXPECT_EQ(CodeOf({Source(DType::kF16, 33, 1)}), absl::StatusCode::kOk);
 }
 

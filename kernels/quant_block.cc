@@ -20,15 +20,15 @@ uint8_t Bits(std::byte b, int first, int count) {
 
 // Element j in the low nibble of byte j, element j + 16 in the high one.
 void ReadNibbles32(const std::byte* qs, QuantBlock& block) {
-  for (int j = 0; j < 16; ++j) {
-    block.codes[j] = Bits(qs[j], 0, 4);
-    block.codes[j + 16] = Bits(qs[j], 4, 4);
-  }
+  for (int j = 0; j < 16; ++j) block.codes[j] = Bits(qs[j], 0, 4);
+  for (int j = 0; j < 16; ++j) block.codes[j + 16] = Bits(qs[j], 4, 4);
 }
 
 // The fifth bit of element k is bit k of qh.
 void ReadFifthBits32(const std::byte* qh, QuantBlock& block) {
-  for (int k = 0; k < 32; ++k) block.codes[k] |= Bits(qh[k / 8], k % 8, 1) << 4;
+  uint32_t bits;
+  std::memcpy(&bits, qh, sizeof(bits));
+  for (int k = 0; k < 32; ++k) block.codes[k] |= static_cast<uint8_t>((bits >> k & 1) << 4);
 }
 
 void ReadBytes32(const std::byte* qs, QuantBlock& block) {
@@ -41,10 +41,13 @@ void ReadBytes32(const std::byte* qs, QuantBlock& block) {
 // kBytes elements, the next fields the next, and so on. Placed at bit `at` of the codes.
 template <int kBits, int kBytes>
 void ReadFields(const std::byte* from, int at, QuantBlock& block) {
-  constexpr int kChunk = kBytes * (8 / kBits);
-  for (int k = 0; k < 256; ++k) {
-    const std::byte b = from[k / kChunk * kBytes + k % kBytes];
-    block.codes[k] |= Bits(b, k % kChunk / kBytes * kBits, kBits) << at;
+  uint8_t* codes = block.codes.data();
+  for (int chunk = 0; chunk < 256 * kBits / 8; chunk += kBytes) {
+    for (int field = 0; field < 8; field += kBits, codes += kBytes) {
+      for (int j = 0; j < kBytes; ++j) {
+        codes[j] |= static_cast<uint8_t>(Bits(from[chunk + j], field, kBits) << at);
+      }
+    }
   }
 }
 

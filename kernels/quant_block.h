@@ -38,6 +38,40 @@ constexpr int SubBlockElements(DType dtype) {
   }
 }
 
+// Whether values have a minimum beside their scale.
+constexpr bool HasMinimum(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+    case DType::kQ2_K:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Bits of a code.
+constexpr int CodeBits(DType dtype) {
+  switch (dtype) {
+    case DType::kQ2_K:
+      return 2;
+    case DType::kQ3_K:
+      return 3;
+    case DType::kQ5_0:
+    case DType::kQ5_1:
+    case DType::kQ5_K:
+      return 5;
+    case DType::kQ6_K:
+      return 6;
+    case DType::kQ8_0:
+      return 8;
+    default:
+      return 4;
+  }
+}
+
 // The integers that the codes of kIQ4_NL stand for.
 // Source: kvalues_iq4nl in ggml-org/llama.cpp, ggml/src/ggml-common.h.
 inline constexpr std::array<int8_t, 16> kIq4NlLevels = {-127, -104, -83, -65, -49, -35, -22, -10,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/bench/ceilings.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -256,7 +257,11 @@ void RegisterAll(Fixture& fixture) {
   const std::vector<int64_t> rows = {1, 8, 256};
   Register("AllLinears", fixture, BenchAllLinears, {1, 2, 4, 8, 16, 32, 256});
   Register("Linear/gate_up/Q4_1", fixture, linear(DType::kQ4_1, kHidden, 2 * kFfn, 30), rows);
-  Register("Linear/down/Q4_1", fixture, linear(DType::kQ4_1, kFfn, kHidden, 30), rows);
+  for (DType dtype : kAllDTypes) {
+    if (!IsQuantized(dtype)) continue;
+    Register(absl::StrCat("Linear/down/", DTypeName(dtype)), fixture,
+             linear(dtype, kFfn, kHidden, 30), rows);
+  }
   Register("Linear/logits/Q8_0", fixture, linear(DType::kQ8_0, kHidden, kVocab, 1), rows);
   Register("Linear/gate_up/F16", fixture, linear(DType::kF16, kHidden, 2 * kFfn, 15), rows);
   Register("Linear/gate_up/BF16", fixture, linear(DType::kBF16, kHidden, 2 * kFfn, 15), rows);

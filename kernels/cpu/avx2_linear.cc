@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx2_kernels.h"
+#include "kernels/cpu/avx2_weights.h"
 
 // Every path below follows the rule at kPanelInputs, with one fused multiply-add for each input,
 // so all of them give the same bits.
@@ -14,112 +15,6 @@ constexpr int64_t kUnpackRows = 5;
 // Tiles of outputs x rows that fit the 16 vector registers.
 constexpr int kUnpackedGroups = 2;
 constexpr int kUnpackedRows = 6;
-
-// How each type gives the weights of eight outputs for one input. Float types: one input a block.
-struct F32 {
-  static constexpr DType kType = DType::kF32;
-  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(block));
-  }
-};
-struct F16 {
-  static constexpr DType kType = DType::kF16;
-  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block)));
-  }
-};
-struct BF16 {
-  static constexpr DType kType = DType::kBF16;
-  static PHALANX_AVX2_INLINE __m256 Load(const std::byte* block) {
-    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-  }
-};
-
-// Quantized types: d * quant + m. The product is exact in float32, so one fused multiply-add gives
-// the bits of a product and a sum.
-struct Q4_0 {
-  static constexpr DType kType = DType::kQ4_0;
-  static constexpr int kBits = 4;
-  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
-    d = F32::Load(block);
-    m = _mm256_mul_ps(d, _mm256_set1_ps(-8.0f));
-  }
-};
-struct Q4_1 {
-  static constexpr DType kType = DType::kQ4_1;
-  static constexpr int kBits = 4;
-  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
-    d = F16::Load(block);
-    m = F16::Load(block + 16);
-  }
-};
-struct Q8_0 {
-  static constexpr DType kType = DType::kQ8_0;
-  static constexpr int kBits = 8;
-  static PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, __m256& d, __m256& m) {
-    d = F32::Load(block);
-    m = _mm256_mul_ps(d, _mm256_set1_ps(-128.0f));
-  }
-};
-
-// Calls visit(k, weights of each group) for the inputs k in [0, inputs) in ascending order;
-// `groups` point at the block of input 0.
-template <typename Type, int kGroups, typename Visit>
-PHALANX_AVX2_INLINE void ForEachInput(const std::byte* const (&groups)[kGroups], int64_t inputs,
-                                      Visit& visit) {
-  constexpr int64_t kBlockBytes = PackedBlockBytes(Type::kType);
-  if constexpr (BlockElements(Type::kType) == 1) {
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < inputs; ++k) {
-      __m256 weights[kGroups];
-#pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) weights[g] = Type::Load(groups[g] + k * kBlockBytes);
-      visit(k, weights);
-    }
-  } else {
-    constexpr int kBits = Type::kBits;
-    constexpr int kQuants = 32 / kBits;
-    for (int64_t k = 0; k < inputs; k += 32) {
-      __m256 d[kGroups];
-      __m256 m[kGroups];
-      const __m256i* words[kGroups];
-#pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) {
-        const std::byte* block = groups[g] + k / 32 * kBlockBytes;
-        Type::LoadScale(block, d[g], m[g]);
-        words[g] = reinterpret_cast<const __m256i*>(block + 32);
-      }
-#pragma GCC unroll 8
-      for (int p = 0; p < kQuants; ++p) {
-        // Words are to be read anew for each p: kept, they would push the sums out of registers.
-        asm volatile("" ::: "memory");
-        // A quant is converted where it stands in its word, 2^(p * bits) times too large, and d is
-        // made smaller by as much: that saves the shift. The highest one would convert as
-        // negative, so it is shifted after all.
-        const bool last = p == kQuants - 1;
-        const __m256i mask =
-            _mm256_set1_epi32(static_cast<int>(((1u << kBits) - 1) << (p * kBits)));
-#pragma GCC unroll 8
-        for (int i = 0; i < kBits; ++i) {
-          __m256 weights[kGroups];
-#pragma GCC unroll 4
-          for (int g = 0; g < kGroups; ++g) {
-            const __m256i word = _mm256_loadu_si256(words[g] + i);
-            const __m256i quant =
-                last ? _mm256_srli_epi32(word, 32 - kBits) : _mm256_and_si256(word, mask);
-            weights[g] = _mm256_fmadd_ps(d[g], _mm256_cvtepi32_ps(quant), m[g]);
-          }
-          visit(k + p * kBits + i, weights);
-        }
-        const float next = p < kQuants - 2 ? 1.0f / (1 << kBits)
-                                           : static_cast<float>(1 << (kBits * (kQuants - 2)));
-#pragma GCC unroll 4
-        for (int g = 0; g < kGroups; ++g) d[g] = _mm256_mul_ps(d[g], _mm256_set1_ps(next));
-      }
-    }
-  }
-}
 
 // One chain for each of kGroups * 8 outputs and kRows rows of `x`, which are x_stride apart.
 template <int kGroups, int kRows>
@@ -312,13 +207,27 @@ void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
     case DType::kBF16:
       return LinearOf<BF16>(task, group_begin, group_end);
     case DType::kQ4_0:
-      return LinearOf<Q4_0>(task, group_begin, group_end);
+      return LinearOf<Quantized<DType::kQ4_0>>(task, group_begin, group_end);
     case DType::kQ4_1:
-      return LinearOf<Q4_1>(task, group_begin, group_end);
+      return LinearOf<Quantized<DType::kQ4_1>>(task, group_begin, group_end);
+    case DType::kQ5_0:
+      return LinearOf<Quantized<DType::kQ5_0>>(task, group_begin, group_end);
+    case DType::kQ5_1:
+      return LinearOf<Quantized<DType::kQ5_1>>(task, group_begin, group_end);
     case DType::kQ8_0:
-      return LinearOf<Q8_0>(task, group_begin, group_end);
-    default:
-      return;
+      return LinearOf<Quantized<DType::kQ8_0>>(task, group_begin, group_end);
+    case DType::kQ2_K:
+      return LinearOf<Quantized<DType::kQ2_K>>(task, group_begin, group_end);
+    case DType::kQ3_K:
+      return LinearOf<Quantized<DType::kQ3_K>>(task, group_begin, group_end);
+    case DType::kQ4_K:
+      return LinearOf<Quantized<DType::kQ4_K>>(task, group_begin, group_end);
+    case DType::kQ5_K:
+      return LinearOf<Quantized<DType::kQ5_K>>(task, group_begin, group_end);
+    case DType::kQ6_K:
+      return LinearOf<Quantized<DType::kQ6_K>>(task, group_begin, group_end);
+    case DType::kIQ4_NL:
+      return LinearOf<Quantized<DType::kIQ4_NL>>(task, group_begin, group_end);
   }
 }
 

@@ -13,8 +13,11 @@
 namespace phalanx::kernels {
 namespace {
 
-constexpr DType kAllTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                               DType::kQ4_0, DType::kQ4_1, DType::kQ8_0};
+// `inputs` rounded up to whole blocks.
+int64_t WholeBlocks(DType dtype, int64_t inputs) {
+  const int64_t block = BlockElements(dtype);
+  return (inputs + block - 1) / block * block;
+}
 
 class LinearTest : public CpuBackendTest {
  protected:
@@ -49,8 +52,9 @@ class LinearTest : public CpuBackendTest {
 };
 
 TEST_P(LinearTest, EqualsTheReferenceForAllTypesAndShapes) {
-  for (DType dtype : kAllTypes) {
-    for (int64_t in_features : {32, 288, 576}) {
+  for (DType dtype : kAllDTypes) {
+    for (int64_t inputs : {32, 288, 576}) {
+      const int64_t in_features = WholeBlocks(dtype, inputs);
       for (int64_t out_features : {1, 8, 37, 70}) {
         const RandomLinear linear(dtype, in_features, out_features, 1);
         const auto packed = Pack(*backend_, linear);
@@ -118,14 +122,15 @@ TEST_P(LinearTest, StacksSourcesOfDifferentTypes) {
 }
 
 TEST_P(LinearTest, ARowIsTheSameBitsInAnyBatch) {
-  for (DType dtype : kAllTypes) {
-    const RandomLinear linear(dtype, 544, 45, 8);
+  for (DType dtype : kAllDTypes) {
+    const int64_t in_features = WholeBlocks(dtype, 544);
+    const RandomLinear linear(dtype, in_features, 45, 8);
     const auto packed = Pack(*backend_, linear);
-    Matrix all(100, 544, 9);
+    Matrix all(100, in_features, 9);
     const Matrix expected = [&] {
       Matrix out(100, 45);
       for (int64_t i = 0; i < 100; ++i) {
-        Matrix x(1, 544);
+        Matrix x(1, in_features);
         x.values() = all.Row(i);
         const Matrix y = Multiply(*backend_, *packed, x);
         std::copy_n(y.row(0), 45, out.values().begin() + i * 45);
@@ -133,8 +138,8 @@ TEST_P(LinearTest, ARowIsTheSameBitsInAnyBatch) {
       return out;
     }();
     for (int64_t rows : {2, 3, 4, 5, 6, 7, 8, 9, 16, 23, 24, 25, 29, 100}) {
-      Matrix x(rows, 544);
-      std::copy_n(all.row(0), rows * 544, x.values().begin());
+      Matrix x(rows, in_features);
+      std::copy_n(all.row(0), rows * in_features, x.values().begin());
       const Matrix out = Multiply(*backend_, *packed, x);
       for (int64_t i = 0; i < rows; ++i) {
         ASSERT_EQ(out.Row(i), expected.Row(i)) << "row " << i << " of " << rows;
@@ -170,20 +175,21 @@ TEST_P(LinearTest, RefusesWhatIsNoLayer) {
 }
 
 TEST_P(LinearTest, EmbedTakesItsPartOfTheVocabulary) {
-  for (DType dtype : kAllTypes) {
-    const RandomLinear linear(dtype, 64, 20, 12);
+  for (DType dtype : kAllDTypes) {
+    const int64_t hidden = WholeBlocks(dtype, 64);
+    const RandomLinear linear(dtype, hidden, 20, 12);
     const auto table = Pack(*backend_, linear);
     const auto truth = Pack(*reference_, linear);
     StepBuilder step(1);
     step.Add(0, 6, {0});
     step.token_ids() = {100, 119, 120, 99, 0, 107};
-    Matrix out(6, 64, 1);
-    Matrix expected(6, 64, 2);
+    Matrix out(6, hidden, 1);
+    Matrix expected(6, hidden, 2);
     backend_->Embed(*stream_, step.batch(), *table, 100, out.tensor());
     reference_->Embed(*stream_, step.batch(), *truth, 100, expected.tensor());
     EXPECT_EQ(out.values(), expected.values());
     EXPECT_EQ(out.Row(1), linear.Row(19));
-    EXPECT_EQ(out.Row(2), std::vector<float>(64, 0.0f));
+    EXPECT_EQ(out.Row(2), std::vector<float>(hidden, 0.0f));
   }
 }
 

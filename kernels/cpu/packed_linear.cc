@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace phalanx::kernels {
 namespace {
 
@@ -36,12 +34,6 @@ absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Create(absl::Span<const Li
                                                              ThreadTeam& team) {
   absl::StatusOr<LinearShape> shape = CheckLinearSources(sources);
   if (!shape.ok()) return shape.status();
-  for (const LinearSource& source : sources) {
-    if (PackedBlockBytes(source.dtype) == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("no linear layers of ", DTypeName(source.dtype)));
-    }
-  }
   std::vector<Segment> segments = CutIntoSegments(sources);
   size_t bytes = 0;
   for (const Segment& segment : segments) bytes += AlignedBytes(segment.matrix);

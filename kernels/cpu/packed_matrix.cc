@@ -9,8 +9,6 @@
 namespace phalanx::kernels {
 namespace {
 
-constexpr size_t kScaleBytes = 32;
-
 template <typename T>
 T LoadAt(const std::byte* from, int64_t index) {
   T value;
@@ -23,82 +21,125 @@ void StoreAt(std::byte* to, int64_t index, T value) {
   std::memcpy(to + index * sizeof(T), &value, sizeof(T));
 }
 
-int QuantBits(DType dtype) { return dtype == DType::kQ8_0 ? 8 : 4; }
+// Bytes of a word row, and of one bit of all codes of a unit.
+constexpr size_t kRowBytes = kGroupRows * sizeof(uint32_t);
 
-// The quants of a block in file order, as they are stored here.
-using Quants = std::array<uint8_t, 32>;
-Quants LoadQuants(DType dtype, const std::byte* from) {
-  Quants quants;
-  if (dtype == DType::kQ8_0) {
-    for (int k = 0; k < 32; ++k) quants[k] = std::to_integer<uint8_t>(from[k] ^ std::byte{0x80});
-  } else {
-    for (int j = 0; j < 16; ++j) {
-      quants[j] = std::to_integer<uint8_t>(from[j] & std::byte{15});
-      quants[j + 16] = std::to_integer<uint8_t>(from[j] >> 4);
-    }
-  }
-  return quants;
-}
-
-// Stores the kBits words of one output.
+// Stores the plane of `codes`, bits [from_bit, from_bit + kBits), in the words of one output.
 template <int kBits>
-void PackWords(const Quants& quants, int lane, std::byte* words) {
+void PackPlane(const uint8_t* codes, int from_bit, int lane, std::byte* words) {
+  constexpr uint32_t kMask = (1u << kBits) - 1;
 #pragma GCC unroll 8
   for (int i = 0; i < kBits; ++i) {
     uint32_t word = 0;
-#pragma GCC unroll 8
-    for (int p = 0; p < 32 / kBits; ++p) word |= uint32_t{quants[p * kBits + i]} << (kBits * p);
+#pragma GCC unroll 32
+    for (int p = 0; p < kUnitInputs / kBits; ++p) {
+      word |= (codes[p * kBits + i] >> from_bit & kMask) << (kBits * p);
+    }
     StoreAt(words, i * kGroupRows + lane, word);
+  }
+}
+
+void PackPlane(int bits, const uint8_t* codes, int from_bit, int lane, std::byte* words) {
+  switch (bits) {
+    case 1:
+      return PackPlane<1>(codes, from_bit, lane, words);
+    case 2:
+      return PackPlane<2>(codes, from_bit, lane, words);
+    case 4:
+      return PackPlane<4>(codes, from_bit, lane, words);
+    case 8:
+      return PackPlane<8>(codes, from_bit, lane, words);
+  }
+}
+
+void PackScales(DType dtype, const QuantBlock& block, int lane, std::byte* to) {
+  if (HasMinimum(dtype)) {
+    StoreAt(to, lane, block.d);
+    StoreAt(to, kGroupRows + lane, block.m);
+  } else {
+    StoreAt(to, lane, HalfToFloat(block.d));
+  }
+  const int sub_blocks = BlockElements(dtype) / SubBlockElements(dtype);
+  if (sub_blocks == 1) return;
+  for (int s = 0; s < sub_blocks; ++s) {
+    const int at = 32 + s * kGroupRows + lane;
+    if (dtype == DType::kQ2_K) {
+      StoreAt(to, at, static_cast<uint8_t>(block.scales[s] | block.minimums[s] << 4));
+    } else {
+      StoreAt(to, at, block.scales[s]);
+      if (HasMinimum(dtype)) StoreAt(to, at + sub_blocks * kGroupRows, block.minimums[s]);
+    }
   }
 }
 
 // Puts one block of one output into its lane of a packed block.
 void PackBlock(DType dtype, const std::byte* from, int lane, std::byte* to) {
-  switch (dtype) {
-    case DType::kF32:
-      StoreAt(to, lane, LoadAt<float>(from, 0));
-      return;
-    case DType::kF16:
-    case DType::kBF16:
-      StoreAt(to, lane, LoadAt<uint16_t>(from, 0));
-      return;
-    case DType::kQ4_1:
-      StoreAt(to, lane, LoadAt<uint16_t>(from, 0));
-      StoreAt(to, kGroupRows + lane, LoadAt<uint16_t>(from, 1));
-      from += 4;
-      break;
-    case DType::kQ4_0:
-    case DType::kQ8_0:
-      StoreAt(to, lane, HalfToFloat(LoadAt<uint16_t>(from, 0)));
-      from += 2;
-      break;
-    default:
-      return;
-  }
-  const Quants quants = LoadQuants(dtype, from);
-  if (dtype == DType::kQ8_0) {
-    PackWords<8>(quants, lane, to + kScaleBytes);
-  } else {
-    PackWords<4>(quants, lane, to + kScaleBytes);
+  if (dtype == DType::kF32) return StoreAt(to, lane, LoadAt<float>(from, 0));
+  if (!IsQuantized(dtype)) return StoreAt(to, lane, LoadAt<uint16_t>(from, 0));
+  const QuantBlock block = ReadQuantBlock(dtype, from);
+  PackScales(dtype, block, lane, to);
+  to += PackedScaleBytes(dtype);
+  const int low_bits = LowPlaneBits(dtype);
+  for (int k = 0; k < BlockElements(dtype); k += kUnitInputs) {
+    PackPlane(low_bits, &block.codes[k], 0, lane, to);
+    PackPlane(HighPlaneBits(dtype), &block.codes[k], low_bits, lane, to + low_bits * kRowBytes);
+    to += CodeBits(dtype) * kRowBytes;
   }
 }
 
-// Scale and minimum of one output in a packed block of quants: the weight is d * quant + m. For
-// kQ4_0 and kQ8_0 both terms and the sum are exact, so the offset may as well be taken here.
+// Scale and minimum of one output in sub-block `s` of a packed block.
 struct Scale {
   float d;
   float m;
 };
-Scale LoadScale(DType dtype, const std::byte* block, int lane) {
-  if (dtype == DType::kQ4_1) {
-    return {HalfToFloat(LoadAt<uint16_t>(block, lane)),
-            HalfToFloat(LoadAt<uint16_t>(block, kGroupRows + lane))};
+Scale LoadScale(DType dtype, const std::byte* block, int s, int lane) {
+  Scale scale = HasMinimum(dtype) ? Scale{HalfToFloat(LoadAt<uint16_t>(block, lane)),
+                                          HalfToFloat(LoadAt<uint16_t>(block, kGroupRows + lane))}
+                                  : Scale{LoadAt<float>(block, lane), -0.0f};
+  const int sub_blocks = BlockElements(dtype) / SubBlockElements(dtype);
+  if (sub_blocks == 1) return scale;
+  const int at = 32 + s * kGroupRows + lane;
+  if (dtype == DType::kQ2_K) {
+    const auto both = LoadAt<uint8_t>(block, at);
+    return {scale.d * static_cast<float>(both & 15), scale.m * static_cast<float>(both >> 4)};
   }
-  const float d = LoadAt<float>(block, lane);
-  return {d, dtype == DType::kQ4_0 ? -8.0f * d : -128.0f * d};
+  scale.d *= static_cast<float>(LoadAt<int8_t>(block, at));
+  if (HasMinimum(dtype)) {
+    scale.m *= static_cast<float>(LoadAt<uint8_t>(block, at + sub_blocks * kGroupRows));
+  }
+  return scale;
+}
+
+// Adds a plane of one output of a unit to its codes.
+void UnpackPlane(int bits, const std::byte* words, int to_bit, int lane, uint8_t* codes) {
+  for (int i = 0; i < bits; ++i) {
+    uint32_t word = LoadAt<uint32_t>(words, i * kGroupRows + lane);
+    for (int p = 0; p < kUnitInputs / bits; ++p, word >>= bits) {
+      codes[p * bits + i] |= static_cast<uint8_t>((word & ((1u << bits) - 1)) << to_bit);
+    }
+  }
 }
 
 // Writes the weights of one output in a packed block to out[0], out[stride], ...
+void UnpackQuantBlock(DType dtype, const std::byte* block, int lane, int64_t stride, float* out) {
+  const std::byte* words = block + PackedScaleBytes(dtype);
+  const int low_bits = LowPlaneBits(dtype);
+  const int sub_block = SubBlockElements(dtype);
+  for (int first = 0; first < BlockElements(dtype); first += kUnitInputs) {
+    std::array<uint8_t, kUnitInputs> codes = {};
+    UnpackPlane(low_bits, words, 0, lane, codes.data());
+    UnpackPlane(HighPlaneBits(dtype), words + low_bits * kRowBytes, low_bits, lane, codes.data());
+    words += CodeBits(dtype) * kRowBytes;
+    for (int begin = 0; begin < kUnitInputs; begin += sub_block) {
+      const Scale scale = LoadScale(dtype, block, (first + begin) / sub_block, lane);
+      for (int k = begin; k < begin + sub_block; ++k) {
+        const auto level = static_cast<float>(QuantLevel(dtype, codes[k]));
+        out[(first + k) * stride] = scale.d * level + scale.m;
+      }
+    }
+  }
+}
+
 void UnpackBlock(DType dtype, const std::byte* block, int lane, int64_t stride, float* out) {
   switch (dtype) {
     case DType::kF32:
@@ -110,21 +151,8 @@ void UnpackBlock(DType dtype, const std::byte* block, int lane, int64_t stride, 
     case DType::kBF16:
       *out = BFloat16ToFloat(LoadAt<uint16_t>(block, lane));
       return;
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-    case DType::kQ8_0:
-      break;
     default:
-      return;
-  }
-  const Scale scale = LoadScale(dtype, block, lane);
-  const int bits = QuantBits(dtype);
-  for (int i = 0; i < bits; ++i) {
-    uint32_t word = LoadAt<uint32_t>(block + kScaleBytes, i * kGroupRows + lane);
-    for (int p = 0; p < 32 / bits; ++p, word >>= bits) {
-      const auto quant = static_cast<float>(word & ((1u << bits) - 1));
-      out[(p * bits + i) * stride] = scale.d * quant + scale.m;
-    }
+      return UnpackQuantBlock(dtype, block, lane, stride, out);
   }
 }
 

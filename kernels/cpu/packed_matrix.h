@@ -8,6 +8,7 @@
 
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
+#include "kernels/quant_block.h"
 
 namespace phalanx::kernels {
 
@@ -20,29 +21,38 @@ inline constexpr int kGroupRows = 8;
 // and being the same for any number of rows makes products batch invariant.
 inline constexpr int kPanelInputs = 256;
 
+// Inputs whose codes lie together in a packed block of a quantized type.
+inline constexpr int kUnitInputs = 32;
+
+// The codes of a unit are cut into planes, so that fields fit words: the low 2, 4 or 8 bits, and
+// the bits above those.
+constexpr int LowPlaneBits(DType dtype) {
+  const int bits = CodeBits(dtype);
+  return bits >= 8 ? 8 : bits >= 4 ? 4 : 2;
+}
+constexpr int HighPlaneBits(DType dtype) { return CodeBits(dtype) - LowPlaneBits(dtype); }
+
+// Bytes before the units of a packed block.
+constexpr size_t PackedScaleBytes(DType dtype) {
+  const int sub_blocks = BlockElements(dtype) / SubBlockElements(dtype);
+  if (sub_blocks == 1) return 32;
+  const bool own_minimums = HasMinimum(dtype) && dtype != DType::kQ2_K;
+  return 32 + static_cast<size_t>(sub_blocks) * kGroupRows * (own_minimums ? 2 : 1);
+}
+
 // Bytes that kGroupRows x BlockElements(dtype) weights take. Blocks of a group follow each other
 // along the inputs. In a block:
 //   kF32, kF16, kBF16   the weights of the eight outputs for one input.
-//   kQ4_1               f16 d[8], f16 m[8], then words
-//   kQ4_0, kQ8_0        f32 d[8], then words
-// A word row is u32 w[8], one for each output. With b bits a quant, there are b word rows and 32 /
-// b quants in a word; quant p (from the low end) of word row i belongs to input p * b + i of the
-// block. Quants are unsigned: those of kQ8_0 are stored with 128 added.
+//   quantized types     scales, then units. What they hold is QuantBlock's.
+// Scales are f16 d[8], f16 m[8] in types with a minimum and f32 d[8] in others; then, in the K
+// types, i8 scales[8] for each sub-block, and u8 minimums[8] for each in kQ4_K and kQ5_K; kQ2_K
+// has its minimums in the high nibbles of its scales.
+// A unit is its low plane, then its high plane. A plane of b bits is b word rows, u32 w[8], one for
+// each output. Input k of the unit has its bits in word row k % b, from bit k / b * b on.
 constexpr size_t PackedBlockBytes(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return 32;
-    case DType::kF16:
-    case DType::kBF16:
-      return 16;
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-      return 32 + 4 * 32;
-    case DType::kQ8_0:
-      return 32 + 8 * 32;
-    default:
-      return 0;
-  }
+  if (!IsQuantized(dtype)) return kGroupRows * BlockBytes(dtype);
+  return PackedScaleBytes(dtype) +
+         static_cast<size_t>(BlockElements(dtype)) / 8 * CodeBits(dtype) * kGroupRows;
 }
 
 // A matrix in that layout; does not own it.
