@@ -206,6 +206,12 @@ class Backend {
   // memory. Defined to the bit by kernels/reference/sample.h: the same logits, seed and position
   // give the same token on every backend.
   virtual void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) = 0;
+
+  // log_probs[i] = ln softmax(logits[i])[targets[i]], the sum in float64.
+  // logits: [rows, vocab] f32, left as they are; targets: [rows] i32 in [0, vocab); log_probs:
+  // [rows] f32; both in backend memory.
+  virtual void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
+                             float* log_probs) = 0;
 };
 
 }  // namespace phalanx::kernels

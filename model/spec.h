@@ -25,7 +25,7 @@ struct RopeSpec {
   // Multiplies cosines and sines, whichever list is used.
   float attention_factor = 1.0f;
 
-  bool is_longrope() const { return !long_factors.empty(); }
+  int num_lists() const { return long_factors.empty() ? 1 : 2; }
 };
 
 // How tensors are named and ordered in the files.
@@ -59,6 +59,9 @@ struct ModelSpec {
   TensorNaming tensor_naming = TensorNaming::kGguf;
   // Whether q|k|v and gate|up are one tensor each, in this order of rows.
   bool fused_projections = false;
+  // Elements in a quantization block of the FFN's down matrices, at least 32: their columns are cut
+  // at multiples of it where they can be.
+  int ffn_block = 32;
   // Whether the file's q and k rows are ordered for interleaved rotary pairs (2j, 2j + 1), as the
   // llama.cpp converter writes "llama" files; the loader then undoes it.
   bool interleaved_qk_rows = false;

@@ -57,10 +57,10 @@ class MeasuredExecutor final : public StepExecutor {
   MeasuredExecutor(GroupLeader& group, const Decoder& decoder, EngineMetrics& metrics)
       : group_(group), decoder_(decoder), metrics_(metrics) {}
 
-  absl::StatusOr<std::vector<int32_t>> Execute(const StepInput& input) override {
-    absl::StatusOr<std::vector<int32_t>> tokens = group_.Execute(input);
-    if (tokens.ok()) metrics_.ObserveAllReduce(decoder_.last_comm_time());
-    return tokens;
+  absl::StatusOr<StepResult> Execute(const StepInput& input) override {
+    absl::StatusOr<StepResult> result = group_.Execute(input);
+    if (result.ok()) metrics_.ObserveAllReduce(decoder_.last_comm_time());
+    return result;
   }
 
  private:
@@ -156,7 +156,10 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   MeasuredExecutor executor(*group, *model.decoder, metrics);
   Engine engine(
       {.limits = limits,
-       .request_limits = {.vocab_size = spec.vocab, .context_tokens = spec.context_tokens},
+       .request_limits = {.vocab_size = spec.vocab,
+                          .context_tokens = spec.context_tokens,
+                          .original_context_tokens =
+                              spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens},
        .max_waiting = options.max_waiting},
       &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,

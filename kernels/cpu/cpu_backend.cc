@@ -12,6 +12,7 @@
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
+#include "kernels/reference/log_prob.h"
 #include "kernels/reference/sample.h"
 
 namespace phalanx::kernels {
@@ -166,14 +167,21 @@ class CpuBackend : public Backend {
   }
 
   void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
-    ForEachRow(batch.num_logit_rows, logits.cols, [&](int64_t i) {
-      tokens[i] = SampleToken(
-          absl::MakeConstSpan(logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)),
-          batch.sampling[i]);
-    });
+    ForEachRow(batch.num_logit_rows, logits.cols,
+               [&](int64_t i) { tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]); });
+  }
+
+  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
+                     float* log_probs) override {
+    ForEachRow(logits.rows, logits.cols * kTranscendentalCost,
+               [&](int64_t i) { log_probs[i] = LogProb(Row(logits, i), targets[i]); });
   }
 
  private:
+  static absl::Span<const float> Row(Tensor x, int64_t i) {
+    return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
+  }
+
   // An exponential, sine or cosine in units of a multiply-add on one element.
   static constexpr int64_t kTranscendentalCost = 8;
 

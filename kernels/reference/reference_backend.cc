@@ -10,6 +10,7 @@
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
 #include "kernels/linear_source.h"
+#include "kernels/reference/log_prob.h"
 #include "kernels/reference/sample.h"
 
 namespace phalanx::kernels {
@@ -237,13 +238,22 @@ class ReferenceBackend : public Backend {
 
   void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
     for (int i = 0; i < batch.num_logit_rows; ++i) {
-      tokens[i] = SampleToken(
-          absl::MakeConstSpan(logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)),
-          batch.sampling[i]);
+      tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]);
+    }
+  }
+
+  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
+                     float* log_probs) override {
+    for (int64_t i = 0; i < logits.rows; ++i) {
+      log_probs[i] = LogProb(Row(logits, i), targets[i]);
     }
   }
 
  private:
+  static absl::Span<const float> Row(Tensor x, int64_t i) {
+    return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
+  }
+
   // Attention of one query head of token `t`.
   static void Attend(const StepBatch& batch, int t, const float* query, float scale,
                      const ReferenceKvCache& kv, int layer, int kv_head, float* out) {

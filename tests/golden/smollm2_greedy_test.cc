@@ -80,15 +80,15 @@ TEST_P(SmolLm2GreedyTest, OnePromptAtATimeDrawsTheGoldenTokens) {
     while (Drawn(sequence, answer).size() < answer.token_ids.size()) {
       StepBuilder builder;
       builder.Add(sequence, sequence.pending_tokens());
-      const auto tokens = group_.Step(builder.Finish());
-      ASSERT_TRUE(tokens.ok()) << tokens.status();
+      const auto step = group_.Step(builder.Finish());
+      ASSERT_TRUE(step.ok()) << step.status();
       if (sequence.tokens.size() == answer.prompt_ids.size()) {
         // Below half the margin, no error can change a token.
         const float error = FirstLogitError(answer, group_.Logits(0));
         EXPECT_LT(error, answer.smallest_margin / 2);
         largest_error = std::max(largest_error, error);
       }
-      sequence.tokens.push_back(tokens->front());
+      sequence.tokens.push_back(step->tokens.front());
     }
     EXPECT_EQ(Drawn(sequence, answer), answer.token_ids);
   }
@@ -121,11 +121,11 @@ TEST_P(SmolLm2GreedyTest, AllPromptsInOneContinuousBatchDrawTheGoldenTokens) {
       if (sequences[i].pending_tokens() == 0) drawing.push_back(i);
     }
     if (!working) break;
-    const auto tokens = group_.Step(builder.Finish());
-    ASSERT_TRUE(tokens.ok()) << tokens.status();
-    ASSERT_EQ(tokens->size(), drawing.size());
+    const auto step = group_.Step(builder.Finish());
+    ASSERT_TRUE(step.ok()) << step.status();
+    ASSERT_EQ(step->tokens.size(), drawing.size());
     for (size_t i = 0; i < drawing.size(); ++i) {
-      sequences[drawing[i]].tokens.push_back((*tokens)[i]);
+      sequences[drawing[i]].tokens.push_back(step->tokens[i]);
     }
   }
   ASSERT_EQ(sequences.size(), answers_.size());

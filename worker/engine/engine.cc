@@ -227,17 +227,26 @@ bool Engine::TakeCommands() {
 
 void Engine::Apply(Submission submission) {
   GenerationRequest& request = submission.request;
+  const auto prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size());
   const absl::Time deadline = submission.submitted + request.timeout;
   if (deadline != absl::InfiniteFuture()) deadlines_.emplace(deadline, submission.sequence);
   requests_.emplace(submission.sequence,
                     Request{.session = std::move(submission.session),
                             .id = submission.id,
-                            .prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size()),
-                            .tokens_left = request.max_new_tokens,
+                            .prompt_tokens = prompt_tokens,
+                            .tokens_left = request.score ? static_cast<int32_t>(prompt_tokens - 1)
+                                                         : request.max_new_tokens,
+                            .score = request.score,
                             .eos_token_ids = std::move(request.eos_token_ids),
                             .submitted = submission.submitted,
                             .deadline = deadline});
-  scheduler_.Add(submission.sequence, std::move(request.prompt_token_ids), request.sampling);
+  scheduler_.Add(
+      submission.sequence,
+      {.prompt_token_ids = std::move(request.prompt_token_ids),
+       .sampling = request.sampling,
+       .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
+                        prompt_tokens, request.max_new_tokens),
+       .score = request.score});
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
@@ -263,20 +272,29 @@ absl::Status Engine::RunStep() {
   UpdateLoad();
   const absl::Time start = clock_->Now();
   MarkStarted(plan, start);
-  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, executor_->Execute(plan.input));
+  ASSIGN_OR_RETURN(const StepResult result, executor_->Execute(plan.input));
   const absl::Time end = clock_->Now();
   metrics_->step_seconds.Observe(absl::ToDoubleSeconds(end - start));
   metrics_->step_tokens.Observe(plan.input.num_tokens());
-  if (tokens.size() != plan.input.logit_rows.size()) {
-    return absl::InternalError(absl::StrCat("a step drew ", tokens.size(), " tokens instead of ",
-                                            plan.input.logit_rows.size()));
+  if (result.tokens.size() != plan.input.logit_rows.size() ||
+      result.log_probs.size() != plan.input.score_rows.size()) {
+    return absl::InternalError(absl::StrCat(
+        "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
+        " instead of ", plan.input.logit_rows.size(), " and ", plan.input.score_rows.size()));
   }
-  scheduler_.Commit(plan, tokens);
-  auto token = tokens.begin();
-  for (const PlannedChunk& chunk : plan.chunks) {
-    if (chunk.draws) ApplyToken(chunk.id, *token++, end);
-  }
+  scheduler_.Commit(plan, result.tokens);
+  ApplyResult(plan, result, end);
   return absl::OkStatus();
+}
+
+void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
+  auto token = result.tokens.begin();
+  absl::Span<const float> log_probs = result.log_probs;
+  for (const PlannedChunk& chunk : plan.chunks) {
+    if (chunk.draws) ApplyToken(chunk.id, *token++, now);
+    if (chunk.num_scores > 0) ApplyScores(chunk.id, log_probs.first(chunk.num_scores), now);
+    log_probs.remove_prefix(chunk.num_scores);
+  }
 }
 
 void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
@@ -304,6 +322,20 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
                     .queue = *request.started - request.submitted,
                     .prefill = *request.first_token - *request.started,
                     .decode = now - *request.first_token};
+  EndRequest(sequence, absl::StatusCode::kOk);
+}
+
+void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now) {
+  Request& request = requests_.at(sequence);
+  RequestEvent& event = AddEvent(request);
+  event.log_probs.assign(log_probs.begin(), log_probs.end());
+  request.tokens_left -= static_cast<int32_t>(log_probs.size());
+  if (request.tokens_left > 0) return;
+  metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
+  event.finished = {.reason = FinishReason::kScored,
+                    .queue = *request.started - request.submitted,
+                    .prefill = now - *request.started,
+                    .decode = absl::ZeroDuration()};
   EndRequest(sequence, absl::StatusCode::kOk);
 }
 

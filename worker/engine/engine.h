@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "worker/engine/engine_metrics.h"
@@ -134,7 +135,9 @@ class Engine {
     std::shared_ptr<SessionState> session;
     RequestId id;
     int32_t prompt_tokens = 0;
+    // To be generated or, if `score` is set, to be scored.
     int32_t tokens_left = 0;
+    bool score = false;
     std::vector<int32_t> eos_token_ids;
     absl::Time submitted;
     absl::Time deadline;
@@ -165,7 +168,9 @@ class Engine {
   void ExpireDeadlines();
   absl::Status RunStep();
   void MarkStarted(const StepPlan& plan, absl::Time now);
+  void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
   void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
+  void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
   RequestEvent& AddEvent(const Request& request);
   void EndRequest(SequenceId sequence, absl::StatusCode code);
   void EndAllRequests();

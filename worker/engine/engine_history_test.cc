@@ -24,12 +24,15 @@ class RandomHistory {
     limits_.max_step_tokens = limits_.max_seqs + Draw(0, 40);
     limits_.max_blocks_per_seq = 8;
     limits_.kv_blocks = Draw(2, 20);
+    original_context_tokens_ = Draw(0, 1) == 0 ? 0 : Draw(1, 80);
     executor_ = std::make_unique<FakeStepExecutor>(limits_, kVocab);
     executor_->OnStep([this](const StepInput&) { clock_.Advance(absl::Milliseconds(1)); });
     metrics_ = std::make_unique<EngineMetrics>(registry_);
     engine_ = std::make_unique<Engine>(
         Engine::Options{.limits = limits_,
-                        .request_limits = {.vocab_size = kVocab, .context_tokens = 128},
+                        .request_limits = {.vocab_size = kVocab,
+                                           .context_tokens = 128,
+                                           .original_context_tokens = original_context_tokens_},
                         .max_waiting = 8},
         executor_.get(), &clock_, metrics_.get());
     session_ = engine_->OpenSession(&sink_).value();
@@ -62,7 +65,9 @@ class RandomHistory {
     Asked asked;
     asked.request.prompt_token_ids.resize(Draw(1, 70));
     for (int32_t& token : asked.request.prompt_token_ids) token = Draw(0, kVocab - 1);
-    asked.request.max_new_tokens = Draw(1, 50);
+    asked.request.score = Draw(0, 4) == 0;
+    asked.request.max_new_tokens = asked.request.score ? 0 : Draw(1, 50);
+    if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kReference;
     if (Draw(0, 1) == 0) asked.request.eos_token_ids = {Draw(0, kVocab - 1)};
     if (Draw(0, 3) == 0) asked.request.timeout = absl::Milliseconds(Draw(0, 80));
     const RequestId id{next_id_++};
@@ -85,16 +90,28 @@ class RandomHistory {
 
   void CheckAnswer(RequestId id, const Asked& asked) {
     const RecordingSink::Record record = sink_.Get(id);
-    std::vector<int32_t> whole =
-        executor_->Continuation(asked.request.prompt_token_ids, asked.request.max_new_tokens);
+    const std::vector<int32_t>& prompt = asked.request.prompt_token_ids;
+    const RopePlan rope = PlanRope(asked.request.long_rope_policy, original_context_tokens_,
+                                   static_cast<int>(prompt.size()), asked.request.max_new_tokens);
+    std::vector<int32_t> whole;
+    std::vector<float> log_probs;
+    if (asked.request.score) {
+      log_probs = executor_->LogProbs(prompt, rope.list);
+    } else {
+      whole = executor_->Continuation(prompt, asked.request.max_new_tokens, rope);
+    }
     for (const int32_t eos : asked.request.eos_token_ids) {
       const auto it = std::find(whole.begin(), whole.end(), eos);
       if (it != whole.end()) whole.erase(it + 1, whole.end());
     }
     if (record.finished.has_value()) {
       EXPECT_EQ(record.tokens, whole);
+      EXPECT_EQ(record.log_probs, log_probs);
       return;
     }
+    ASSERT_LE(record.log_probs.size(), log_probs.size());
+    log_probs.resize(record.log_probs.size());
+    EXPECT_EQ(record.log_probs, log_probs);
     ASSERT_LE(record.tokens.size(), whole.size());
     whole.resize(record.tokens.size());
     EXPECT_EQ(record.tokens, whole);
@@ -108,6 +125,7 @@ class RandomHistory {
 
   std::mt19937 random_;
   StepLimits limits_;
+  int original_context_tokens_ = 0;
   FakeClock clock_;
   prometheus::Registry registry_;
   std::unique_ptr<EngineMetrics> metrics_;

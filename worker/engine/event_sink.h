@@ -16,13 +16,14 @@ namespace phalanx {
 enum class FinishReason {
   kEos,     // An end-of-sequence token was generated; it is the last of the tokens.
   kLength,  // max_new_tokens was reached.
+  kScored,  // The whole prompt has been scored.
 };
 
 struct RequestFinished {
   FinishReason reason = FinishReason::kLength;
   // From submission until the first step that worked on the request.
   absl::Duration queue;
-  // From there until the first token.
+  // From there until the first token, or until the prompt was scored.
   absl::Duration prefill;
   // From the first token to the last.
   absl::Duration decode;
@@ -34,6 +35,8 @@ struct RequestEvent {
   RequestId id{};
   // New tokens, in order.
   std::vector<int32_t> token_ids;
+  // Natural logarithms of the probabilities of the next prompt tokens, from the second on.
+  std::vector<float> log_probs;
   std::optional<RequestFinished> finished;
   // DEADLINE_EXCEEDED, or what the executor failed with, or UNAVAILABLE after Engine::Stop.
   absl::Status error;

@@ -15,7 +15,23 @@ FakeStepExecutor::FakeStepExecutor(const StepLimits& limits, int vocab_size)
       arena_(static_cast<size_t>(limits.kv_blocks) * kKvBlockTokens, -1),
       used_in_step_(limits.kv_blocks, -1) {}
 
-absl::StatusOr<std::vector<int32_t>> FakeStepExecutor::Execute(const StepInput& input) {
+namespace {
+
+// FNV-1a.
+uint64_t Hash(absl::Span<const int32_t> history) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const int32_t kv : history) hash = (hash ^ static_cast<uint32_t>(kv)) * 0x100000001b3;
+  return hash;
+}
+
+int SequenceOf(const StepInput& input, int token) {
+  const auto end = std::upper_bound(input.query_starts.begin(), input.query_starts.end(), token);
+  return static_cast<int>(end - input.query_starts.begin()) - 1;
+}
+
+}  // namespace
+
+absl::StatusOr<StepResult> FakeStepExecutor::Execute(const StepInput& input) {
   {
     MutexLock lock(&mutex_);
     CHECK(!failed_) << "a step after the executor failed";
@@ -28,20 +44,21 @@ absl::StatusOr<std::vector<int32_t>> FakeStepExecutor::Execute(const StepInput& 
     CheckSequence(input, seq);
     WriteKv(input, seq);
   }
-  std::vector<int32_t> tokens;
+  StepResult result;
   for (int row = 0; row < input.num_logit_rows(); ++row) {
-    const auto end = std::upper_bound(input.query_starts.begin(), input.query_starts.end(),
-                                      input.logit_rows[row]);
-    const int seq = static_cast<int>(end - input.query_starts.begin()) - 1;
+    const int seq = SequenceOf(input, input.logit_rows[row]);
     CHECK(input.sampling[row].position == input.kv_lengths[seq]);
-    std::vector<int32_t> history;
-    history.reserve(input.kv_lengths[seq]);
-    for (int i = 0; i < input.kv_lengths[seq]; ++i) history.push_back(Slot(input, seq, i));
-    tokens.push_back(NextToken(history));
+    result.tokens.push_back(NextToken(History(input, seq, input.kv_lengths[seq])));
+  }
+  for (int row = 0; row < input.num_score_rows(); ++row) {
+    const int token = input.score_rows[row];
+    const std::vector<int32_t> history =
+        History(input, SequenceOf(input, token), input.positions[token] + 1);
+    result.log_probs.push_back(LogProb(history, input.score_targets[row]));
   }
   MutexLock lock(&mutex_);
   if (failed_) return next_status_;
-  return tokens;
+  return result;
 }
 
 void FakeStepExecutor::CheckShapes(const StepInput& input) const {
@@ -55,6 +72,9 @@ void FakeStepExecutor::CheckShapes(const StepInput& input) const {
         input.kv_lengths.size() * static_cast<size_t>(input.max_blocks_per_seq));
   CHECK(input.sampling.size() == input.logit_rows.size());
   CHECK(std::is_sorted(input.logit_rows.begin(), input.logit_rows.end()));
+  CHECK(input.rope_lists.size() == input.kv_lengths.size());
+  CHECK(input.score_targets.size() == input.score_rows.size());
+  CHECK(std::is_sorted(input.score_rows.begin(), input.score_rows.end()));
 }
 
 void FakeStepExecutor::CheckSequence(const StepInput& input, int seq) {
@@ -79,7 +99,7 @@ void FakeStepExecutor::CheckSequence(const StepInput& input, int seq) {
 
 void FakeStepExecutor::WriteKv(const StepInput& input, int seq) {
   for (int t = input.query_starts[seq]; t < input.query_starts[seq + 1]; ++t) {
-    Slot(input, seq, input.positions[t]) = input.token_ids[t];
+    Slot(input, seq, input.positions[t]) = KvOf(input.token_ids[t], input.rope_lists[seq]);
   }
 }
 
@@ -88,18 +108,45 @@ int32_t& FakeStepExecutor::Slot(const StepInput& input, int seq, int position) {
   return arena_[block * kKvBlockTokens + position % kKvBlockTokens];
 }
 
-// FNV-1a.
+std::vector<int32_t> FakeStepExecutor::History(const StepInput& input, int seq, int length) {
+  std::vector<int32_t> history;
+  history.reserve(length);
+  for (int i = 0; i < length; ++i) history.push_back(Slot(input, seq, i));
+  return history;
+}
+
 int32_t FakeStepExecutor::NextToken(absl::Span<const int32_t> history) const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const int32_t token : history) hash = (hash ^ static_cast<uint32_t>(token)) * 0x100000001b3;
-  return static_cast<int32_t>((hash >> 32) % vocab_size_);
+  return static_cast<int32_t>((Hash(history) >> 32) % vocab_size_);
+}
+
+float FakeStepExecutor::LogProb(absl::Span<const int32_t> history, int32_t target) {
+  return -static_cast<float>((Hash(history) >> 40) % 1000) - static_cast<float>(target) / 1024.0f;
 }
 
 std::vector<int32_t> FakeStepExecutor::Continuation(absl::Span<const int32_t> prompt,
-                                                    int num_tokens) const {
-  std::vector<int32_t> history(prompt.begin(), prompt.end());
-  for (int i = 0; i < num_tokens; ++i) history.push_back(NextToken(history));
-  return {history.begin() + prompt.size(), history.end()};
+                                                    int num_tokens, const RopePlan& rope) const {
+  std::vector<int32_t> tokens(prompt.begin(), prompt.end());
+  const int border = rope.switch_above_tokens;
+  for (int i = 0; i < num_tokens; ++i) {
+    const bool switched = border > 0 && static_cast<int>(tokens.size()) > border;
+    std::vector<int32_t> history;
+    for (const int32_t token : tokens) {
+      history.push_back(KvOf(token, switched ? kLongRopeList : rope.list));
+    }
+    tokens.push_back(NextToken(history));
+  }
+  return {tokens.begin() + prompt.size(), tokens.end()};
+}
+
+std::vector<float> FakeStepExecutor::LogProbs(absl::Span<const int32_t> tokens,
+                                              int rope_list) const {
+  std::vector<float> log_probs;
+  std::vector<int32_t> history;
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) {
+    history.push_back(KvOf(tokens[i], rope_list));
+    log_probs.push_back(LogProb(history, tokens[i + 1]));
+  }
+  return log_probs;
 }
 
 void FakeStepExecutor::FailWith(const absl::Status& status) {

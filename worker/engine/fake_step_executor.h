@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
+#include "model/long_rope.h"
 #include "worker/engine/step_executor.h"
 #include "worker/model/step_input.h"
 
@@ -22,10 +23,14 @@ class FakeStepExecutor final : public StepExecutor {
  public:
   FakeStepExecutor(const StepLimits& limits, int vocab_size);
 
-  absl::StatusOr<std::vector<int32_t>> Execute(const StepInput& input) override;
+  absl::StatusOr<StepResult> Execute(const StepInput& input) override;
 
-  // The tokens that follow `prompt`.
-  std::vector<int32_t> Continuation(absl::Span<const int32_t> prompt, int num_tokens) const;
+  // The tokens that follow `prompt` where every token is computed with the rotary list that `rope`
+  // asks for at that length.
+  std::vector<int32_t> Continuation(absl::Span<const int32_t> prompt, int num_tokens,
+                                    const RopePlan& rope = {}) const;
+  // The log-probabilities of tokens[1..] with rotary list `rope_list`.
+  std::vector<float> LogProbs(absl::Span<const int32_t> tokens, int rope_list = 0) const;
 
   // The next step fails with `status`. Any thread.
   void FailWith(const absl::Status& status) LOCKS_EXCLUDED(mutex_);
@@ -40,7 +45,12 @@ class FakeStepExecutor final : public StepExecutor {
   void CheckShapes(const StepInput& input) const;
   void CheckSequence(const StepInput& input, int seq);
   void WriteKv(const StepInput& input, int seq);
+  // What the cache keeps of a token.
+  static int32_t KvOf(int32_t token, int rope_list) { return 2 * token + rope_list; }
+  // Keys and values of the first `length` tokens of a sequence, read back.
+  std::vector<int32_t> History(const StepInput& input, int seq, int length);
   int32_t NextToken(absl::Span<const int32_t> history) const;
+  static float LogProb(absl::Span<const int32_t> history, int32_t target);
   int32_t& Slot(const StepInput& input, int seq, int position);
 
   const StepLimits limits_;

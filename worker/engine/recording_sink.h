@@ -20,6 +20,7 @@ class RecordingSink final : public EventSink {
  public:
   struct Record {
     std::vector<int32_t> tokens;
+    std::vector<float> log_probs;
     std::optional<RequestFinished> finished;
     absl::Status error;
 
@@ -36,6 +37,8 @@ class RecordingSink final : public EventSink {
       CHECK(!record.ended() && !engine_status_.has_value());
       CHECK(!(event.finished.has_value() && !event.error.ok()));
       record.tokens.insert(record.tokens.end(), event.token_ids.begin(), event.token_ids.end());
+      record.log_probs.insert(record.log_probs.end(), event.log_probs.begin(),
+                              event.log_probs.end());
       record.finished = event.finished;
       record.error = event.error;
     }

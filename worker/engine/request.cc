@@ -40,7 +40,15 @@ absl::Status CheckLengths(const GenerationRequest& request, int context_tokens) 
   if (request.prompt_token_ids.empty()) {
     return absl::InvalidArgumentError("prompt_token_ids is empty");
   }
-  if (request.max_new_tokens < 1) {
+  if (request.score && request.prompt_token_ids.size() < 2) {
+    return absl::InvalidArgumentError(
+        "prompt_token_ids is one token, which follows nothing: there is nothing to score");
+  }
+  if (request.score && request.max_new_tokens != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_new_tokens is ", request.max_new_tokens,
+                                                   "; must be 0 where score is set"));
+  }
+  if (!request.score && request.max_new_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_new_tokens is ", request.max_new_tokens, "; must be at least 1"));
   }

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/long_rope.h"
 
 namespace phalanx {
 
@@ -23,12 +24,17 @@ struct SamplingParams {
 
 struct GenerationRequest {
   std::vector<int32_t> prompt_token_ids;
+  // 0 if `score` is set.
   int32_t max_new_tokens = 0;
   // Generation ends after any of these; empty means only at max_new_tokens.
   std::vector<int32_t> eos_token_ids;
   SamplingParams sampling;
   // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
   absl::Duration timeout = absl::InfiniteDuration();
+  // Of effect only where RequestLimits::original_context_tokens is set.
+  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
+  // Generate nothing; tell how likely each prompt token was, given those before it.
+  bool score = false;
 };
 
 // What the model allows.
@@ -36,6 +42,8 @@ struct RequestLimits {
   int vocab_size = 0;
   // Prompt and generated tokens together.
   int context_tokens = 0;
+  // LongRoPE's border; 0 for models with one rotary list.
+  int original_context_tokens = 0;
 };
 
 inline constexpr int kMaxEosTokenIds = 256;

@@ -19,6 +19,10 @@ int BlocksFor(int64_t num_tokens) {
 struct Scheduler::Sequence {
   SequenceId id;
   SamplingParams sampling;
+  RopePlan rope;
+  bool score = false;
+  // Of the tokens from the second on, how many have been scored.
+  int scored = 0;
   // The prompt, then what was drawn.
   std::vector<int32_t> tokens;
   // Of these, how many are in the KV cache.
@@ -26,7 +30,8 @@ struct Scheduler::Sequence {
   std::vector<BlockId> blocks;
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
-  int pending() const { return num_tokens() - computed; }
+  // Nothing follows the last token of a prompt that is scored.
+  int pending() const { return num_tokens() - (score ? 1 : 0) - computed; }
   bool decodes() const { return pending() == 1; }
   int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
 };
@@ -44,13 +49,14 @@ bool Scheduler::CanEverFit(const StepLimits& limits, int64_t num_tokens) {
   return BlocksFor(num_tokens) <= std::min(limits.kv_blocks, limits.max_blocks_per_seq);
 }
 
-void Scheduler::Add(SequenceId id, std::vector<int32_t> prompt_token_ids,
-                    const SamplingParams& sampling) {
-  CHECK(!prompt_token_ids.empty());
+void Scheduler::Add(SequenceId id, Task task) {
+  CHECK(task.prompt_token_ids.size() >= (task.score ? 2 : 1));
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
-  sequence->sampling = sampling;
-  sequence->tokens = std::move(prompt_token_ids);
+  sequence->sampling = task.sampling;
+  sequence->rope = task.rope;
+  sequence->score = task.score;
+  sequence->tokens = std::move(task.prompt_token_ids);
   waiting_.push_back(sequence.get());
   CHECK(sequences_.emplace(id, std::move(sequence)).second);
 }
@@ -80,10 +86,10 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   // Preemption shortens running_ at its end, never before i.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
-    if (!sequence.decodes()) continue;
+    // All but those that grow have their blocks.
     if (!MakeRoomFor(sequence, plan)) break;
     AllocateBlocks(sequence);
-    AddChunk(sequence, 1, plan);
+    if (sequence.decodes()) AddChunk(sequence, 1, plan);
   }
 }
 
@@ -149,17 +155,37 @@ void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& pla
   }
   input.query_starts.push_back(input.num_tokens());
   input.kv_lengths.push_back(end);
-  const bool draws = end == sequence.num_tokens();
-  if (draws) {
-    input.logit_rows.push_back(input.num_tokens() - 1);
-    const SamplingParams& sampling = sequence.sampling;
-    input.sampling.push_back({.temperature = sampling.temperature,
-                              .top_k = sampling.top_k,
-                              .top_p = sampling.top_p,
-                              .seed = sampling.seed,
-                              .position = end});
+  input.rope_lists.push_back(sequence.rope.list);
+  PlannedChunk chunk{.id = sequence.id, .num_tokens = num_tokens};
+  if (sequence.score) {
+    chunk.num_scores = AddScoreRows(sequence, sequence.computed, end, plan);
+  } else if (end == sequence.num_tokens()) {
+    chunk.draws = true;
+    AddDrawRow(sequence, plan);
   }
-  plan.chunks.push_back({.id = sequence.id, .num_tokens = num_tokens, .draws = draws});
+  plan.chunks.push_back(chunk);
+}
+
+// After the last token of the step.
+void Scheduler::AddDrawRow(const Sequence& sequence, StepPlan& plan) const {
+  plan.input.logit_rows.push_back(plan.input.num_tokens() - 1);
+  const SamplingParams& sampling = sequence.sampling;
+  plan.input.sampling.push_back({.temperature = sampling.temperature,
+                                 .top_k = sampling.top_k,
+                                 .top_p = sampling.top_p,
+                                 .seed = sampling.seed,
+                                 .position = sequence.num_tokens()});
+}
+
+// The positions [begin, end) are the last of the step. What a preempted sequence computes again has
+// been scored.
+int Scheduler::AddScoreRows(const Sequence& sequence, int begin, int end, StepPlan& plan) const {
+  const int first = std::max(begin, sequence.scored);
+  for (int position = first; position < end; ++position) {
+    plan.input.score_rows.push_back(plan.input.num_tokens() - (end - position));
+    plan.input.score_targets.push_back(sequence.tokens[position + 1]);
+  }
+  return std::max(end - first, 0);
 }
 
 void Scheduler::FillBlockTables(StepPlan& plan) const {
@@ -186,7 +212,14 @@ void Scheduler::Commit(const StepPlan& plan, absl::Span<const int32_t> tokens) {
   for (const PlannedChunk& chunk : plan.chunks) {
     Sequence& sequence = *sequences_.at(chunk.id);
     sequence.computed += chunk.num_tokens;
-    if (chunk.draws) sequence.tokens.push_back(*token++);
+    sequence.scored += chunk.num_scores;
+    if (!chunk.draws) continue;
+    sequence.tokens.push_back(*token++);
+    const int border = sequence.rope.switch_above_tokens;
+    if (border > 0 && sequence.num_tokens() > border) {
+      sequence.rope = {.list = kLongRopeList};
+      sequence.computed = 0;
+    }
   }
 }
 

@@ -8,7 +8,8 @@
 //   3. then chunks of waiting sequences, oldest first, as long as the next one's blocks are free.
 // When a decoding sequence needs a block and none is free, the youngest running sequence is
 // preempted: its blocks are freed, and it waits to be computed again from its first token, the
-// drawn ones included. So the oldest sequence advances in every step, and every sequence becomes
+// drawn ones included. A sequence that outgrows its rotary list is computed anew in the same way,
+// but keeps its blocks. So the oldest sequence advances in every step, and every sequence becomes
 // the oldest: none starves.
 #ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
 #define PHALANX_WORKER_ENGINE_SCHEDULER_H_
@@ -20,6 +21,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
+#include "model/long_rope.h"
 #include "worker/engine/kv_block_allocator.h"
 #include "worker/engine/request.h"
 #include "worker/model/step_input.h"
@@ -35,6 +37,8 @@ struct PlannedChunk {
   int num_tokens = 0;
   // Whether the step draws the sequence's next token: the chunk is all that was pending.
   bool draws = false;
+  // How many of the sequence's tokens it scores, the next ones in order.
+  int num_scores = 0;
 };
 
 struct StepPlan {
@@ -57,9 +61,18 @@ class Scheduler {
   // Whether a sequence of this many tokens could ever be computed.
   static bool CanEverFit(const StepLimits& limits, int64_t num_tokens);
 
+  // What is to be done with a sequence.
+  struct Task {
+    std::vector<int32_t> prompt_token_ids;
+    SamplingParams sampling;
+    RopePlan rope;
+    // Scores the prompt's tokens from the second on instead of drawing new ones. There must be two.
+    bool score = false;
+  };
+
   // The sequence waits from now on. `id` must be above all before it, the prompt not empty, and the
-  // sequence must be removed before it is longer than CanEverFit allows.
-  void Add(SequenceId id, std::vector<int32_t> prompt_token_ids, const SamplingParams& sampling);
+  // sequence must be removed before it is longer than CanEverFit allows, or when all is scored.
+  void Add(SequenceId id, Task task);
 
   // Frees what a sequence holds, whether it runs or waits. It must be there.
   void Remove(SequenceId id);
@@ -81,6 +94,8 @@ class Scheduler {
   struct Sequence;
 
   void PlanDecodes(StepPlan& plan);
+  void AddDrawRow(const Sequence& sequence, StepPlan& plan) const;
+  int AddScoreRows(const Sequence& sequence, int begin, int end, StepPlan& plan) const;
   void PlanPrefills(StepPlan& plan);
   void AdmitWaiting(StepPlan& plan);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);

@@ -25,10 +25,13 @@ class SchedulerTest : public ::testing::Test {
                                                         .kv_blocks = blocks});
   }
 
-  void Arrives(int prompt_tokens) {
+  void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {}) {
     std::vector<int32_t> prompt(prompt_tokens);
     std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
-    scheduler_->Add(SequenceId{next_id_++}, std::move(prompt), {.seed = 5});
+    scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
+                                             .sampling = {.seed = 5},
+                                             .rope = rope,
+                                             .score = score});
   }
 
   void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
@@ -261,6 +264,63 @@ TEST(SchedulerLimitsTest, ASequenceFitsIfArenaAndBlockTableHoldIt) {
 TEST(SchedulerLimitsTest, DiesIfDecodesAloneCouldFillAStep) {
   const StepLimits limits = {.max_step_tokens = 3, .max_seqs = 4, .kv_blocks = 1};
   EXPECT_DEATH(Scheduler{limits}, "3 tokens for 4 sequences");
+}
+
+TEST_F(SchedulerTest, ScoresWhatFollowsEachTokenOfAPromptButTheLast) {
+  Limits(8, 4, 16);
+  Arrives(12, /*score=*/true);
+  EXPECT_EQ(Step(), "0:8");
+  EXPECT_THAT(plan_.input.score_rows, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(plan_.input.score_targets, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_EQ(Step(), "0:3");
+  EXPECT_EQ(plan_.chunks[0].num_scores, 3);
+  EXPECT_THAT(plan_.input.score_rows, ElementsAre(0, 1, 2));
+  EXPECT_THAT(plan_.input.score_targets, ElementsAre(9, 10, 11));
+  EXPECT_TRUE(plan_.input.logit_rows.empty());
+}
+
+TEST_F(SchedulerTest, ScoreRowsLieBehindTheDecodesOfTheStep) {
+  Limits(8, 4, 16);
+  Arrives(2);
+  Step();
+  Arrives(4, /*score=*/true);
+  EXPECT_EQ(Step(), "0:1* 1:3");
+  EXPECT_THAT(plan_.input.score_rows, ElementsAre(1, 2, 3));
+  EXPECT_THAT(plan_.input.score_targets, ElementsAre(101, 102, 103));
+}
+
+TEST_F(SchedulerTest, SequenceThatOutgrowsItsRopeListIsComputedAnewWithTheOther) {
+  Limits(12, 4, 16);
+  Arrives(15, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 16});
+  Arrives(3);
+  Leaves(1);
+  EXPECT_EQ(Step(), "0:12");
+  EXPECT_EQ(Step(), "0:3*");  // 16 tokens
+  EXPECT_EQ(scheduler_->used_blocks(), 1);
+  EXPECT_EQ(Step(), "0:1*");  // 17 tokens: one beyond the border
+  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kShortRopeList));
+  Arrives(2);
+  EXPECT_EQ(Step(), "0:12");
+  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList));
+  EXPECT_THAT(plan_.input.positions, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+  EXPECT_EQ(scheduler_->used_blocks(), 2);
+  EXPECT_EQ(Step(), "0:5* 2:2*");
+  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
+  EXPECT_EQ(Step(), "0:1* 2:1*");
+  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
+}
+
+TEST_F(SchedulerTest, SequenceThatSwitchesListsMayNeedRoomForABlock) {
+  Limits(32, 4, 3);
+  Arrives(16, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 16});
+  Arrives(15);
+  EXPECT_EQ(Step(), "0:16* 1:15*");
+  // The third block goes to the elder's seventeenth token.
+  EXPECT_EQ(Step(), "1:1* 0:17*");
+  EXPECT_EQ(scheduler_->used_blocks(), 3);
+  // The younger one's seventeenth token finds none.
+  EXPECT_EQ(Step(), "0:1*");
+  EXPECT_EQ(plan_.preemptions, 1);
 }
 
 }  // namespace

@@ -15,10 +15,9 @@ class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
 
-  // Computes one step and returns the drawn tokens, one for each of input.logit_rows in order.
-  // Blocks until they are there. Any error is final: the group is lost (UNAVAILABLE when a rank
-  // died or hung, INTERNAL when ranks disagree or a device failed).
-  virtual absl::StatusOr<std::vector<int32_t>> Execute(const StepInput& input) = 0;
+  // Computes one step. Blocks until its result is there. Any error is final: the group is lost
+  // (UNAVAILABLE when a rank died or hung, INTERNAL when ranks disagree or a device failed).
+  virtual absl::StatusOr<StepResult> Execute(const StepInput& input) = 0;
 };
 
 }  // namespace phalanx

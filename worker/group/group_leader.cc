@@ -158,7 +158,7 @@ std::vector<GroupLeader::RankInfo> GroupLeader::ranks() const {
   return infos;
 }
 
-absl::StatusOr<std::vector<int32_t>> GroupLeader::Execute(const StepInput& input) {
+absl::StatusOr<StepResult> GroupLeader::Execute(const StepInput& input) {
   RETURN_IF_ERROR(lost());
   if (options_.world > 1) sequence_.Encode(input, plan_message_.mutable_plan());
   for (int rank = 1; rank < options_.world; ++rank) {
@@ -166,13 +166,13 @@ absl::StatusOr<std::vector<int32_t>> GroupLeader::Execute(const StepInput& input
       return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()));
     }
   }
-  absl::StatusOr<std::vector<int32_t>> tokens = decoder_->Step(input);
-  if (tokens.ok()) return tokens;
+  absl::StatusOr<StepResult> result = decoder_->Step(input);
+  if (result.ok()) return result;
   // A collective that failed is the echo of a rank that died, or of one that hangs.
-  if (absl::IsAborted(tokens.status()) || absl::IsDeadlineExceeded(tokens.status())) {
-    return LoseBySymptom(tokens.status().message());
+  if (absl::IsAborted(result.status()) || absl::IsDeadlineExceeded(result.status())) {
+    return LoseBySymptom(result.status().message());
   }
-  Lose(tokens.status());
+  Lose(result.status());
   return lost();
 }
 

@@ -82,7 +82,7 @@ class GroupLeader final : public StepExecutor {
   std::vector<RankInfo> ranks() const;
 
   // See StepExecutor. Engine thread only.
-  absl::StatusOr<std::vector<int32_t>> Execute(const StepInput& input) override;
+  absl::StatusOr<StepResult> Execute(const StepInput& input) override;
 
   // Tells the ranks to leave and waits for those that are our children; kills them after `timeout`.
   // No Execute may run or follow.

@@ -29,15 +29,15 @@ class AddingDecoder final : public Decoder {
  public:
   explicit AddingDecoder(Communicator* comm) : comm_(comm) {}
 
-  absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) override {
+  absl::StatusOr<StepResult> Step(const StepInput& input) override {
     float sum = static_cast<float>(comm_->rank() + input.token_ids[0]);
     if (!fail_with.ok()) return fail_with;
     InstantStream stream;
     if (absl::Status status = comm_->AllReduceSum(stream, &sum, 1); !status.ok()) {
       return status;
     }
-    if (comm_->rank() != 0) return std::vector<int32_t>();
-    return std::vector<int32_t>{static_cast<int32_t>(sum)};
+    if (comm_->rank() != 0) return StepResult();
+    return StepResult{.tokens = {static_cast<int32_t>(sum)}, .log_probs = {}};
   }
 
   const float* last_logits() const override { return nullptr; }
@@ -127,7 +127,7 @@ class GroupTest : public testing::Test {
 TEST_F(GroupTest, AloneNeedsNoSocket) {
   leader_options_.socket_path = "";
   StartLeader();
-  EXPECT_EQ(*leader_->Execute(Step(41)), std::vector<int32_t>{41});
+  EXPECT_EQ(leader_->Execute(Step(41))->tokens, std::vector<int32_t>{41});
 }
 
 TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
@@ -136,9 +136,9 @@ TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
   std::future<absl::Status> second = StartMember(2);
   StartLeader();
   for (int32_t token = 0; token < 100; ++token) {
-    const auto tokens = leader_->Execute(Step(token));
-    ASSERT_TRUE(tokens.ok()) << tokens.status();
-    EXPECT_EQ(*tokens, std::vector<int32_t>{3 * token + 3});
+    const auto result = leader_->Execute(Step(token));
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->tokens, std::vector<int32_t>{3 * token + 3});
   }
   EXPECT_EQ(leader_->ranks()[2].metrics_port, 9002);
   EXPECT_EQ(leader_->ranks()[1].weight_bytes, 1001);

@@ -30,7 +30,9 @@ uint64_t HashAfter(uint64_t hash, uint64_t step, const StepInput& input) {
   hash = Mix(hash, input.kv_lengths);
   hash = Mix(hash, input.block_tables);
   hash = Mix(hash, static_cast<uint32_t>(input.max_blocks_per_seq));
-  return Mix(hash, input.logit_rows);
+  hash = Mix(hash, input.logit_rows);
+  hash = Mix(hash, input.rope_lists);
+  return Mix(hash, input.score_rows);
 }
 
 void Assign(absl::Span<const int32_t> from, Numbers* to) {
@@ -54,6 +56,8 @@ void StepSequence::Encode(const StepInput& input, worker::v1::StepPlan* plan) {
   Assign(input.block_tables, plan->mutable_block_tables());
   plan->set_max_blocks_per_seq(input.max_blocks_per_seq);
   Assign(input.logit_rows, plan->mutable_logit_rows());
+  Assign(input.rope_lists, plan->mutable_rope_lists());
+  Assign(input.score_rows, plan->mutable_score_rows());
 }
 
 absl::StatusOr<StepInput> StepSequence::Decode(const worker::v1::StepPlan& plan) {
@@ -68,8 +72,11 @@ absl::StatusOr<StepInput> StepSequence::Decode(const worker::v1::StepPlan& plan)
                   .kv_lengths = ToVector(plan.kv_lengths()),
                   .block_tables = ToVector(plan.block_tables()),
                   .max_blocks_per_seq = plan.max_blocks_per_seq(),
+                  .rope_lists = ToVector(plan.rope_lists()),
                   .logit_rows = ToVector(plan.logit_rows()),
-                  .sampling = {}};
+                  .sampling = {},
+                  .score_rows = ToVector(plan.score_rows()),
+                  .score_targets = {}};
   const uint64_t hash = HashAfter(hash_, next_step_, input);
   if (hash != plan.hash()) {
     return absl::InternalError(absl::StrCat("the plans up to step ", plan.step(),

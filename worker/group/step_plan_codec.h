@@ -20,7 +20,8 @@ class StepSequence {
   void Encode(const StepInput& input, worker::v1::StepPlan* plan);
 
   // Takes the next step out of `plan`. INTERNAL, telling both sides, if it is of another epoch, not
-  // the next one, or if the hash disagrees. Sampling parameters do not travel.
+  // the next one, or if the hash disagrees. Sampling parameters and score targets do not
+  // travel.
   absl::StatusOr<StepInput> Decode(const worker::v1::StepPlan& plan);
 
  private:

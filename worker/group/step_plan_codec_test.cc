@@ -16,8 +16,9 @@ StepInput TwoSequences() {
           .kv_lengths = {3, 41},
           .block_tables = {8, 0, 0, 1, 2, 3},
           .max_blocks_per_seq = 3,
-          .logit_rows = {2, 3},
-          .sampling = {}};
+          .rope_lists = {0, 1},
+          .logit_rows = {3},
+          .score_rows = {0, 1}};
 }
 
 TEST(StepPlanCodecTest, RanksReceiveTheStepsThatTheLeaderSent) {
@@ -37,7 +38,9 @@ TEST(StepPlanCodecTest, RanksReceiveTheStepsThatTheLeaderSent) {
     EXPECT_EQ(received->kv_lengths, input.kv_lengths);
     EXPECT_EQ(received->block_tables, input.block_tables);
     EXPECT_EQ(received->max_blocks_per_seq, input.max_blocks_per_seq);
+    EXPECT_EQ(received->rope_lists, input.rope_lists);
     EXPECT_EQ(received->logit_rows, input.logit_rows);
+    EXPECT_EQ(received->score_rows, input.score_rows);
   }
 }
 
@@ -51,6 +54,8 @@ TEST(StepPlanCodecTest, AnyChangedNumberIsNoticed) {
       [](Plan& plan) { plan.set_block_tables(5, 4); },
       [](Plan& plan) { plan.set_max_blocks_per_seq(4); },
       [](Plan& plan) { plan.clear_logit_rows(); },
+      [](Plan& plan) { plan.set_rope_lists(0, 1); },
+      [](Plan& plan) { plan.set_score_rows(1, 2); },
       [](Plan& plan) { plan.set_hash(plan.hash() + 1); },
       [](Plan& plan) { plan.set_step(1); },
       [](Plan& plan) { plan.set_epoch(kEpoch + 1); },

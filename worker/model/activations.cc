@@ -46,6 +46,8 @@ StepArrays CarveStep(const StepLimits& limits, Carver& carver) {
   step.rope_lists = carver.Take<int32_t>(seqs);
   step.logit_rows = carver.Take<int32_t>(seqs);
   step.sampling = carver.Take<kernels::SamplingRow>(seqs);
+  step.score_rows = carver.Take<int32_t>(tokens);
+  step.score_targets = carver.Take<int32_t>(tokens);
   return step;
 }
 
@@ -56,7 +58,7 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   const int qkv_heads = shard.q_heads.size() + 2 * shard.kv_heads.size();
   Activations a;
   a.step = CarveStep(limits, carver);
-  a.inv_freq = carver.TakeMatrix(1, spec.rotary_dim / 2);
+  a.inv_freq = carver.TakeMatrix(spec.rope.num_lists(), spec.rotary_dim / 2);
   a.cos_sin = carver.TakeMatrix(tokens, spec.rotary_dim);
   a.residual = carver.TakeMatrix(tokens, spec.hidden);
   a.hidden = carver.TakeMatrix(tokens, spec.hidden);
@@ -69,6 +71,7 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   if (shard.rank == 0) {
     a.logits = shard.world == 1 ? a.local_logits : carver.TakeMatrix(seqs, spec.vocab);
     a.tokens = carver.Take<int32_t>(seqs);
+    a.log_probs = carver.Take<float>(tokens);
   }
   return a;
 }

@@ -25,13 +25,15 @@ struct StepArrays {
   int32_t* rope_lists = nullptr;
   int32_t* logit_rows = nullptr;
   kernels::SamplingRow* sampling = nullptr;
+  int32_t* score_rows = nullptr;     // [tokens]
+  int32_t* score_targets = nullptr;  // [tokens]; rank 0 only
 };
 
 // Everything lies in one buffer, at addresses that never change. Tensors have the rows of the
 // largest step.
 struct Activations {
   StepArrays step;
-  kernels::Tensor inv_freq;      // [1, rotary_dim / 2]
+  kernels::Tensor inv_freq;      // [rope lists, rotary_dim / 2]
   kernels::Tensor cos_sin;       // [tokens, rotary_dim]
   kernels::Tensor residual;      // [tokens, hidden]
   kernels::Tensor hidden;        // [tokens, hidden]: input of a block's first product, then output
@@ -44,6 +46,7 @@ struct Activations {
   kernels::Tensor local_logits;  // [seqs, local_vocab]
   kernels::Tensor logits;        // [seqs, vocab]; rank 0 only, and local_logits if it is alone
   int32_t* tokens = nullptr;     // [seqs]; rank 0 only
+  float* log_probs = nullptr;    // [tokens]; rank 0 only
 
   std::unique_ptr<kernels::Buffer> memory;
 };

@@ -34,9 +34,15 @@ absl::Status CheckSizes(const StepInput& input, const StepLimits& limits, bool s
   }
   const size_t blocks = seqs * input.max_blocks_per_seq;
   RETURN_IF_ERROR(CheckCount("block_tables", input.block_tables.size(), blocks, blocks));
+  if (!input.rope_lists.empty()) {
+    RETURN_IF_ERROR(CheckCount("rope_lists", input.rope_lists.size(), seqs, seqs));
+  }
+  RETURN_IF_ERROR(CheckCount("score_rows", input.score_rows.size(), 0, tokens));
   if (!samples) return absl::OkStatus();
   const size_t rows = input.logit_rows.size();
-  return CheckCount("sampling", input.sampling.size(), rows, rows);
+  RETURN_IF_ERROR(CheckCount("sampling", input.sampling.size(), rows, rows));
+  const size_t scores = input.score_rows.size();
+  return CheckCount("score_targets", input.score_targets.size(), scores, scores);
 }
 
 // Sequence `seq`: its tokens are the last of its kv_length, and the blocks for all of them exist.
@@ -69,6 +75,24 @@ absl::Status CheckSequence(const StepInput& input, const StepLimits& limits, int
   return absl::OkStatus();
 }
 
+absl::Status CheckIds(absl::string_view name, absl::Span<const int32_t> ids, int end) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= end) return Bad(name, "[", i, "] is ", ids[i], " of ", end);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, int num_tokens) {
+  int previous = -1;
+  for (const int32_t row : rows) {
+    if (row <= previous || row >= num_tokens) {
+      return Bad(name, " holds ", row, " after ", previous, " of ", num_tokens);
+    }
+    previous = row;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSampling(const StepInput& input) {
   for (size_t i = 0; i < input.sampling.size(); ++i) {
     const kernels::SamplingRow& row = input.sampling[i];
@@ -82,7 +106,7 @@ absl::Status CheckSampling(const StepInput& input) {
 }  // namespace
 
 absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, int vocab,
-                            bool samples) {
+                            int rope_lists, bool samples) {
   RETURN_IF_ERROR(CheckSizes(input, limits, samples));
   if (input.query_starts.front() != 0 || input.query_starts.back() != input.num_tokens()) {
     return Bad("query_starts do not span the tokens");
@@ -90,19 +114,13 @@ absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, in
   for (int seq = 0; seq < input.num_seqs(); ++seq) {
     RETURN_IF_ERROR(CheckSequence(input, limits, seq));
   }
-  for (int token = 0; token < input.num_tokens(); ++token) {
-    if (input.token_ids[token] < 0 || input.token_ids[token] >= vocab) {
-      return Bad("token_ids[", token, "] is ", input.token_ids[token], " of ", vocab);
-    }
-  }
-  int previous = -1;
-  for (const int32_t row : input.logit_rows) {
-    if (row <= previous || row >= input.num_tokens()) {
-      return Bad("logit_rows holds ", row, " after ", previous, " of ", input.num_tokens());
-    }
-    previous = row;
-  }
-  return samples ? CheckSampling(input) : absl::OkStatus();
+  RETURN_IF_ERROR(CheckIds("token_ids", input.token_ids, vocab));
+  RETURN_IF_ERROR(CheckIds("rope_lists", input.rope_lists, rope_lists));
+  RETURN_IF_ERROR(CheckRows("logit_rows", input.logit_rows, input.num_tokens()));
+  RETURN_IF_ERROR(CheckRows("score_rows", input.score_rows, input.num_tokens()));
+  if (!samples) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckIds("score_targets", input.score_targets, vocab));
+  return CheckSampling(input);
 }
 
 }  // namespace phalanx

@@ -9,9 +9,10 @@ namespace phalanx {
 
 // INTERNAL, naming the array and the index, if `input` breaks a rule of kernels::StepBatch or a
 // limit: a plan is made by the leader's scheduler, so a bad one is a bug or a peer that disagrees.
-// `samples` tells whether this rank draws tokens, and so needs input.sampling.
+// `rope_lists` is how many the model has; `samples` tells whether this rank draws tokens, and so
+// needs input.sampling and input.score_targets.
 absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, int vocab,
-                            bool samples);
+                            int rope_lists, bool samples);
 
 }  // namespace phalanx
 

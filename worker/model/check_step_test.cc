@@ -31,21 +31,21 @@ StepInput Good() {
 }
 
 TEST(CheckStepTest, AGoodPlanPasses) {
-  EXPECT_TRUE(CheckStepInput(Good(), kLimits, kVocab, /*samples=*/true).ok());
+  EXPECT_TRUE(CheckStepInput(Good(), kLimits, kVocab, 1, /*samples=*/true).ok());
   StepInput without_sampling = Good();
   without_sampling.sampling.clear();
-  EXPECT_TRUE(CheckStepInput(without_sampling, kLimits, kVocab, /*samples=*/false).ok());
-  EXPECT_FALSE(CheckStepInput(without_sampling, kLimits, kVocab, /*samples=*/true).ok());
+  EXPECT_TRUE(CheckStepInput(without_sampling, kLimits, kVocab, 1, /*samples=*/false).ok());
+  EXPECT_FALSE(CheckStepInput(without_sampling, kLimits, kVocab, 1, /*samples=*/true).ok());
 }
 
 TEST(CheckStepTest, ContextMayFillItsBlocksAndNoMore) {
   StepInput input = Good();
   input.positions[3] = 31;
   input.kv_lengths[1] = 32;
-  EXPECT_TRUE(CheckStepInput(input, kLimits, kVocab, true).ok());
+  EXPECT_TRUE(CheckStepInput(input, kLimits, kVocab, 1, true).ok());
   input.positions[3] = 32;
   input.kv_lengths[1] = 33;
-  EXPECT_FALSE(CheckStepInput(input, kLimits, kVocab, true).ok());
+  EXPECT_FALSE(CheckStepInput(input, kLimits, kVocab, 1, true).ok());
 }
 
 struct BadPlan {
@@ -59,7 +59,7 @@ class BadPlanTest : public testing::TestWithParam<BadPlan> {};
 TEST_P(BadPlanTest, IsInternalAndNamesTheArray) {
   StepInput input = Good();
   GetParam().spoil(input);
-  const absl::Status status = CheckStepInput(input, kLimits, kVocab, true);
+  const absl::Status status = CheckStepInput(input, kLimits, kVocab, 1, true);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().named));
 }

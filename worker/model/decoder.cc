@@ -1,5 +1,6 @@
 #include "worker/model/decoder.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <string>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/status.h"
+#include "model/long_rope.h"
 #include "worker/model/activations.h"
 #include "worker/model/check_step.h"
 
@@ -28,6 +30,18 @@ Tensor FirstRows(Tensor tensor, int64_t rows) {
   return tensor;
 }
 
+// 1 / (factor_j * theta^(2 j / rotary_dim)), every operation rounded to float32 as in transformers'
+// modeling_rope_utils.py.
+std::vector<float> InverseFrequencies(const ModelSpec& spec, const std::vector<float>& factors) {
+  std::vector<float> frequencies(spec.rotary_dim / 2);
+  for (size_t j = 0; j < frequencies.size(); ++j) {
+    const float exponent = static_cast<float>(2 * j) / static_cast<float>(spec.rotary_dim);
+    const float factor = factors.empty() ? 1.0f : factors[j];
+    frequencies[j] = 1.0f / (factor * std::pow(spec.rope.theta, exponent));
+  }
+  return frequencies;
+}
+
 class ShardedDecoder final : public Decoder {
  public:
   ShardedDecoder(const ModelSpec& spec, const Shard& shard, DecoderWeights weights,
@@ -43,7 +57,7 @@ class ShardedDecoder final : public Decoder {
   // The rest of Create.
   absl::Status Init();
 
-  absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) override;
+  absl::StatusOr<StepResult> Step(const StepInput& input) override;
   const float* last_logits() const override { return act_.logits.f32(); }
   absl::Duration last_comm_time() const override { return comm_time_; }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
@@ -58,6 +72,8 @@ class ShardedDecoder final : public Decoder {
   absl::Status Attend(const StepBatch& batch, int layer);
   absl::Status FeedForward(const StepBatch& batch, int layer);
   absl::Status ComputeLogits(const StepBatch& batch);
+  absl::Status DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens);
+  absl::Status ScoreTokens(const StepBatch& batch, int num_rows, std::vector<float>* log_probs);
 
   // Sums a partial result over all ranks.
   absl::Status AllReduce(Tensor partial);
@@ -88,6 +104,7 @@ class ShardedDecoder final : public Decoder {
   Activations act_;
   std::vector<int64_t> vocab_of_rank_;  // Columns of logits.
   std::vector<int32_t> seq_of_token_;   // Host side of the array of that name.
+  std::vector<int32_t> first_list_;     // As many zeros as sequences may be.
   std::chrono::nanoseconds comm_ticks_{0};
   absl::Duration comm_time_;
 };
@@ -102,6 +119,7 @@ absl::Status ShardedDecoder::Init() {
     vocab_of_rank_.push_back(peer.vocab.size());
   }
   seq_of_token_.reserve(limits_.max_step_tokens);
+  first_list_.assign(limits_.max_seqs, kShortRopeList);
   const KvCache::Shape shape = {spec_.num_layers, limits_.kv_blocks, shard_.kv_heads.size(),
                                 spec_.head_dim};
   ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
@@ -110,12 +128,12 @@ absl::Status ShardedDecoder::Init() {
 }
 
 absl::Status ShardedDecoder::UploadInverseFrequencies() {
-  std::vector<float> inv_freq(spec_.rotary_dim / 2);
-  for (size_t j = 0; j < inv_freq.size(); ++j) {
-    const double exponent = 2.0 * static_cast<double>(j) / spec_.rotary_dim;
-    inv_freq[j] = static_cast<float>(std::pow(double{spec_.rope.theta}, -exponent));
+  std::vector<float> lists = InverseFrequencies(spec_, spec_.rope.factors);
+  if (spec_.rope.num_lists() == 2) {
+    const std::vector<float> second = InverseFrequencies(spec_, spec_.rope.long_factors);
+    lists.insert(lists.end(), second.begin(), second.end());
   }
-  Copy(act_.inv_freq.f32(), inv_freq);
+  Copy(act_.inv_freq.f32(), lists);
   return stream_->Synchronize();
 }
 
@@ -131,8 +149,13 @@ StepBatch ShardedDecoder::Upload(const StepInput& input) {
   Copy(to.query_starts, input.query_starts);
   Copy(to.kv_lengths, input.kv_lengths);
   Copy(to.block_tables, input.block_tables);
+  Copy(to.rope_lists, input.rope_lists.empty() ? first_list_ : input.rope_lists);
   Copy(to.logit_rows, input.logit_rows);
-  if (shard_.rank == 0) Copy(to.sampling, input.sampling);
+  Copy(to.score_rows, input.score_rows);
+  if (shard_.rank == 0) {
+    Copy(to.sampling, input.sampling);
+    Copy(to.score_targets, input.score_targets);
+  }
 
   StepBatch batch;
   batch.num_tokens = input.num_tokens();
@@ -145,7 +168,7 @@ StepBatch ShardedDecoder::Upload(const StepInput& input) {
   batch.query_starts = to.query_starts;
   batch.kv_lengths = to.kv_lengths;
   batch.block_tables = to.block_tables;
-  batch.rope_lists = to.rope_lists;  // All zero: there is one list.
+  batch.rope_lists = to.rope_lists;
   batch.logit_rows = to.logit_rows;
   batch.sampling = to.sampling;
   return batch;
@@ -165,9 +188,9 @@ absl::Status ShardedDecoder::AllReduce(Tensor partial) {
       [&] { return comm_->AllReduceSum(*stream_, partial.f32(), partial.rows * partial.cols); });
 }
 
-absl::StatusOr<std::vector<int32_t>> ShardedDecoder::Step(const StepInput& input) {
-  const bool samples = shard_.rank == 0;
-  RETURN_IF_ERROR(CheckStepInput(input, limits_, spec_.vocab, samples));
+absl::StatusOr<StepResult> ShardedDecoder::Step(const StepInput& input) {
+  RETURN_IF_ERROR(CheckStepInput(input, limits_, spec_.vocab, spec_.rope.num_lists(),
+                                 /*samples=*/shard_.rank == 0));
   comm_ticks_ = std::chrono::nanoseconds(0);
   const StepBatch batch = Upload(input);
 
@@ -176,18 +199,12 @@ absl::StatusOr<std::vector<int32_t>> ShardedDecoder::Step(const StepInput& input
     RETURN_IF_ERROR(Attend(batch, layer));
     RETURN_IF_ERROR(FeedForward(batch, layer));
   }
-  std::vector<int32_t> tokens;
-  if (batch.num_logit_rows > 0) {
-    RETURN_IF_ERROR(ComputeLogits(batch));
-    if (samples) {
-      tokens.resize(batch.num_logit_rows);
-      backend_.Sample(*stream_, batch, FirstRows(act_.logits, batch.num_logit_rows), act_.tokens);
-      backend_.CopyToHost(*stream_, tokens.data(), act_.tokens, tokens.size() * sizeof(int32_t));
-    }
-  }
+  StepResult result;
+  RETURN_IF_ERROR(ScoreTokens(batch, input.num_score_rows(), &result.log_probs));
+  RETURN_IF_ERROR(DrawTokens(batch, &result.tokens));
   RETURN_IF_ERROR(stream_->Synchronize());
   comm_time_ = absl::FromChrono(comm_ticks_);
-  return tokens;
+  return result;
 }
 
 // residual = embeddings; hidden = norm of it.
@@ -197,7 +214,7 @@ absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
   RETURN_IF_ERROR(AllReduce(residual));
   backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
                    FirstRows(act_.hidden, batch.num_tokens));
-  backend_.RopeAngles(*stream_, batch, act_.inv_freq, /*factor=*/1.0f,
+  backend_.RopeAngles(*stream_, batch, act_.inv_freq, spec_.rope.attention_factor,
                       FirstRows(act_.cos_sin, batch.num_tokens));
   return absl::OkStatus();
 }
@@ -211,7 +228,9 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
   const int local_q_heads = shard_.q_heads.size();
   const float scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
 
-  backend_.Linear(*stream_, hidden, *w.qkv, /*bias=*/{}, qkv);
+  const Tensor qkv_bias =
+      w.qkv_bias == nullptr ? Tensor{} : Tensor{w.qkv_bias->data(), DType::kF32, 1, qkv.cols};
+  backend_.Linear(*stream_, hidden, *w.qkv, qkv_bias, qkv);
   backend_.RopeAndWriteKv(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
                           qkv, *cache_, layer);
   backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
@@ -250,6 +269,34 @@ absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
     return comm_->GatherColumns(*stream_, local_logits.f32(), rows, vocab_of_rank_.data(),
                                 act_.logits.f32());
   });
+}
+
+absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens) {
+  if (batch.num_logit_rows == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(ComputeLogits(batch));
+  if (shard_.rank != 0) return absl::OkStatus();
+  tokens->resize(batch.num_logit_rows);
+  backend_.Sample(*stream_, batch, FirstRows(act_.logits, batch.num_logit_rows), act_.tokens);
+  backend_.CopyToHost(*stream_, tokens->data(), act_.tokens, tokens->size() * sizeof(int32_t));
+  return absl::OkStatus();
+}
+
+// There is memory for the logits of max_seqs rows: more are done in slices.
+absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, int num_rows,
+                                         std::vector<float>* log_probs) {
+  for (int first = 0; first < num_rows; first += limits_.max_seqs) {
+    StepBatch slice = batch;
+    slice.num_logit_rows = std::min(limits_.max_seqs, num_rows - first);
+    slice.logit_rows = act_.step.score_rows + first;
+    RETURN_IF_ERROR(ComputeLogits(slice));
+    if (shard_.rank != 0) continue;
+    backend_.TokenLogProbs(*stream_, FirstRows(act_.logits, slice.num_logit_rows),
+                           act_.step.score_targets + first, act_.log_probs + first);
+  }
+  if (shard_.rank != 0 || num_rows == 0) return absl::OkStatus();
+  log_probs->resize(num_rows);
+  backend_.CopyToHost(*stream_, log_probs->data(), act_.log_probs, num_rows * sizeof(float));
+  return absl::OkStatus();
 }
 
 absl::Status CheckLimits(const StepLimits& limits) {

@@ -31,13 +31,13 @@ class Decoder {
                                                          Communicator* comm);
   virtual ~Decoder() = default;
 
-  // Runs one step within the limits; blocks until it is done. On rank 0 returns the drawn tokens,
-  // one for each logit row; on the other ranks an empty vector. INTERNAL if the input breaks the
+  // Runs one step within the limits; blocks until it is done. INTERNAL if the input breaks the
   // limits or contradicts itself: nothing has been computed then. The errors of Communicator and
   // Stream::Synchronize; after one of these the decoder is useless.
-  virtual absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input) = 0;
+  virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
 
-  // Logits of the last step in host memory, [num_logit_rows, vocab]; rank 0 on CPU backends only.
+  // Logits of the last step without score rows in host memory, [num_logit_rows, vocab]; rank 0 on
+  // CPU backends only.
   // Overwritten by the next step. For tests and tools; sampling leaves them intact.
   virtual const float* last_logits() const = 0;
 

@@ -49,8 +49,8 @@ TestSequence Sequence(int index, std::vector<int32_t> tokens) {
 std::vector<float> RunAlone(RankGroup& group, TestSequence& sequence, int count) {
   StepBuilder builder;
   builder.Add(sequence, count);
-  const auto tokens = group.Step(builder.Finish());
-  EXPECT_TRUE(tokens.ok()) << tokens.status();
+  const auto step = group.Step(builder.Finish());
+  EXPECT_TRUE(step.ok()) << step.status();
   return group.Logits(0);
 }
 
@@ -64,12 +64,12 @@ std::vector<int32_t> Greedy(RankGroup& group, const std::vector<int32_t>& prompt
   for (int i = 0; i < count; ++i) {
     StepBuilder builder;
     builder.Add(sequence, sequence.pending_tokens());
-    const auto tokens = group.Step(builder.Finish());
-    if (!tokens.ok()) {
-      ADD_FAILURE() << tokens.status();
+    const auto step = group.Step(builder.Finish());
+    if (!step.ok()) {
+      ADD_FAILURE() << step.status();
       break;
     }
-    sequence.tokens.push_back(tokens->front());
+    sequence.tokens.push_back(step->tokens.front());
   }
   return {sequence.tokens.begin() + prompt.size(), sequence.tokens.end()};
 }
@@ -157,13 +157,13 @@ TEST_P(BatchInvarianceTest, SequencesInOneStepGiveTheBitsOfEachAlone) {
   RunAlone(group_, sequences[3], 9);
   StepBuilder builder;
   for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
-  const auto tokens = group_.Step(builder.Finish());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  ASSERT_EQ(tokens->size(), 4u);
+  const auto step = group_.Step(builder.Finish());
+  ASSERT_TRUE(step.ok()) << step.status();
+  ASSERT_EQ(step->tokens.size(), 4u);
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(group_.Logits(i), alone[i]) << "sequence " << i;
     const auto best = std::max_element(alone[i].begin(), alone[i].end()) - alone[i].begin();
-    EXPECT_EQ((*tokens)[i], best);
+    EXPECT_EQ(step->tokens[i], best);
   }
 }
 
@@ -178,9 +178,9 @@ TEST_P(BatchInvarianceTest, SampledTokensDependOnSeedAndPositionOnly) {
     for (int i = 0; i < others; ++i) batch.push_back(Sequence(i, RandomTokens(4, 20 + i)));
     for (TestSequence& other : batch) builder.Add(other, 4);
     builder.Add(sequence, sequence.pending_tokens(), sampling);
-    const auto tokens = group_.Step(builder.Finish());
-    ASSERT_TRUE(tokens.ok()) << tokens.status();
-    drawn.push_back(tokens->back());
+    const auto step = group_.Step(builder.Finish());
+    ASSERT_TRUE(step.ok()) << step.status();
+    drawn.push_back(step->tokens.back());
   }
   EXPECT_EQ(drawn[0], drawn[1]);
 }
@@ -192,9 +192,9 @@ TEST(DecoderTest, StepWithoutLogitRowsDrawsNothing) {
   TestSequence sequence = Sequence(0, RandomTokens(20, 5));
   StepBuilder builder;
   builder.Add(sequence, 12);
-  const auto tokens = group.Step(builder.Finish());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_TRUE(tokens->empty());
+  const auto step = group.Step(builder.Finish());
+  ASSERT_TRUE(step.ok()) << step.status();
+  EXPECT_TRUE(step->tokens.empty());
 }
 
 TEST(DecoderTest, BadPlanIsInternalAndChangesNothing) {

@@ -14,10 +14,20 @@ void SetError(const absl::Status& status, worker::v1::EngineError* error) {
   error->set_message(std::string(status.message()));
 }
 
+worker::v1::EngineFinished::Reason ReasonOf(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEos:
+      return worker::v1::EngineFinished::REASON_EOS;
+    case FinishReason::kLength:
+      return worker::v1::EngineFinished::REASON_LENGTH;
+    case FinishReason::kScored:
+      return worker::v1::EngineFinished::REASON_SCORED;
+  }
+  return worker::v1::EngineFinished::REASON_UNSPECIFIED;
+}
+
 void SetFinished(const RequestFinished& finished, worker::v1::EngineFinished* message) {
-  message->set_reason(finished.reason == FinishReason::kEos
-                          ? worker::v1::EngineFinished::REASON_EOS
-                          : worker::v1::EngineFinished::REASON_LENGTH);
+  message->set_reason(ReasonOf(finished.reason));
   message->set_queue_seconds(absl::ToDoubleSeconds(finished.queue));
   message->set_prefill_seconds(absl::ToDoubleSeconds(finished.prefill));
   message->set_decode_seconds(absl::ToDoubleSeconds(finished.decode));
@@ -46,6 +56,10 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                       .top_k = submit.top_k(),
                       .top_p = submit.top_p(),
                       .seed = submit.seed()};
+  request.long_rope_policy = submit.long_rope_policy() == worker::v1::LONG_ROPE_POLICY_REFERENCE
+                                 ? LongRopePolicy::kReference
+                                 : LongRopePolicy::kAdmission;
+  request.score = submit.score();
   if (deadline > 0) request.timeout = absl::Seconds(deadline);
   return request;
 }
@@ -58,6 +72,7 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
     worker::v1::RequestEvent* const message = step->add_requests();
     message->set_request_id(static_cast<uint64_t>(event.id));
     message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
+    message->mutable_log_probs()->Add(event.log_probs.begin(), event.log_probs.end());
     if (event.finished.has_value()) SetFinished(*event.finished, message->mutable_finished());
     if (!event.error.ok()) SetError(event.error, message->mutable_error());
   }

@@ -16,6 +16,7 @@ namespace phalanx {
 struct LayerWeights {
   std::unique_ptr<kernels::Buffer> attention_norm;       // [hidden] f32
   std::unique_ptr<kernels::PackedLinear> qkv;            // hidden -> (local_q + 2 local_kv) heads
+  std::unique_ptr<kernels::Buffer> qkv_bias;             // [outputs of qkv] f32; null: none
   std::unique_ptr<kernels::PackedLinear> attention_out;  // local_q heads -> hidden, partial sums
   std::unique_ptr<kernels::Buffer> ffn_norm;             // [hidden] f32
   std::unique_ptr<kernels::PackedLinear> gate_up;        // hidden -> 2 local_ffn, gate first
@@ -34,11 +35,11 @@ struct DecoderWeights {
 };
 
 // Reads this rank's rows, columns and heads of every tensor from the mapped files, and nothing else
-// of it, and drops the mapped pages afterwards. Rotary row order is normalised to half-split.
-// Errors name the file and the tensor: DATA_LOSS if one is missing or has another shape than the
-// spec demands; UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can), a
-// quantized matrix whose blocks the shard would cut, or a tensor that this network does not have;
-// RESOURCE_EXHAUSTED when memory runs out.
+// of them, and drops the mapped pages afterwards. Rotary row order is normalised to half-split;
+// columns that end inside a quantized block are kept in float32. Errors name the file and the
+// tensor: DATA_LOSS if one is missing or has another shape than the spec demands; UNIMPLEMENTED for
+// a type that cannot be loaded (with the list of those that can) or a tensor that this network does
+// not have; RESOURCE_EXHAUSTED when memory runs out.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
                                                   const ModelSpec& spec, const Shard& shard,
                                                   kernels::Backend& backend);

@@ -9,8 +9,11 @@
 namespace phalanx {
 namespace {
 
-// FFN columns are cut at multiples of a quantization block.
-constexpr int kFfnUnit = 32;
+// FFN columns are cut at multiples of a quantization block or, if there are too few of these, of
+// the smallest one.
+int FfnUnit(const ModelSpec& spec, int world) {
+  return spec.ffn / spec.ffn_block >= world ? spec.ffn_block : 32;
+}
 
 // Part `index` of `total` items dealt out over `parts`, earlier parts first.
 Range EvenPart(int total, int index, int parts) {
@@ -37,12 +40,13 @@ int FfnBegin(const ModelSpec& spec, int rank, int world) {
   const double weights_per_column = 3.0 * spec.hidden;
   const double all = AttentionWeightsBefore(spec, world, world) + weights_per_column * spec.ffn;
   const double wanted = all * rank / world - AttentionWeightsBefore(spec, rank, world);
-  const int units = spec.ffn / kFfnUnit;
-  const int cut = static_cast<int>(std::lround(wanted / weights_per_column / kFfnUnit));
+  const int unit = FfnUnit(spec, world);
+  const int units = spec.ffn / unit;
+  const int cut = static_cast<int>(std::lround(wanted / weights_per_column / unit));
   // Each rank keeps at least one unit, if there are enough.
   const int least = std::min(rank, units);
   const int most = std::max(least, units - (world - rank));
-  return std::clamp(cut, least, most) * kFfnUnit;
+  return std::clamp(cut, least, most) * unit;
 }
 
 }  // namespace
@@ -65,9 +69,9 @@ absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world) {
   shard.ffn = {FfnBegin(spec, rank, world), FfnBegin(spec, rank + 1, world)};
   shard.vocab = EvenPart(spec.vocab, rank, world);
   if (shard.ffn.size() == 0 || shard.vocab.size() == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("FFN columns in units of ", kFfnUnit, " (",
-                                                   spec.ffn, ") or vocabulary rows (", spec.vocab,
-                                                   ") do not reach for ", world, " ranks"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("FFN columns in units of ", FfnUnit(spec, world), " (", spec.ffn,
+                     ") or vocabulary rows (", spec.vocab, ") do not reach for ", world, " ranks"));
   }
   return shard;
 }

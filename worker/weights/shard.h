@@ -17,7 +17,8 @@ struct Range {
 // One rank's part. Ranges of all ranks partition the whole, in rank order.
 //  * KV heads are dealt out as evenly as they go, lower ranks first (3 over 2 ranks = 2 and 1);
 //    query heads follow their KV head.
-//  * FFN columns are cut at multiples of 32 (the quantization block) so that the weights of
+//  * FFN columns are cut at multiples of the quantization block (or of 32 if these are too few) so
+//  that the weights of
 //    attention and FFN together are as even as they go: a rank with fewer heads gets more columns.
 //  * Vocabulary rows are dealt out as evenly as they go, for embedding and logits alike.
 struct Shard {

@@ -44,10 +44,10 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
   }
 }
 
-absl::StatusOr<std::vector<int32_t>> RankGroup::Step(const StepInput& input) {
+absl::StatusOr<StepResult> RankGroup::Step(const StepInput& input) {
   StepInput without_sampling = input;
   without_sampling.sampling.clear();
-  std::vector<absl::StatusOr<std::vector<int32_t>>> results(ranks_.size());
+  std::vector<absl::StatusOr<StepResult>> results(ranks_.size());
   OnAllRanks(static_cast<int>(ranks_.size()), [&](int rank) {
     results[rank] = ranks_[rank].decoder->Step(rank == 0 ? input : without_sampling);
   });

@@ -30,7 +30,7 @@ class RankGroup {
 
   // Runs one step on all ranks at once, sampling on rank 0 only; returns rank 0's result if all
   // ranks succeed, else the first error.
-  absl::StatusOr<std::vector<int32_t>> Step(const StepInput& input);
+  absl::StatusOr<StepResult> Step(const StepInput& input);
   // Row `row` of the last step's logits.
   std::vector<float> Logits(int row);
 

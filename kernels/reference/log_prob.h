@@ -1,0 +1,23 @@
+// How likely a token was.
+#ifndef PHALANX_KERNELS_REFERENCE_LOG_PROB_H_
+#define PHALANX_KERNELS_REFERENCE_LOG_PROB_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "absl/types/span.h"
+
+namespace phalanx::kernels {
+
+// ln softmax(logits)[target]. `logits` are finite and not empty.
+inline float LogProb(absl::Span<const float> logits, int32_t target) {
+  const double max = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - max);
+  return static_cast<float>(logits[target] - max - std::log(sum));
+}
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_REFERENCE_LOG_PROB_H_
