@@ -1,5 +1,7 @@
 #include "client/answer_printer.h"
 
+#include <utility>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -13,14 +15,27 @@ absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
     completion_tokens_ += event.delta().token_ids_size();
   }
   text_ += event.delta().text();
-  if (json_) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
+  if (options_.json) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
+  PrintReasoning(event.delta().reasoning_text());
+  if (!event.delta().text().empty()) EndReasoning();
   return terminal_.Write(event.delta().text());
 }
 
+void AnswerPrinter::PrintReasoning(const std::string& text) {
+  if (text.empty() || !options_.show_reasoning) return;
+  terminal_.WriteError(text);
+  reasoning_line_open_ = !absl::EndsWith(text, "\n");
+}
+
+void AnswerPrinter::EndReasoning() {
+  if (std::exchange(reasoning_line_open_, false)) terminal_.WriteError("\n");
+}
+
 absl::Status AnswerPrinter::End(const absl::Status& status) {
-  if (json_) {
+  if (options_.json) {
     return status.ok() ? absl::OkStatus() : terminal_.Write(absl::StrCat(ErrorJson(status), "\n"));
   }
+  EndReasoning();
   if (text_.empty() || absl::EndsWith(text_, "\n")) return absl::OkStatus();
   return terminal_.Write("\n");
 }

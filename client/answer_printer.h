@@ -16,23 +16,32 @@ namespace phalanx {
 // Thread-compatible; one per request, made when the request starts. All arguments are lent.
 class AnswerPrinter {
  public:
-  AnswerPrinter(bool json, Terminal* terminal, const Clock* clock)
-      : json_(json), terminal_(*terminal), clock_(*clock), start_(clock->Now()) {}
+  struct Options {
+    bool json = false;
+    bool show_reasoning = false;
+  };
+
+  AnswerPrinter(const Options& options, Terminal* terminal, const Clock* clock)
+      : options_(options), terminal_(*terminal), clock_(*clock), start_(clock->Now()) {}
   AnswerPrinter(const AnswerPrinter&) = delete;
   AnswerPrinter& operator=(const AnswerPrinter&) = delete;
 
-  // Writes the text of a Delta, or each event as a line of JSON.
+  // Writes the text of a Delta, its reasoning to standard error, or each event as a line of JSON.
   absl::Status Print(const v1::GenerateEvent& event);
 
   // Ends the last line if it is still open. With JSON, writes a failed `status` as a last event.
   absl::Status End(const absl::Status& status);
 
-  // All text so far.
+  // All text of the answer so far.
   const std::string& text() const { return text_; }
   StreamStats stats() const;
 
  private:
-  const bool json_;
+  void PrintReasoning(const std::string& text);
+  // Ends the line that the reasoning may have left open.
+  void EndReasoning();
+
+  const Options options_;
   Terminal& terminal_;
   const Clock& clock_;
   const absl::Time start_;
@@ -40,6 +49,7 @@ class AnswerPrinter {
   absl::Time last_token_;
   int prompt_tokens_ = 0;
   int completion_tokens_ = 0;
+  bool reasoning_line_open_ = false;
   std::string text_;
 };
 

@@ -27,7 +27,9 @@ void CommandContext::ForgetInterrupt() {
 }
 
 CommandContext::AnswerResult CommandContext::Answer(const v1::GenerateRequest& request) {
-  AnswerPrinter printer(command_line_.json, &terminal_, MonotonicClock());
+  AnswerPrinter printer({.json = command_line_.json,
+                         .show_reasoning = command_line_.reasoning == ReasoningMode::kShow},
+                        &terminal_, MonotonicClock());
   absl::Status status =
       client_.Generate(request, call_options(),
                        [&printer](const v1::GenerateEvent& event) { return printer.Print(event); });

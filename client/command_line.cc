@@ -1,6 +1,7 @@
 #include "client/command_line.h"
 
 #include <cstdlib>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,8 +39,26 @@ void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option("--top_k", line->top_k, "Keep the k likeliest tokens; 0 keeps all");
   command.add_option("--top_p", line->top_p, "Keep the likeliest tokens that reach this mass");
   command.add_option("--seed", line->seed, "Makes sampling repeatable; random by default");
+  command
+      .add_option("--stop", line->stop,
+                  "End the answer before this string; repeatable. Not searched in the reasoning")
+      ->allow_extra_args(false);
+  command
+      .add_option("--reasoning", line->reasoning,
+                  "What becomes of a model's reasoning: show (to standard error), hide, or inline "
+                  "(in the answer, as the model writes it)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, ReasoningMode>{{"show", ReasoningMode::kShow},
+                                               {"hide", ReasoningMode::kHide},
+                                               {"inline", ReasoningMode::kInline}}))
+      ->default_str("show");
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");
+}
+
+void AddAllowSpecial(CLI::App& command, CommandLine* line) {
+  command.add_flag("--allow_special", line->allow_special,
+                   "Spellings of control tokens in the text are these tokens");
 }
 
 CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
@@ -50,6 +69,7 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   AddTimeout(*command, line);
   command->add_flag("--raw", line->raw, "Continue the prompt as it is, without a chat template")
       ->excludes("--system");
+  AddAllowSpecial(*command, line);
   command->add_flag("--json", line->json, "One JSON object per event and line");
   command->footer(absl::StrCat(GenerateJsonHelp(), "\n\n", ExitCodeHelp()));
   return command;
@@ -79,6 +99,7 @@ CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
   AddModel(*command, line);
   AddTimeout(*command, line);
   command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
+  AddAllowSpecial(*command, line);
   CLI::Option* const ids = command->add_flag("--ids", line->ids_only, "Only the ids, on one line");
   command->add_flag("--json", line->json, "One JSON object: token_ids, pieces, text (as tokenized)")
       ->excludes(ids);
@@ -123,6 +144,9 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
 v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   v1::GenerateRequest request;
   if (line.model.has_value()) request.set_model(*line.model);
+  if (line.allow_special) request.set_allow_special(true);
+  request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
+  if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   v1::Sampling& sampling = *request.mutable_sampling();
   if (line.temperature.has_value()) sampling.set_temperature(*line.temperature);

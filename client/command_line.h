@@ -5,11 +5,19 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "phalanx/v1/inference.pb.h"
 
 namespace phalanx {
+
+// What becomes of a model's reasoning.
+enum class ReasoningMode {
+  kShow,  // To standard error.
+  kHide,
+  kInline,  // Left in the answer as the model writes it.
+};
 
 enum class Command { kGenerate, kChat, kModels, kTokenize, kHealth };
 
@@ -32,10 +40,15 @@ struct CommandLine {
   std::optional<float> top_p;
   std::optional<uint64_t> seed;
   std::optional<int32_t> max_new_tokens;
+  std::vector<std::string> stop;
+  ReasoningMode reasoning = ReasoningMode::kShow;
   bool stats = false;
 
   // generate: continue the text without the model's chat template.
   bool raw = false;
+
+  // generate and tokenize: spellings of control tokens in the text are these tokens.
+  bool allow_special = false;
 
   // tokenize.
   bool chat = false;

@@ -64,6 +64,17 @@ TEST(CommandLineTest, PassesOutOfRangeValuesToTheServer) {
   EXPECT_EQ(request.model(), "m");
 }
 
+TEST(CommandLineTest, StopStringsAndReasoningAreAskedForAsGiven) {
+  const CommandLine line = Parsed({"generate", "--stop", "a", "--stop", "\n", "--reasoning",
+                                   "inline", "--allow_special", "Hi"});
+  EXPECT_EQ(
+      RequestTemplate(line).ShortDebugString(),
+      "sampling { } allow_special: true stop: \"a\" stop: \"\\n\" reasoning { split: false }");
+  EXPECT_THAT(line.text, Optional(std::string("Hi")));
+  EXPECT_EQ(Parsed({"generate", "--reasoning", "hide"}).reasoning, ReasoningMode::kHide);
+  EXPECT_EQ(ExitCode({"generate", "--reasoning", "loudly"}), kExitUsage);
+}
+
 TEST(CommandLineTest, PromptMayBeEmptyADashOrAfterDashes) {
   EXPECT_THAT(Parsed({"generate", ""}).text, Optional(std::string("")));
   EXPECT_THAT(Parsed({"generate", "-"}).text, Optional(std::string("-")));

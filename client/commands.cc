@@ -59,6 +59,7 @@ absl::Status Tokenize(CommandContext& context) {
   v1::TokenizeRequest request;
   if (line.model.has_value()) request.set_model(*line.model);
   ASSIGN_OR_RETURN(const std::string text, ReadInputText("text", line.text, &context.terminal()));
+  if (line.allow_special) request.set_allow_special(true);
   if (line.chat) {
     AddMessage("user", text, request.mutable_chat());
   } else {

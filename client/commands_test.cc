@@ -113,6 +113,20 @@ TEST_F(CommandsTest, GenerateStatsGoToStandardError) {
   EXPECT_THAT(pipes_.Errors(), HasSubstr("7 prompt tokens, 2 generated, first after "));
 }
 
+TEST_F(CommandsTest, ReasoningGoesToStandardErrorOrNowhere) {
+  FakeAnswer answer = WholeAnswer({"", "", "Yes"});
+  answer.events[1].mutable_delta()->set_reasoning_text("h");
+  answer.events[2].mutable_delta()->set_reasoning_text("m");
+  server_.AddAnswer(answer);
+  line_.text = "Hi";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  server_.AddAnswer(answer);
+  line_.reasoning = ReasoningMode::kHide;
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(pipes_.Output(), "Yes\nYes\n");
+  EXPECT_EQ(pipes_.Errors(), "hm\n");
+}
+
 TEST_F(CommandsTest, GenerateFailsWithTheCodeOfTheStatus) {
   line_.text = "Hi";
   server_.AddAnswer({{}, absl::InvalidArgumentError("top_p: 2"), false});

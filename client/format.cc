@@ -51,7 +51,8 @@ Json ToJson(const v1::Delta& delta) {
   return {{"event", "delta"},
           {"sequence", delta.sequence()},
           {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())},
-          {"text", delta.text()}};
+          {"text", delta.text()},
+          {"reasoning_text", delta.reasoning_text()}};
 }
 
 absl::string_view ReasonName(v1::FinishReason reason) {
@@ -67,16 +68,16 @@ absl::string_view ReasonName(v1::FinishReason reason) {
 
 Json ToJson(const v1::Finished& finished) {
   const v1::Timings& timings = finished.timings();
-  return {{"event", "finished"},
-          {"reason", std::string(ReasonName(finished.reason()))},
-          {"usage",
-           {{"prompt_tokens", finished.usage().prompt_tokens()},
-            {"completion_tokens", finished.usage().completion_tokens()}}},
-          {"timings",
-           {{"queue_seconds", timings.queue_seconds()},
-            {"prefill_seconds", timings.prefill_seconds()},
-            {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
-            {"decode_seconds", timings.decode_seconds()}}}};
+  Json json = {{"event", "finished"}, {"reason", std::string(ReasonName(finished.reason()))}};
+  if (finished.has_stop()) json["stop"] = finished.stop();
+  json["usage"] = {{"prompt_tokens", finished.usage().prompt_tokens()},
+                   {"completion_tokens", finished.usage().completion_tokens()},
+                   {"reasoning_tokens", finished.usage().reasoning_tokens()}};
+  json["timings"] = {{"queue_seconds", timings.queue_seconds()},
+                     {"prefill_seconds", timings.prefill_seconds()},
+                     {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
+                     {"decode_seconds", timings.decode_seconds()}};
+  return json;
 }
 
 }  // namespace
@@ -85,8 +86,9 @@ absl::string_view GenerateJsonHelp() {
   return "With --json, each line of standard output is one JSON object, its \"event\" one of:\n"
          "  started   request_id, model, prompt_tokens, max_new_tokens,\n"
          "            sampling {temperature, top_k, top_p, seed (a string)}\n"
-         "  delta     sequence, token_ids, text\n"
-         "  finished  reason (stop or length), usage {prompt_tokens, completion_tokens},\n"
+         "  delta     sequence, token_ids, text, reasoning_text\n"
+         "  finished  reason (stop or length), stop (the string, if one ended the answer),\n"
+         "            usage {prompt_tokens, completion_tokens, reasoning_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
          "  error     code, message: in place of the events that did not come";
@@ -121,6 +123,7 @@ std::string ModelJson(const v1::Model& model) {
                 std::vector<int32_t>(model.eos_token_ids().begin(), model.eos_token_ids().end())},
                {"default_sampling", ToJson(model.default_sampling())},
                {"has_chat_template", model.has_chat_template()},
+               {"reasons", model.reasons()},
                {"serving_groups", model.serving_groups()}});
 }
 

@@ -31,8 +31,10 @@ TEST(FormatTest, DeltaKeepsUtf8AndStaysOnOneLine) {
   event.mutable_delta()->set_sequence(3);
   event.mutable_delta()->add_token_ids(5);
   event.mutable_delta()->set_text("é\n\"👍");
+  event.mutable_delta()->set_reasoning_text("hm");
   EXPECT_EQ(EventJson(event),
-            "{\"event\":\"delta\",\"sequence\":3,\"token_ids\":[5],\"text\":\"é\\n\\\"👍\"}");
+            "{\"event\":\"delta\",\"sequence\":3,\"token_ids\":[5],\"text\":\"é\\n\\\"👍\","
+            "\"reasoning_text\":\"hm\"}");
 }
 
 TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
@@ -48,6 +50,9 @@ TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
   EXPECT_EQ(json["usage"]["completion_tokens"], 2);
   EXPECT_EQ(json["timings"]["decode_seconds"], 0.5);
   EXPECT_EQ(json["timings"].size(), 4u);
+  EXPECT_FALSE(json.contains("stop"));
+  finished.set_stop("\n");
+  EXPECT_EQ(nlohmann::json::parse(EventJson(event))["stop"], "\n");
 }
 
 TEST(FormatTest, ErrorsSurviveBytesThatAreNotUtf8) {

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "coordinator/server/coordinator_server.h"
 #include "coordinator/server/model_text_service.h"
+#include "coordinator/text/reasoning_splitter.h"
 #include "model/checkpoint.h"
 #include "prometheus/registry.h"
 
@@ -72,6 +73,8 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;
   options->limits.has_chat_template = !assets.chat_template.empty();
+  options->model.reasons = IsReasoningModel(options->limits.model_name, assets.chat_template) ||
+                           IsReasoningModel(spec.name, "");
   options->model.architecture = spec.architecture;
   options->model.eos_token_ids = assets.eos_token_ids;
   options->model.defaults = checkpoint->generation_defaults();

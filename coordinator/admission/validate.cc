@@ -11,6 +11,8 @@ namespace phalanx {
 namespace {
 
 constexpr float kMaxTemperature = 100.0f;
+constexpr int kMaxStops = 16;
+constexpr size_t kMaxStopBytes = 256;
 // Of a caller's bytes repeated in a message.
 constexpr size_t kMaxQuotedBytes = 64;
 
@@ -113,11 +115,24 @@ absl::Status CheckSampling(const v1::Sampling& sampling) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& stops) {
+  if (stops.size() > kMaxStops) {
+    return Invalid(
+        "stop", absl::StrCat(stops.size(), " strings are more than the ", kMaxStops, " allowed"));
+  }
+  for (int i = 0; i < stops.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange<size_t>(absl::StrCat("stop[", i, "]: length"), stops[i].size(), 1,
+                                       kMaxStopBytes));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
   RETURN_IF_ERROR(CheckSampling(request.sampling()));
+  RETURN_IF_ERROR(CheckStops(request.stop()));
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
                                         limits.context_tokens - 1));

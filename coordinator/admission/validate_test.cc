@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
@@ -64,6 +65,8 @@ TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
            "text: 'a' sampling { seed: 18446744073709551615 }",
            "text: 'a' max_new_tokens: 1 ignore_eos: true",
            "text: 'a' max_new_tokens: 63",
+           "text: 'a' allow_special: true reasoning { split: false }",
+           "text: 'a' stop: ['x', 'y']",
        }) {
     SCOPED_TRACE(request);
     EXPECT_EQ(ValidateGenerate(Parse<v1::GenerateRequest>(request), Limits()), absl::OkStatus());
@@ -106,6 +109,10 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
           {"text: 'a' sampling { top_p: 1.5 }", "sampling.top_p: 1.5 is not in (0, 1]"},
           {"text: 'a' sampling { top_p: nan }", "sampling.top_p: nan is not in (0, 1]"},
           {"text: 'a' sampling { top_p: -inf }", "sampling.top_p: -inf is not in (0, 1]"},
+          {"text: 'a' stop: ['x', '']", "stop[1]: length: 0 is not in [1, 256]"},
+          {"text: 'a' stop: '" + std::string(257, 'x') + "'", "stop[0]: length: 257 is not in"},
+          {"text: 'a' stop: [" + absl::StrJoin(std::vector<std::string>(17, "'x'"), ",") + "]",
+           "stop: 17 strings are more than the 16 allowed"},
           {"text: 'a' max_new_tokens: 0", "max_new_tokens: 0 is not in [1, 63]"},
           {"text: 'a' max_new_tokens: -1", "max_new_tokens: -1 is not in [1, 63]"},
           {"text: 'a' max_new_tokens: -2147483648", "max_new_tokens: -2147483648 is not in"},

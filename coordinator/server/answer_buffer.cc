@@ -12,9 +12,11 @@ constexpr int64_t kBytesPerToken = 3;
 
 void AnswerBuffer::Start(v1::Started started) { started_ = std::move(started); }
 
-void AnswerBuffer::Append(absl::Span<const int32_t> token_ids, absl::string_view text) {
+void AnswerBuffer::Append(absl::Span<const int32_t> token_ids, absl::string_view text,
+                          absl::string_view reasoning_text) {
   delta_.mutable_token_ids()->Add(token_ids.begin(), token_ids.end());
   delta_.mutable_text()->append(text.data(), text.size());
+  delta_.mutable_reasoning_text()->append(reasoning_text.data(), reasoning_text.size());
 }
 
 void AnswerBuffer::Finish(v1::Finished finished) { finished_ = std::move(finished); }
@@ -39,7 +41,8 @@ std::optional<v1::GenerateEvent> AnswerBuffer::Take() {
 }
 
 int64_t AnswerBuffer::buffered_bytes() const {
-  return kBytesPerToken * delta_.token_ids_size() + static_cast<int64_t>(delta_.text().size());
+  return kBytesPerToken * delta_.token_ids_size() +
+         static_cast<int64_t>(delta_.text().size() + delta_.reasoning_text().size());
 }
 
 }  // namespace phalanx

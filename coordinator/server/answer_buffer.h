@@ -18,7 +18,8 @@ class AnswerBuffer {
  public:
   // Nothing is handed out before.
   void Start(v1::Started started);
-  void Append(absl::Span<const int32_t> token_ids, absl::string_view text);
+  void Append(absl::Span<const int32_t> token_ids, absl::string_view text,
+              absl::string_view reasoning_text = "");
   // Nothing may be appended after.
   void Finish(v1::Finished finished);
 

@@ -38,6 +38,18 @@ TEST(AnswerBufferTest, JoinsWhatWasNotTakenAndNumbersWhatWas) {
   EXPECT_EQ(delta.text(), "bc");
 }
 
+TEST(AnswerBufferTest, KeepsTheChannelsApart) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Take();
+  buffer.Append({1}, "", "hm");
+  buffer.Append({2}, "yes", "!");
+  EXPECT_EQ(buffer.buffered_bytes(), 12);
+  const v1::Delta delta = buffer.Take()->delta();
+  EXPECT_EQ(delta.reasoning_text(), "hm!");
+  EXPECT_EQ(delta.text(), "yes");
+}
+
 TEST(AnswerBufferTest, FinishesAfterEverythingElse) {
   AnswerBuffer buffer;
   buffer.Start(Started());

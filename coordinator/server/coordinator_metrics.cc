@@ -31,6 +31,9 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
                                 "Prompt tokens of requests given to a worker group.")),
       generation_tokens(
           MakeCounter(registry, "phalanx_generation_tokens_total", "Tokens generated.")),
+      reasoning_tokens(MakeCounter(registry, "phalanx_reasoning_tokens_total",
+                                   "Generated tokens of requests that have ended which were "
+                                   "reasoning, split from the answer.")),
       time_to_first_token(MakeHistogram(registry, "phalanx_time_to_first_token_seconds",
                                         "From a request's arrival to its first token.")),
       e2e_request_latency(MakeHistogram(registry, "phalanx_e2e_request_latency_seconds",

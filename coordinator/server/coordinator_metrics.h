@@ -33,6 +33,8 @@ class CoordinatorMetrics {
   // Of requests that were given to a worker group.
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generation_tokens;
+  // Those of them that were reasoning, counted when their request ends.
+  prometheus::Counter& reasoning_tokens;
   // From arrival. Each once per request that got so far.
   prometheus::Histogram& time_to_first_token;
   prometheus::Histogram& e2e_request_latency;

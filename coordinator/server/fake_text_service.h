@@ -12,6 +12,8 @@
 namespace phalanx {
 
 inline constexpr int kFakeVocab = 256;
+// The only control token; "<eos>" is its spelling, as a whole text.
+inline constexpr int32_t kFakeEos = 2;
 
 // Holds a character back until its last byte.
 class FakeAnswerDecoder final : public AnswerDecoder {
@@ -38,17 +40,23 @@ class FakeAnswerDecoder final : public AnswerDecoder {
 // The text "block" takes until Release.
 class FakeTextService final : public TextService {
  public:
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text) const override {
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
+                                           bool allow_special) const override {
     if (text == "block") Block();
     EncodedPrompt prompt{.token_ids = {}, .text = std::string(text)};
+    if (allow_special && text == "<eos>") {
+      prompt.token_ids.push_back(kFakeEos);
+      return prompt;
+    }
     for (const char byte : text) prompt.token_ids.push_back(static_cast<unsigned char>(byte));
     return prompt;
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns) const override {
+  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+                                           bool allow_special) const override {
     std::string text;
     for (const ChatTurn& turn : turns) absl::StrAppend(&text, turn.role, ":", turn.content, ";");
-    return EncodeText(text);
+    return EncodeText(text, allow_special);
   }
 
   std::string Decode(absl::Span<const int32_t> token_ids) const override {

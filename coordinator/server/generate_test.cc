@@ -136,6 +136,91 @@ TEST_F(GenerateTest, TellsTheEndOfAnIncompleteCharacter) {
   EXPECT_EQ(Generate(TextRequest("hi")).text, "a\xef\xbf\xbd");
 }
 
+TEST_F(GenerateTest, EndsAtAStopStringAndCancelsTheRest) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hi");
+  request.add_stop("never");
+  request.add_stop("ND.");
+  OpenCall call(*stub_, request);
+  EXPECT_TRUE(call.Next().has_started());
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  engine.Send(TokensEvent(id, {'a', 'E', 'N'}));
+  EXPECT_EQ(call.Next().delta().text(), "aE");
+  engine.Send(TokensEvent(id, {'D', '.', 'x'}));
+  const v1::Delta delta = call.Next().delta();
+  EXPECT_EQ(delta.text(), "");
+  EXPECT_THAT(delta.token_ids(), ElementsAre('D', '.'));
+  const v1::Finished finished = call.Next().finished();
+  EXPECT_EQ(finished.reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(finished.stop(), "ND.");
+  EXPECT_EQ(finished.usage().completion_tokens(), 5);
+  EXPECT_GT(finished.timings().time_to_first_token_seconds(), 0.0);
+  EXPECT_TRUE(call.End().ok());
+  EXPECT_EQ(engine.WaitForCancel(), id);
+  WaitUntilIdle();
+  EXPECT_EQ(Metric("phalanx_requests_running"), "0");
+  EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "5");
+}
+
+TEST_F(GenerateTest, WithoutAMatchStopStringsChangeNothing) {
+  FakeEngine engine({}, SayScript("Paris"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("capital?");
+  request.add_stop("is!");
+  const Answer answer = Generate(request);
+  EXPECT_EQ(answer.text, "Paris");
+  EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_FALSE(answer.finished.has_stop());
+}
+
+TEST_F(GenerateTest, SplitsTheReasoningOfAModelThatReasons) {
+  FakeEngine engine({}, SayScript("<think>\nhm\n</think>\n\nYes"));
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.reasons = true;
+  Start({&engine}, options);
+  WaitUntilServing();
+  const Answer answer = Generate(TextRequest("hi"));
+  EXPECT_EQ(answer.reasoning_text, "hm\n");
+  EXPECT_EQ(answer.text, "Yes");
+  EXPECT_EQ(answer.finished.usage().completion_tokens(), 24);
+  EXPECT_EQ(answer.finished.usage().reasoning_tokens(), 19);
+  EXPECT_EQ(Metric("phalanx_reasoning_tokens_total"), "19");
+
+  v1::GenerateRequest whole = TextRequest("hi");
+  whole.mutable_reasoning()->set_split(false);
+  EXPECT_EQ(Generate(whole).text, "<think>\nhm\n</think>\n\nYes");
+}
+
+TEST_F(GenerateTest, KnowsThatThePromptOpenedTheReasoning) {
+  FakeEngine engine({}, SayScript("hm</think>Yes"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hi <think>\n");
+  request.mutable_reasoning()->set_split(true);
+  const Answer answer = Generate(request);
+  EXPECT_EQ(answer.reasoning_text, "hm");
+  EXPECT_EQ(answer.text, "Yes");
+  v1::GenerateRequest tokens;
+  for (const char byte : std::string("<think>")) tokens.mutable_tokens()->add_ids(byte);
+  tokens.mutable_reasoning()->set_split(true);
+  EXPECT_EQ(Generate(tokens).reasoning_text, "hm");
+}
+
+TEST_F(GenerateTest, ControlTokensInTextCountOnlyIfAllowed) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("<eos>");
+  Generate(request);
+  EXPECT_THAT(engine.WaitForSubmit(1).prompt_token_ids(), SizeIs(5));
+  request.set_allow_special(true);
+  Generate(request);
+  EXPECT_THAT(engine.WaitForSubmit(2).prompt_token_ids(), ElementsAre(kFakeEos));
+}
+
 TEST_F(GenerateTest, CountsWhatItDid) {
   FakeEngine engine({}, SayScript("Paris"));
   Start({&engine});

@@ -35,7 +35,7 @@ class InferenceService final : public RawInference {
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request) override {
-    return GenerateCall::Start(&environment_, context, request);
+    return StreamCall::Start(std::make_shared<GenerateCall>(&environment_, context), *request);
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
@@ -114,6 +114,7 @@ class InferenceService final : public RawInference {
     model.mutable_default_sampling()->set_top_k(served.defaults.top_k);
     model.mutable_default_sampling()->set_top_p(served.defaults.top_p);
     model.set_has_chat_template(limits.has_chat_template);
+    model.set_reasons(served.reasons);
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));
     return model;
   }

@@ -37,17 +37,28 @@ class ModelTextService final : public TextService {
                    std::unique_ptr<ChatTemplate> chat_template)
       : tokenizer_(std::move(tokenizer)), chat_template_(std::move(chat_template)) {}
 
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text) const override {
-    return EncodedPrompt{tokenizer_->Encode(text), std::string(text)};
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
+                                           bool allow_special) const override {
+    EncodedPrompt prompt{{}, std::string(text)};
+    prompt.token_ids =
+        allow_special ? tokenizer_->EncodeRendered(text, {}) : tokenizer_->Encode(text);
+    const TokenizerAssets& assets = tokenizer_->assets();
+    if (assets.add_bos) prompt.token_ids.insert(prompt.token_ids.begin(), assets.bos_token_id);
+    return prompt;
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns) const override {
+  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+                                           bool allow_special) const override {
     if (chat_template_ == nullptr) {
       return absl::InvalidArgumentError("chat: the model has no chat template; send text");
     }
     std::vector<ChatMessage> messages;
     messages.reserve(turns.size());
     for (const ChatTurn& turn : turns) messages.push_back({turn.role, turn.content});
+    if (allow_special) {
+      ASSIGN_OR_RETURN(std::string text, chat_template_->Render(messages));
+      return EncodedPrompt{tokenizer_->EncodeRendered(text, {}), std::move(text)};
+    }
     // Unguessable, so that no message can hold the marker of another.
     std::random_device random;
     const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",

@@ -17,8 +17,8 @@ std::vector<ChatTurn> TurnsOf(const v1::Chat& chat);
 // For a valid request with text or chat input: GenerateRequest or TokenizeRequest.
 template <typename Request>
 absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request) {
-  if (request.has_chat()) return text.EncodeChat(TurnsOf(request.chat()));
-  return text.EncodeText(request.text());
+  if (request.has_chat()) return text.EncodeChat(TurnsOf(request.chat()), request.allow_special());
+  return text.EncodeText(request.text(), request.allow_special());
 }
 
 // What the client is told about the values in use.

@@ -111,6 +111,7 @@ Answer ServerTest::Generate(const v1::GenerateRequest& request, grpc::ClientCont
     if (!event.has_delta()) continue;
     answer.in_order &= event.delta().sequence() == answer.deltas.size();
     answer.text += event.delta().text();
+    answer.reasoning_text += event.delta().reasoning_text();
     answer.token_ids.insert(answer.token_ids.end(), event.delta().token_ids().begin(),
                             event.delta().token_ids().end());
     answer.deltas.push_back(event.delta());

@@ -28,6 +28,7 @@ struct Answer {
   // Whether the events came as Started, Deltas numbered from 0, Finished.
   bool in_order = true;
   std::string text;
+  std::string reasoning_text;
   std::vector<int32_t> token_ids;
 };
 

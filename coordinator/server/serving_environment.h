@@ -23,6 +23,8 @@ struct ServedModel {
   std::string architecture;
   std::vector<int32_t> eos_token_ids;
   GenerationDefaults defaults;
+  // Whether its answers are expected to begin with reasoning.
+  bool reasons = false;
 };
 
 struct AnswerLimits {

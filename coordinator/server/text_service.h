@@ -41,9 +41,12 @@ class TextService {
  public:
   virtual ~TextService() = default;
 
-  // These take time in proportion to their input, so they run on the text pool.
-  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text) const = 0;
-  virtual absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns) const = 0;
+  // These take time in proportion to their input, so they run on the text pool. With
+  // `allow_special`, spellings of control tokens in the caller's text are these tokens.
+  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
+                                                   bool allow_special) const = 0;
+  virtual absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+                                                   bool allow_special) const = 0;
   // Control tokens are spelled out. The ids are within the vocabulary.
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;
 

@@ -1,0 +1,36 @@
+#include "coordinator/server/answer_text.h"
+
+#include <utility>
+
+namespace phalanx {
+
+AnswerText::AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options)
+    : decoder_(std::move(decoder)), splitter_(options.reasoning), stop_(std::move(options.stops)) {}
+
+AnswerText::Piece AnswerText::Append(absl::Span<const int32_t> token_ids) {
+  Piece piece;
+  for (size_t i = 0; i < token_ids.size() && !matched_stop().has_value(); ++i) {
+    ++piece.num_tokens;
+    ++num_tokens_;
+    const bool was_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
+    Take(splitter_.Push(decoder_->Append(token_ids.subspan(i, 1))), &piece);
+    const bool is_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
+    if (was_reasoning || is_reasoning) reasoning_tokens_ = num_tokens_;
+  }
+  return piece;
+}
+
+AnswerText::Piece AnswerText::Finish() {
+  Piece piece;
+  Take(splitter_.Push(decoder_->Finish()), &piece);
+  Take(splitter_.Flush(), &piece);
+  piece.answer += stop_.Flush();
+  return piece;
+}
+
+void AnswerText::Take(const ReasoningSplitter::Piece& text, Piece* piece) {
+  piece->reasoning += text.reasoning;
+  piece->answer += stop_.Push(text.answer);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,221 @@
+#include "coordinator/server/stream_call.h"
+
+#include <grpc/support/time.h>
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "coordinator/server/raw_messages.h"
+#include "coordinator/server/request_id.h"
+
+namespace phalanx {
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(
+    const std::shared_ptr<StreamCall>& call, const grpc::ByteBuffer& bytes) {
+  call->self_ = call;
+  call->Arrive(bytes);
+  return call.get();
+}
+
+StreamCall::StreamCall(const ServingEnvironment* environment, const char* method,
+                       grpc::CallbackServerContext* context)
+    : environment_(*environment),
+      id_(MakeRequestId()),
+      arrived_at_(environment->clock->Now()),
+      method_(method),
+      context_(context),
+      deadline_(arrived_at_ + TimeToDeadline(*context)) {}
+
+void StreamCall::Arrive(const grpc::ByteBuffer& bytes) {
+  environment_.metrics->requests_waiting.Increment();
+  absl::Status status = Admit(bytes);
+  if (status.ok() && NeedsTextPool()) {
+    status = environment_.text_pool->Submit([call = shared_from_this()] {
+      if (call->Ended()) return;
+      const absl::Status dispatched = call->Dispatch();
+      if (!dispatched.ok()) call->End(dispatched);
+    });
+  } else if (status.ok()) {
+    status = Dispatch();
+  }
+  if (!status.ok()) End(status);
+}
+
+absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
+  absl::StatusOr<RequestGate::Ticket> ticket = environment_.gate->Enter();
+  if (!ticket.ok()) return ticket.status();
+  ticket_.emplace(*std::move(ticket));
+  if (TimeLeft() <= absl::ZeroDuration()) {
+    return absl::DeadlineExceededError("the deadline had passed when the request arrived");
+  }
+  return Parse(bytes);
+}
+
+absl::Status StreamCall::Dispatch() {
+  ASSIGN_OR_RETURN(const EngineRequest request, Prepare());
+  {
+    MutexLock lock(&mutex_);
+    if (ended_) return absl::OkStatus();
+    dispatched_at_ = environment_.clock->Now();
+  }
+  ASSIGN_OR_RETURN(const uint64_t engine_id,
+                   environment_.groups->Submit(request, shared_from_this()));
+  {
+    MutexLock lock(&mutex_);
+    if (!ended_) {
+      running_ = true;
+      environment_.metrics->requests_waiting.Decrement();
+      environment_.metrics->requests_running.Increment();
+      environment_.metrics->prompt_tokens.Increment(
+          static_cast<double>(request.prompt_token_ids.size()));
+      const bool engine_works = !engine_done_;
+      if (engine_works) engine_id_ = engine_id;
+      Dispatched(request);
+      Pump();
+      if (engine_works) return absl::OkStatus();
+    }
+  }
+  // The call, or the answer, was over before its id was known here.
+  environment_.groups->Cancel(engine_id);
+  return absl::OkStatus();
+}
+
+std::optional<uint64_t> StreamCall::ReleaseEngine() {
+  engine_done_ = true;
+  return std::exchange(engine_id_, std::nullopt);
+}
+
+void StreamCall::CheckUnread(int64_t buffered_bytes) {
+  if (buffered_bytes <= environment_.answer.max_buffered_bytes) return;
+  End(absl::ResourceExhaustedError(absl::StrCat("the client left more than ",
+                                                environment_.answer.max_buffered_bytes,
+                                                " bytes of its answer unread")),
+      /*abandon_write=*/true);
+}
+
+void StreamCall::Pump() {
+  if (writing_ || ended_) return;
+  std::optional<Event> event = TakeEvent();
+  if (!event.has_value()) return;
+  outgoing_ = std::move(event->bytes);
+  writing_ = true;
+  WatchWrite();
+  if (!event->last) {
+    StartWrite(&outgoing_);
+    return;
+  }
+  ended_ = true;
+  Settle(absl::OkStatus());
+  StartWriteAndFinish(&outgoing_, grpc::WriteOptions(), grpc::Status::OK);
+}
+
+void StreamCall::OnWriteDone(bool ok) {
+  MutexLock lock(&mutex_);
+  writing_ = false;
+  if (ended_) return FinishIfIdle();
+  // A write fails only if the call was cancelled, which OnCancel deals with.
+  if (ok) Pump();
+}
+
+void StreamCall::OnCancel() {
+  // The client's own timer may be first: gRPC rounds the timeout that it sends up, by at most 1 %.
+  const absl::Duration rounding = absl::Milliseconds(10) + (deadline_ - arrived_at_) / 100;
+  End(deadline_ != absl::InfiniteFuture() && TimeLeft() <= rounding
+          ? absl::DeadlineExceededError("the deadline passed")
+          : absl::CancelledError("the client cancelled or went away"));
+}
+
+void StreamCall::OnDone() {
+  // Last, after the ticket: what is below the server may go once all tickets are back.
+  const std::shared_ptr<StreamCall> self = std::move(self_);
+  // An alarm keeps its callback, and so this object, until it is destroyed itself.
+  std::unique_ptr<grpc::Alarm> alarm;
+  {
+    MutexLock lock(&mutex_);
+    done_ = true;
+    alarm = std::move(alarm_);
+  }
+  alarm.reset();
+  ticket_.reset();
+}
+
+void StreamCall::End(const absl::Status& status, bool abandon_write) {
+  std::optional<uint64_t> engine_id;
+  {
+    MutexLock lock(&mutex_);
+    if (ended_) return;
+    ended_ = true;
+    engine_id = std::exchange(engine_id_, std::nullopt);
+    Settle(status);
+    if (abandon_write) context_->TryCancel();
+  }
+  if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
+  // Not before: once the call is finished, the environment may go.
+  MutexLock lock(&mutex_);
+  if (absl::IsResourceExhausted(status)) AddRetryHint(context_);
+  final_status_ = status;
+  FinishIfIdle();
+}
+
+void StreamCall::FinishIfIdle() {
+  if (writing_ || !final_status_.has_value()) return;
+  Finish(ToGrpcStatus(*std::exchange(final_status_, std::nullopt)));
+}
+
+void StreamCall::Settle(const absl::Status& status) {
+  CoordinatorMetrics& metrics = *environment_.metrics;
+  (running_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
+  metrics.CountRequest(method_, status.code());
+  const absl::Duration total = environment_.clock->Now() - arrived_at_;
+  const std::string details = Settled(total);
+  LOG(INFO) << "request " << id_ << " method=" << method_
+            << " model=" << environment_.limits.model_name
+            << " code=" << absl::StatusCodeToString(status.code()) << " " << details
+            << absl::StreamFormat(" total_ms=%.1f", absl::ToDoubleMilliseconds(total))
+            << (status.ok() ? "" : " error=\"") << absl::CHexEscape(status.message())
+            << (status.ok() ? "" : "\"");
+}
+
+void StreamCall::WatchWrite() {
+  write_started_at_ = environment_.clock->Now();
+  if (!alarm_set_) SetAlarm(environment_.answer.stall_timeout);
+}
+
+void StreamCall::SetAlarm(absl::Duration delay) {
+  alarm_set_ = true;
+  alarm_ = std::make_unique<grpc::Alarm>();
+  alarm_->Set(
+      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                   gpr_time_from_millis(absl::ToInt64Milliseconds(delay) + 1, GPR_TIMESPAN)),
+      [call = shared_from_this()](bool) { call->OnAlarm(); });
+}
+
+void StreamCall::OnAlarm() {
+  {
+    MutexLock lock(&mutex_);
+    alarm_set_ = false;
+    // Once done, context and environment may be gone.
+    if (done_ || !writing_) return;
+    const absl::Duration left =
+        write_started_at_ + environment_.answer.stall_timeout - environment_.clock->Now();
+    if (left > absl::ZeroDuration()) return SetAlarm(left);
+    // The last write of a call that has ended well.
+    if (ended_) return context_->TryCancel();
+  }
+  End(absl::ResourceExhaustedError(absl::StrCat(
+          "the client read nothing for ", absl::FormatDuration(environment_.answer.stall_timeout))),
+      /*abandon_write=*/true);
+}
+
+bool StreamCall::Ended() {
+  MutexLock lock(&mutex_);
+  return ended_;
+}
+
+absl::Duration StreamCall::TimeLeft() const { return deadline_ - environment_.clock->Now(); }
+
+}  // namespace phalanx
