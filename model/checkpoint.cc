@@ -2,28 +2,32 @@
 
 #include "base/status.h"
 #include "model/fingerprint.h"
+#include "model/gguf_spec.h"
+#include "model/gguf_split.h"
 
 namespace phalanx {
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint(path));
-  ASSIGN_OR_RETURN(checkpoint->gguf_, GgufFile::Open(path));
-  ASSIGN_OR_RETURN(checkpoint->spec_, ReadModelSpec(*checkpoint->gguf_));
-  checkpoint->fingerprint_ = ModelFingerprint(*checkpoint->gguf_);
-  checkpoint->generation_defaults_ = ReadGenerationDefaults(*checkpoint->gguf_);
+  ASSIGN_OR_RETURN(checkpoint->gguf_files_, OpenGgufFiles(path));
+  Fingerprint fingerprint;
+  for (const std::unique_ptr<GgufFile>& file : checkpoint->gguf_files_) {
+    RETURN_IF_ERROR(checkpoint->tensors_.Add(file->path(), file->tensors()));
+    fingerprint.AddFile(file->header(), file->file_bytes());
+  }
+  const GgufFile& first = *checkpoint->gguf_files_[0];
+  ASSIGN_OR_RETURN(checkpoint->spec_, ReadGgufSpec(first, checkpoint->tensors_));
+  checkpoint->fingerprint_ = fingerprint.Hex();
+  checkpoint->generation_defaults_ = ReadGenerationDefaults(first);
   return checkpoint;
 }
 
 absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {
-  return ReadTokenizerAssets(*gguf_);
+  return ReadTokenizerAssets(*gguf_files_[0]);
 }
 
-absl::Span<const TensorView> Checkpoint::tensors() const { return gguf_->tensors(); }
-
-const TensorView* Checkpoint::FindTensor(absl::string_view name) const {
-  return gguf_->FindTensor(name);
+void Checkpoint::DropPages() const {
+  for (const std::unique_ptr<GgufFile>& file : gguf_files_) file->DropPages();
 }
-
-void Checkpoint::DropPages() const { gguf_->DropPages(); }
 
 }  // namespace phalanx

@@ -4,9 +4,9 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -14,6 +14,7 @@
 #include "model/gguf.h"
 #include "model/spec.h"
 #include "model/tensor.h"
+#include "model/tensor_table.h"
 #include "model/tokenizer_assets.h"
 
 namespace phalanx {
@@ -22,7 +23,8 @@ namespace phalanx {
 // shrink while it lives.
 class Checkpoint {
  public:
-  // `path` is a GGUF file. The errors of GgufFile::Open and ReadModelSpec.
+  // `path` is a GGUF file or the first part of a split one. The errors of OpenGgufFiles and
+  // ReadGgufSpec.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
@@ -38,9 +40,9 @@ class Checkpoint {
   absl::StatusOr<TokenizerAssets> ReadTokenizer() const;
 
   // Of all files, in file order.
-  absl::Span<const TensorView> tensors() const;
+  absl::Span<const TensorView> tensors() const { return tensors_.tensors(); }
   // Null without it.
-  const TensorView* FindTensor(absl::string_view name) const;
+  const TensorView* FindTensor(absl::string_view name) const { return tensors_.Find(name); }
 
   // Tells the kernel that pages of the mappings are no longer needed by this process: to be called
   // after weights were copied out. Views stay valid.
@@ -53,7 +55,8 @@ class Checkpoint {
   ModelSpec spec_;
   std::string fingerprint_;
   GenerationDefaults generation_defaults_;
-  std::unique_ptr<GgufFile> gguf_;
+  TensorTable tensors_;
+  std::vector<std::unique_ptr<GgufFile>> gguf_files_;
 };
 
 }  // namespace phalanx

@@ -1,6 +1,5 @@
 #include "model/fingerprint.h"
 
-#include <cstdint>
 #include <cstring>
 
 #include "absl/strings/str_format.h"
@@ -8,8 +7,6 @@
 namespace phalanx {
 namespace {
 
-// FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/.
-constexpr uint64_t kOffsetBasis = 0xcbf29ce484222325;
 constexpr uint64_t kPrime = 0x100000001b3;
 
 uint64_t Fnv1a(uint64_t hash, absl::Span<const std::byte> bytes) {
@@ -19,11 +16,12 @@ uint64_t Fnv1a(uint64_t hash, absl::Span<const std::byte> bytes) {
 
 }  // namespace
 
-std::string ModelFingerprint(const GgufFile& file) {
-  const uint64_t size = file.file_bytes();
-  std::byte size_bytes[sizeof(size)];
-  std::memcpy(size_bytes, &size, sizeof(size));
-  return absl::StrFormat("%016x", Fnv1a(Fnv1a(kOffsetBasis, file.header()), size_bytes));
+void Fingerprint::AddFile(absl::Span<const std::byte> header, uint64_t file_bytes) {
+  std::byte size_bytes[sizeof(file_bytes)];
+  std::memcpy(size_bytes, &file_bytes, sizeof(file_bytes));
+  hash_ = Fnv1a(Fnv1a(hash_, header), size_bytes);
 }
+
+std::string Fingerprint::Hex() const { return absl::StrFormat("%016x", hash_); }
 
 }  // namespace phalanx

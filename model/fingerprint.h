@@ -2,15 +2,28 @@
 #ifndef PHALANX_MODEL_FINGERPRINT_H_
 #define PHALANX_MODEL_FINGERPRINT_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
-#include "model/gguf.h"
+#include "absl/types/span.h"
 
 namespace phalanx {
 
-// 16 hexadecimal digits over the file's header (metadata, tensor names, types, offsets) and its
-// size. Not cryptographic, and does not read the weights: it catches a wrong file, not an attack.
-std::string ModelFingerprint(const GgufFile& file);
+// 16 hexadecimal digits over the headers of a model's files (metadata, tensor names, types, shapes,
+// offsets), their sizes, and all of the small ones. Not cryptographic, and not over the weights: it
+// catches a wrong file, not an attack.
+class Fingerprint {
+ public:
+  // In an order that depends on the model alone. For a small file, `header` is all of it.
+  void AddFile(absl::Span<const std::byte> header, uint64_t file_bytes);
+
+  std::string Hex() const;
+
+ private:
+  // FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/.
+  uint64_t hash_ = 0xcbf29ce484222325;
+};
 
 }  // namespace phalanx
 

@@ -4,15 +4,16 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/checkpoint.h"
 #include "model/testing/tiny_model.h"
 
 namespace phalanx {
 namespace {
 
 std::string FingerprintOf(const std::string& path) {
-  const auto file = GgufFile::Open(path);
-  EXPECT_TRUE(file.ok()) << file.status();
-  return file.ok() ? ModelFingerprint(**file) : "";
+  const auto checkpoint = Checkpoint::Open(path);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  return checkpoint.ok() ? (*checkpoint)->fingerprint() : "";
 }
 
 TEST(FingerprintTest, SameContentUnderAnotherNameIsTheSameModel) {

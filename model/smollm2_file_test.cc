@@ -5,11 +5,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/fingerprint.h"
-#include "model/generation_defaults.h"
+#include "model/checkpoint.h"
 #include "model/gguf.h"
-#include "model/spec.h"
-#include "model/tokenizer_assets.h"
 
 namespace phalanx {
 namespace {
@@ -23,13 +20,16 @@ class SmolLm2FileTest : public testing::Test {
     auto file = GgufFile::Open(std::getenv("SMOLLM2"));
     ASSERT_TRUE(file.ok()) << file.status();
     file_ = *std::move(file);
+    auto checkpoint = Checkpoint::Open(std::getenv("SMOLLM2"));
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
   }
   std::unique_ptr<GgufFile> file_;
+  std::unique_ptr<Checkpoint> checkpoint_;
 };
 
 TEST_F(SmolLm2FileTest, Spec) {
-  const auto spec = ReadModelSpec(*file_);
-  ASSERT_TRUE(spec.ok()) << spec.status();
+  const ModelSpec* const spec = &checkpoint_->spec();
   EXPECT_EQ(spec->name, "SmolLM2-135M-Instruct");
   EXPECT_EQ(spec->num_layers, 30);
   EXPECT_EQ(spec->hidden, 576);
@@ -55,7 +55,7 @@ TEST_F(SmolLm2FileTest, Tensors) {
 }
 
 TEST_F(SmolLm2FileTest, Tokenizer) {
-  const auto assets = ReadTokenizerAssets(*file_);
+  const auto assets = checkpoint_->ReadTokenizer();
   ASSERT_TRUE(assets.ok()) << assets.status();
   EXPECT_EQ(assets->token_bytes.size(), 49152u);
   EXPECT_EQ(assets->merges.size(), 48900u);
@@ -71,11 +71,11 @@ TEST_F(SmolLm2FileTest, Tokenizer) {
 }
 
 TEST_F(SmolLm2FileTest, NothingIsAdvisedForSampling) {
-  EXPECT_EQ(ReadGenerationDefaults(*file_).temperature, 0.0f);
+  EXPECT_EQ(checkpoint_->generation_defaults().temperature, 0.0f);
 }
 
 TEST_F(SmolLm2FileTest, FingerprintIsThatOfThisFile) {
-  EXPECT_EQ(ModelFingerprint(*file_), "8d307920a69d08ff");
+  EXPECT_EQ(checkpoint_->fingerprint(), "8d307920a69d08ff");
 }
 
 }  // namespace

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "model/gguf.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace phalanx {
 
@@ -67,11 +68,33 @@ struct ModelSpec {
   bool interleaved_qk_rows = false;
 };
 
-// Reads the spec from GGUF metadata and the names and shapes of its tensors. Every key of the
-// architecture must be one that is understood: an unknown one may change the result. Errors name
-// the file and the key: UNIMPLEMENTED for an architecture or feature that is not supported (with
-// the list of those that are), DATA_LOSS for a missing, ill-typed or impossible value.
-absl::StatusOr<ModelSpec> ReadModelSpec(const GgufFile& file);
+// "llama", "phi3", "qwen2": what can be served.
+absl::Span<const absl::string_view> SupportedArchitectures();
+
+// ModelSpec::name for a model at `path`.
+std::string ModelNameOf(absl::string_view path);
+
+// Far above every model known, and low enough that products of two of them fit into int64. The
+// bound of every dimension and number of tokens.
+inline constexpr int kMaxModelDimension = 1 << 24;
+
+// What a file format calls the fields of a spec, for messages.
+struct SpecKeys {
+  std::string num_q_heads;
+  std::string num_kv_heads;
+  std::string head_dim;
+  std::string rotary_dim;
+  std::string rms_norm_eps;
+  std::string theta;
+  std::string factors;
+  std::string long_factors;
+  std::string original_context_tokens;
+  std::string attention_factor;
+};
+
+// The rules that hold between the fields of a spec, once each of its dimensions is in
+// [1, kMaxModelDimension]. DATA_LOSS naming the file and the key of the field that breaks one.
+absl::Status CheckModelSpec(const ModelSpec& spec, absl::string_view path, const SpecKeys& keys);
 
 }  // namespace phalanx
 
