@@ -3,10 +3,12 @@
 #define PHALANX_MODEL_TOKENIZER_ASSETS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "model/gguf.h"
 
@@ -19,30 +21,49 @@ enum class TokenKind : uint8_t {
   kUnused,       // Padding of the table.
 };
 
-// How text is cut before BPE.
-enum class PreTokenizer : uint8_t {
-  kSmolLm,  // Every digit on its own, then the GPT-2 pattern.
+// Text is cut at the matches of a regular expression, in Oniguruma's syntax.
+struct SplitRule {
+  std::string pattern;
+  // What is between matches is a piece too, and dropped otherwise.
+  bool keeps_rest = true;
+};
+
+// How an added token is found in text.
+struct AddedTokenRules {
+  bool single_word = false;  // Not next to a letter, digit, mark or underscore.
+  bool lstrip = false;       // Takes the white space before it.
+  bool rstrip = false;       // Takes the white space after it.
+  bool normalized = false;   // Looked for in normalized text.
 };
 
 // Owns its data: independent of the file.
 struct TokenizerAssets {
-  PreTokenizer pre_tokenizer = PreTokenizer::kSmolLm;
+  // Each cuts the pieces of the one before it; no merge crosses a cut.
+  std::vector<SplitRule> split_rules;
+  // Text is put into normal form NFC before it is cut.
+  bool normalizes_to_nfc = false;
+  // A piece that is a token is that token, whatever merges would make of it.
+  bool ignore_merges = false;
   // By id. Bytes of the token as they appear in text: the byte-level alphabet is already undone
   // for normal tokens; the others hold their spelling. Distinct among tokens of one kind. Not every
   // byte need have a token of its own.
   std::vector<std::string> token_bytes;
   std::vector<TokenKind> token_kinds;
+  // By id, of control and user-defined tokens; those without an entry have no rules.
+  absl::flat_hash_map<int32_t, AddedTokenRules> added_token_rules;
   // Pairs of ids in order of rank, the first is merged first; merge k of ids (a, b) makes the token
   // spelled bytes(a) + bytes(b), which exists and is a normal one.
   std::vector<std::pair<int32_t, int32_t>> merges;
-  // Union of all ids that end a turn: the file's eos and eot keys and the control tokens spelled
-  // <|im_end|>, <|end|>, <|eot_id|> or <|endoftext|>. Ascending.
+  // Union of all ids that end a turn: those that the files name and the control tokens whose
+  // spelling says so, see turn_ends.h. Ascending.
   std::vector<int32_t> eos_token_ids;
   int32_t bos_token_id = -1;  // -1: none.
   int32_t eos_token_id = -1;  // The one named by the file, for templates.
-  bool add_bos = false;
+  bool add_bos = false;       // Text that is no chat begins with bos.
   // Jinja source; empty if the file has none.
   std::string chat_template;
+  // By name, beside the one above: "tool_use", "rag".
+  std::map<std::string, std::string> named_chat_templates;
 };
 
 // Errors name the file and the key: DATA_LOSS for missing or inconsistent values, UNIMPLEMENTED for

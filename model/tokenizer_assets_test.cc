@@ -25,7 +25,8 @@ absl::StatusOr<TokenizerAssets> Read(const std::string& path) {
 TEST(TokenizerAssetsTest, ReadsTheTinyModel) {
   const auto assets = Read(WriteTinyModel("tiny.gguf"));
   ASSERT_TRUE(assets.ok()) << assets.status();
-  EXPECT_EQ(assets->pre_tokenizer, PreTokenizer::kSmolLm);
+  ASSERT_EQ(assets->split_rules.size(), 2u);
+  EXPECT_EQ(assets->split_rules[0].pattern, "\\p{N}");
   ASSERT_EQ(assets->token_bytes.size(), static_cast<size_t>(kTinyVocab));
   ASSERT_EQ(assets->token_kinds.size(), static_cast<size_t>(kTinyVocab));
   EXPECT_EQ(assets->token_bytes[1], "<|im_start|>");
@@ -134,8 +135,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadParts{"SentencePiece", [](Parts& p) { p.model = "llama"; },
                  "tokenizer.ggml.model llama is not supported; supported: gpt2",
                  absl::StatusCode::kUnimplemented},
-        BadParts{"OtherPreTokenizer", [](Parts& p) { p.pre = "gpt-4o"; },
-                 "tokenizer.ggml.pre gpt-4o is not supported; supported: smollm",
+        BadParts{"OtherPreTokenizer", [](Parts& p) { p.pre = "bloom"; },
+                 "tokenizer.ggml.pre bloom is not supported; supported: gpt-2, phi-2, smollm",
                  absl::StatusCode::kUnimplemented},
         BadParts{"NoTokens",
                  [](Parts& p) {

@@ -39,12 +39,10 @@ class ModelTextService final : public TextService {
 
   absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
                                            bool allow_special) const override {
-    EncodedPrompt prompt{{}, std::string(text)};
-    prompt.token_ids =
-        allow_special ? tokenizer_->EncodeRendered(text, {}) : tokenizer_->Encode(text);
-    const TokenizerAssets& assets = tokenizer_->assets();
-    if (assets.add_bos) prompt.token_ids.insert(prompt.token_ids.begin(), assets.bos_token_id);
-    return prompt;
+    const ControlSpelling control =
+        allow_special ? ControlSpelling::kToken : ControlSpelling::kPlainText;
+    ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->Encode(text, control));
+    return EncodedPrompt{std::move(token_ids), std::string(text)};
   }
 
   absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
@@ -57,7 +55,8 @@ class ModelTextService final : public TextService {
     for (const ChatTurn& turn : turns) messages.push_back({turn.role, turn.content});
     if (allow_special) {
       ASSIGN_OR_RETURN(std::string text, chat_template_->Render(messages));
-      return EncodedPrompt{tokenizer_->EncodeRendered(text, {}), std::move(text)};
+      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->EncodeRendered(text, {}));
+      return EncodedPrompt{std::move(token_ids), std::move(text)};
     }
     // Unguessable, so that no message can hold the marker of another.
     std::random_device random;

@@ -1,15 +1,21 @@
 #include "coordinator/text/byte_pair_encoder.h"
 
+#include <algorithm>
+#include <limits>
 #include <queue>
 #include <string>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 
 namespace phalanx {
 namespace {
 
 constexpr int kNone = -1;
+
+// Up to this many bytes, looking for the best pair in a row beats a heap.
+constexpr size_t kShortPiece = 48;
 
 uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
@@ -41,34 +47,62 @@ struct BytePairEncoder::Candidate {
 absl::StatusOr<BytePairEncoder> BytePairEncoder::Create(const TokenizerAssets& assets) {
   BytePairEncoder encoder;
   encoder.byte_ids_.fill(kNone);
-  absl::flat_hash_map<absl::string_view, int32_t> ids;
   for (size_t id = 0; id < assets.token_bytes.size(); ++id) {
-    if (assets.token_kinds[id] != TokenKind::kNormal) continue;
     const std::string& bytes = assets.token_bytes[id];
-    ids.emplace(bytes, static_cast<int32_t>(id));
-    if (bytes.size() == 1) {
+    if (assets.token_kinds[id] == TokenKind::kNormal && bytes.size() == 1) {
       encoder.byte_ids_[static_cast<uint8_t>(bytes[0])] = static_cast<int32_t>(id);
     }
+  }
+  RETURN_IF_ERROR(encoder.AddMerges(assets));
+  encoder.AddWholePieces(assets);
+  return encoder;
+}
+
+absl::Status BytePairEncoder::AddMerges(const TokenizerAssets& assets) {
+  absl::flat_hash_map<absl::string_view, int32_t> ids;
+  ids.reserve(assets.token_bytes.size());
+  for (size_t id = 0; id < assets.token_bytes.size(); ++id) {
+    if (assets.token_kinds[id] != TokenKind::kNormal) continue;
+    ids.emplace(assets.token_bytes[id], static_cast<int32_t>(id));
   }
   const auto is_token = [&](int32_t id) {
     return id >= 0 && static_cast<size_t>(id) < assets.token_bytes.size();
   };
-  encoder.merges_.reserve(assets.merges.size());
+  merges_.reserve(assets.merges.size());
+  std::string bytes;
   for (size_t rank = 0; rank < assets.merges.size(); ++rank) {
     const auto [left, right] = assets.merges[rank];
     if (!is_token(left) || !is_token(right)) {
       return absl::InvalidArgumentError(
           absl::StrCat("merge ", rank, " of the tokenizer is of ids outside the vocabulary"));
     }
-    const auto merged = ids.find(absl::StrCat(assets.token_bytes[left], assets.token_bytes[right]));
+    bytes.assign(assets.token_bytes[left]).append(assets.token_bytes[right]);
+    const auto merged = ids.find(bytes);
     if (merged == ids.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat("merge ", rank, " of the tokenizer makes no token"));
     }
-    encoder.merges_.emplace(PairKey(left, right),
-                            Merge{static_cast<int32_t>(rank), merged->second});
+    merges_.insert_or_assign(PairKey(left, right),
+                             Merge{static_cast<int32_t>(rank), merged->second});
   }
-  return encoder;
+  return absl::OkStatus();
+}
+
+void BytePairEncoder::AddWholePieces(const TokenizerAssets& assets) {
+  whole_pieces_.reserve(assets.token_bytes.size());
+  std::vector<int32_t> ids;
+  for (size_t id = 0; id < assets.token_bytes.size(); ++id) {
+    const std::string& bytes = assets.token_bytes[id];
+    if (assets.token_kinds[id] != TokenKind::kNormal || bytes.empty()) continue;
+    bool whole = assets.ignore_merges;
+    if (!whole) {
+      // Not yet in the table, so that this merges.
+      ids.clear();
+      Encode(bytes, &ids);
+      whole = ids.size() == 1 && ids[0] == static_cast<int32_t>(id);
+    }
+    if (whole) whole_pieces_.emplace(bytes, static_cast<int32_t>(id));
+  }
 }
 
 const BytePairEncoder::Merge* BytePairEncoder::FindMerge(int32_t left, int32_t right) const {
@@ -76,7 +110,49 @@ const BytePairEncoder::Merge* BytePairEncoder::FindMerge(int32_t left, int32_t r
   return it == merges_.end() ? nullptr : &it->second;
 }
 
-void BytePairEncoder::Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const {
+size_t BytePairEncoder::Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const {
+  if (const auto whole = whole_pieces_.find(piece); whole != whole_pieces_.end()) {
+    token_ids->push_back(whole->second);
+    return 0;
+  }
+  return piece.size() <= kShortPiece ? MergeShort(piece, token_ids) : MergeLong(piece, token_ids);
+}
+
+size_t BytePairEncoder::MergeShort(absl::string_view piece, std::vector<int32_t>* token_ids) const {
+  constexpr Merge kNoMerge = {std::numeric_limits<int32_t>::max(), kNone};
+  std::array<int32_t, kShortPiece> ids;
+  // That of ids[i] and ids[i + 1].
+  std::array<Merge, kShortPiece> merges;
+  int count = 0;
+  for (const char byte : piece) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
+    if (id != kNone) ids[count++] = id;
+  }
+  size_t lookups = 0;
+  const auto look_up = [&](int left) {
+    ++lookups;
+    const Merge* const merge = FindMerge(ids[left], ids[left + 1]);
+    merges[left] = merge == nullptr ? kNoMerge : *merge;
+  };
+  for (int i = 0; i + 1 < count; ++i) look_up(i);
+  while (count > 1) {
+    const auto* const best =
+        std::min_element(merges.begin(), merges.begin() + count - 1,
+                         [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+    if (best->merged_id == kNone) break;
+    const auto at = static_cast<int>(best - merges.begin());
+    ids[at] = best->merged_id;
+    std::copy(ids.begin() + at + 2, ids.begin() + count, ids.begin() + at + 1);
+    std::copy(merges.begin() + at + 1, merges.begin() + count - 1, merges.begin() + at);
+    --count;
+    if (at > 0) look_up(at - 1);
+    if (at + 1 < count) look_up(at);
+  }
+  token_ids->insert(token_ids->end(), ids.begin(), ids.begin() + count);
+  return lookups;
+}
+
+size_t BytePairEncoder::MergeLong(absl::string_view piece, std::vector<int32_t>* token_ids) const {
   std::vector<Symbol> symbols;
   symbols.reserve(piece.size());
   for (const char byte : piece) {
@@ -84,14 +160,16 @@ void BytePairEncoder::Encode(absl::string_view piece, std::vector<int32_t>* toke
     const int at = static_cast<int>(symbols.size());
     if (id != kNone) symbols.push_back({id, at - 1, at + 1});
   }
-  if (symbols.empty()) return;
+  if (symbols.empty()) return 0;
   symbols.back().next = kNone;
 
   std::vector<Candidate> storage;
   storage.reserve(symbols.size());
   std::priority_queue<Candidate> candidates(std::less<Candidate>(), std::move(storage));
+  size_t lookups = 0;
   const auto consider = [&](int left) {
     if (left == kNone || symbols[left].next == kNone) return;
+    ++lookups;
     const int32_t left_id = symbols[left].id;
     const int32_t right_id = symbols[symbols[left].next].id;
     if (const Merge* merge = FindMerge(left_id, right_id)) {
@@ -114,6 +192,7 @@ void BytePairEncoder::Encode(absl::string_view piece, std::vector<int32_t>* toke
     consider(best.left);
   }
   for (int at = 0; at != kNone; at = symbols[at].next) token_ids->push_back(symbols[at].id);
+  return lookups;
 }
 
 }  // namespace phalanx

@@ -3,6 +3,7 @@
 #define PHALANX_COORDINATOR_TEXT_BYTE_PAIR_ENCODER_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -18,12 +19,14 @@ namespace phalanx {
 // 1508.07909; `Word::merge_all` in Hugging Face tokenizers.
 class BytePairEncoder {
  public:
-  // INVALID_ARGUMENT if a merge is of ids outside the vocabulary or makes no normal token.
+  // `assets` is lent: its strings must outlive the encoder, where they are. INVALID_ARGUMENT if a
+  // merge is of ids outside the vocabulary or makes no normal token.
   static absl::StatusOr<BytePairEncoder> Create(const TokenizerAssets& assets);
 
-  // Appends the tokens of `piece`. O(n log n). A byte that has no token is left out, as Hugging
-  // Face does for vocabularies without an unknown token.
-  void Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const;
+  // Appends the tokens of `piece`. A byte that has no token is left out, as Hugging Face does for
+  // vocabularies without an unknown token. Returns how many pairs were looked up, at most three for
+  // a byte; everything else is O(n log n) in them.
+  size_t Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const;
 
  private:
   struct Merge {
@@ -33,11 +36,18 @@ class BytePairEncoder {
   struct Candidate;
 
   BytePairEncoder() = default;
+  absl::Status AddMerges(const TokenizerAssets& assets);
+  void AddWholePieces(const TokenizerAssets& assets);
+
   const Merge* FindMerge(int32_t left, int32_t right) const;
+  size_t MergeShort(absl::string_view piece, std::vector<int32_t>* token_ids) const;
+  size_t MergeLong(absl::string_view piece, std::vector<int32_t>* token_ids) const;
 
   std::array<int32_t, 256> byte_ids_{};
   // By left id and right id.
   absl::flat_hash_map<uint64_t, Merge> merges_;
+  // Pieces whose encoding is one token, which is most of them.
+  absl::flat_hash_map<absl::string_view, int32_t> whole_pieces_;
 };
 
 }  // namespace phalanx

@@ -19,21 +19,25 @@ TokenizerAssets Assets(std::vector<std::pair<int32_t, int32_t>> merges) {
   return assets;
 }
 
+void Encode(const TokenizerAssets& assets, absl::string_view piece, std::vector<int32_t>* ids) {
+  BytePairEncoder::Create(assets)->Encode(piece, ids);
+}
+
 TEST(BytePairEncoderTest, TheOrderOfMergesIsTheirRank) {
   std::vector<int32_t> ids;
-  BytePairEncoder::Create(Assets({{0, 1}, {1, 2}}))->Encode("abc", &ids);
+  Encode(Assets({{0, 1}, {1, 2}}), "abc", &ids);
   EXPECT_THAT(ids, ElementsAre(3, 2));
   ids.clear();
-  BytePairEncoder::Create(Assets({{1, 2}, {0, 1}}))->Encode("abc", &ids);
+  Encode(Assets({{1, 2}, {0, 1}}), "abc", &ids);
   EXPECT_THAT(ids, ElementsAre(0, 4));
   ids.clear();
-  BytePairEncoder::Create(Assets({{1, 2}, {0, 1}, {0, 4}}))->Encode("abc", &ids);
+  Encode(Assets({{1, 2}, {0, 1}, {0, 4}}), "abc", &ids);
   EXPECT_THAT(ids, ElementsAre(5));
 }
 
 TEST(BytePairEncoderTest, AppendsToWhatIsThere) {
   std::vector<int32_t> ids = {7};
-  BytePairEncoder::Create(Assets({}))->Encode("ab", &ids);
+  Encode(Assets({}), "ab", &ids);
   EXPECT_THAT(ids, ElementsAre(7, 0, 1));
 }
 

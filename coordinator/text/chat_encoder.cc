@@ -85,7 +85,7 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
     RETURN_IF_ERROR(RefuseControlTokens(tokenizer.assets(), messages));
     contents.emplace();
   }
-  std::vector<int32_t> token_ids = tokenizer.EncodeRendered(text, *contents);
+  ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer.EncodeRendered(text, *contents));
   return EncodedText{std::move(token_ids), std::move(text)};
 }
 

@@ -76,7 +76,7 @@ TEST_F(ChatEncoderTest, AMessageThatLooksLikeAMarkerIsText) {
   const std::string content = "\xee\x80\x80nonce-0\xee\x80\x81";
   const auto encoded = Encode(kPlain, {{"user", content}});
   ASSERT_TRUE(encoded.ok()) << encoded.status();
-  std::vector<int32_t> expected = tokenizer_->Encode(content);
+  std::vector<int32_t> expected = *tokenizer_->Encode(content);
   expected.insert(expected.begin(), kControl);
   EXPECT_THAT(encoded->token_ids, ElementsAreArray(expected));
 }

@@ -2,80 +2,65 @@
 
 #include <cstddef>
 
-#include "absl/strings/match.h"
-#include "coordinator/text/unicode.h"
+#include "coordinator/text/regex_pre_tokenizer.h"
+#include "coordinator/text/word_scanners.h"
+#include "model/split_patterns.h"
 
 namespace phalanx {
 namespace {
 
-// Bytes of the run of characters of one class that begins at `begin`.
-size_t RunEnd(absl::string_view text, size_t begin, CharClass char_class) {
-  size_t end = begin;
-  while (end < text.size()) {
-    const Char next = FirstChar(text.substr(end));
-    if (next.char_class != char_class) break;
-    end += next.bytes;
-  }
-  return end;
-}
+using PieceLength = size_t (*)(absl::string_view);
 
-size_t ContractionLength(absl::string_view text) {
-  for (const absl::string_view contraction : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
-    if (absl::StartsWith(text, contraction)) return contraction.size();
-  }
-  return 0;
-}
+class ScanningPreTokenizer final : public PreTokenizer {
+ public:
+  explicit ScanningPreTokenizer(PieceLength piece_length) : piece_length_(piece_length) {}
 
-// A run of white space gives its last character to what follows it.
-size_t SpaceLength(absl::string_view text) {
-  size_t end = 0;
-  size_t last = 0;
-  while (end < text.size()) {
-    const Char next = FirstChar(text.substr(end));
-    if (next.char_class != CharClass::kSpace) break;
-    last = end;
-    end += next.bytes;
+  absl::Status Split(absl::string_view text, PieceSink piece) const override {
+    while (!text.empty()) {
+      const size_t length = piece_length_(text);
+      piece(text.substr(0, length));
+      text.remove_prefix(length);
+    }
+    return absl::OkStatus();
   }
-  return end == text.size() || last == 0 ? end : last;
-}
 
-// Length of the first match of GPT-2's pattern in a text without numbers.
-size_t Gpt2Length(absl::string_view text) {
-  if (const size_t length = ContractionLength(text); length > 0) return length;
-  const size_t begin = text[0] == ' ' && text.size() > 1 ? 1 : 0;
-  const CharClass char_class = FirstChar(text.substr(begin)).char_class;
-  if (char_class != CharClass::kSpace) return RunEnd(text, begin, char_class);
-  return SpaceLength(text);
-}
+ private:
+  const PieceLength piece_length_;
+};
 
-void SplitGpt2(absl::string_view text, const std::function<void(absl::string_view)>& piece) {
-  while (!text.empty()) {
-    const size_t length = Gpt2Length(text);
-    piece(text.substr(0, length));
-    text.remove_prefix(length);
+// Null without one. Every character is part of some match of the known patterns, so that it does
+// not matter what a rule does with others; kDigitPattern keeps them.
+PieceLength FindScanner(absl::Span<const SplitRule> rules) {
+  static constexpr absl::string_view kGpt2[] = {kGpt2Pattern};
+  static constexpr absl::string_view kSmolLm[] = {kDigitPattern, kGpt2Pattern};
+  static constexpr absl::string_view kLlama3[] = {kLlama3Pattern};
+  static constexpr absl::string_view kQwen2[] = {kQwen2Pattern};
+  static constexpr absl::string_view kO200k[] = {kO200kPattern};
+  const struct {
+    absl::Span<const absl::string_view> patterns;
+    PieceLength piece_length;
+  } known[] = {{kGpt2, Gpt2PieceLength},
+               {kSmolLm, SmolLmPieceLength},
+               {kLlama3, Llama3PieceLength},
+               {kQwen2, Qwen2PieceLength},
+               {kO200k, O200kPieceLength}};
+  for (const auto& [patterns, piece_length] : known) {
+    bool same = patterns.size() == rules.size();
+    for (size_t i = 0; same && i < rules.size(); ++i) {
+      same = rules[i].pattern == patterns[i] && (rules[i].keeps_rest || rules.size() == 1);
+    }
+    if (same) return piece_length;
   }
+  return nullptr;
 }
 
 }  // namespace
 
-void PreTokenize(PreTokenizer kind, absl::string_view text,
-                 const std::function<void(absl::string_view)>& piece) {
-  switch (kind) {
-    case PreTokenizer::kSmolLm: {
-      size_t begin = 0;
-      for (size_t at = 0; at < text.size();) {
-        const Char next = FirstChar(text.substr(at));
-        if (next.char_class == CharClass::kNumber) {
-          SplitGpt2(text.substr(begin, at - begin), piece);
-          piece(text.substr(at, next.bytes));
-          begin = at + next.bytes;
-        }
-        at += next.bytes;
-      }
-      SplitGpt2(text.substr(begin), piece);
-      return;
-    }
+absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(absl::Span<const SplitRule> rules) {
+  if (const PieceLength scanner = FindScanner(rules)) {
+    return std::make_unique<ScanningPreTokenizer>(scanner);
   }
+  return MakeRegexPreTokenizer(rules);
 }
 
 }  // namespace phalanx

@@ -2,20 +2,33 @@
 #ifndef PHALANX_COORDINATOR_TEXT_PRE_TOKENIZER_H_
 #define PHALANX_COORDINATOR_TEXT_PRE_TOKENIZER_H_
 
-#include <functional>
+#include <memory>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "model/tokenizer_assets.h"
 
 namespace phalanx {
 
-// Calls `piece` for each piece in order; together they are `text`. Linear in its length.
-//
-// kSmolLm: each character of \p{N} is a piece; what is between is cut by GPT-2's pattern
-//   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-// as if it were a text of its own. Source: SmolLM2's tokenizer.json (Digits, then ByteLevel).
-void PreTokenize(PreTokenizer kind, absl::string_view text,
-                 const std::function<void(absl::string_view)>& piece);
+// Thread-safe; immutable.
+class PreTokenizer {
+ public:
+  using PieceSink = absl::FunctionRef<void(absl::string_view)>;
+
+  virtual ~PreTokenizer() = default;
+
+  // Calls `piece` for each piece in order, none of them empty. Together they are `text`, but for
+  // what a rule drops. RESOURCE_EXHAUSTED if a pattern takes too many steps for the text; then
+  // some pieces may have been given.
+  virtual absl::Status Split(absl::string_view text, PieceSink piece) const = 0;
+};
+
+// By hand-written scanners for the rules of known tokenizers, see word_scanners.h; with PCRE2 for
+// all others, see regex_pre_tokenizer.h. INVALID_ARGUMENT and UNIMPLEMENTED quote the pattern.
+absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(absl::Span<const SplitRule> rules);
 
 }  // namespace phalanx
 

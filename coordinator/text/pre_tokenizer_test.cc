@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/split_patterns.h"
 
 namespace phalanx {
 namespace {
@@ -15,8 +16,11 @@ using testing::IsEmpty;
 
 std::vector<std::string> Pieces(absl::string_view text) {
   std::vector<std::string> pieces;
-  PreTokenize(PreTokenizer::kSmolLm, text,
-              [&](absl::string_view piece) { pieces.emplace_back(piece); });
+  const auto pre_tokenizer = MakePreTokenizer({{kDigitPattern}, {kGpt2Pattern}});
+  EXPECT_TRUE(pre_tokenizer.ok()) << pre_tokenizer.status();
+  EXPECT_TRUE((*pre_tokenizer)
+                  ->Split(text, [&](absl::string_view piece) { pieces.emplace_back(piece); })
+                  .ok());
   return pieces;
 }
 

@@ -42,7 +42,7 @@ void EncodeText(benchmark::State& state, const Model& model) {
 }
 
 void DecodeTokens(benchmark::State& state, const Model& model) {
-  const std::vector<int32_t> ids = model.tokenizer->Encode(MixedText(1 << 12));
+  const std::vector<int32_t> ids = *model.tokenizer->Encode(MixedText(1 << 12));
   for (auto _ : state) {
     Detokenizer detokenizer(&model.tokenizer->assets(), Detokenizer::ControlTokens::kHide);
     for (const int32_t id : ids) benchmark::DoNotOptimize(detokenizer.Push({&id, 1}));

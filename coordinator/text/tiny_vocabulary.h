@@ -3,7 +3,9 @@
 #define PHALANX_COORDINATOR_TEXT_TINY_VOCABULARY_H_
 
 #include <string>
+#include <utility>
 
+#include "model/split_patterns.h"
 #include "model/tokenizer_assets.h"
 
 namespace phalanx {
@@ -21,6 +23,7 @@ inline constexpr int32_t kUserToken = 263;
 
 inline TokenizerAssets TinyVocabulary() {
   TokenizerAssets assets;
+  assets.split_rules = {{kDigitPattern}, {kGpt2Pattern}};
   const auto add = [&](std::string bytes, TokenKind kind) {
     assets.token_bytes.push_back(std::move(bytes));
     assets.token_kinds.push_back(kind);

@@ -14,17 +14,19 @@ TEST(FirstCharTest, TellsClassAndLength) {
     size_t bytes;
   };
   const Case cases[] = {
-      {"a", CharClass::kLetter, 1},         {"é", CharClass::kLetter, 2},
-      {"字x", CharClass::kLetter, 3},       {"ʰ", CharClass::kLetter, 2},
+      {"a", CharClass::kLower, 1},          {"é", CharClass::kLower, 2},
+      {"字x", CharClass::kCaseless, 3},     {"ʰ", CharClass::kCaseless, 2},
       {"7", CharClass::kNumber, 1},         {"²", CharClass::kNumber, 2},
       {"Ⅷ", CharClass::kNumber, 3},         {" ", CharClass::kSpace, 1},
       {"\n", CharClass::kSpace, 1},         {"\u0085", CharClass::kSpace, 2},
       {"\u00a0", CharClass::kSpace, 2},     {"\u3000", CharClass::kSpace, 3},
-      {"\u200b", CharClass::kOther, 3},     {"\u0301", CharClass::kOther, 2},
+      {"\u200b", CharClass::kOther, 3},     {"\u0301", CharClass::kMark, 2},
       {"😀", CharClass::kOther, 4},          {"!", CharClass::kOther, 1},
       {"\ufeff", CharClass::kOther, 3},     {std::string(1, '\0'), CharClass::kOther, 1},
       {"\xff", CharClass::kOther, 1},       {"\xe4\xbd", CharClass::kOther, 1},
-      {"\U0010ffff", CharClass::kOther, 4},
+      {"\U0010ffff", CharClass::kOther, 4}, {"Z", CharClass::kUpper, 1},
+      {"ǅ", CharClass::kUpper, 2},          {"\U00010d4a", CharClass::kCaseless, 4},
+      {"\ua7cb", CharClass::kUpper, 3},     {"\ua7ce", CharClass::kOther, 3},
   };
   for (const Case& c : cases) {
     EXPECT_EQ(FirstChar(c.text).char_class, c.char_class) << c.text;

@@ -1,6 +1,3 @@
-#include "model/tokenizer_assets.h"
-
-#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -11,6 +8,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/status.h"
+#include "model/byte_alphabet.h"
+#include "model/split_patterns.h"
+#include "model/tokenizer_assets.h"
+#include "model/turn_ends.h"
 
 namespace phalanx {
 namespace {
@@ -18,7 +19,6 @@ namespace {
 constexpr absl::string_view kTokensKey = "tokenizer.ggml.tokens";
 constexpr absl::string_view kKindsKey = "tokenizer.ggml.token_type";
 constexpr absl::string_view kMergesKey = "tokenizer.ggml.merges";
-constexpr absl::string_view kTurnEnds[] = {"<|im_end|>", "<|end|>", "<|eot_id|>", "<|endoftext|>"};
 
 absl::Status Inconsistent(const GgufFile& file, absl::string_view key, absl::string_view what) {
   return absl::DataLossError(absl::StrCat(file.path(), ": ", key, ": ", what));
@@ -37,50 +37,53 @@ absl::StatusOr<T> Required(const GgufFile& file, absl::string_view key, absl::St
   return value;
 }
 
-// GPT-2 spells the bytes of a token with printable characters: those of Latin-1 that are printable
-// stand for themselves, the others are numbered from U+0100 on.
-// Source: bytes_to_unicode in openai/gpt-2, src/encoder.py.
-class ByteAlphabet {
- public:
-  ByteAlphabet() {
-    byte_of_.fill(-1);
-    int next = 256;
-    for (int byte = 0; byte < 256; ++byte) {
-      const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
-      byte_of_[printable ? byte : next++] = static_cast<int16_t>(byte);
-    }
-  }
-
-  // Nothing if a character is not of the alphabet.
-  std::optional<std::string> Decode(absl::string_view text) const {
-    std::string bytes;
-    for (size_t i = 0; i < text.size(); ++i) {
-      unsigned code = static_cast<unsigned char>(text[i]);
-      if ((code & 0xe0) == 0xc0 && i + 1 < text.size()) {
-        code = (code & 0x1f) << 6 | (static_cast<unsigned char>(text[++i]) & 0x3f);
-      } else if (code >= 0x80) {
-        return std::nullopt;
-      }
-      if (code >= byte_of_.size() || byte_of_[code] < 0) return std::nullopt;
-      bytes.push_back(static_cast<char>(byte_of_[code]));
-    }
-    return bytes;
-  }
-
- private:
-  // 68 bytes are not printable.
-  std::array<int16_t, 256 + 68> byte_of_;
+// tokenizer.ggml.pre stands for what the tokenizer.json that was converted says. Source: the names
+// are llama.cpp's, src/llama-vocab.cpp; the rules are those of the models' own files.
+struct NamedRules {
+  absl::string_view name;
+  std::array<const char*, 2> patterns;
+  bool normalizes_to_nfc = false;
+  bool ignore_merges = false;
+  bool add_bos = false;  // Unless the file says otherwise.
 };
 
-absl::Status CheckTokenizer(const GgufFile& file, PreTokenizer& pre_tokenizer) {
+constexpr NamedRules kNamedRules[] = {
+    {"gpt-2", {kGpt2Pattern}},
+    {"phi-2", {kGpt2Pattern}},
+    {"smollm", {kDigitPattern, kGpt2Pattern}},
+    {"llama-bpe", {kLlama3Pattern}, false, true, true},
+    {"llama3", {kLlama3Pattern}, false, true, true},
+    {"llama-v3", {kLlama3Pattern}, false, true, true},
+    {"qwen2", {kQwen2Pattern}, true},
+    {"deepseek-r1-qwen", {kQwen2Pattern}, true},
+    {"gpt-4o", {kO200kPattern}},
+    {"llama4", {kO200kPattern}},
+};
+
+absl::Status ReadPreTokenizer(const GgufFile& file, TokenizerAssets& assets) {
+  const absl::string_view key = "tokenizer.ggml.pre";
+  ASSIGN_OR_RETURN(const absl::string_view name, Required(file, key, file.GetString(key)));
+  std::string names;
+  for (const NamedRules& rules : kNamedRules) {
+    absl::StrAppend(&names, names.empty() ? "" : ", ", rules.name);
+    if (rules.name != name) continue;
+    for (const char* const pattern : rules.patterns) {
+      if (pattern != nullptr) assets.split_rules.push_back({pattern});
+    }
+    assets.normalizes_to_nfc = rules.normalizes_to_nfc;
+    assets.ignore_merges = rules.ignore_merges;
+    assets.add_bos = rules.add_bos;
+    return absl::OkStatus();
+  }
+  return Unsupported(file, key, name, names);
+}
+
+absl::Status CheckTokenizer(const GgufFile& file, TokenizerAssets& assets) {
   const absl::string_view model_key = "tokenizer.ggml.model";
   ASSIGN_OR_RETURN(const absl::string_view model,
                    Required(file, model_key, file.GetString(model_key)));
   if (model != "gpt2") return Unsupported(file, model_key, model, "gpt2");
-  const absl::string_view pre_key = "tokenizer.ggml.pre";
-  ASSIGN_OR_RETURN(const absl::string_view pre, Required(file, pre_key, file.GetString(pre_key)));
-  if (pre != "smollm") return Unsupported(file, pre_key, pre, "smollm");
-  pre_tokenizer = PreTokenizer::kSmolLm;
+  RETURN_IF_ERROR(ReadPreTokenizer(file, assets));
   for (absl::string_view key :
        {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.add_eos_token"}) {
     if (!file.Has(key)) continue;
@@ -200,13 +203,25 @@ absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
       return Inconsistent(file, add_bos_key, "true without tokenizer.ggml.bos_token_id");
     }
   }
-  for (size_t id = 0; id < vocab; ++id) {
-    const bool ends_turn = static_cast<int32_t>(id) == assets.eos_token_id ||
-                           static_cast<int32_t>(id) == eot ||
-                           (assets.token_kinds[id] == TokenKind::kControl &&
-                            std::find(std::begin(kTurnEnds), std::end(kTurnEnds),
-                                      assets.token_bytes[id]) != std::end(kTurnEnds));
-    if (ends_turn) assets.eos_token_ids.push_back(static_cast<int32_t>(id));
+  assets.add_bos = assets.add_bos && assets.bos_token_id >= 0;
+  assets.eos_token_ids = TurnEnds(assets, {assets.eos_token_id, eot});
+  return absl::OkStatus();
+}
+
+absl::Status ReadChatTemplates(const GgufFile& file, TokenizerAssets& assets) {
+  const absl::string_view key = "tokenizer.chat_template";
+  if (file.Has(key)) {
+    ASSIGN_OR_RETURN(const absl::string_view source, file.GetString(key));
+    assets.chat_template = std::string(source);
+  }
+  const absl::string_view names_key = "tokenizer.chat_templates";
+  if (!file.Has(names_key)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const absl::Span<const absl::string_view> names, file.GetStrings(names_key));
+  for (const absl::string_view name : names) {
+    const std::string named_key = absl::StrCat(key, ".", name);
+    ASSIGN_OR_RETURN(const absl::string_view source,
+                     Required(file, named_key, file.GetString(named_key)));
+    assets.named_chat_templates[std::string(name)] = std::string(source);
   }
   return absl::OkStatus();
 }
@@ -215,15 +230,12 @@ absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
 
 absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const GgufFile& file) {
   TokenizerAssets assets;
-  RETURN_IF_ERROR(CheckTokenizer(file, assets.pre_tokenizer));
+  RETURN_IF_ERROR(CheckTokenizer(file, assets));
   Vocabulary vocabulary;
   RETURN_IF_ERROR(ReadTokens(file, assets, vocabulary));
   RETURN_IF_ERROR(ReadMerges(file, vocabulary, assets));
   RETURN_IF_ERROR(ReadSpecialIds(file, assets));
-  if (file.Has("tokenizer.chat_template")) {
-    ASSIGN_OR_RETURN(const absl::string_view source, file.GetString("tokenizer.chat_template"));
-    assets.chat_template = std::string(source);
-  }
+  RETURN_IF_ERROR(ReadChatTemplates(file, assets));
   return assets;
 }
 
