@@ -107,6 +107,28 @@ CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
   return command;
 }
 
+CLI::App* AddPerplexity(CLI::App& app, CommandLine* line) {
+  CLI::App* const command =
+      AddCommand(app, "perplexity", "Measure how well the model predicts a text", line);
+  command->add_option("--file", line->file, "The text, UTF-8; \"-\" reads standard input")
+      ->required();
+  command
+      ->add_option("--window", line->window,
+                   "Tokens scored at once; the model's context by default, at most 1024")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--stride", line->stride,
+                   "How far the next window begins behind the last; half a window by default")
+      ->check(CLI::PositiveNumber);
+  AddAllowSpecial(*command, line);
+  AddModel(*command, line);
+  AddTimeout(*command, line);
+  command->add_flag("--json", line->json,
+                    "One JSON object: model, tokens, nats_per_token, perplexity, window, stride");
+  command->footer(std::string(ExitCodeHelp()));
+  return command;
+}
+
 CLI::App* AddHealth(CLI::App& app, CommandLine* line) {
   CLI::App* const command =
       AddCommand(app, "health", "Exit with 0 if and only if the server is SERVING", line);
@@ -128,8 +150,11 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   // Not by CLI11's envname: that would let it override a --target of another subcommand.
   if (const char* const target = std::getenv("PHALANX_TARGET")) line->target = target;
   const std::pair<CLI::App*, Command> commands[] = {
-      {AddGenerate(app, line), Command::kGenerate}, {AddChat(app, line), Command::kChat},
-      {AddModels(app, line), Command::kModels},     {AddTokenize(app, line), Command::kTokenize},
+      {AddGenerate(app, line), Command::kGenerate},
+      {AddChat(app, line), Command::kChat},
+      {AddModels(app, line), Command::kModels},
+      {AddTokenize(app, line), Command::kTokenize},
+      {AddPerplexity(app, line), Command::kPerplexity},
       {AddHealth(app, line), Command::kHealth},
   };
   app.footer(std::string(ExitCodeHelp()));

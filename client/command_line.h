@@ -19,7 +19,7 @@ enum class ReasoningMode {
   kInline,  // Left in the answer as the model writes it.
 };
 
-enum class Command { kGenerate, kChat, kModels, kTokenize, kHealth };
+enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kHealth };
 
 // What is unset is left to the server.
 struct CommandLine {
@@ -47,12 +47,17 @@ struct CommandLine {
   // generate: continue the text without the model's chat template.
   bool raw = false;
 
-  // generate and tokenize: spellings of control tokens in the text are these tokens.
+  // generate, tokenize and perplexity: spellings of control tokens in the text are these tokens.
   bool allow_special = false;
 
   // tokenize.
   bool chat = false;
   bool ids_only = false;
+
+  // perplexity: what to read, "-" for standard input; 0 is the default.
+  std::optional<std::string> file;
+  int32_t window = 0;
+  int32_t stride = 0;
 
   // health: how long to wait for SERVING; zero asks once, for at most health_timeout.
   absl::Duration wait;

@@ -103,6 +103,16 @@ TEST(CommandLineTest, HealthHasItsOwnTimeout) {
   EXPECT_EQ(line.health_timeout, absl::Seconds(1));
 }
 
+TEST(CommandLineTest, PerplexityNeedsAFile) {
+  const CommandLine line = Parsed({"perplexity", "--file", "a.txt", "--window", "64"});
+  EXPECT_EQ(line.command, Command::kPerplexity);
+  EXPECT_THAT(line.file, Optional(std::string("a.txt")));
+  EXPECT_EQ(line.window, 64);
+  EXPECT_EQ(line.stride, 0);
+  EXPECT_EQ(ExitCode({"perplexity"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"perplexity", "--file", "a", "--stride", "0"}), kExitUsage);
+}
+
 TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
   EXPECT_EQ(ExitCode({}), kExitUsage);
   EXPECT_EQ(ExitCode({"nonsense"}), kExitUsage);

@@ -11,6 +11,7 @@
 #include "client/command_context.h"
 #include "client/format.h"
 #include "client/input_text.h"
+#include "client/perplexity_command.h"
 
 namespace phalanx {
 namespace {
@@ -119,6 +120,8 @@ absl::Status Run(CommandContext& context) {
       return Models(context);
     case Command::kTokenize:
       return Tokenize(context);
+    case Command::kPerplexity:
+      return Perplexity(context);
     case Command::kHealth:
       return Health(context);
   }

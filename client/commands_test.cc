@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -245,6 +246,62 @@ TEST_F(CommandsTest, TokenizeFailsWithTheServersStatus) {
   server_.FailWith(absl::NotFoundError("model"));
   line_.text = "ab";
   EXPECT_EQ(Run(Command::kTokenize), kExitInvalidRequest);
+}
+
+TEST_F(CommandsTest, PerplexityScoresTheTextInWindows) {
+  v1::Model model;
+  model.set_name("m1");
+  model.set_context_tokens(64);
+  server_.AddModel(model);
+  const std::string path = ::testing::TempDir() + "/text";
+  // A token is a byte, its log-probability -byte.
+  std::ofstream(path) << "\x01\x02\x03\x02\x01\x02\x03";
+  line_.file = path;
+  line_.window = 4;
+  line_.stride = 2;
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kPerplexity), kExitOk) << pipes_.Errors();
+  const auto json = nlohmann::json::parse(pipes_.Output());
+  EXPECT_EQ(json["model"], "m1");
+  EXPECT_EQ(json["tokens"], 6);
+  EXPECT_NEAR(json["nats_per_token"].get<double>(), 13.0 / 6, 1e-6);
+  const std::vector<v1::ScoreRequest> requests = server_.score_requests();
+  ASSERT_THAT(requests, SizeIs(3));
+  EXPECT_THAT(requests[1].tokens().ids(), ::testing::ElementsAre(3, 2, 1, 2));
+  EXPECT_THAT(requests[2].tokens().ids(), ::testing::ElementsAre(1, 2, 3));
+}
+
+TEST_F(CommandsTest, PerplexityNamesWhatIsWrong) {
+  v1::Model model;
+  model.set_context_tokens(64);
+  server_.AddModel(model);
+  line_.file = "/nowhere/text";
+  EXPECT_EQ(Run(Command::kPerplexity), kExitInvalidRequest);
+  line_.file = ::testing::TempDir() + "/short";
+  std::ofstream(*line_.file) << "a";
+  EXPECT_EQ(Run(Command::kPerplexity), kExitInvalidRequest);
+  line_.window = 65;
+  EXPECT_EQ(Run(Command::kPerplexity), kExitInvalidRequest);
+  line_.window = 8;
+  line_.stride = 9;
+  EXPECT_EQ(Run(Command::kPerplexity), kExitInvalidRequest);
+  const std::string errors = pipes_.Errors();
+  EXPECT_THAT(errors, HasSubstr("/nowhere/text: cannot be read"));
+  EXPECT_THAT(errors, HasSubstr("fewer than two tokens"));
+  EXPECT_THAT(errors, HasSubstr("window: 65 is not in [2, 64]"));
+  EXPECT_THAT(errors, HasSubstr("stride: 9 is not in [1, 8]"));
+}
+
+TEST_F(CommandsTest, ScoresThatBreakOffAreAnError) {
+  v1::Model model;
+  model.set_context_tokens(64);
+  server_.AddModel(model);
+  server_.SetScoresWhole(false);
+  line_.file = "-";
+  pipes_.Type("abc");
+  pipes_.EndInput();
+  EXPECT_EQ(Run(Command::kPerplexity), kExitFailure);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("without a ScoreFinished"));
 }
 
 TEST_F(CommandsTest, HealthIsZeroOnlyIfServing) {

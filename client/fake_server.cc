@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -21,6 +22,40 @@ constexpr absl::Duration kPatience = absl::Minutes(1);
 grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
+
+// Writes the scores of one text.
+class ScoreStream final : public grpc::ServerWriteReactor<v1::ScoreEvent> {
+ public:
+  ScoreStream(const v1::ScoreRequest& request, bool whole) {
+    const auto& ids = request.tokens().ids();
+    *events_.emplace_back().mutable_started()->mutable_token_ids() = ids;
+    for (int begin = 1; begin < ids.size();) {
+      v1::ScoreDelta& delta = *events_.emplace_back().mutable_delta();
+      delta.set_position(begin);
+      const int end = begin == 1 ? (ids.size() + 1) / 2 + 1 : ids.size();
+      for (; begin < std::min(end, ids.size()); ++begin) {
+        delta.add_log_probs(-static_cast<float>(ids[begin]));
+      }
+    }
+    if (whole) events_.emplace_back().mutable_finished()->set_scored_tokens(ids.size() - 1);
+    Advance();
+  }
+
+  void OnWriteDone(bool ok) override { Advance(); }
+  void OnDone() override { delete this; }
+
+ private:
+  void Advance() {
+    if (next_ < events_.size()) {
+      StartWrite(&events_[next_++]);
+    } else {
+      Finish(grpc::Status::OK);
+    }
+  }
+
+  std::vector<v1::ScoreEvent> events_;
+  size_t next_ = 0;
+};
 
 // Writes the events of one answer, one after the other. Deletes itself.
 class AnswerStream final : public grpc::ServerWriteReactor<v1::GenerateEvent> {
@@ -101,6 +136,13 @@ class FakeServer::Impl final : public v1::Inference::CallbackService {
     });
   }
 
+  grpc::ServerWriteReactor<v1::ScoreEvent>* Score(grpc::CallbackServerContext* context,
+                                                  const v1::ScoreRequest* request) override {
+    MutexLock lock(&mutex_);
+    score_requests_.push_back(*request);
+    return new ScoreStream(*request, scores_whole_);
+  }
+
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) override {
@@ -159,6 +201,8 @@ class FakeServer::Impl final : public v1::Inference::CallbackService {
   int num_cancelled_ GUARDED_BY(mutex_) = 0;
   std::deque<FakeAnswer> answers_ GUARDED_BY(mutex_);
   std::vector<v1::GenerateRequest> requests_ GUARDED_BY(mutex_);
+  std::vector<v1::ScoreRequest> score_requests_ GUARDED_BY(mutex_);
+  bool scores_whole_ GUARDED_BY(mutex_) = true;
   std::vector<v1::Model> models_ GUARDED_BY(mutex_);
   absl::Status status_ GUARDED_BY(mutex_);
 
@@ -214,6 +258,11 @@ void FakeServer::FailWith(const absl::Status& status) {
   impl_->status_ = status;
 }
 
+void FakeServer::SetScoresWhole(bool whole) {
+  MutexLock lock(&impl_->mutex_);
+  impl_->scores_whole_ = whole;
+}
+
 void FakeServer::SetServing(const std::string& service, bool serving) {
   impl_->SetServing(service, serving);
 }
@@ -221,6 +270,11 @@ void FakeServer::SetServing(const std::string& service, bool serving) {
 std::vector<v1::GenerateRequest> FakeServer::requests() const {
   MutexLock lock(&impl_->mutex_);
   return impl_->requests_;
+}
+
+std::vector<v1::ScoreRequest> FakeServer::score_requests() const {
+  MutexLock lock(&impl_->mutex_);
+  return impl_->score_requests_;
 }
 
 void FakeServer::WaitForCancelled(int count) { impl_->WaitForCancelled(count); }

@@ -42,11 +42,16 @@ class FakeServer {
   // Tokenize gives one token per byte, the byte its id; Detokenize the bytes. This status instead,
   // if it is not OK, for these and ListModels.
   void FailWith(const absl::Status& status);
+  // Score gives each token the log-probability -(its id), in two pieces; `whole` is false: no
+  // ScoreFinished.
+  void SetScoresWhole(bool whole);
   // What the health service says for "" (NOT_SERVING at first) or for another name (unknown).
   void SetServing(const std::string& service, bool serving);
 
   // Of each Generate so far.
   std::vector<v1::GenerateRequest> requests() const;
+  // Of each Score so far.
+  std::vector<v1::ScoreRequest> score_requests() const;
   // Blocks until `count` streams were cancelled by the client. Dies after a minute.
   void WaitForCancelled(int count);
 

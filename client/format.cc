@@ -172,6 +172,22 @@ std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std
   return table;
 }
 
+std::string PerplexityJson(const PerplexityResult& result) {
+  return Dump({{"model", result.model},
+               {"tokens", result.tokens},
+               {"nats_per_token", result.nats_per_token},
+               {"perplexity", result.perplexity},
+               {"window", result.window_tokens},
+               {"stride", result.stride_tokens}});
+}
+
+std::string PerplexityLine(const PerplexityResult& result) {
+  return absl::StrFormat(
+      "perplexity %.4f, %d tokens, %.4f nats a token (windows of %d, stride %d)\n",
+      result.perplexity, result.tokens, result.nats_per_token, result.window_tokens,
+      result.stride_tokens);
+}
+
 std::string StatsLine(const StreamStats& stats) {
   std::string line = absl::StrFormat("%d prompt tokens, %d generated", stats.prompt_tokens,
                                      stats.completion_tokens);

@@ -2,6 +2,7 @@
 #ifndef PHALANX_CLIENT_FORMAT_H_
 #define PHALANX_CLIENT_FORMAT_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,22 @@ std::string ModelTable(const v1::ListModelsResponse& models);
 
 // "  198  "\n"": an id and its text as a JSON string, one token a line.
 std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces);
+
+struct PerplexityResult {
+  std::string model;
+  // Scored.
+  int64_t tokens = 0;
+  double nats_per_token = 0.0;
+  double perplexity = 0.0;
+  int32_t window_tokens = 0;
+  int32_t stride_tokens = 0;
+};
+
+// One JSON object without a newline at its end.
+std::string PerplexityJson(const PerplexityResult& result);
+
+// "perplexity 12.3456, 8123 tokens, 2.5133 nats a token (windows of 1024, stride 512)\n".
+std::string PerplexityLine(const PerplexityResult& result);
 
 // As the client saw it.
 struct StreamStats {

@@ -97,6 +97,20 @@ TEST(FormatTest, StatsLeaveOutWhatWasNotMeasured) {
             "12 prompt tokens, 21 generated, first after 85 ms, then 40.0 tokens/s\n");
 }
 
+TEST(FormatTest, PerplexityIsALineOrJson) {
+  const PerplexityResult result{.model = "m",
+                                .tokens = 8123,
+                                .nats_per_token = 2.0,
+                                .perplexity = 7.38905609893065,
+                                .window_tokens = 1024,
+                                .stride_tokens = 512};
+  EXPECT_EQ(PerplexityLine(result),
+            "perplexity 7.3891, 8123 tokens, 2.0000 nats a token (windows of 1024, stride 512)\n");
+  EXPECT_EQ(PerplexityJson(result),
+            R"({"model":"m","tokens":8123,"nats_per_token":2.0,"perplexity":7.38905609893065,)"
+            R"("window":1024,"stride":512})");
+}
+
 TEST(FormatTest, HealthHasNames) {
   EXPECT_EQ(HealthJson("m", ServingState::kServing), R"({"service":"m","status":"SERVING"})");
   EXPECT_EQ(ServingStateName(ServingState::kNotServing), "NOT_SERVING");

@@ -2,6 +2,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <optional>
+
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "client/stream_checker.h"
@@ -107,6 +110,31 @@ absl::Status InferenceClient::Generate(const v1::GenerateRequest& request,
   }
   RETURN_IF_ERROR(FromGrpc(reader->Finish()));
   return checker.CheckEnd();
+}
+
+absl::StatusOr<std::vector<float>> InferenceClient::Score(const v1::ScoreRequest& request,
+                                                          const CallOptions& options) {
+  CallContext context(options);
+  const auto reader = stubs_->inference.Score(context.get(), request);
+  std::vector<float> log_probs;
+  bool gap = false;
+  std::optional<int> scored_tokens;
+  v1::ScoreEvent event;
+  while (reader->Read(&event)) {
+    if (event.has_finished()) scored_tokens = event.finished().scored_tokens();
+    if (!event.has_delta()) continue;
+    gap |= event.delta().position() != static_cast<int>(log_probs.size()) + 1;
+    log_probs.insert(log_probs.end(), event.delta().log_probs().begin(),
+                     event.delta().log_probs().end());
+  }
+  RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+  if (gap || scored_tokens != static_cast<int>(log_probs.size())) {
+    return absl::DataLossError(absl::StrCat("stream: ", log_probs.size(), " scores came, ",
+                                            scored_tokens.has_value()
+                                                ? absl::StrCat(*scored_tokens, " were counted")
+                                                : "without a ScoreFinished"));
+  }
+  return log_probs;
 }
 
 absl::StatusOr<v1::TokenizeResponse> InferenceClient::Tokenize(const v1::TokenizeRequest& request,

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -45,6 +46,11 @@ class InferenceClient {
   using EventCallback = absl::FunctionRef<absl::Status(const v1::GenerateEvent& event)>;
   absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
                         EventCallback on_event);
+
+  // The log-probabilities of all tokens but the first, in order. DATA_LOSS if the stream was not
+  // whole.
+  absl::StatusOr<std::vector<float>> Score(const v1::ScoreRequest& request,
+                                           const CallOptions& options);
 
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
                                                 const CallOptions& options);

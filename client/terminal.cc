@@ -122,6 +122,8 @@ absl::StatusOr<std::string> Terminal::ReadAll() {
 
 bool Terminal::input_is_tty() const { return isatty(in_) == 1; }
 
+bool Terminal::error_is_tty() const { return isatty(err_) == 1; }
+
 absl::StatusOr<bool> Terminal::Fill() {
   pollfd fds[] = {{in_, POLLIN, 0}, {interrupt_->fd(), POLLIN, 0}};
   while (poll(fds, 2, -1) < 0) {

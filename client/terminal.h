@@ -76,6 +76,7 @@ class Terminal {
   absl::StatusOr<std::string> ReadAll();
 
   bool input_is_tty() const;
+  bool error_is_tty() const;
   Interrupt* interrupt() { return interrupt_; }
 
  private:

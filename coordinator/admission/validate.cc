@@ -164,6 +164,29 @@ absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                    " prompt tokens leave in the context of ", limits.context_tokens));
 }
 
+absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckModel(request, limits));
+  switch (request.input_case()) {
+    case v1::ScoreRequest::kText:
+      return CheckText(request.text(), limits);
+    case v1::ScoreRequest::kTokens:
+      RETURN_IF_ERROR(CheckScoreTokens(request.tokens().ids_size(), limits));
+      return CheckTokenIds("tokens.ids", request.tokens().ids(), limits.vocab);
+    case v1::ScoreRequest::INPUT_NOT_SET:
+      break;
+  }
+  return Invalid("input", "one of text and tokens must be set");
+}
+
+absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits) {
+  if (num_tokens < 2) {
+    return Invalid("input", absl::StrCat(num_tokens, " tokens; what follows nothing has no score"));
+  }
+  if (num_tokens <= limits.context_tokens) return absl::OkStatus();
+  return Invalid("input", absl::StrCat(num_tokens, " tokens are more than the context of ",
+                                       limits.context_tokens, "; score them in windows"));
+}
+
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
   switch (request.input_case()) {

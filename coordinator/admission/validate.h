@@ -25,6 +25,10 @@ absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits);
 
+absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits);
+// The rest, once the tokens are known.
+absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits);
+
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits);
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits);
 absl::Status ValidateGetModel(const v1::GetModelRequest& request, const RequestLimits& limits);

@@ -169,6 +169,25 @@ TEST(ResolveMaxNewTokensTest, RefusesWhatDoesNotFitTheContext) {
             "prompt: must not be empty");
 }
 
+TEST(ValidateScoreTest, ChecksInputAndItsLength) {
+  EXPECT_TRUE(ValidateScore(Parse<v1::ScoreRequest>("text: 'a'"), Limits()).ok());
+  EXPECT_TRUE(ValidateScore(Parse<v1::ScoreRequest>("tokens { ids: [1, 99] }"), Limits()).ok());
+  ExpectRefused<v1::ScoreRequest>(
+      {
+          {"model: 'x' text: 'a'", "model: \"x\" is unknown", absl::StatusCode::kNotFound},
+          {"", "input: one of text and tokens must be set"},
+          {"text: ''", "text: must not be empty"},
+          {"text: '123456789012345678901'", "text: 21 bytes"},
+          {"tokens {}", "input: 0 tokens; what follows nothing has no score"},
+          {"tokens { ids: 1 }", "input: 1 tokens"},
+          {"tokens { ids: [1, 100] }", "tokens.ids[1]: 100 is not in [0, 99]"},
+      },
+      ValidateScore);
+  EXPECT_TRUE(CheckScoreTokens(64, Limits()).ok());
+  EXPECT_EQ(std::string(CheckScoreTokens(65, Limits()).message()),
+            "input: 65 tokens are more than the context of 64; score them in windows");
+}
+
 TEST(ValidateTokenizeTest, ChecksTheSameFields) {
   EXPECT_TRUE(ValidateTokenize(Parse<v1::TokenizeRequest>("text: 'a'"), Limits()).ok());
   ExpectRefused<v1::TokenizeRequest>(

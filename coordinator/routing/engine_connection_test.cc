@@ -24,6 +24,7 @@ class WaitingSink final : public GenerationSink {
     MutexLock lock(&mutex_);
     tokens_.insert(tokens_.end(), token_ids.begin(), token_ids.end());
   }
+  void OnLogProbs(absl::Span<const float> log_probs) override {}
   void OnFinished(const EngineFinish& finish) override { End(absl::OkStatus()); }
   void OnFailed(const absl::Status& status) override { End(status); }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace phalanx {
 namespace {
@@ -21,10 +22,21 @@ absl::Duration SecondsFrom(double seconds) {
   return std::isfinite(seconds) && seconds > 0 ? absl::Seconds(seconds) : absl::ZeroDuration();
 }
 
-EngineFinish FinishFrom(const worker::v1::EngineFinished& finished) {
-  return {.reason = finished.reason() == worker::v1::EngineFinished::REASON_EOS
-                        ? EngineFinish::Reason::kEos
-                        : EngineFinish::Reason::kLength,
+std::optional<EngineFinish::Reason> ReasonFrom(worker::v1::EngineFinished::Reason reason) {
+  switch (reason) {
+    case worker::v1::EngineFinished::REASON_EOS:
+      return EngineFinish::Reason::kEos;
+    case worker::v1::EngineFinished::REASON_LENGTH:
+      return EngineFinish::Reason::kLength;
+    case worker::v1::EngineFinished::REASON_SCORED:
+      return EngineFinish::Reason::kScored;
+    default:
+      return std::nullopt;
+  }
+}
+
+EngineFinish FinishFrom(EngineFinish::Reason reason, const worker::v1::EngineFinished& finished) {
+  return {.reason = reason,
           .queue = SecondsFrom(finished.queue_seconds()),
           .prefill = SecondsFrom(finished.prefill_seconds()),
           .decode = SecondsFrom(finished.decode_seconds())};
@@ -34,13 +46,13 @@ EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   EngineEvent event;
   event.request_id = message.request_id();
   event.token_ids = message.token_ids();
+  event.log_probs = message.log_probs();
   if (message.has_error()) {
     event.error = ErrorFrom(message.error());
   } else if (message.has_finished()) {
-    const auto reason = message.finished().reason();
-    if (reason == worker::v1::EngineFinished::REASON_EOS ||
-        reason == worker::v1::EngineFinished::REASON_LENGTH) {
-      event.finished = FinishFrom(message.finished());
+    const auto reason = ReasonFrom(message.finished().reason());
+    if (reason.has_value()) {
+      event.finished = FinishFrom(*reason, message.finished());
     } else {
       event.error = absl::InternalError("the worker group ended a request without a reason");
     }
@@ -62,6 +74,7 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   submit.set_top_k(request.top_k);
   submit.set_top_p(request.top_p);
   submit.set_seed(request.seed);
+  submit.set_score(request.score);
   if (request.time_left != absl::InfiniteDuration()) {
     submit.set_deadline_seconds(
         std::max(kLeastDeadlineSeconds, absl::ToDoubleSeconds(request.time_left)));

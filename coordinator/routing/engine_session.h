@@ -27,10 +27,12 @@ struct EngineRequest {
   uint64_t seed = 0;
   // Until the caller's deadline.
   absl::Duration time_left = absl::InfiniteDuration();
+  // Score the prompt, generate nothing.
+  bool score = false;
 };
 
 struct EngineFinish {
-  enum class Reason { kEos, kLength };
+  enum class Reason { kEos, kLength, kScored };
   Reason reason = Reason::kLength;
   absl::Duration queue = absl::ZeroDuration();
   absl::Duration prefill = absl::ZeroDuration();
@@ -40,6 +42,7 @@ struct EngineFinish {
 struct EngineEvent {
   uint64_t request_id = 0;
   absl::Span<const int32_t> token_ids = {};
+  absl::Span<const float> log_probs = {};
   // At most one of these ends the request.
   std::optional<EngineFinish> finished = std::nullopt;
   absl::Status error = absl::OkStatus();
@@ -68,14 +71,16 @@ class EngineSession {
   virtual void Cancel(uint64_t request_id) = 0;
 };
 
-// Takes what comes back for one request: any number of OnTokens, then exactly one of OnFinished and
-// OnFailed, all from one thread at a time. They run on the session's event thread, so they must not
-// block. Events that were under way may still arrive after a Cancel.
+// Takes what comes back for one request: any number of OnTokens (or of OnLogProbs, if the request
+// was to score), then exactly one of OnFinished and OnFailed, all from one thread at a time. They
+// run on the session's event thread, so they must not block. Events that were under way may still
+// arrive after a Cancel.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
 
   virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
+  virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(const EngineFinish& finish) = 0;
   virtual void OnFailed(const absl::Status& status) = 0;
 };

@@ -160,6 +160,13 @@ worker::v1::RequestEvent TokensEvent(uint64_t request_id, const std::vector<int3
   return event;
 }
 
+worker::v1::RequestEvent LogProbsEvent(uint64_t request_id, const std::vector<float>& log_probs) {
+  worker::v1::RequestEvent event;
+  event.set_request_id(request_id);
+  event.mutable_log_probs()->Add(log_probs.begin(), log_probs.end());
+  return event;
+}
+
 worker::v1::RequestEvent FinishedEvent(uint64_t request_id,
                                        worker::v1::EngineFinished::Reason reason) {
   worker::v1::RequestEvent event;

@@ -59,6 +59,7 @@ class FakeEngine {
 
 // Events by their parts.
 worker::v1::RequestEvent TokensEvent(uint64_t request_id, const std::vector<int32_t>& token_ids);
+worker::v1::RequestEvent LogProbsEvent(uint64_t request_id, const std::vector<float>& log_probs);
 worker::v1::RequestEvent FinishedEvent(uint64_t request_id,
                                        worker::v1::EngineFinished::Reason reason);
 

@@ -1,6 +1,7 @@
 #include "coordinator/routing/group_registry.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,9 @@ namespace {
 
 // A group reports only while it works for us; older news of other coordinators' requests is stale.
 constexpr absl::Duration kLoadReportLifetime = absl::Seconds(2);
+
+// 0, and what rounding may add.
+constexpr float kMaxLogProb = 1e-3f;
 
 bool IsLast(const EngineEvent& event) { return event.finished.has_value() || !event.error.ok(); }
 
@@ -120,15 +124,14 @@ void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> ev
       const auto found = requests_.find(event.request_id);
       if (found == requests_.end() || found->second.group != group) continue;
       absl::Status error = event.error;
-      for (const int32_t id : event.token_ids) {
-        if (id >= 0 && id < options_.vocab) continue;
-        error = absl::InternalError(absl::StrCat("worker group ", entry.address, " sent token ", id,
-                                                 ", the vocabulary has ", options_.vocab));
+      const absl::Status sense = CheckEvent(event, found->second);
+      if (!sense.ok()) {
+        error = absl::InternalError(
+            absl::StrCat("worker group ", entry.address, " sent ", sense.message()));
         abandoned.push_back(event.request_id);
-        break;
       }
       deliveries.push_back({found->second.sink, &event, error});
-      if (!event.token_ids.empty()) {
+      if (!event.token_ids.empty() || !event.log_probs.empty()) {
         entry.pending_prompt_tokens -= std::exchange(found->second.pending_prompt_tokens, 0);
       }
       if (IsLast(event) || !error.ok()) {
@@ -146,6 +149,7 @@ void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> ev
       continue;
     }
     if (!delivery.event->token_ids.empty()) delivery.sink->OnTokens(delivery.event->token_ids);
+    if (!delivery.event->log_probs.empty()) delivery.sink->OnLogProbs(delivery.event->log_probs);
     if (delivery.event->finished.has_value()) delivery.sink->OnFinished(*delivery.event->finished);
   }
 }
@@ -204,7 +208,7 @@ absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest request,
     ++group->outstanding;
     ++group->dispatched;
     group->pending_prompt_tokens += prompt_tokens;
-    requests_[request.id] = {group_id, std::move(sink), prompt_tokens};
+    requests_[request.id] = {group_id, std::move(sink), prompt_tokens, request.score};
     session = group->session;
   }
   session->Submit(request);
@@ -241,6 +245,29 @@ int GroupRegistry::ServingContextTokens() const {
     if (group.state() == GroupState::kServing) largest = std::max(largest, group.context_tokens);
   }
   return largest;
+}
+
+absl::Status GroupRegistry::CheckEvent(const EngineEvent& event, const Request& request) const {
+  for (const int32_t id : event.token_ids) {
+    if (id >= 0 && id < options_.vocab) continue;
+    return absl::InternalError(absl::StrCat("token ", id, ", the vocabulary has ", options_.vocab));
+  }
+  for (const float log_prob : event.log_probs) {
+    if (std::isfinite(log_prob) && log_prob <= kMaxLogProb) continue;
+    return absl::InternalError(absl::StrCat("the log-probability ", log_prob));
+  }
+  if (request.score && !event.token_ids.empty()) {
+    return absl::InternalError("tokens where scores were asked for");
+  }
+  if (!request.score && !event.log_probs.empty()) {
+    return absl::InternalError("scores where tokens were asked for");
+  }
+  const bool scored =
+      event.finished.has_value() && event.finished->reason == EngineFinish::Reason::kScored;
+  if (event.finished.has_value() && scored != request.score) {
+    return absl::InternalError("the end of another kind of request");
+  }
+  return absl::OkStatus();
 }
 
 GroupRegistry::Group& GroupRegistry::Find(GroupId group) {

@@ -72,7 +72,8 @@ class GroupRegistry {
   // What the health service of the group says. False until the first call of a session.
   void HealthChanged(GroupId group, bool serving);
   // Hands events to the sinks. Events of unknown requests are dropped; impossible ones (token ids
-  // outside the vocabulary) fail their request with INTERNAL.
+  // outside the vocabulary, log-probabilities that are none, scores that were not asked for) fail
+  // their request with INTERNAL.
   void StepReceived(GroupId group, absl::Span<const EngineEvent> events, const GroupLoad& load);
   // Fails all requests of the group with UNAVAILABLE.
   void SessionEnded(GroupId group, const absl::Status& reason);
@@ -111,12 +112,15 @@ class GroupRegistry {
   struct Request {
     GroupId group;
     std::shared_ptr<GenerationSink> sink;
-    // 0 once the first token came.
+    // 0 once the first token, or score, came.
     int64_t pending_prompt_tokens = 0;
+    bool score = false;
   };
 
   using RequestMap = absl::flat_hash_map<uint64_t, Request>;
 
+  // Whether a group that makes sense can have sent this; OK for errors of its own.
+  absl::Status CheckEvent(const EngineEvent& event, const Request& request) const;
   Group& Find(GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes the request out of its group's counts.
   void Settle(Request& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_);

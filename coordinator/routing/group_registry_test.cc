@@ -49,6 +49,10 @@ class FakeSink final : public GenerationSink {
     EXPECT_EQ(ends, 0);
     tokens.insert(tokens.end(), token_ids.begin(), token_ids.end());
   }
+  void OnLogProbs(absl::Span<const float> new_log_probs) override {
+    EXPECT_EQ(ends, 0);
+    log_probs.insert(log_probs.end(), new_log_probs.begin(), new_log_probs.end());
+  }
   void OnFinished(const EngineFinish& finish) override {
     EXPECT_EQ(++ends, 1);
     reason = finish.reason;
@@ -59,6 +63,7 @@ class FakeSink final : public GenerationSink {
   }
 
   std::vector<int32_t> tokens;
+  std::vector<float> log_probs;
   std::atomic<int> ends = 0;
   EngineFinish::Reason reason = EngineFinish::Reason::kLength;
   absl::Status status;

@@ -21,6 +21,7 @@ class NullSession final : public EngineSession {
 class NullSink final : public GenerationSink {
  public:
   void OnTokens(absl::Span<const int32_t>) override {}
+  void OnLogProbs(absl::Span<const float> log_probs) override {}
   void OnFinished(const EngineFinish&) override {}
   void OnFailed(const absl::Status&) override {}
 };

@@ -45,7 +45,8 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
                     .Name("phalanx_requests_total")
                     .Help("Finished requests by method and status code.")
                     .Register(registry)) {
-  for (const char* method : {"Generate", "Tokenize", "Detokenize", "GetModel", "ListModels"}) {
+  for (const char* method :
+       {"Generate", "Score", "Tokenize", "Detokenize", "GetModel", "ListModels"}) {
     requests_.Add({{"model", model_}, {"method", method}, {"code", "OK"}});
   }
   auto& groups = prometheus::BuildGauge()

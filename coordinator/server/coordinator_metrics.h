@@ -27,7 +27,8 @@ class CoordinatorMetrics {
   void CountRequest(absl::string_view method, absl::StatusCode code);
   void SetGroups(GroupState state, int count);
 
-  // Generate only. Running: given to a worker group and not done; waiting: arrived, not running.
+  // Generate and Score. Running: given to a worker group and not done; waiting: arrived, not
+  // running.
   prometheus::Gauge& requests_running;
   prometheus::Gauge& requests_waiting;
   // Of requests that were given to a worker group.
@@ -35,7 +36,7 @@ class CoordinatorMetrics {
   prometheus::Counter& generation_tokens;
   // Those of them that were reasoning, counted when their request ends.
   prometheus::Counter& reasoning_tokens;
-  // From arrival. Each once per request that got so far.
+  // Generate only, from here on. From arrival. Each once per request that got so far.
   prometheus::Histogram& time_to_first_token;
   prometheus::Histogram& e2e_request_latency;
   // Once per token after the first; tokens of one event share its time.

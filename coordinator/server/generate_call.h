@@ -25,6 +25,8 @@ class GenerateCall final : public StreamCall {
   void Dispatched(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnTokens(absl::Span<const int32_t> token_ids) override;
+  // The registry lets none through to a request that did not ask to score.
+  void OnLogProbs(absl::Span<const float> log_probs) override {}
   void OnFinished(const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -7,6 +7,7 @@
 #include "coordinator/server/generate_call.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
+#include "coordinator/server/score_call.h"
 #include "coordinator/server/unary_call.h"
 #include "phalanx/v1/inference.grpc.pb.h"
 
@@ -16,10 +17,10 @@ namespace {
 using v1::Inference;
 
 // Every method of the service takes and gives raw bytes.
-using RawInference =
-    Inference::WithRawCallbackMethod_Generate<Inference::WithRawCallbackMethod_Tokenize<
+using RawInference = Inference::WithRawCallbackMethod_Generate<
+    Inference::WithRawCallbackMethod_Score<Inference::WithRawCallbackMethod_Tokenize<
         Inference::WithRawCallbackMethod_Detokenize<Inference::WithRawCallbackMethod_GetModel<
-            Inference::WithRawCallbackMethod_ListModels<Inference::Service>>>>>;
+            Inference::WithRawCallbackMethod_ListModels<Inference::Service>>>>>>;
 
 template <typename Request>
 absl::Status Parse(const grpc::ByteBuffer& bytes, const RequestLimits& limits,
@@ -36,6 +37,11 @@ class InferenceService final : public RawInference {
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request) override {
     return StreamCall::Start(std::make_shared<GenerateCall>(&environment_, context), *request);
+  }
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Score(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override {
+    return StreamCall::Start(std::make_shared<ScoreCall>(&environment_, context), *request);
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,

@@ -21,7 +21,7 @@ TEST_F(InferenceServiceTest, BytesThatAreNoMessageAreInvalidArgument) {
       std::string("\xff\xff\xff\xff\xff"),  // a varint without end
       std::string("\x0a\x02\xc3\x28"),      // model: not UTF-8
   };
-  for (const char* method : {"Generate", "Tokenize", "Detokenize", "GetModel"}) {
+  for (const char* method : {"Generate", "Score", "Tokenize", "Detokenize", "GetModel"}) {
     for (const std::string& bytes : garbage) {
       const grpc::Status status = SendBytes(method, bytes);
       EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;

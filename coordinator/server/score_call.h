@@ -1,0 +1,48 @@
+// One Score call.
+#ifndef PHALANX_COORDINATOR_SERVER_SCORE_CALL_H_
+#define PHALANX_COORDINATOR_SERVER_SCORE_CALL_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/server/stream_call.h"
+#include "phalanx/v1/inference.pb.h"
+
+namespace phalanx {
+
+class ScoreCall final : public StreamCall {
+ public:
+  ScoreCall(const ServingEnvironment* environment, grpc::CallbackServerContext* context)
+      : StreamCall(environment, "Score", context) {}
+
+ private:
+  absl::Status Parse(const grpc::ByteBuffer& bytes) override;
+  bool NeedsTextPool() const override { return request_.has_text(); }
+  absl::StatusOr<EngineRequest> Prepare() override;
+  void Dispatched(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // The registry lets none through to a request that asked to score.
+  void OnTokens(absl::Span<const int32_t> token_ids) override {}
+  void OnLogProbs(absl::Span<const float> log_probs) override;
+  void OnFinished(const EngineFinish& finish) override;
+
+  std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string Settled(absl::Duration total) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Written before the call is shared between threads.
+  v1::ScoreRequest request_;
+
+  // What waits for the client to take it, in this order.
+  std::optional<v1::ScoreStarted> started_ GUARDED_BY(mutex_);
+  v1::ScoreDelta delta_ GUARDED_BY(mutex_);
+  std::optional<v1::ScoreFinished> finished_ GUARDED_BY(mutex_);
+
+  bool dispatched_ GUARDED_BY(mutex_) = false;
+  int num_tokens_ GUARDED_BY(mutex_) = 0;
+  int scored_tokens_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_SERVER_SCORE_CALL_H_
