@@ -1,33 +1,130 @@
 #include "model/checkpoint.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "model/fingerprint.h"
 #include "model/gguf_spec.h"
 #include "model/gguf_split.h"
+#include "model/hf_config.h"
+#include "model/json.h"
+#include "model/mapped_file.h"
 
 namespace phalanx {
+namespace {
+
+constexpr absl::string_view kConfig = "config.json";
+constexpr absl::string_view kGenerationConfig = "generation_config.json";
+// What a Hugging Face folder may have beside its weights, and what changes answers.
+constexpr absl::string_view kSmallFiles[] = {kConfig, kGenerationConfig, "tokenizer.json",
+                                             "tokenizer_config.json", "chat_template.jinja"};
+constexpr absl::string_view kFolderEndings[] = {".safetensors", ".json", ".jinja", ".bin", ".pt"};
+
+bool IsFolder(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+absl::Status RefuseFileOfFolder(const std::string& path) {
+  for (const absl::string_view ending : kFolderEndings) {
+    if (absl::EndsWith(path, ending)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": a model is a GGUF file or a Hugging Face folder; open the folder of this file"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<int32_t> Union(std::vector<int32_t> ids, const std::vector<int32_t>& others) {
+  ids.insert(ids.end(), others.begin(), others.end());
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint(path));
-  ASSIGN_OR_RETURN(checkpoint->gguf_files_, OpenGgufFiles(path));
-  Fingerprint fingerprint;
-  for (const std::unique_ptr<GgufFile>& file : checkpoint->gguf_files_) {
-    RETURN_IF_ERROR(checkpoint->tensors_.Add(file->path(), file->tensors()));
-    fingerprint.AddFile(file->header(), file->file_bytes());
+  if (IsFolder(path)) {
+    RETURN_IF_ERROR(checkpoint->OpenFolder());
+  } else {
+    RETURN_IF_ERROR(RefuseFileOfFolder(path));
+    RETURN_IF_ERROR(checkpoint->OpenGguf());
   }
-  const GgufFile& first = *checkpoint->gguf_files_[0];
-  ASSIGN_OR_RETURN(checkpoint->spec_, ReadGgufSpec(first, checkpoint->tensors_));
-  checkpoint->fingerprint_ = fingerprint.Hex();
-  checkpoint->generation_defaults_ = ReadGenerationDefaults(first);
   return checkpoint;
 }
 
+absl::Status Checkpoint::OpenGguf() {
+  ASSIGN_OR_RETURN(gguf_files_, OpenGgufFiles(path_));
+  Fingerprint fingerprint;
+  for (const std::unique_ptr<GgufFile>& file : gguf_files_) {
+    RETURN_IF_ERROR(tensors_.Add(file->path(), file->tensors()));
+    fingerprint.AddFile(file->header(), file->file_bytes());
+  }
+  ASSIGN_OR_RETURN(spec_, ReadGgufSpec(*gguf_files_[0], tensors_));
+  fingerprint_ = fingerprint.Hex();
+  generation_defaults_ = ReadGenerationDefaults(*gguf_files_[0]);
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::OpenFolder() {
+  const std::string config_path = absl::StrCat(path_, "/", kConfig);
+  ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(config_path));
+  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, ModelNameOf(path_)));
+  spec_ = std::move(config.spec);
+  RETURN_IF_ERROR(ReadGenerationConfigFile(std::move(config.eos_token_ids)));
+
+  ASSIGN_OR_RETURN(safetensors_files_, OpenSafetensorsFolder(path_));
+  Fingerprint fingerprint;
+  for (const std::unique_ptr<SafetensorsFile>& file : safetensors_files_) {
+    RETURN_IF_ERROR(tensors_.Add(file->path(), file->tensors()));
+    fingerprint.AddFile(file->header(), file->file_bytes());
+  }
+  for (const absl::string_view name : kSmallFiles) {
+    const auto file = MappedFile::Open(absl::StrCat(path_, "/", name));
+    if (absl::IsNotFound(file.status())) continue;
+    RETURN_IF_ERROR(file.status());
+    fingerprint.AddFile({reinterpret_cast<const std::byte*>(name.data()), name.size()}, 0);
+    fingerprint.AddFile((*file)->bytes(), (*file)->bytes().size());
+  }
+  fingerprint_ = fingerprint.Hex();
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::ReadGenerationConfigFile(std::vector<int32_t> config_eos_ids) {
+  const std::string path = absl::StrCat(path_, "/", kGenerationConfig);
+  const absl::StatusOr<JsonValue> json = ReadJsonFile(path);
+  if (!absl::IsNotFound(json.status())) {
+    RETURN_IF_ERROR(json.status());
+    ASSIGN_OR_RETURN(generation_defaults_, ReadGenerationConfig(*json, path));
+  }
+  generation_defaults_.eos_token_ids =
+      Union(std::move(generation_defaults_.eos_token_ids), config_eos_ids);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {
-  return ReadTokenizerAssets(*gguf_files_[0]);
+  if (gguf_files_.empty()) {
+    return absl::UnimplementedError(absl::StrCat(path_, "/tokenizer.json: not supported"));
+  }
+  ASSIGN_OR_RETURN(TokenizerAssets assets, ReadTokenizerAssets(*gguf_files_[0]));
+  const std::vector<int32_t>& eos_ids = generation_defaults_.eos_token_ids;
+  if (!eos_ids.empty() && eos_ids.back() >= spec_.vocab) {
+    return absl::DataLossError(absl::StrCat(path_, ": eos_token_id: ", eos_ids.back(),
+                                            ", where the vocabulary has ", spec_.vocab));
+  }
+  assets.eos_token_ids = Union(std::move(assets.eos_token_ids), eos_ids);
+  return assets;
 }
 
 void Checkpoint::DropPages() const {
   for (const std::unique_ptr<GgufFile>& file : gguf_files_) file->DropPages();
+  for (const std::unique_ptr<SafetensorsFile>& file : safetensors_files_) file->DropPages();
 }
 
 }  // namespace phalanx

@@ -2,6 +2,7 @@
 #ifndef PHALANX_MODEL_CHECKPOINT_H_
 #define PHALANX_MODEL_CHECKPOINT_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "absl/types/span.h"
 #include "model/generation_defaults.h"
 #include "model/gguf.h"
+#include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tensor.h"
 #include "model/tensor_table.h"
@@ -23,8 +25,10 @@ namespace phalanx {
 // shrink while it lives.
 class Checkpoint {
  public:
-  // `path` is a GGUF file or the first part of a split one. The errors of OpenGgufFiles and
-  // ReadGgufSpec.
+  // `path` is a GGUF file, the first part of a split one, or a Hugging Face folder: config.json,
+  // weights as safetensors, the tokenizer's files, perhaps generation_config.json. The errors of
+  // OpenGgufFiles and ReadGgufSpec, or of ReadJsonFile, ReadHfConfig, ReadGenerationConfig and
+  // OpenSafetensorsFolder; INVALID_ARGUMENT for a file inside such a folder.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
@@ -32,11 +36,13 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   const ModelSpec& spec() const { return spec_; }
   // Tells whether two processes serve the same model: 16 hexadecimal digits, see
-  // model/fingerprint.h.
+  // model/fingerprint.h. Of a folder, over the headers of its weights and all of its other files
+  // that are read.
   const std::string& fingerprint() const { return fingerprint_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
-  // The errors of ReadTokenizerAssets. Eos ids are the union of all places that name one.
+  // The errors of ReadTokenizerAssets; DATA_LOSS if a configuration names an eos id beyond the
+  // vocabulary. Eos ids are the union of all places that name one.
   absl::StatusOr<TokenizerAssets> ReadTokenizer() const;
 
   // Of all files, in file order.
@@ -50,13 +56,18 @@ class Checkpoint {
 
  private:
   explicit Checkpoint(std::string path) : path_(std::move(path)) {}
+  absl::Status OpenGguf();
+  absl::Status OpenFolder();
+  absl::Status ReadGenerationConfigFile(std::vector<int32_t> config_eos_ids);
 
   const std::string path_;
   ModelSpec spec_;
   std::string fingerprint_;
   GenerationDefaults generation_defaults_;
   TensorTable tensors_;
+  // One of these is empty.
   std::vector<std::unique_ptr<GgufFile>> gguf_files_;
+  std::vector<std::unique_ptr<SafetensorsFile>> safetensors_files_;
 };
 
 }  // namespace phalanx

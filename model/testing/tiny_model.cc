@@ -2,11 +2,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "model/testing/random_weights.h"
 
 namespace phalanx {
 namespace {
@@ -69,8 +69,7 @@ void AddArchitecture(const TinyModelOptions& options, GgufWriter& writer) {
   writer.AddU32("llama.rope.dimension_count", options.head_dim);
 }
 
-// Adds random tensors. Normal numbers are made by hand: those of the standard library differ
-// between implementations.
+// Adds random tensors.
 class TensorAdder {
  public:
   TensorAdder(uint32_t seed, GgufWriter& writer) : random_(seed), writer_(writer) {}
@@ -80,7 +79,7 @@ class TensorAdder {
     const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
     std::string data;
     if (type == TensorType::kF32) {
-      for (int i = 0; i < rows * cols; ++i) data += GgufWriter::Bytes(scale * Normal());
+      for (int i = 0; i < rows * cols; ++i) data += GgufWriter::Bytes(scale * random_.Normal());
     } else {
       CHECK(cols % 32 == 0) << name;
       for (int i = 0; i < rows * cols / 32; ++i) data += Block(type, scale);
@@ -90,18 +89,11 @@ class TensorAdder {
 
   void AddNorm(absl::string_view name, int size) {
     std::string data;
-    for (int i = 0; i < size; ++i) data += GgufWriter::Bytes(1.0f + 0.1f * Normal());
+    for (int i = 0; i < size; ++i) data += GgufWriter::Bytes(1.0f + 0.1f * random_.Normal());
     writer_.AddTensor(name, TensorType::kF32, {static_cast<uint64_t>(size)}, data);
   }
 
  private:
-  // Sum of four uniform numbers, of variance 1.
-  float Normal() {
-    float sum = -2.0f;
-    for (int i = 0; i < 4; ++i) sum += static_cast<float>(random_() >> 8) * 0x1p-24f;
-    return sum * std::sqrt(3.0f);
-  }
-
   // The nearest half-precision number for 2^-14 <= |value| < 65504, cut off.
   static uint16_t Half(float value) {
     uint32_t bits;
@@ -111,23 +103,23 @@ class TensorAdder {
   }
 
   std::string Block(TensorType type, float scale) {
-    const float jitter = 0.75f + 0.5f * static_cast<float>(random_() >> 8) * 0x1p-24f;
+    const float jitter = 0.75f + 0.5f * random_.Uniform();
     std::string block;
     if (type == TensorType::kQ8_0) {
       // Uniform bytes have a standard deviation of 73.9.
       block = GgufWriter::Bytes(Half(scale * jitter / 73.9f));
-      for (int i = 0; i < 32; ++i) block.push_back(static_cast<char>(random_() % 255 - 127));
+      for (int i = 0; i < 32; ++i) block.push_back(static_cast<char>(random_.Bits() % 255 - 127));
       return block;
     }
     CHECK(type == TensorType::kQ4_1) << TensorTypeName(type);
     // Uniform nibbles have a mean of 7.5 and a standard deviation of 4.61.
     const float step = scale * jitter / 4.61f;
     block = GgufWriter::Bytes(Half(step)) + GgufWriter::Bytes(Half(-7.5f * step));
-    for (int i = 0; i < 16; ++i) block.push_back(static_cast<char>(random_() & 0xff));
+    for (int i = 0; i < 16; ++i) block.push_back(static_cast<char>(random_.Bits() & 0xff));
     return block;
   }
 
-  std::mt19937 random_;
+  RandomWeights random_;
   GgufWriter& writer_;
 };
 

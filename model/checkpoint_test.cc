@@ -1,0 +1,150 @@
+#include "model/checkpoint.h"
+
+#include <map>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/testing/gguf_writer.h"
+#include "model/testing/hf_folder.h"
+#include "model/testing/tiny_hf_model.h"
+#include "model/testing/tiny_model.h"
+
+namespace phalanx {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::unique_ptr<Checkpoint> MustOpen(const std::string& path) {
+  auto checkpoint = Checkpoint::Open(path);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  return checkpoint.ok() ? *std::move(checkpoint) : nullptr;
+}
+
+TEST(CheckpointTest, AGgufFileIsAModel) {
+  const auto checkpoint = MustOpen(WriteTinyModel("Tiny-Q4_1.gguf"));
+  ASSERT_NE(checkpoint, nullptr);
+  EXPECT_EQ(checkpoint->spec().name, "Tiny");
+  EXPECT_EQ(checkpoint->spec().tensor_naming, TensorNaming::kGguf);
+  EXPECT_NE(checkpoint->FindTensor("token_embd.weight"), nullptr);
+  EXPECT_TRUE(checkpoint->ReadTokenizer().ok());
+}
+
+TEST(CheckpointTest, AFolderOfEachArchitectureIsAModel) {
+  for (const char* architecture : {"llama", "phi3", "qwen2"}) {
+    const auto checkpoint = MustOpen(
+        WriteTinyHfModel("Tiny-Chat", {.architecture = architecture, .tied_embeddings = false}));
+    ASSERT_NE(checkpoint, nullptr);
+    const ModelSpec& spec = checkpoint->spec();
+    EXPECT_EQ(spec.name, "Tiny-Chat");
+    EXPECT_EQ(spec.architecture, architecture);
+    EXPECT_EQ(spec.tensor_naming, TensorNaming::kHuggingFace);
+    EXPECT_EQ(checkpoint->FindTensor("model.layers.1.self_attn.q_proj.bias") != nullptr,
+              spec.qkv_bias);
+    const TensorView* const fused =
+        checkpoint->FindTensor("model.layers.0.mlp.gate_up_proj.weight");
+    EXPECT_EQ(fused != nullptr, spec.fused_projections);
+    const TensorView* const head = checkpoint->FindTensor("lm_head.weight");
+    ASSERT_NE(head, nullptr);
+    EXPECT_EQ(head->rows, spec.vocab);
+    EXPECT_EQ(head->cols, spec.hidden);
+    EXPECT_EQ(checkpoint->FindTensor("lm_head.bias"), nullptr);
+  }
+}
+
+TEST(CheckpointTest, LongRopeComesWithItsListsAndBorder) {
+  const auto checkpoint =
+      MustOpen(WriteTinyHfModel("long", {.architecture = "phi3", .original_context_tokens = 32}));
+  ASSERT_NE(checkpoint, nullptr);
+  EXPECT_EQ(checkpoint->spec().rotary_dim, 12);
+  EXPECT_EQ(checkpoint->spec().rope.long_factors.size(), 6u);
+  EXPECT_EQ(checkpoint->spec().rope.original_context_tokens, 32);
+}
+
+TEST(CheckpointTest, ShardedWeightsAreOneModel) {
+  const auto whole = MustOpen(WriteTinyHfModel("whole"));
+  const auto sharded = MustOpen(WriteTinyHfModel("sharded", {.num_files = 2}));
+  ASSERT_NE(whole, nullptr);
+  ASSERT_NE(sharded, nullptr);
+  ASSERT_EQ(sharded->tensors().size(), whole->tensors().size());
+  for (const TensorView& tensor : whole->tensors()) {
+    const TensorView* const other = sharded->FindTensor(tensor.name);
+    ASSERT_NE(other, nullptr) << tensor.name;
+    EXPECT_TRUE(other->data == tensor.data) << tensor.name;
+  }
+  sharded->DropPages();
+}
+
+TEST(CheckpointTest, DefaultsComeFromGenerationConfigAndEosFromAllFiles) {
+  const auto checkpoint = MustOpen(WriteTinyHfModel("defaults"));
+  ASSERT_NE(checkpoint, nullptr);
+  EXPECT_EQ(checkpoint->generation_defaults().top_k, 20);
+  EXPECT_THAT(checkpoint->generation_defaults().eos_token_ids, ElementsAre(0, 2));
+  std::map<std::string, std::string> files = TinyHfModel({});
+  files.erase("generation_config.json");
+  const auto plain = MustOpen(WriteTempFolder("plain", files));
+  ASSERT_NE(plain, nullptr);
+  EXPECT_EQ(plain->generation_defaults().temperature, 0.0f);
+  EXPECT_THAT(plain->generation_defaults().eos_token_ids, ElementsAre(2));
+}
+
+TEST(CheckpointTest, FingerprintIsOverHeadersAndEverySmallFile) {
+  const std::map<std::string, std::string> files = TinyHfModel({});
+  const auto fingerprint = [](const std::map<std::string, std::string>& changed) {
+    const auto checkpoint = MustOpen(WriteTempFolder("fingerprint", changed));
+    return checkpoint == nullptr ? "" : checkpoint->fingerprint();
+  };
+  const std::string base = fingerprint(files);
+  EXPECT_THAT(base, testing::MatchesRegex("[0-9a-f]{16}"));
+  EXPECT_EQ(fingerprint(files), base);
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json",
+                           "tokenizer_config.json", "chat_template.jinja"}) {
+    std::map<std::string, std::string> changed = files;
+    changed[name] += "\n";
+    EXPECT_NE(fingerprint(changed), base) << name;
+  }
+  EXPECT_NE(fingerprint(TinyHfModel({.num_files = 2})), base);
+  std::map<std::string, std::string> unread = files;
+  unread["README.md"] = "hello";
+  EXPECT_EQ(fingerprint(unread), base);
+}
+
+TEST(CheckpointTest, AFileInsideAFolderIsRefusedWithAHint) {
+  const std::string folder = WriteTinyHfModel("inside");
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    const absl::Status status = Checkpoint::Open(folder + "/" + name).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(name), HasSubstr("the folder")));
+  }
+}
+
+TEST(CheckpointTest, WhatIsMissingIsNamed) {
+  EXPECT_EQ(Checkpoint::Open("/nonexistent").status().code(), absl::StatusCode::kNotFound);
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    std::map<std::string, std::string> files = TinyHfModel({});
+    files.erase(name);
+    const absl::Status status = Checkpoint::Open(WriteTempFolder("missing", files)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+}
+
+TEST(CheckpointTest, ATensorInTwoPartsOfAModelIsRefused) {
+  for (const int number : {0, 1}) {
+    GgufWriter writer = TinyModel({});
+    writer.AddPair("split.no", 2, GgufWriter::Bytes(static_cast<uint16_t>(number)));
+    writer.AddPair("split.count", 2, GgufWriter::Bytes<uint16_t>(2));
+    writer.AddI32("split.tensors.count", 2 * 20);
+    writer.WriteToTemp(number == 0 ? "d-00001-of-00002.gguf" : "d-00002-of-00002.gguf");
+  }
+  const absl::Status status =
+      Checkpoint::Open(testing::TempDir() + "/d-00001-of-00002.gguf").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("d-00002-of-00002.gguf"), HasSubstr("another file")));
+}
+
+}  // namespace
+}  // namespace phalanx
