@@ -1,5 +1,7 @@
 // phalanx-worker: one rank of a worker group; rank 0 leads the group and serves it.
 
+#include <signal.h>
+
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -31,6 +33,8 @@ int main(int argc, char** argv) {
   }
   if (options.group_size() > 1) phalanx::SetLogTag(absl::StrCat("rank ", options.rank));
 
+  // Whoever started us may have ignored it, and then nobody could tell how a rank ended.
+  signal(SIGCHLD, SIG_DFL);
   // Blocks the signals for ranks too: Ctrl-C reaches them as well, but only the leader tells them
   // to stop.
   phalanx::ShutdownSignal shutdown;

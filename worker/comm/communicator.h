@@ -38,7 +38,8 @@ class Communicator {
   // Returns when all ranks have called it.
   virtual absl::Status Barrier() = 0;
 
-  // Makes a blocked call and all later ones return ABORTED. Any thread, any number of times.
+  // Makes a blocked call and all later ones return ABORTED; a call for which all ranks have come
+  // already may still succeed. Any thread, any number of times.
   virtual void Abort() = 0;
 };
 

@@ -44,12 +44,15 @@ class CommunicatorSegment {
   // Says that `rank` has put its data for `exchange` and wakes who waits for it.
   void Arrive(int rank, uint64_t exchange);
 
-  // Blocks until all ranks have arrived at `exchange`: spins `spins` times, then sleeps. ABORTED
-  // after Abort, DEADLINE_EXCEEDED, naming the rank, after `timeout`.
+  // Blocks until all ranks have arrived at `exchange`: spins `spins` times, then sleeps. If they
+  // have, OK even after Abort; else ABORTED after Abort, DEADLINE_EXCEEDED, naming the rank, after
+  // `timeout`.
   absl::Status WaitForAll(uint64_t exchange, int spins, absl::Duration timeout);
 
   // Wakes all waiters of all ranks, for good.
   void Abort();
+  // Whether any rank has called Abort.
+  bool aborted() const;
 
  private:
   struct Header;
@@ -57,7 +60,6 @@ class CommunicatorSegment {
 
   CommunicatorSegment(int fd, void* map, int world);
   static size_t Bytes(int world);
-  bool aborted() const;
   absl::Status SleepUntilArrived(int rank, uint64_t exchange, absl::Time deadline);
 
   const int fd_;

@@ -20,8 +20,15 @@ ShmCommunicator::ShmCommunicator(std::shared_ptr<CommunicatorSegment> segment, i
   CHECK(rank >= 0 && rank < segment_->world()) << rank;
 }
 
+absl::Status ShmCommunicator::CheckAlive() {
+  if (status_.ok() && segment_->aborted()) {
+    status_ = absl::AbortedError("the communicator was aborted");
+  }
+  return status_;
+}
+
 absl::Status ShmCommunicator::Exchange() {
-  if (!status_.ok()) return status_;
+  RETURN_IF_ERROR(CheckAlive());
   segment_->Arrive(rank_, exchange_ + 1);
   status_ = segment_->WaitForAll(exchange_ + 1, options_.spins, options_.timeout);
   if (!status_.ok()) segment_->Abort();
@@ -39,7 +46,8 @@ void ShmCommunicator::Sum(int64_t count, float* data) const {
 }
 
 absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_t count) {
-  if (world() == 1) return status_;
+  RETURN_IF_ERROR(CheckAlive());
+  if (world() == 1) return absl::OkStatus();
   while (count > 0) {
     const int64_t chunk = std::min(count, kExchangeFloats);
     std::memcpy(Data<float>(rank_), data, chunk * sizeof(float));
@@ -49,11 +57,12 @@ absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_
     data += chunk;
     count -= chunk;
   }
-  return status_;
+  return absl::OkStatus();
 }
 
 absl::Status ShmCommunicator::GatherColumns(kernels::Stream&, const float* from, int64_t rows,
                                             const int64_t* cols, float* to) {
+  RETURN_IF_ERROR(CheckAlive());
   const int64_t widest = *std::max_element(cols, cols + world());
   int64_t total = 0;
   for (int rank = 0; rank < world(); ++rank) total += cols[rank];
@@ -81,10 +90,11 @@ absl::Status ShmCommunicator::GatherColumns(kernels::Stream&, const float* from,
       ++exchange_;
     }
   }
-  return status_;
+  return absl::OkStatus();
 }
 
 absl::Status ShmCommunicator::Broadcast(kernels::Stream&, void* data, size_t bytes) {
+  RETURN_IF_ERROR(CheckAlive());
   auto* next = static_cast<std::byte*>(data);
   while (bytes > 0) {
     const size_t chunk = std::min(bytes, kExchangeBytes);
@@ -95,7 +105,7 @@ absl::Status ShmCommunicator::Broadcast(kernels::Stream&, void* data, size_t byt
     next += chunk;
     bytes -= chunk;
   }
-  return status_;
+  return absl::OkStatus();
 }
 
 absl::Status ShmCommunicator::Barrier() {

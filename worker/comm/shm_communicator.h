@@ -38,6 +38,8 @@ class ShmCommunicator final : public Communicator {
   void Abort() override { segment_->Abort(); }
 
  private:
+  // The error of an earlier call, or ABORTED.
+  absl::Status CheckAlive();
   // Says that this rank's data is in place and waits for the others'.
   absl::Status Exchange();
   template <typename T>

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -127,6 +128,32 @@ TEST(ShmCommunicatorFailureTest, AbortWakesASleepingRankAndStays) {
   group[1]->Abort();
   waiting.join();
   EXPECT_EQ(group[1]->Barrier().code(), absl::StatusCode::kAborted);
+}
+
+TEST(ShmCommunicatorFailureTest, AbortShowsWhereThereIsNothingToExchange) {
+  const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
+  const std::unique_ptr<kernels::Stream> stream = backend->NewStream();
+  float value = 1;
+  const int64_t cols[] = {0, 0};
+  for (const int world : {1, 2}) {
+    std::unique_ptr<Communicator> comm = std::move(MakeLocalGroup(world).front());
+    comm->Abort();
+    const int64_t count = world == 1 ? 1 : 0;
+    EXPECT_TRUE(absl::IsAborted(comm->AllReduceSum(*stream, &value, count))) << world;
+    EXPECT_TRUE(absl::IsAborted(comm->GatherColumns(*stream, &value, 1, cols, &value))) << world;
+    EXPECT_TRUE(absl::IsAborted(comm->Broadcast(*stream, &value, 0))) << world;
+  }
+}
+
+// Else the last step of a group that leaves could fail on the ranks that are a little late.
+TEST(ShmCommunicatorFailureTest, AnExchangeThatIsCompleteOutlivesAbort) {
+  auto segment = CommunicatorSegment::Create(2);
+  ASSERT_TRUE(segment.ok());
+  (*segment)->Arrive(0, 1);
+  (*segment)->Arrive(1, 1);
+  (*segment)->Abort();
+  EXPECT_TRUE((*segment)->WaitForAll(1, /*spins=*/0, absl::Minutes(1)).ok());
+  EXPECT_TRUE(absl::IsAborted((*segment)->WaitForAll(2, /*spins=*/0, absl::Minutes(1))));
 }
 
 TEST(ShmCommunicatorFailureTest, APeerThatNeverComesIsNamedAndFailsTheGroup) {

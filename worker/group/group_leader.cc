@@ -22,6 +22,8 @@ namespace {
 
 // A rank that has ended is reaped within this; one that only closed its socket may go on.
 constexpr absl::Duration kReapTimeout = absl::Seconds(1);
+// Ranks' messages are short: one that has begun to arrive is there.
+constexpr absl::Duration kMessageTimeout = absl::Seconds(1);
 
 }  // namespace
 
@@ -71,7 +73,7 @@ absl::Status GroupLeader::AcceptRank(int listener, int segment_fd, absl::Time de
   auto channel =
       std::make_unique<RankChannel>(UniqueFd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
   worker::v1::RankMessage message;
-  RETURN_IF_ERROR(channel->Receive(&message, deadline - absl::Now()));
+  RETURN_IF_ERROR(channel->Receive(&message, {.timeout = deadline - absl::Now()}));
   ASSIGN_OR_RETURN(const int rank, CheckJoin(message.join()));
   worker::v1::LeaderMessage answer;
   worker::v1::Welcome* const welcome = answer.mutable_welcome();
@@ -239,7 +241,8 @@ void GroupLeader::Monitor() {
 
 bool GroupLeader::ReceiveFrom(int rank) {
   worker::v1::RankMessage message;
-  if (absl::Status status = members_[rank].channel->Receive(&message); !status.ok()) {
+  if (absl::Status status = members_[rank].channel->Receive(&message, {.timeout = kMessageTimeout});
+      !status.ok()) {
     Lose(DescribeLoss(rank, status));
     return false;
   }

@@ -29,7 +29,8 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
 
   worker::v1::LeaderMessage answer;
   UniqueFd segment_fd;
-  RETURN_IF_ERROR(member->channel_.Receive(&answer, options.startup_timeout, &segment_fd));
+  RETURN_IF_ERROR(
+      member->channel_.Receive(&answer, {.timeout = options.startup_timeout, .fd = &segment_fd}));
   const worker::v1::Welcome& welcome = answer.welcome();
   member->epoch_ = welcome.epoch();
   member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),

@@ -178,6 +178,34 @@ TEST_F(GroupTest, ARankThatVanishesIsNoticedWithoutAStep) {
   member.join();
 }
 
+TEST_F(GroupTest, ARankThatSendsHalfAMessageIsLost) {
+  leader_options_.world = 2;
+  std::promise<void> formed;
+  std::thread member([&] {
+    auto socket = ConnectUnix(leader_options_.socket_path, absl::Minutes(1));
+    ASSERT_TRUE(socket.ok());
+    const int fd = socket->get();
+    RankChannel channel(*std::move(socket));
+    worker::v1::RankMessage message;
+    message.mutable_join()->set_rank(1);
+    message.mutable_join()->set_world(2);
+    message.mutable_join()->set_model_fingerprint("model");
+    ASSERT_TRUE(channel.Send(message).ok());
+    worker::v1::LeaderMessage welcome;
+    ASSERT_TRUE(channel.Receive(&welcome).ok());
+    message.mutable_ready();
+    ASSERT_TRUE(channel.Send(message).ok());
+    ASSERT_EQ(write(fd, "\x08\0", 2), 2);
+    formed.get_future().wait();
+  });
+  StartLeader();
+  const absl::Status status = lost_.get_future().get();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_NE(status.message().find("rank 1"), absl::string_view::npos) << status;
+  formed.set_value();
+  member.join();
+}
+
 TEST_F(GroupTest, AMemberNoticesThatTheLeaderIsGone) {
   leader_options_.world = 2;
   leader_options_.on_lost = [](const absl::Status&) {};

@@ -1,13 +1,10 @@
 #include "worker/group/rank_channel.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -17,6 +14,7 @@
 #include "base/errno_text.h"
 #include "base/status.h"
 #include "google/protobuf/message_lite.h"
+#include "worker/group/poll_readable.h"
 
 namespace phalanx {
 namespace {
@@ -50,22 +48,6 @@ UniqueFd DetachFd(msghdr* header) {
   int fd = -1;
   std::memcpy(&fd, CMSG_DATA(message), sizeof(int));
   return UniqueFd(fd);
-}
-
-absl::Status WaitUntilReadable(int fd, absl::Duration timeout) {
-  if (timeout == absl::InfiniteDuration()) return absl::OkStatus();
-  const absl::Time deadline = absl::Now() + timeout;
-  while (true) {
-    const int64_t left_ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
-    pollfd poll_fd{fd, POLLIN, 0};
-    const int ready = poll(&poll_fd, 1, static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX)));
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR) return PeerGone("poll");
-    if (absl::Now() >= deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("no message within ", absl::FormatDuration(timeout)));
-    }
-  }
 }
 
 }  // namespace
@@ -113,24 +95,34 @@ absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int
   return absl::OkStatus();
 }
 
-absl::Status RankChannel::Receive(google::protobuf::MessageLite* message, absl::Duration timeout,
-                                  UniqueFd* fd) {
-  RETURN_IF_ERROR(WaitUntilReadable(socket_.get(), timeout));
+absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
+                                  const ReceiveOptions& options) {
+  const absl::Time deadline = absl::Now() + options.timeout;
   uint32_t length = 0;
-  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(reinterpret_cast<char*>(&length), kLengthBytes), fd));
+  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(reinterpret_cast<char*>(&length), kLengthBytes),
+                              deadline, options));
   if (length > kMaxRankMessageBytes) {
     return absl::DataLossError(absl::StrCat("a message that claims ", length, " bytes"));
   }
   receive_buffer_.resize(length);
-  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(receive_buffer_), fd));
+  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(receive_buffer_), deadline, options));
   if (!message->ParseFromString(receive_buffer_)) {
     return absl::DataLossError(absl::StrCat("bytes that are no ", message->GetTypeName()));
   }
   return absl::OkStatus();
 }
 
-absl::Status RankChannel::ReadExactly(absl::Span<char> to, UniqueFd* fd) {
+absl::Status RankChannel::ReadExactly(absl::Span<char> to, absl::Time deadline,
+                                      const ReceiveOptions& options) {
   while (!to.empty()) {
+    const absl::StatusOr<size_t> ready =
+        PollReadable({options.interrupt_fd, socket_.get()}, deadline);
+    if (absl::IsDeadlineExceeded(ready.status())) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("no whole message within ", absl::FormatDuration(options.timeout)));
+    }
+    RETURN_IF_ERROR(ready.status());
+    if (*ready == 0) return absl::CancelledError("interrupted while waiting for a message");
     iovec data{to.data(), to.size()};
     msghdr header{};
     header.msg_iov = &data;
@@ -138,12 +130,12 @@ absl::Status RankChannel::ReadExactly(absl::Span<char> to, UniqueFd* fd) {
     FdMessage control{};
     header.msg_control = control.bytes;
     header.msg_controllen = sizeof(control.bytes);
-    const ssize_t bytes = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC);
-    if (bytes < 0 && errno == EINTR) continue;
+    const ssize_t bytes = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (bytes < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (bytes < 0) return PeerGone("the connection broke");
     if (bytes == 0) return absl::UnavailableError("the other end has closed the connection");
     UniqueFd received = DetachFd(&header);
-    if (received.get() >= 0 && fd != nullptr) *fd = std::move(received);
+    if (received.get() >= 0 && options.fd != nullptr) *options.fd = std::move(received);
     to.remove_prefix(static_cast<size_t>(bytes));
   }
   return absl::OkStatus();

@@ -35,6 +35,15 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+struct ReceiveOptions {
+  // For the whole message: a peer that sends half of one cannot hold us up.
+  absl::Duration timeout = absl::InfiniteDuration();
+  // Readable when Receive is to give up; -1 is none.
+  int interrupt_fd = -1;
+  // Receives the descriptor that came with the message, if any; null drops it.
+  UniqueFd* fd = nullptr;
+};
+
 // One thread may send while another receives; no more than one of each.
 class RankChannel {
  public:
@@ -44,16 +53,15 @@ class RankChannel {
   // the peer is gone or has not read for ten seconds.
   absl::Status Send(const google::protobuf::MessageLite& message, int fd = -1);
 
-  // Blocks for the next message. `fd`, unless null, receives the descriptor that came with it, if
-  // any. UNAVAILABLE if the peer has closed, DEADLINE_EXCEEDED after `timeout` without a message's
-  // beginning, DATA_LOSS for bytes that are no message.
-  absl::Status Receive(google::protobuf::MessageLite* message,
-                       absl::Duration timeout = absl::InfiniteDuration(), UniqueFd* fd = nullptr);
+  // Blocks for the next message. UNAVAILABLE if the peer has closed, DEADLINE_EXCEEDED if the
+  // message has not come whole within the timeout, CANCELLED if interrupted, DATA_LOSS for bytes
+  // that are no message. After an error the channel is of no more use.
+  absl::Status Receive(google::protobuf::MessageLite* message, const ReceiveOptions& options = {});
 
   int fd() const { return socket_.get(); }
 
  private:
-  absl::Status ReadExactly(absl::Span<char> to, UniqueFd* fd);
+  absl::Status ReadExactly(absl::Span<char> to, absl::Time deadline, const ReceiveOptions& options);
 
   UniqueFd socket_;
   std::string send_buffer_;

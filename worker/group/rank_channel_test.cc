@@ -1,5 +1,6 @@
 #include "worker/group/rank_channel.h"
 
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ TEST_F(RankChannelTest, CarriesADescriptor) {
   ASSERT_EQ(write(memory.get(), "hello", 5), 5);
   ASSERT_TRUE(peer.Send(message_, memory.get()).ok());
   UniqueFd received;
-  ASSERT_TRUE(channel_->Receive(&message_, absl::Seconds(10), &received).ok());
+  ASSERT_TRUE(channel_->Receive(&message_, {.timeout = absl::Seconds(10), .fd = &received}).ok());
   char text[6] = {};
   EXPECT_EQ(pread(received.get(), text, 5, 0), 5);
   EXPECT_STREQ(text, "hello");
@@ -79,8 +80,20 @@ TEST_F(RankChannelTest, RefusesBytesThatAreNoMessage) {
 }
 
 TEST_F(RankChannelTest, StopsWaitingAtTheTimeout) {
-  EXPECT_EQ(channel_->Receive(&message_, absl::Milliseconds(1)).code(),
+  EXPECT_EQ(channel_->Receive(&message_, {.timeout = absl::Milliseconds(1)}).code(),
             absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(RankChannelTest, TheTimeoutIsForTheWholeMessage) {
+  WriteRaw(std::string("\x08\0\0\0abc", 7));
+  EXPECT_EQ(channel_->Receive(&message_, {.timeout = absl::Milliseconds(1)}).code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(RankChannelTest, StopsWaitingWhenInterrupted) {
+  const UniqueFd interrupt(eventfd(1, EFD_CLOEXEC));
+  EXPECT_EQ(channel_->Receive(&message_, {.interrupt_fd = interrupt.get()}).code(),
+            absl::StatusCode::kCancelled);
 }
 
 }  // namespace

@@ -1,21 +1,19 @@
 #include "worker/group/rank_process.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/errno_text.h"
+#include "worker/group/poll_readable.h"
 
 namespace phalanx {
 
@@ -47,32 +45,28 @@ absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
 
 RankProcess::~RankProcess() {
   if (ended_) return;
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
+  // Not by its number, which may be another process's by now if nobody has to reap ours.
+  syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+  Wait(absl::InfiniteDuration());
 }
 
 bool RankProcess::Wait(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
-  while (!ended_) {
-    const int64_t left_ms =
-        std::clamp<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()) + 1, 0, INT_MAX);
-    pollfd poll_fd{pidfd_.get(), POLLIN, 0};
-    if (poll(&poll_fd, 1, static_cast<int>(left_ms)) > 0) {
-      ended_ = waitpid(pid_, &status_, 0) == pid_;
-    } else if (absl::Now() >= deadline) {
-      return false;
-    }
-  }
+  if (ended_) return true;
+  if (!PollReadable({pidfd_.get()}, absl::Now() + timeout).ok()) return false;
+  ended_ = true;
+  int status = 0;
+  if (waitpid(pid_, &status, 0) == pid_) status_ = status;
   return true;
 }
 
 std::string RankProcess::Describe() const {
   if (!ended_) return "is running";
-  if (WIFSIGNALED(status_)) {
-    return absl::StrCat("was killed by signal ", WTERMSIG(status_), " (",
-                        sigdescr_np(WTERMSIG(status_)), ")");
+  if (!status_.has_value()) return "ended with unknown status";
+  if (WIFSIGNALED(*status_)) {
+    return absl::StrCat("was killed by signal ", WTERMSIG(*status_), " (",
+                        sigdescr_np(WTERMSIG(*status_)), ")");
   }
-  return absl::StrCat("exited with code ", WEXITSTATUS(status_));
+  return absl::StrCat("exited with code ", WEXITSTATUS(*status_));
 }
 
 }  // namespace phalanx

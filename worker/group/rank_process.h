@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ class RankProcess {
   // Blocks until the child has ended. False after `timeout`.
   bool Wait(absl::Duration timeout);
 
-  // How it ended: "exited with code 1", "was killed by signal 9 (Killed)"; "is running".
+  // How it ended: "exited with code 1", "was killed by signal 9 (Killed)", or, if the system cannot
+  // tell because SIGCHLD is ignored, "ended with unknown status"; else "is running".
   std::string Describe() const;
 
  private:
@@ -41,7 +43,7 @@ class RankProcess {
   const pid_t pid_;
   const UniqueFd pidfd_;
   bool ended_ = false;
-  int status_ = 0;
+  std::optional<int> status_;
 };
 
 }  // namespace phalanx

@@ -23,6 +23,16 @@ TEST(RankProcessTest, TellsTheSignal) {
   EXPECT_EQ((*child)->Describe(), "was killed by signal 9 (Killed)");
 }
 
+TEST(RankProcessTest, AChildThatTheSystemReapedHasEndedWithUnknownStatus) {
+  // As a leader inherits it from a parent that ignores the signal.
+  const auto previous = signal(SIGCHLD, SIG_IGN);
+  auto child = RankProcess::Start({"/bin/sh", "-c", "exit 3"});
+  ASSERT_TRUE(child.ok()) << child.status();
+  EXPECT_TRUE((*child)->Wait(absl::Minutes(1)));
+  EXPECT_EQ((*child)->Describe(), "ended with unknown status");
+  signal(SIGCHLD, previous);
+}
+
 TEST(RankProcessTest, StopsWaitingAtTheTimeout) {
   auto child = RankProcess::Start({"/bin/sh", "-c", "kill -STOP $$"});
   ASSERT_TRUE(child.ok());
