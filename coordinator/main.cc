@@ -21,6 +21,7 @@
 #include "coordinator/server/model_text_service.h"
 #include "coordinator/text/reasoning_splitter.h"
 #include "model/checkpoint.h"
+#include "model/long_rope.h"
 #include "prometheus/registry.h"
 
 namespace phalanx {
@@ -51,6 +52,17 @@ void AddFlags(CLI::App& app, Flags* flags) {
       });
   app.add_option("--listen", server.listen, "HOST:PORT for clients");
   app.add_option("--metrics_listen", flags->metrics_listen, "HOST:PORT of the /metrics page");
+  app.add_option_function<std::string>(
+         "--longrope",
+         [&server](const std::string& policy) {
+           server.model.long_rope_policy =
+               policy == "reference" ? LongRopePolicy::kReference : LongRopePolicy::kAdmission;
+         },
+         "how sequences of a LongRoPE model choose their rotary factors: admission (by prompt and "
+         "max_new_tokens, once) or reference (as transformers: an answer that grows beyond the "
+         "original context is computed anew)")
+      ->check(CLI::IsMember({"admission", "reference"}))
+      ->default_str("admission");
   AddDurationOption(app, "--drain_timeout", &flags->drain_timeout,
                     "how long streams may go on after SIGTERM");
   AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,
@@ -78,6 +90,8 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model.architecture = spec.architecture;
   options->model.eos_token_ids = assets.eos_token_ids;
   options->model.defaults = checkpoint->generation_defaults();
+  options->model.original_context_tokens =
+      spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens;
   options->model_fingerprint = checkpoint->fingerprint();
   return MakeModelTextService(std::move(assets));
 }

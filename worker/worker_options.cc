@@ -54,11 +54,12 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
 void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
   const std::string group = "Engine";
   app.add_option("--context_tokens", options.context_tokens,
-                 "Longest prompt and answer together; 0 is the model's own limit")
+                 "Longest prompt and answer together; 0 is the model's own limit or what the KV "
+                 "cache holds, whichever is less")
       ->check(CLI::Range(0, 1 << 24))
       ->group(group);
   app.add_option("--kv_cache_tokens", options.kv_cache_tokens,
-                 "Tokens that the KV cache of the whole group holds; at least one context")
+                 "Tokens that the KV cache of the whole group holds")
       ->check(CLI::Range(16, 1 << 28))
       ->group(group);
   app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
@@ -143,7 +144,15 @@ int ThreadsPerRank(const WorkerOptions& options) {
 }
 
 absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec) {
-  if (options.context_tokens == 0) return absl::OkStatus();
+  if (options.context_tokens == 0) {
+    if (spec.context_tokens > options.kv_cache_tokens) {
+      LOG(INFO) << "contexts end at " << options.kv_cache_tokens
+                << " tokens, which --kv_cache_tokens"
+                << " holds; the model's own limit is " << spec.context_tokens;
+      spec.context_tokens = options.kv_cache_tokens;
+    }
+    return absl::OkStatus();
+  }
   if (options.context_tokens > spec.context_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("--context_tokens ", options.context_tokens,
                                                    " is more than the model's ",

@@ -23,7 +23,7 @@ struct WorkerOptions {
   int world = 0;             // 0: as tp, and the leader starts the other ranks.
   std::string group_socket;  // Empty: in a new temporary folder.
   int threads = 0;           // 0: the CPU budget divided by the ranks.
-  int context_tokens = 0;    // 0: the model's.
+  int context_tokens = 0;    // 0: as much as the model has and fits.
   int kv_cache_tokens = 16384;
   int max_seqs = 32;
   int max_step_tokens = 256;
@@ -52,8 +52,8 @@ absl::StatusOr<std::string> RankMetricsAddress(const WorkerOptions& options, int
 // Threads that each rank computes with.
 int ThreadsPerRank(const WorkerOptions& options);
 
-// Reduces spec.context_tokens to --context_tokens. INVALID_ARGUMENT if that is more than the model
-// has.
+// Reduces spec.context_tokens to --context_tokens or, without that, to what the KV cache holds.
+// INVALID_ARGUMENT if --context_tokens is more than the model has.
 absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec);
 
 // INVALID_ARGUMENT if the KV cache cannot hold one whole context.

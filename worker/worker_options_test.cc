@@ -78,5 +78,17 @@ TEST(WorkerOptionsTest, TheKvCacheMustHoldOneContext) {
   EXPECT_FALSE(LimitContext(options, spec).ok());
 }
 
+TEST(WorkerOptionsTest, ContextsAreAsLongAsTheKvCacheHoldsUnlessAskedFor) {
+  WorkerOptions options;
+  options.kv_cache_tokens = 1600;
+  ModelSpec spec;
+  spec.context_tokens = 131072;
+  ASSERT_TRUE(LimitContext(options, spec).ok());
+  EXPECT_EQ(spec.context_tokens, 1600);
+  spec.context_tokens = 1000;
+  ASSERT_TRUE(LimitContext(options, spec).ok());
+  EXPECT_EQ(spec.context_tokens, 1000);
+}
+
 }  // namespace
 }  // namespace phalanx

@@ -75,6 +75,9 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   submit.set_top_p(request.top_p);
   submit.set_seed(request.seed);
   submit.set_score(request.score);
+  submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference
+                                  ? worker::v1::LONG_ROPE_POLICY_REFERENCE
+                                  : worker::v1::LONG_ROPE_POLICY_ADMISSION);
   if (request.time_left != absl::InfiniteDuration()) {
     submit.set_deadline_seconds(
         std::max(kLeastDeadlineSeconds, absl::ToDoubleSeconds(request.time_left)));

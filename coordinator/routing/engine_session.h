@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "model/long_rope.h"
 
 namespace phalanx {
 
@@ -25,6 +26,7 @@ struct EngineRequest {
   int top_k = 0;
   float top_p = 1.0f;
   uint64_t seed = 0;
+  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
   // Until the caller's deadline.
   absl::Duration time_left = absl::InfiniteDuration();
   // Score the prompt, generate nothing.

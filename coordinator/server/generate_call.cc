@@ -62,6 +62,7 @@ EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_
   engine_request.top_k = sampling.has_top_k() ? sampling.top_k() : defaults.top_k;
   engine_request.top_p = sampling.has_top_p() ? sampling.top_p() : defaults.top_p;
   engine_request.seed = sampling.has_seed() ? sampling.seed() : RandomBits64();
+  engine_request.long_rope_policy = environment_.model.long_rope_policy;
   engine_request.time_left = TimeLeft();
   return engine_request;
 }
@@ -82,7 +83,7 @@ AnswerText::Options GenerateCall::TextOptions(absl::Span<const int32_t> prompt_t
 void GenerateCall::Dispatched(const EngineRequest& request) {
   // A long prompt need not stay for as long as its answer.
   v1::GenerateRequest().Swap(&request_);
-  buffer_.Start(MakeStarted(id_, environment_.limits.model_name, request));
+  buffer_.Start(MakeStarted(id_, environment_, request));
 }
 
 void GenerateCall::OnTokens(absl::Span<const int32_t> token_ids) {

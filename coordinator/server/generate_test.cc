@@ -295,6 +295,37 @@ TEST_F(GenerateTest, AVanishedClientIsCancelledInTheEngine) {
   EXPECT_EQ(engine.WaitForCancel(), engine.WaitForSubmit().request_id());
 }
 
+TEST_F(GenerateTest, LongRopePolicyTravelsAndIsToldToTheClient) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.original_context_tokens = 16;
+  options.model.long_rope_policy = LongRopePolicy::kReference;
+  Start({&engine}, options);
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hi");
+  request.set_max_new_tokens(40);
+  OpenCall call(*stub_, request);
+  const v1::Started started = call.Next().started();
+  EXPECT_EQ(started.long_rope().policy(), v1::LONG_ROPE_POLICY_REFERENCE);
+  EXPECT_EQ(started.long_rope().original_context_tokens(), 16);
+  EXPECT_FALSE(started.long_rope().long_from_start());
+  EXPECT_EQ(engine.WaitForSubmit().long_rope_policy(), worker::v1::LONG_ROPE_POLICY_REFERENCE);
+}
+
+TEST_F(GenerateTest, AdmissionTellsTheLongListFromPromptAndAnswer) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.original_context_tokens = 16;
+  Start({&engine}, options);
+  WaitUntilServing();
+  for (const int max_new_tokens : {14, 15}) {
+    v1::GenerateRequest request = TextRequest("hi");
+    request.set_max_new_tokens(max_new_tokens);
+    OpenCall call(*stub_, request);
+    EXPECT_EQ(call.Next().started().long_rope().long_from_start(), max_new_tokens == 15);
+  }
+}
+
 TEST_F(GenerateTest, TheDeadlineTravelsAndEndsTheWork) {
   FakeEngine engine({});
   Start({&engine});

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/routing/engine_session.h"
+#include "coordinator/server/serving_environment.h"
 #include "coordinator/server/text_service.h"
 #include "phalanx/v1/inference.pb.h"
 
@@ -22,8 +23,11 @@ absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Reques
 }
 
 // What the client is told about the values in use.
-v1::Started MakeStarted(const std::string& request_id, const std::string& model,
+v1::Started MakeStarted(const std::string& request_id, const ServingEnvironment& environment,
                         const EngineRequest& request);
+
+// `model` has LongRoPE.
+v1::LongRope MakeLongRope(const ServedModel& model);
 
 }  // namespace phalanx
 

@@ -15,6 +15,7 @@
 #include "coordinator/server/coordinator_metrics.h"
 #include "coordinator/server/text_service.h"
 #include "model/generation_defaults.h"
+#include "model/long_rope.h"
 
 namespace phalanx {
 
@@ -25,6 +26,9 @@ struct ServedModel {
   GenerationDefaults defaults;
   // Whether its answers are expected to begin with reasoning.
   bool reasons = false;
+  // LongRoPE's border; 0 for models with one rotary list.
+  int original_context_tokens = 0;
+  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
 };
 
 struct AnswerLimits {

@@ -1,0 +1,273 @@
+// Small random models of every architecture: the forward pass, the engine and the scores must give
+// what transformers gives. See README.md.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/fake_clock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/dequantize.h"
+#include "kernels/reference/log_prob.h"
+#include "kernels/reference/reference_backend.h"
+#include "model/long_rope.h"
+#include "model/safetensors.h"
+#include "nlohmann/json.hpp"
+#include "worker/engine/engine.h"
+#include "worker/engine/recording_sink.h"
+#include "worker/model/testing/rank_group.h"
+#include "worker/model/testing/step_builder.h"
+
+namespace phalanx {
+namespace {
+
+constexpr StepLimits kLimits = {
+    .max_step_tokens = 96, .max_seqs = 96, .max_blocks_per_seq = 8, .kv_blocks = 64};
+
+// [num_tokens][vocab]
+using Logits = std::vector<std::vector<float>>;
+
+const nlohmann::json& Golden() {
+  static const nlohmann::json golden = [] {
+    std::ifstream file(std::getenv("MODELS_JSON"));
+    return nlohmann::json::parse(file);
+  }();
+  return golden;
+}
+
+std::string PathOf(const std::string& name) {
+  const std::string index = std::getenv("MODELS_JSON");
+  return absl::StrCat(index.substr(0, index.rfind('/')), "/", name);
+}
+
+struct GoldenModel {
+  explicit GoldenModel(const std::string& name)
+      : path(PathOf(name)), is_bf16(Golden()["models"][name]["dtype"] == "bfloat16") {
+    const nlohmann::json& model = Golden()["models"][name];
+    prompts = model["prompts"];
+    for (const nlohmann::json& answer : model["answers"]) {
+      continuations.push_back(answer["token_ids"]);
+      smallest_margin = std::min<double>(smallest_margin, answer["smallest_margin"]);
+    }
+    auto file = SafetensorsFile::Open(path + ".logits.safetensors");
+    EXPECT_TRUE(file.ok()) << file.status();
+    for (const TensorView& tensor : (*file)->tensors()) logits[tensor.name] = Read(tensor);
+  }
+
+  static Logits Read(const TensorView& tensor) {
+    const auto dtype =
+        tensor.type == TensorType::kF32 ? kernels::DType::kF32 : kernels::DType::kBF16;
+    Logits rows(tensor.rows, std::vector<float>(tensor.cols));
+    for (int64_t i = 0; i < tensor.rows; ++i) {
+      kernels::Dequantize(dtype, tensor.data.data() + i * kernels::RowBytes(dtype, tensor.cols),
+                          tensor.cols, rows[i].data());
+    }
+    return rows;
+  }
+
+  const std::string path;
+  const bool is_bf16;
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<std::vector<int32_t>> continuations;
+  double smallest_margin = 1e9;
+  std::map<std::string, Logits> logits;
+};
+
+std::unique_ptr<kernels::Backend> Cpu() { return *kernels::MakeCpuBackend({.num_threads = 1}); }
+
+// Logits after every token of a prompt, computed in one step.
+Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt) {
+  TestSequence sequence{.tokens = prompt, .cached_tokens = 0, .blocks = {}};
+  for (int i = 0; i < kLimits.max_blocks_per_seq; ++i) sequence.blocks.push_back(7 * i);
+  StepBuilder builder;
+  builder.Add(sequence, sequence.pending_tokens());
+  StepInput input = builder.Finish();
+  const RopeSpec& rope = group.spec().rope;
+  const int tokens = static_cast<int>(prompt.size());
+  const int border = rope.num_lists() == 1 ? 0 : rope.original_context_tokens;
+  input.rope_lists = {PlanRope(LongRopePolicy::kReference, border, tokens, 0).list};
+  input.logit_rows.clear();
+  for (int row = 0; row < tokens; ++row) input.logit_rows.push_back(row);
+  input.sampling.resize(tokens);
+  const auto result = group.Step(input);
+  EXPECT_TRUE(result.ok()) << result.status();
+  Logits logits;
+  for (int row = 0; row < tokens; ++row) logits.push_back(group.Logits(row));
+  return logits;
+}
+
+// The largest difference at any position, relative to the largest logit there.
+double LargestError(const Logits& ours, const Logits& golden) {
+  EXPECT_EQ(ours.size(), golden.size());
+  double largest = 0;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    double error = 0;
+    double scale = 0;
+    for (size_t token = 0; token < golden[i].size(); ++token) {
+      error = std::max<double>(error, std::abs(ours[i][token] - golden[i][token]));
+      scale = std::max<double>(scale, std::abs(golden[i][token]));
+    }
+    largest = std::max(largest, error / scale);
+  }
+  return largest;
+}
+
+// ||ours - golden|| / ||golden|| over a whole prompt.
+double NormError(const Logits& ours, const Logits& golden) {
+  double error = 0;
+  double norm = 0;
+  for (size_t i = 0; i < golden.size(); ++i) {
+    for (size_t token = 0; token < golden[i].size(); ++token) {
+      error += std::pow(ours[i][token] - golden[i][token], 2);
+      norm += std::pow(golden[i][token], 2);
+    }
+  }
+  return std::sqrt(error / norm);
+}
+
+class GroupExecutor final : public StepExecutor {
+ public:
+  explicit GroupExecutor(RankGroup* group) : group_(*group) {}
+  absl::StatusOr<StepResult> Execute(const StepInput& input) override {
+    const std::set<int32_t> lists(input.rope_lists.begin(), input.rope_lists.end());
+    saw_both_lists_ = saw_both_lists_ || lists.size() == 2;
+    return group_.Step(input);
+  }
+  // Whether sequences on the one and on the other rotary list have shared a step.
+  bool saw_both_lists() const { return saw_both_lists_; }
+
+ private:
+  RankGroup& group_;
+  bool saw_both_lists_ = false;
+};
+
+// Runs requests through an engine on `group`; they all start at once.
+std::vector<RecordingSink::Record> RunEngine(RankGroup& group, GroupExecutor& executor,
+                                             const std::vector<GenerationRequest>& requests) {
+  const ModelSpec& spec = group.spec();
+  prometheus::Registry registry;
+  EngineMetrics metrics(registry);
+  FakeClock clock;
+  Engine engine(
+      {.limits = kLimits,
+       .request_limits = {.vocab_size = spec.vocab,
+                          .context_tokens = spec.context_tokens,
+                          .original_context_tokens =
+                              spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens}},
+      &executor, &clock, &metrics);
+  RecordingSink sink;
+  auto session = *engine.OpenSession(&sink);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_TRUE(session->Submit(RequestId{i}, requests[i]).ok());
+  }
+  std::vector<RecordingSink::Record> records;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    while (!sink.Get(RequestId{i}).ended()) EXPECT_TRUE(engine.RunOnce());
+    records.push_back(sink.Get(RequestId{i}));
+    EXPECT_TRUE(records.back().error.ok()) << records.back().error;
+  }
+  return records;
+}
+
+class TinyModelTest : public testing::TestWithParam<std::string> {
+ protected:
+  const GoldenModel golden_{GetParam()};
+};
+
+TEST_P(TinyModelTest, LogitsAreThoseOfTransformersAtEveryPosition) {
+  for (const auto& make_backend : {&Cpu, &kernels::MakeReferenceBackend}) {
+    RankGroup group(golden_.path, /*world=*/1, kLimits, make_backend);
+    for (size_t i = 0; i < golden_.prompts.size(); ++i) {
+      const Logits ours = Forward(group, golden_.prompts[i]);
+      EXPECT_LT(LargestError(ours, golden_.logits.at(absl::StrCat("logits.", i))), 2e-5)
+          << "prompt of " << golden_.prompts[i].size() << " tokens";
+    }
+  }
+}
+
+// transformers in bfloat16 rounds every intermediate result to 8 bits: a relative error of at most
+// u = 2^-9 each. A layer has about 16 such roundings one after the other (two norms of two steps,
+// four products, rotation, scores, softmax, mixing, activation, product, two residual sums), the
+// rest about 4. To first order they add up at worst. A score of size s moves its weight in the
+// softmax by s u rather than u; scores here are of size 2 in the mean, hence the factor of 2.
+TEST_P(TinyModelTest, LogitsInBfloat16LieWithinItsRounding) {
+  if (!golden_.is_bf16) GTEST_SKIP() << "the file is float32";
+  RankGroup group(golden_.path, /*world=*/1, kLimits, &Cpu);
+  const double bound = 2 * 0x1p-9 * (16 * group.spec().num_layers + 4);
+  for (size_t i = 0; i < golden_.prompts.size(); ++i) {
+    const double error = NormError(Forward(group, golden_.prompts[i]),
+                                   golden_.logits.at(absl::StrCat("bf16_logits.", i)));
+    EXPECT_LT(error, bound);
+    EXPECT_GT(error, 0x1p-12) << "the golden logits are not rounded";
+  }
+}
+
+// All prompts at once, those before the border beside those behind it, for every number of ranks.
+TEST_P(TinyModelTest, GreedyContinuationsAreThoseOfGenerate) {
+  std::vector<GenerationRequest> requests;
+  for (size_t i = 0; i < golden_.prompts.size(); ++i) {
+    requests.push_back({.prompt_token_ids = golden_.prompts[i],
+                        .max_new_tokens = static_cast<int32_t>(golden_.continuations[i].size()),
+                        .eos_token_ids = {},
+                        .sampling = {},
+                        .long_rope_policy = LongRopePolicy::kReference});
+  }
+  // Twice the error that the first test allows, of logits below 10.
+  EXPECT_GT(golden_.smallest_margin, 2 * 2e-5 * 10);
+  const int most_ranks = RankGroup(golden_.path, 1, kLimits, &Cpu).spec().num_kv_heads;
+  for (int world = 1; world <= std::min(4, most_ranks); ++world) {
+    SCOPED_TRACE(testing::Message() << world << " ranks");
+    RankGroup group(golden_.path, world, kLimits, &Cpu);
+    GroupExecutor executor(&group);
+    const auto records = RunEngine(group, executor, requests);
+    for (size_t i = 0; i < records.size(); ++i) {
+      EXPECT_EQ(records[i].tokens, golden_.continuations[i])
+          << "prompt of " << golden_.prompts[i].size() << " tokens";
+    }
+    EXPECT_EQ(executor.saw_both_lists(), group.spec().rope.num_lists() == 2);
+  }
+}
+
+TEST_P(TinyModelTest, ScoresAreTheGoldenLogProbabilities) {
+  std::vector<GenerationRequest> requests;
+  for (const std::vector<int32_t>& prompt : golden_.prompts) {
+    requests.push_back(
+        {.prompt_token_ids = prompt, .eos_token_ids = {}, .sampling = {}, .score = true});
+  }
+  RankGroup group(golden_.path, /*world=*/2, kLimits, &Cpu);
+  GroupExecutor executor(&group);
+  const auto records = RunEngine(group, executor, requests);
+  for (size_t i = 0; i < records.size(); ++i) {
+    const std::vector<int32_t>& prompt = golden_.prompts[i];
+    const Logits& logits = golden_.logits.at(absl::StrCat("logits.", i));
+    ASSERT_EQ(records[i].log_probs.size(), prompt.size() - 1);
+    for (size_t t = 0; t + 1 < prompt.size(); ++t) {
+      const double scale =
+          std::abs(*std::max_element(logits[t].begin(), logits[t].end(),
+                                     [](float a, float b) { return std::abs(a) < std::abs(b); }));
+      // A log-probability is the difference of a logit and a mean of logits.
+      EXPECT_NEAR(records[i].log_probs[t], kernels::LogProb(logits[t], prompt[t + 1]),
+                  2 * 2e-5 * scale);
+    }
+  }
+}
+
+std::vector<std::string> Names() {
+  std::vector<std::string> names;
+  for (const auto& [name, model] : Golden()["models"].items()) names.push_back(name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TinyModelTest, testing::ValuesIn(Names()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace phalanx

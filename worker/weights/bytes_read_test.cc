@@ -1,0 +1,126 @@
+// Each rank reads its own bytes of the file and no others.
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "gtest/gtest.h"
+#include "kernels/reference/reference_backend.h"
+#include "model/testing/tiny_model.h"
+#include "worker/weights/decoder_weights.h"
+
+namespace phalanx {
+namespace {
+
+using kernels::Backend;
+using kernels::Buffer;
+using kernels::DType;
+using kernels::KvCache;
+using kernels::LinearSource;
+using kernels::PackedLinear;
+using kernels::StepBatch;
+using kernels::Stream;
+using kernels::Tensor;
+
+class NoLinear final : public PackedLinear {
+ public:
+  int64_t in_features() const override { return 0; }
+  int64_t out_features() const override { return 0; }
+  size_t bytes() const override { return 0; }
+};
+
+// Notes where rows lie; can do what loading needs, and dies on ops.
+class RowRecorder final : public Backend {
+ public:
+  // First byte and length of every row that was packed.
+  const std::map<const std::byte*, size_t>& rows() const { return rows_; }
+
+  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
+      absl::Span<const LinearSource> sources) override {
+    for (const LinearSource& source : sources) {
+      for (const std::byte* row : source.rows) {
+        EXPECT_TRUE(rows_.emplace(row, kernels::RowBytes(source.dtype, source.in_features)).second)
+            << "a row is read twice";
+      }
+    }
+    return std::make_unique<NoLinear>();
+  }
+  std::string Describe() const override { return "row recorder"; }
+  DType activation_dtype() const override { return DType::kF32; }
+  std::unique_ptr<Stream> NewStream() override { return memory_->NewStream(); }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return memory_->Allocate(bytes);
+  }
+  void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
+    memory_->CopyToBackend(stream, to, from, bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape&) override {
+    return absl::InternalError("not when loading");
+  }
+  void CopyToHost(Stream&, void*, const void*, size_t) override { Die(); }
+  void Embed(Stream&, const StepBatch&, const PackedLinear&, int64_t, Tensor) override { Die(); }
+  void RmsNorm(Stream&, Tensor, Tensor, float, Tensor) override { Die(); }
+  void AddRmsNorm(Stream&, Tensor, Tensor, Tensor, float, Tensor) override { Die(); }
+  void Linear(Stream&, Tensor, const PackedLinear&, Tensor, Tensor) override { Die(); }
+  void RopeAngles(Stream&, const StepBatch&, Tensor, float, Tensor) override { Die(); }
+  void RopeAndWriteKv(Stream&, const StepBatch&, Tensor, int, Tensor, KvCache&, int) override {
+    Die();
+  }
+  void PagedAttention(Stream&, const StepBatch&, Tensor, int, float, const KvCache&, int,
+                      Tensor) override {
+    Die();
+  }
+  void SiluMul(Stream&, Tensor, Tensor) override { Die(); }
+  void GatherLogitRows(Stream&, const StepBatch&, Tensor, Tensor) override { Die(); }
+  void Sample(Stream&, const StepBatch&, Tensor, int32_t*) override { Die(); }
+  void TokenLogProbs(Stream&, Tensor, const int32_t*, float*) override { Die(); }
+
+ private:
+  static void Die() { CHECK(false) << "an op while loading"; }
+
+  const std::unique_ptr<Backend> memory_ = kernels::MakeReferenceBackend();
+  std::map<const std::byte*, size_t> rows_;
+};
+
+class BytesReadTest : public testing::TestWithParam<int> {};
+
+TEST_P(BytesReadTest, RanksShareOutTheBytesOfAllMatrices) {
+  const int world = GetParam();
+  const auto checkpoint = Checkpoint::Open(WriteTinyModel("bytes.gguf", {.untied_output = true}));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const ModelSpec& spec = (*checkpoint)->spec();
+
+  std::set<const std::byte*> read;
+  for (int rank = 0; rank < world; ++rank) {
+    RowRecorder recorder;
+    const Shard shard = *ShardModel(spec, rank, world);
+    const auto weights = LoadDecoderWeights(**checkpoint, spec, shard, recorder);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    size_t bytes = 0;
+    for (const auto& [row, length] : recorder.rows()) {
+      bytes += length;
+      for (size_t i = 0; i < length; ++i) {
+        ASSERT_TRUE(read.insert(row + i).second) << "byte " << i << " of a row was read before";
+      }
+    }
+    EXPECT_GT(bytes, 0u);
+  }
+
+  std::set<const std::byte*> matrices;
+  for (const TensorView& tensor : (*checkpoint)->tensors()) {
+    if (tensor.rows == 1) continue;
+    for (const std::byte& byte : tensor.data) matrices.insert(&byte);
+  }
+  EXPECT_EQ(read.size(), matrices.size());
+  EXPECT_TRUE(read == matrices);
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, BytesReadTest, testing::Values(1, 2, 3));
+
+}  // namespace
+}  // namespace phalanx
