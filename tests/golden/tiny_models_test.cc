@@ -1,11 +1,10 @@
 // Small random models of every architecture: the forward pass, the engine and the scores must give
 // what transformers gives. See README.md.
 
+#include "tests/golden/tiny_models.h"
+
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <fstream>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,111 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/fake_clock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/dequantize.h"
 #include "kernels/reference/log_prob.h"
 #include "kernels/reference/reference_backend.h"
-#include "model/long_rope.h"
-#include "model/safetensors.h"
-#include "nlohmann/json.hpp"
 #include "worker/engine/engine.h"
 #include "worker/engine/recording_sink.h"
-#include "worker/model/testing/rank_group.h"
-#include "worker/model/testing/step_builder.h"
 
 namespace phalanx {
 namespace {
-
-constexpr StepLimits kLimits = {
-    .max_step_tokens = 96, .max_seqs = 96, .max_blocks_per_seq = 8, .kv_blocks = 64};
-
-// [num_tokens][vocab]
-using Logits = std::vector<std::vector<float>>;
-
-const nlohmann::json& Golden() {
-  static const nlohmann::json golden = [] {
-    std::ifstream file(std::getenv("MODELS_JSON"));
-    return nlohmann::json::parse(file);
-  }();
-  return golden;
-}
-
-std::string PathOf(const std::string& name) {
-  const std::string index = std::getenv("MODELS_JSON");
-  return absl::StrCat(index.substr(0, index.rfind('/')), "/", name);
-}
-
-struct GoldenModel {
-  explicit GoldenModel(const std::string& name)
-      : path(PathOf(name)), is_bf16(Golden()["models"][name]["dtype"] == "bfloat16") {
-    const nlohmann::json& model = Golden()["models"][name];
-    prompts = model["prompts"];
-    for (const nlohmann::json& answer : model["answers"]) {
-      continuations.push_back(answer["token_ids"]);
-      smallest_margin = std::min<double>(smallest_margin, answer["smallest_margin"]);
-    }
-    auto file = SafetensorsFile::Open(path + ".logits.safetensors");
-    EXPECT_TRUE(file.ok()) << file.status();
-    for (const TensorView& tensor : (*file)->tensors()) logits[tensor.name] = Read(tensor);
-  }
-
-  static Logits Read(const TensorView& tensor) {
-    const auto dtype =
-        tensor.type == TensorType::kF32 ? kernels::DType::kF32 : kernels::DType::kBF16;
-    Logits rows(tensor.rows, std::vector<float>(tensor.cols));
-    for (int64_t i = 0; i < tensor.rows; ++i) {
-      kernels::Dequantize(dtype, tensor.data.data() + i * kernels::RowBytes(dtype, tensor.cols),
-                          tensor.cols, rows[i].data());
-    }
-    return rows;
-  }
-
-  const std::string path;
-  const bool is_bf16;
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<std::vector<int32_t>> continuations;
-  double smallest_margin = 1e9;
-  std::map<std::string, Logits> logits;
-};
-
-std::unique_ptr<kernels::Backend> Cpu() { return *kernels::MakeCpuBackend({.num_threads = 1}); }
-
-// Logits after every token of a prompt, computed in one step.
-Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt) {
-  TestSequence sequence{.tokens = prompt, .cached_tokens = 0, .blocks = {}};
-  for (int i = 0; i < kLimits.max_blocks_per_seq; ++i) sequence.blocks.push_back(7 * i);
-  StepBuilder builder;
-  builder.Add(sequence, sequence.pending_tokens());
-  StepInput input = builder.Finish();
-  const RopeSpec& rope = group.spec().rope;
-  const int tokens = static_cast<int>(prompt.size());
-  const int border = rope.num_lists() == 1 ? 0 : rope.original_context_tokens;
-  input.rope_lists = {PlanRope(LongRopePolicy::kReference, border, tokens, 0).list};
-  input.logit_rows.clear();
-  for (int row = 0; row < tokens; ++row) input.logit_rows.push_back(row);
-  input.sampling.resize(tokens);
-  const auto result = group.Step(input);
-  EXPECT_TRUE(result.ok()) << result.status();
-  Logits logits;
-  for (int row = 0; row < tokens; ++row) logits.push_back(group.Logits(row));
-  return logits;
-}
-
-// The largest difference at any position, relative to the largest logit there.
-double LargestError(const Logits& ours, const Logits& golden) {
-  EXPECT_EQ(ours.size(), golden.size());
-  double largest = 0;
-  for (size_t i = 0; i < ours.size(); ++i) {
-    double error = 0;
-    double scale = 0;
-    for (size_t token = 0; token < golden[i].size(); ++token) {
-      error = std::max<double>(error, std::abs(ours[i][token] - golden[i][token]));
-      scale = std::max<double>(scale, std::abs(golden[i][token]));
-    }
-    largest = std::max(largest, error / scale);
-  }
-  return largest;
-}
 
 // ||ours - golden|| / ||golden|| over a whole prompt.
 double NormError(const Logits& ours, const Logits& golden) {
@@ -157,7 +58,7 @@ std::vector<RecordingSink::Record> RunEngine(RankGroup& group, GroupExecutor& ex
   EngineMetrics metrics(registry);
   FakeClock clock;
   Engine engine(
-      {.limits = kLimits,
+      {.limits = kTinyModelLimits,
        .request_limits = {.vocab_size = spec.vocab,
                           .context_tokens = spec.context_tokens,
                           .original_context_tokens =
@@ -183,8 +84,8 @@ class TinyModelTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(TinyModelTest, LogitsAreThoseOfTransformersAtEveryPosition) {
-  for (const auto& make_backend : {&Cpu, &kernels::MakeReferenceBackend}) {
-    RankGroup group(golden_.path, /*world=*/1, kLimits, make_backend);
+  for (const auto& make_backend : {&MakeOneThreadBackend, &kernels::MakeReferenceBackend}) {
+    RankGroup group(golden_.path, /*world=*/1, kTinyModelLimits, make_backend);
     for (size_t i = 0; i < golden_.prompts.size(); ++i) {
       const Logits ours = Forward(group, golden_.prompts[i]);
       EXPECT_LT(LargestError(ours, golden_.logits.at(absl::StrCat("logits.", i))), 2e-5)
@@ -200,7 +101,7 @@ TEST_P(TinyModelTest, LogitsAreThoseOfTransformersAtEveryPosition) {
 // softmax by s u rather than u; scores here are of size 2 in the mean, hence the factor of 2.
 TEST_P(TinyModelTest, LogitsInBfloat16LieWithinItsRounding) {
   if (!golden_.is_bf16) GTEST_SKIP() << "the file is float32";
-  RankGroup group(golden_.path, /*world=*/1, kLimits, &Cpu);
+  RankGroup group(golden_.path, /*world=*/1, kTinyModelLimits, &MakeOneThreadBackend);
   const double bound = 2 * 0x1p-9 * (16 * group.spec().num_layers + 4);
   for (size_t i = 0; i < golden_.prompts.size(); ++i) {
     const double error = NormError(Forward(group, golden_.prompts[i]),
@@ -222,10 +123,11 @@ TEST_P(TinyModelTest, GreedyContinuationsAreThoseOfGenerate) {
   }
   // Twice the error that the first test allows, of logits below 10.
   EXPECT_GT(golden_.smallest_margin, 2 * 2e-5 * 10);
-  const int most_ranks = RankGroup(golden_.path, 1, kLimits, &Cpu).spec().num_kv_heads;
+  const int most_ranks =
+      RankGroup(golden_.path, 1, kTinyModelLimits, &MakeOneThreadBackend).spec().num_kv_heads;
   for (int world = 1; world <= std::min(4, most_ranks); ++world) {
     SCOPED_TRACE(testing::Message() << world << " ranks");
-    RankGroup group(golden_.path, world, kLimits, &Cpu);
+    RankGroup group(golden_.path, world, kTinyModelLimits, &MakeOneThreadBackend);
     GroupExecutor executor(&group);
     const auto records = RunEngine(group, executor, requests);
     for (size_t i = 0; i < records.size(); ++i) {
@@ -242,7 +144,7 @@ TEST_P(TinyModelTest, ScoresAreTheGoldenLogProbabilities) {
     requests.push_back(
         {.prompt_token_ids = prompt, .eos_token_ids = {}, .sampling = {}, .score = true});
   }
-  RankGroup group(golden_.path, /*world=*/2, kLimits, &Cpu);
+  RankGroup group(golden_.path, /*world=*/2, kTinyModelLimits, &MakeOneThreadBackend);
   GroupExecutor executor(&group);
   const auto records = RunEngine(group, executor, requests);
   for (size_t i = 0; i < records.size(); ++i) {
@@ -260,13 +162,7 @@ TEST_P(TinyModelTest, ScoresAreTheGoldenLogProbabilities) {
   }
 }
 
-std::vector<std::string> Names() {
-  std::vector<std::string> names;
-  for (const auto& [name, model] : Golden()["models"].items()) names.push_back(name);
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, TinyModelTest, testing::ValuesIn(Names()),
+INSTANTIATE_TEST_SUITE_P(Models, TinyModelTest, testing::ValuesIn(GoldenModelNames()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
