@@ -56,6 +56,11 @@ int ShutdownSignal::Wait(absl::Duration timeout) {
   }
 }
 
+bool ShutdownSignal::pending() const {
+  pollfd signals{signal_fd_, POLLIN, 0};
+  return poll(&signals, 1, 0) > 0;
+}
+
 void ShutdownSignal::Notify() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));

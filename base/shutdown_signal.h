@@ -19,6 +19,11 @@ class ShutdownSignal {
   // number, 0 for Notify, -1 for the timeout. One thread at a time.
   int Wait(absl::Duration timeout = absl::InfiniteDuration());
 
+  // Whether a signal came that Wait has not handed out. Any thread.
+  bool pending() const;
+  // Readable while pending(), for who has to wait for other things as well.
+  int fd() const { return signal_fd_; }
+
   // Wakes Wait from any thread: for programs that must also end for reasons of their own.
   void Notify();
 

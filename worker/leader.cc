@@ -1,8 +1,5 @@
 #include "worker/leader.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -22,6 +19,7 @@
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
+#include "worker/group/unix_socket.h"
 #include "worker/rank_model.h"
 #include "worker/server/worker_server.h"
 
@@ -32,41 +30,27 @@ namespace {
 constexpr absl::Duration kServerGrace = absl::Seconds(2);
 constexpr absl::Duration kRankStopTimeout = absl::Seconds(5);
 
-// A new folder that only we can enter; gone with the object.
-class SocketFolder {
- public:
-  static absl::StatusOr<std::unique_ptr<SocketFolder>> Create() {
-    char path[] = "/tmp/phalanx.XXXXXX";
-    if (mkdtemp(path) == nullptr) {
-      return absl::InternalError("cannot make a folder in /tmp for the ranks' socket");
-    }
-    return std::unique_ptr<SocketFolder>(new SocketFolder(path));
-  }
-  ~SocketFolder() { rmdir(path_.c_str()); }
-
-  std::string socket_path() const { return absl::StrCat(path_, "/group"); }
-
- private:
-  explicit SocketFolder(std::string path) : path_(std::move(path)) {}
-  const std::string path_;
-};
-
 // The executor of the engine, with the time that the group spends in collectives on its metrics.
 class MeasuredExecutor final : public StepExecutor {
  public:
-  MeasuredExecutor(GroupLeader& group, const Decoder& decoder, EngineMetrics& metrics)
-      : group_(group), decoder_(decoder), metrics_(metrics) {}
+  explicit MeasuredExecutor(EngineMetrics& metrics) : metrics_(metrics) {}
+
+  // Before the first step. Both are lent.
+  void Attach(GroupLeader& group, const Decoder& decoder) {
+    group_ = &group;
+    decoder_ = &decoder;
+  }
 
   absl::StatusOr<StepResult> Execute(const StepInput& input) override {
-    absl::StatusOr<StepResult> result = group_.Execute(input);
-    if (result.ok()) metrics_.ObserveAllReduce(decoder_.last_comm_time());
+    absl::StatusOr<StepResult> result = group_->Execute(input);
+    if (result.ok()) metrics_.ObserveAllReduce(decoder_->last_comm_time());
     return result;
   }
 
  private:
-  GroupLeader& group_;
-  const Decoder& decoder_;
   EngineMetrics& metrics_;
+  GroupLeader* group_ = nullptr;
+  const Decoder* decoder_ = nullptr;
 };
 
 // How the group was lost, if it was; set by the group's monitor, read by main.
@@ -102,19 +86,67 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     const WorkerOptions& options, const Checkpoint& checkpoint, const StepLimits& limits,
-    std::function<void(const absl::Status&)> on_lost) {
+    const ShutdownSignal& shutdown, std::function<void(const absl::Status&)> on_lost) {
   GroupLeader::Options group{.world = options.group_size(),
                              .limits = limits,
                              .fingerprint = checkpoint.fingerprint(),
-                             .socket_path = options.group_socket,
+                             .address = options.group_socket,
                              .rank_command = nullptr,
                              .startup_timeout = options.startup_timeout,
                              .step_timeout = options.step_timeout,
+                             .interrupt_fd = shutdown.fd(),
                              .on_lost = std::move(on_lost)};
   if (options.starts_ranks()) {
     group.rank_command = [&options](int rank) { return RankCommand(options, rank); };
   }
   return GroupLeader::Start(std::move(group));
+}
+
+Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spec,
+                              const StepLimits& limits) {
+  const bool has_rope_switch = spec.rope.num_lists() > 1;
+  return {.limits = limits,
+          .request_limits = {.vocab_size = spec.vocab,
+                             .context_tokens = spec.context_tokens,
+                             .original_context_tokens =
+                                 has_rope_switch ? spec.rope.original_context_tokens : 0},
+          .max_waiting = options.max_waiting};
+}
+
+HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,
+                const StepLimits& limits) {
+  return {.model_name = spec.name,
+          .model_fingerprint = checkpoint.fingerprint(),
+          .context_tokens = spec.context_tokens,
+          .world = options.group_size(),
+          .total_kv_blocks = limits.kv_blocks};
+}
+
+// Runs the engine until a signal or a loss ends it; returns the loss.
+absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, Engine& engine,
+                   WorkerServer& server, const LossReport& loss, ShutdownSignal& shutdown) {
+  absl::Status engine_status;
+  std::thread loop([&] {
+    engine_status = engine.Run();
+    shutdown.Notify();
+  });
+  server.SetServing(true);
+  std::cout << ready_line << std::endl;
+
+  const int signal = shutdown.Wait();
+  server.SetServing(false);
+  if (signal > 0) {
+    LOG(INFO) << "signal " << signal << ": draining for at most "
+              << absl::FormatDuration(options.drain_timeout);
+    if (!engine.Drain(options.drain_timeout)) LOG(WARNING) << "requests are left: ending them";
+    engine.Stop();
+  } else if (!loss.status().ok()) {
+    engine.Fail(loss.status());
+  }
+  loop.join();
+  server.Shutdown(kServerGrace);
+  RETURN_IF_ERROR(loss.status());
+  return engine_status;
 }
 
 }  // namespace
@@ -129,65 +161,41 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   // Before any rank is started: they would all say the same.
   RETURN_IF_ERROR(ShardModel(spec, 0, options.group_size()).status());
   options.threads = ThreadsPerRank(options);
+  if (options.group_socket.empty()) options.group_socket = UnusedAbstractAddress();
   LOG(INFO) << "model " << spec.name << " (" << spec.architecture << "): " << spec.num_layers
             << " layers, hidden " << spec.hidden << ", " << spec.num_q_heads << " query and "
             << spec.num_kv_heads << " KV heads, vocabulary " << spec.vocab << ", context "
             << spec.context_tokens;
 
-  // Bound first, so that a port in use is known before anything is loaded.
+  // Both ports are bound first, so that one in use is known before anything is loaded. Coordinators
+  // may connect meanwhile: they wait for the health service to say SERVING.
   auto registry = std::make_shared<prometheus::Registry>();
   EngineMetrics metrics(*registry);
   ASSIGN_OR_RETURN(const std::string metrics_address, RankMetricsAddress(options, 0));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
                    MetricsEndpoint::Create(metrics_address, "worker", registry));
-
-  ASSIGN_OR_RETURN(const std::unique_ptr<SocketFolder> folder, SocketFolder::Create());
-  if (options.group_socket.empty()) options.group_socket = folder->socket_path();
-  LossReport loss;
-  ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
-                   FormGroup(options, *checkpoint, limits, [&](const absl::Status& status) {
-                     loss.Set(status);
-                     shutdown.Notify();
-                   }));
-  ASSIGN_OR_RETURN(const RankModel model, LoadRankModel(*checkpoint, spec, limits, options.threads,
-                                                        group->communicator()));
-  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
-
-  MeasuredExecutor executor(*group, *model.decoder, metrics);
-  Engine engine(
-      {.limits = limits,
-       .request_limits = {.vocab_size = spec.vocab,
-                          .context_tokens = spec.context_tokens,
-                          .original_context_tokens =
-                              spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens},
-       .max_waiting = options.max_waiting},
-      &executor, MonotonicClock(), &metrics);
+  MeasuredExecutor executor(metrics);
+  Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
                    WorkerServer::Start({.address = options.listen}, &engine,
-                                       {.model_name = spec.name,
-                                        .model_fingerprint = checkpoint->fingerprint(),
-                                        .context_tokens = spec.context_tokens,
-                                        .world = options.group_size(),
-                                        .total_kv_blocks = limits.kv_blocks}));
-  absl::Status engine_status;
-  std::thread loop([&] { engine_status = engine.Run(); });
-  server->SetServing(true);
-  std::cout << ReadyLine(options, server->port(), endpoint->port(), *group) << std::endl;
+                                       Hello(options, *checkpoint, spec, limits)));
 
-  const int signal = shutdown.Wait();
-  server->SetServing(false);
-  if (signal > 0) {
-    LOG(INFO) << "signal " << signal << ": draining for at most "
-              << absl::FormatDuration(options.drain_timeout);
-    if (!engine.Drain(options.drain_timeout)) LOG(WARNING) << "requests are left: ending them";
-    engine.Stop();
-  } else {
-    engine.Fail(loss.status());
-  }
-  loop.join();
-  server->Shutdown(kServerGrace);
+  LossReport loss;
+  ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
+                   FormGroup(options, *checkpoint, limits, shutdown, [&](const absl::Status& s) {
+                     loss.Set(s);
+                     shutdown.Notify();
+                   }));
+  ASSIGN_OR_RETURN(const RankModel model,
+                   LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
+                                 [&] { return shutdown.pending(); }));
+  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
+  executor.Attach(*group, *model.decoder);
+  absl::Status status =
+      Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group), engine, *server,
+            loss, shutdown);
   group->Stop(kRankStopTimeout);
-  return loss.status();
+  return status;
 }
 
 }  // namespace phalanx

@@ -9,7 +9,8 @@
 namespace phalanx {
 
 // Forms the group, loads, prints the ready line to standard output, serves until `shutdown`,
-// drains: OK. Otherwise why it could not start, or how the group was lost; its requests have then
+// drains: OK. CANCELLED, with the signal still pending, if there was one before it was ready.
+// Otherwise why it could not start, or how the group or the engine was lost; its requests have then
 // ended with that status. Ranks that it started are gone when it returns. Call from main's thread.
 absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown);
 

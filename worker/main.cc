@@ -35,10 +35,12 @@ int main(int argc, char** argv) {
 
   // Whoever started us may have ignored it, and then nobody could tell how a rank ended.
   signal(SIGCHLD, SIG_DFL);
-  // Blocks the signals for ranks too: Ctrl-C reaches them as well, but only the leader tells them
-  // to stop.
   phalanx::ShutdownSignal shutdown;
   const absl::Status status = options.rank == 0 ? phalanx::RunLeader(std::move(options), shutdown)
-                                                : phalanx::RunMember(options);
+                                                : phalanx::RunMember(options, shutdown);
+  if (absl::IsCancelled(status) && shutdown.pending()) {
+    LOG(INFO) << "stopped by a signal: " << status.message();
+    return phalanx::kExitOk;
+  }
   return status.ok() ? phalanx::kExitOk : Fail(status, phalanx::kExitFailure);
 }

@@ -24,7 +24,7 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
                    MetricsEndpoint::Create(address, "worker", registry));
   ASSIGN_OR_RETURN(const RankModel model,
                    LoadRankModel(checkpoint, spec, member.limits(), ThreadsPerRank(options),
-                                 member.communicator()));
+                                 member.communicator(), [&] { return member.abandoned(); }));
   RETURN_IF_ERROR(
       member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes), endpoint->port()));
   return member.Serve(*model.decoder, [&](absl::Duration step_time) {
@@ -34,20 +34,27 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
 
 }  // namespace
 
-absl::Status RunMember(const WorkerOptions& options) {
+absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutdown) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   RETURN_IF_ERROR(LimitContext(options, spec));
+  LOG(INFO) << "joining the group at " << options.group_socket;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,
                                       .world = options.group_size(),
                                       .fingerprint = checkpoint->fingerprint(),
-                                      .socket_path = options.group_socket,
+                                      .address = options.group_socket,
                                       .startup_timeout = options.startup_timeout,
-                                      .step_timeout = options.step_timeout}));
+                                      .step_timeout = options.step_timeout,
+                                      .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
   absl::Status status = LoadAndServe(options, *checkpoint, spec, *member);
-  if (!status.ok()) member->SendFailed(status);
+  if (status.ok()) return status;
+  if (!options.supervised && shutdown.pending()) {
+    // It may have shown as an aborted step.
+    status = absl::CancelledError("told by a signal to leave the group");
+  }
+  member->SendFailed(status);
   return status;
 }
 

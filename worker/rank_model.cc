@@ -12,12 +12,13 @@ namespace phalanx {
 
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
-                                        Communicator* comm) {
+                                        Communicator* comm,
+                                        const std::function<bool()>& interrupted) {
   RankModel model;
   ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
   ASSIGN_OR_RETURN(model.backend, kernels::MakeCpuBackend({.num_threads = num_threads}));
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(checkpoint, spec, shard, *model.backend));
+                   LoadDecoderWeights(checkpoint, spec, shard, *model.backend, interrupted));
   model.weight_bytes = weights.bytes;
   ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits,
                                                   model.backend.get(), comm));

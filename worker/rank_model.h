@@ -3,6 +3,7 @@
 #define PHALANX_WORKER_RANK_MODEL_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -22,11 +23,12 @@ struct RankModel {
 };
 
 // Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
-// and must outlive the model. The errors of MakeCpuBackend, ShardModel, LoadDecoderWeights and
-// Decoder::Create.
+// and must outlive the model. CANCELLED soon after `interrupted` returns true, else the errors of
+// MakeCpuBackend, ShardModel, LoadDecoderWeights and Decoder::Create.
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
-                                        Communicator* comm);
+                                        Communicator* comm,
+                                        const std::function<bool()>& interrupted);
 
 }  // namespace phalanx
 

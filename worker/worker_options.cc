@@ -36,9 +36,12 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
       ->needs(world)
       ->group(group);
   app.add_option("--group_socket", options.group_socket,
-                 "Unix socket where the ranks of such a group meet the leader")
+                 "Unix socket where the ranks of such a group meet the leader: a path, or @NAME "
+                 "for one that leaves no file. All must run as one user")
       ->needs(world)
       ->group(group);
+  // Not for users: see RankCommand.
+  app.add_flag("--supervised", options.supervised)->needs(world)->group("");
   app.add_option("--threads", options.threads,
                  "Threads of each rank; 0 divides the CPUs that this process may use")
       ->check(CLI::Range(0, 1024))
@@ -110,13 +113,11 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
   const auto flag = [](absl::string_view name, const auto& value) {
     return absl::StrCat("--", name, "=", value);
   };
-  return {"/proc/self/exe",
-          flag("model", options.model_path),
-          flag("world", options.group_size()),
+  return {"/proc/self/exe", flag("model", options.model_path), flag("world", options.group_size()),
           flag("rank", rank),
-          flag("group_socket", options.group_socket),
-          flag("metrics_listen", options.metrics_listen),
-          flag("threads", ThreadsPerRank(options)),
+          // A Ctrl-C at the terminal reaches ranks too, but requests may have to be finished first.
+          "--supervised", flag("group_socket", options.group_socket),
+          flag("metrics_listen", options.metrics_listen), flag("threads", ThreadsPerRank(options)),
           flag("context_tokens", options.context_tokens),
           flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
           flag("step_timeout", absl::FormatDuration(options.step_timeout))};

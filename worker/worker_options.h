@@ -21,7 +21,8 @@ struct WorkerOptions {
   int tp = 1;
   int rank = 0;
   int world = 0;             // 0: as tp, and the leader starts the other ranks.
-  std::string group_socket;  // Empty: in a new temporary folder.
+  std::string group_socket;  // See worker/group/unix_socket.h. Empty: the leader makes one up.
+  bool supervised = false;   // The leader started this rank and says when it is to stop.
   int threads = 0;           // 0: the CPU budget divided by the ranks.
   int context_tokens = 0;    // 0: as much as the model has and fits.
   int kv_cache_tokens = 16384;

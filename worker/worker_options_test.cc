@@ -24,7 +24,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.model_path = "model.gguf";
   leader.tp = 3;
   leader.threads = 2;
-  leader.group_socket = "/tmp/socket";
+  leader.group_socket = "@socket";
   leader.step_timeout = absl::Milliseconds(1500);
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
@@ -32,8 +32,9 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.rank, 2);
   EXPECT_EQ(rank.group_size(), 3);
   EXPECT_FALSE(rank.starts_ranks());
+  EXPECT_TRUE(rank.supervised);
   EXPECT_EQ(rank.model_path, "model.gguf");
-  EXPECT_EQ(rank.group_socket, "/tmp/socket");
+  EXPECT_EQ(rank.group_socket, "@socket");
   EXPECT_EQ(rank.threads, 2);
   EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
 }

@@ -97,6 +97,9 @@ class Program:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
+    def wait_for_log(self, text):
+        wait_until(lambda: text in self.log(), f"{self.name} logs {text!r}")
+
     def group(self):
         """The living processes of the group: a leader and its ranks."""
         members = []
@@ -115,8 +118,8 @@ class Program:
     def send(self, signal_number):
         self.process.send_signal(signal_number)
 
-    def wait(self):
-        return self.process.wait(timeout=PATIENCE_SECONDS)
+    def wait(self, timeout=PATIENCE_SECONDS):
+        return self.process.wait(timeout)
 
     def stop(self):
         """SIGTERM, then checks the exit code, the output and that nothing is left. Once is enough."""
@@ -152,10 +155,18 @@ class Cluster:
         self.programs.append(program)
         return program
 
-    def worker(self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=()):
+    def worker(self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
+        """A worker group; `prefix` is a command that executes the one behind it."""
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
         command = [path_of("WORKER"), "--model", model, "--tp", str(tp), *addresses, *flags]
-        return self._start("worker", command)
+        return self._start("worker", [*prefix, *command])
+
+    def rank(self, model, rank, group_socket, world=2):
+        """One process of a group whose ranks are started by hand; rank 0 leads it."""
+        place = ["--world", str(world), "--rank", str(rank), "--group_socket", group_socket]
+        addresses = ["--listen", ANY_PORT, "--metrics_listen", ANY_PORT]
+        command = [path_of("WORKER"), "--model", model, *place, *addresses]
+        return self._start(f"rank{rank}", command)
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=()):
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
@@ -225,8 +236,8 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_prox
 class Stub:
     """phalanx.v1.Inference on a connection of its own, with a deadline on every call."""
 
-    def __init__(self, target):
-        self._stub = inference_pb2_grpc.InferenceStub(grpc.insecure_channel(target, OWN_CONNECTION))
+    def __init__(self, target, options=OWN_CONNECTION):
+        self._stub = inference_pb2_grpc.InferenceStub(grpc.insecure_channel(target, options))
 
     def __getattr__(self, method):
         call = getattr(self._stub, method)

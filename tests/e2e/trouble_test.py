@@ -8,6 +8,7 @@ import grpc
 import pytest
 from harness import (
     GREEDY,
+    OWN_CONNECTION,
     PATIENCE_SECONDS,
     Stub,
     chat,
@@ -102,6 +103,23 @@ def test_a_slow_reader_gets_everything_and_holds_up_nobody(cluster, tiny_model):
     serving.wait_idle()
 
 
+def test_a_client_that_stops_reading_loses_its_request(cluster, tiny_model):
+    serving = cluster.serve(tiny_model, coordinator_flags=["--stall_timeout", "1s"])
+    metrics_address = serving.coordinator.metrics_addresses()[0]
+    # A small window, so that few tokens fill it.
+    small_window = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+    stream = Stub(serving.target, [*OWN_CONNECTION, *small_window]).Generate(long_request(16000))
+    first_delta(stream)
+    wait_until(
+        lambda: 'code="RESOURCE_EXHAUSTED"' in scrape(metrics_address).text,
+        "the request that nobody reads has ended",
+    )
+    serving.wait_idle()
+    code, _ = status_of(stream)
+    assert code != grpc.StatusCode.OK
+    read_answer(serving.stub().Generate(long_request(5)))
+
+
 # --- Servers that go away ---
 
 
@@ -114,7 +132,8 @@ def test_a_killed_rank_ends_the_group(cluster, smollm2):
     for stream in streams:
         code, details = status_of(stream)
         assert code == grpc.StatusCode.UNAVAILABLE and details, f"{code} {details}"
-    serving.worker.wait()
+    assert serving.worker.wait(timeout=15) == 1
+    assert "rank 1 was killed by signal 9" in serving.worker.log()
     wait_for_health(serving.target, "NOT_SERVING")
     code, details = status_of(serving.stub().Generate(long_request()))
     assert code == grpc.StatusCode.UNAVAILABLE and details

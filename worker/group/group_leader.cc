@@ -1,13 +1,9 @@
 #include "worker/group/group_leader.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <climits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/comm/shm_communicator.h"
-#include "worker/group/unix_socket.h"
+#include "worker/group/poll_readable.h"
 
 namespace phalanx {
 namespace {
@@ -24,6 +20,26 @@ namespace {
 constexpr absl::Duration kReapTimeout = absl::Seconds(1);
 // Ranks' messages are short: one that has begun to arrive is there.
 constexpr absl::Duration kMessageTimeout = absl::Seconds(1);
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+// What the failure of a rank means for the group. The codes go on to callers.
+absl::Status CauseOf(int rank, const worker::v1::Failed& failed) {
+  const std::string message = absl::StrCat("rank ", rank, " failed: ", failed.message());
+  // Any number may come; this turns those without a meaning into kUnknown.
+  const absl::Status status(static_cast<absl::StatusCode>(failed.code()), message);
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kUnknown:
+      return absl::InternalError(message);
+    // About the ranks' own deadlines, not those of callers.
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+      return absl::UnavailableError(message);
+    default:
+      return status;
+  }
+}
 
 }  // namespace
 
@@ -48,14 +64,13 @@ absl::Status GroupLeader::Form() {
       segment, 0, ShmCommunicator::Options{.timeout = options_.step_timeout});
   if (options_.world == 1) return absl::OkStatus();
 
-  ASSIGN_OR_RETURN(const UniqueFd listener, ListenUnix(options_.socket_path));
-  absl::Status status = StartRanks();
+  ASSIGN_OR_RETURN(const UnixListener listener, UnixListener::Create(options_.address));
+  RETURN_IF_ERROR(StartRanks());
+  if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
   const absl::Time deadline = absl::Now() + options_.startup_timeout;
-  for (int joined = 1; status.ok() && joined < options_.world; ++joined) {
-    status = AcceptRank(listener.get(), segment->fd(), deadline);
+  for (int joined = 1; joined < options_.world; ++joined) {
+    RETURN_IF_ERROR(AcceptRank(listener, segment->fd(), deadline));
   }
-  unlink(options_.socket_path.c_str());
-  RETURN_IF_ERROR(status);
   monitor_ = std::thread([this] { Monitor(); });
   return absl::OkStatus();
 }
@@ -68,12 +83,17 @@ absl::Status GroupLeader::StartRanks() {
   return absl::OkStatus();
 }
 
-absl::Status GroupLeader::AcceptRank(int listener, int segment_fd, absl::Time deadline) {
-  RETURN_IF_ERROR(WaitForConnection(listener, deadline));
-  auto channel =
-      std::make_unique<RankChannel>(UniqueFd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
+absl::Status GroupLeader::AcceptRank(const UnixListener& listener, int segment_fd,
+                                     absl::Time deadline) {
+  ASSIGN_OR_RETURN(UniqueFd socket, AcceptConnection(listener, deadline));
+  const pid_t pid = PeerPid(socket);
+  auto channel = std::make_unique<RankChannel>(std::move(socket));
+  RETURN_IF_ERROR(AwaitReadable(channel->fd(), deadline));
   worker::v1::RankMessage message;
-  RETURN_IF_ERROR(channel->Receive(&message, {.timeout = deadline - absl::Now()}));
+  if (absl::Status status = channel->Receive(&message, {.timeout = kMessageTimeout});
+      !status.ok()) {
+    return DescribeFailedJoin(pid, status);
+  }
   ASSIGN_OR_RETURN(const int rank, CheckJoin(message.join()));
   worker::v1::LeaderMessage answer;
   worker::v1::Welcome* const welcome = answer.mutable_welcome();
@@ -84,37 +104,54 @@ absl::Status GroupLeader::AcceptRank(int listener, int segment_fd, absl::Time de
   welcome->set_kv_blocks(options_.limits.kv_blocks);
   RETURN_IF_ERROR(channel->Send(answer, segment_fd));
   members_[rank].channel = std::move(channel);
+  members_[rank].pid = pid;
   return absl::OkStatus();
 }
 
-absl::Status GroupLeader::WaitForConnection(int listener, absl::Time deadline) {
-  std::vector<pollfd> fds = {{listener, POLLIN, 0}};
-  std::vector<int> ranks = {0};
-  for (int rank = 1; rank < options_.world; ++rank) {
-    if (members_[rank].process == nullptr) continue;
-    fds.push_back({members_[rank].process->pidfd(), POLLIN, 0});
-    ranks.push_back(rank);
-  }
+absl::StatusOr<UniqueFd> GroupLeader::AcceptConnection(const UnixListener& listener,
+                                                       absl::Time deadline) {
   while (true) {
-    const int64_t left_ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
-    const int ready =
-        poll(fds.data(), fds.size(), static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX)));
-    for (size_t i = 1; ready > 0 && i < fds.size(); ++i) {
-      if (fds[i].revents == 0) continue;
-      RankProcess& process = *members_[ranks[i]].process;
-      process.Wait(kReapTimeout);
-      return absl::UnavailableError(
-          absl::StrCat("rank ", ranks[i], " ", process.Describe(), " while the group formed"));
-    }
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR) return absl::InternalError("poll failed");
-    if (absl::Now() < deadline) continue;
+    RETURN_IF_ERROR(AwaitReadable(listener.fd(), deadline));
+    absl::StatusOr<UniqueFd> socket = listener.Accept();
+    if (!absl::IsPermissionDenied(socket.status())) return socket;
+    LOG(WARNING) << "turned away a rank: " << socket.status().message();
+  }
+}
+
+absl::Status GroupLeader::AwaitReadable(int fd, absl::Time deadline) {
+  // By rank, with the interrupt in the leader's place and `fd` behind the last.
+  std::vector<int> fds = {options_.interrupt_fd};
+  for (int rank = 1; rank < options_.world; ++rank) {
+    const RankProcess* const process = members_[rank].process.get();
+    fds.push_back(process == nullptr ? -1 : process->pidfd());
+  }
+  fds.push_back(fd);
+  const absl::StatusOr<size_t> ready = PollReadable(fds, deadline);
+  if (absl::IsDeadlineExceeded(ready.status())) {
     const auto missing = std::find_if(members_.begin() + 1, members_.end(),
                                       [](const Member& member) { return !member.channel; });
     return absl::UnavailableError(absl::StrCat("rank ", missing - members_.begin(),
                                                " did not join within ",
                                                absl::FormatDuration(options_.startup_timeout)));
   }
+  RETURN_IF_ERROR(ready.status());
+  if (*ready == 0) return absl::CancelledError("interrupted while the group formed");
+  if (*ready == fds.size() - 1) return absl::OkStatus();
+  RankProcess& process = *members_[*ready].process;
+  process.Wait(kReapTimeout);
+  return absl::UnavailableError(
+      absl::StrCat("rank ", *ready, " ", process.Describe(), " while the group formed"));
+}
+
+absl::Status GroupLeader::DescribeFailedJoin(pid_t pid, const absl::Status& status) {
+  for (int rank = 1; rank < options_.world; ++rank) {
+    RankProcess* const process = members_[rank].process.get();
+    if (process == nullptr || process->pid() != pid || !process->Wait(kReapTimeout)) continue;
+    return absl::UnavailableError(
+        absl::StrCat("rank ", rank, " ", process->Describe(), " while the group formed"));
+  }
+  return absl::UnavailableError(
+      absl::StrCat("process ", pid, " connected but did not join: ", status.message()));
 }
 
 absl::StatusOr<int> GroupLeader::CheckJoin(const worker::v1::Join& join) const {
@@ -170,11 +207,11 @@ absl::StatusOr<StepResult> GroupLeader::Execute(const StepInput& input) {
   }
   absl::StatusOr<StepResult> result = decoder_->Step(input);
   if (result.ok()) return result;
-  // A collective that failed is the echo of a rank that died, or of one that hangs.
-  if (absl::IsAborted(result.status()) || absl::IsDeadlineExceeded(result.status())) {
-    return LoseBySymptom(result.status().message());
-  }
-  Lose(result.status());
+  // Somebody else has given up, and says why.
+  if (absl::IsAborted(result.status())) return LoseBySymptom(result.status().message());
+  // A rank hangs. It is the group's fault, not that of a caller's deadline.
+  const bool hangs = absl::IsDeadlineExceeded(result.status());
+  Lose(hangs ? absl::UnavailableError(result.status().message()) : result.status());
   return lost();
 }
 
@@ -208,7 +245,8 @@ void GroupLeader::Stop(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   for (int rank = 1; rank < options_.world; ++rank) {
     Member& member = members_[rank];
-    if (member.process != nullptr && !member.process->Wait(deadline - absl::Now())) {
+    const bool ended = member.process == nullptr || member.process->Wait(deadline - absl::Now());
+    if (!ended && timeout > absl::ZeroDuration()) {
       LOG(WARNING) << "rank " << rank << " does not stop: killing it";
     }
     member.channel.reset();
@@ -221,42 +259,63 @@ absl::Status GroupLeader::DescribeLoss(int rank, const absl::Status& channel_sta
   if (process != nullptr && process->Wait(kReapTimeout)) {
     return absl::UnavailableError(absl::StrCat("rank ", rank, " ", process->Describe()));
   }
-  return absl::UnavailableError(
-      absl::StrCat("rank ", rank, " is lost: ", channel_status.message()));
+  return absl::UnavailableError(absl::StrCat("rank ", rank, " (process ", members_[rank].pid,
+                                             ") is lost: ", channel_status.message()));
 }
 
 void GroupLeader::Monitor() {
-  std::vector<pollfd> fds = {{stop_event_.get(), POLLIN, 0}};
-  for (int rank = 1; rank < options_.world; ++rank) {
-    fds.push_back({members_[rank].channel->fd(), POLLIN, 0});
-  }
+  // By rank, with the interrupt in the leader's place, behind the order to stop.
+  std::vector<int> fds = {stop_event_.get(), options_.interrupt_fd};
+  for (int rank = 1; rank < options_.world; ++rank) fds.push_back(members_[rank].channel->fd());
   while (true) {
-    if (poll(fds.data(), fds.size(), -1) < 0) continue;
-    if (fds[0].revents != 0) return;
-    for (int rank = 1; rank < options_.world; ++rank) {
-      if (fds[rank].revents != 0 && !ReceiveFrom(rank)) return;
+    const absl::StatusOr<size_t> ready = PollReadable(fds, absl::InfiniteFuture());
+    if (!ready.ok()) return Lose(ready.status());
+    if (*ready == 0) return;
+    if (*ready == 1) {
+      if (InterruptLoading()) return;
+      fds[1] = -1;
+      continue;
     }
+    const absl::Status cause = ReceiveFrom(static_cast<int>(*ready) - 1);
+    if (cause.ok()) continue;
+    if (!absl::IsAborted(cause)) return Lose(cause);
+    fds[*ready] = -1;
   }
 }
 
-bool GroupLeader::ReceiveFrom(int rank) {
-  worker::v1::RankMessage message;
-  if (absl::Status status = members_[rank].channel->Receive(&message, {.timeout = kMessageTimeout});
-      !status.ok()) {
-    Lose(DescribeLoss(rank, status));
-    return false;
-  }
-  if (message.has_failed()) {
-    Lose(absl::Status(static_cast<absl::StatusCode>(message.failed().code()),
-                      absl::StrCat("rank ", rank, " failed: ", message.failed().message())));
-    return false;
-  }
-  MutexLock lock(&mutex_);
+absl::Status GroupLeader::ReceiveFrom(int rank) {
   Member& member = members_[rank];
-  member.ready = member.ready || message.has_ready();
-  member.info = {.weight_bytes = message.ready().weight_bytes(),
-                 .kv_arena_bytes = message.ready().kv_arena_bytes(),
-                 .metrics_port = message.ready().metrics_port()};
+  worker::v1::RankMessage message;
+  if (absl::Status status = member.channel->Receive(&message, {.timeout = kMessageTimeout});
+      !status.ok()) {
+    return DescribeLoss(rank, status);
+  }
+  if (message.has_failed()) return CauseOf(rank, message.failed());
+  const worker::v1::Ready& ready = message.ready();
+  MutexLock lock(&mutex_);
+  if (!message.has_ready() || member.ready) {
+    return absl::InternalError(absl::StrCat("rank ", rank, " sent what was not its turn to send"));
+  }
+  member.ready = true;
+  member.info = {.weight_bytes = ready.weight_bytes(),
+                 .kv_arena_bytes = ready.kv_arena_bytes(),
+                 .metrics_port = ready.metrics_port()};
+  LOG(INFO) << "rank " << rank << " is ready: process " << member.pid << ", weights "
+            << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
+            << " MiB, metrics on port " << ready.metrics_port();
+  ready_changed_.SignalAll();
+  return absl::OkStatus();
+}
+
+bool GroupLeader::InterruptLoading() {
+  MutexLock lock(&mutex_);
+  if (std::all_of(members_.begin() + 1, members_.end(),
+                  [](const Member& member) { return member.ready; })) {
+    return false;
+  }
+  // As Stop, which will follow: nobody is told of a loss.
+  stopping_ = true;
+  lost_ = absl::CancelledError("interrupted while the ranks loaded");
   ready_changed_.SignalAll();
   return true;
 }

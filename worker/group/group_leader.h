@@ -12,6 +12,8 @@
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +32,7 @@
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_process.h"
 #include "worker/group/step_plan_codec.h"
+#include "worker/group/unix_socket.h"
 #include "worker/model/decoder.h"
 #include "worker/model/step_input.h"
 
@@ -42,8 +45,8 @@ class GroupLeader final : public StepExecutor {
     StepLimits limits;
     // model/fingerprint.h; a rank with another one is refused.
     std::string fingerprint;
-    // Unix socket on which the ranks join. Must not exist yet; removed once all have joined.
-    std::string socket_path;
+    // Where the ranks join, see unix_socket.h. Must not exist yet; gone once all have joined.
+    std::string address;
     // Command line of rank r as its child process; null waits for ranks that others start.
     std::function<std::vector<std::string>(int rank)> rank_command;
     // Distinguishes this group from its predecessors.
@@ -52,6 +55,8 @@ class GroupLeader final : public StepExecutor {
     absl::Duration startup_timeout = absl::Minutes(2);
     // How long a collective waits for a rank before it counts as hung.
     absl::Duration step_timeout = absl::Minutes(1);
+    // Readable when Start and AwaitReady are to give up; -1 is never.
+    int interrupt_fd = -1;
     // Called at most once, from another thread, when the group is lost while nobody stopped it.
     std::function<void(const absl::Status&)> on_lost = [](const absl::Status&) {};
   };
@@ -65,7 +70,8 @@ class GroupLeader final : public StepExecutor {
 
   // Blocks until all ranks have joined. The thread that calls it must outlive the group (see
   // RankProcess). UNAVAILABLE if a rank ends or does not come, FAILED_PRECONDITION if one does not
-  // fit (wrong number, world or model): messages name the rank.
+  // fit (wrong number, world or model), CANCELLED if interrupted: messages name the rank. Processes
+  // of other users are turned away.
   static absl::StatusOr<std::unique_ptr<GroupLeader>> Start(Options options);
   GroupLeader(const GroupLeader&) = delete;
   GroupLeader& operator=(const GroupLeader&) = delete;
@@ -76,7 +82,8 @@ class GroupLeader final : public StepExecutor {
   Communicator* communicator() { return communicator_.get(); }
 
   // Blocks until all ranks are ready and takes `decoder`, lent until Stop, for rank 0's part of the
-  // steps. The status that the group was lost with, or UNAVAILABLE after the startup timeout.
+  // steps. The status that the group was lost with, UNAVAILABLE after the startup timeout, or
+  // CANCELLED if interrupted.
   absl::Status AwaitReady(Decoder* decoder);
   // By rank; rank 0's entry is empty. After AwaitReady.
   std::vector<RankInfo> ranks() const;
@@ -92,6 +99,7 @@ class GroupLeader final : public StepExecutor {
   struct Member {
     std::unique_ptr<RankProcess> process;  // Null if others started it.
     std::unique_ptr<RankChannel> channel;
+    pid_t pid = 0;  // Of the process that joined.
     bool ready = false;
     RankInfo info;
   };
@@ -99,14 +107,19 @@ class GroupLeader final : public StepExecutor {
   explicit GroupLeader(Options options);
   absl::Status Form();
   absl::Status StartRanks();
-  absl::Status AcceptRank(int listener, int segment_fd, absl::Time deadline);
-  absl::Status WaitForConnection(int listener, absl::Time deadline);
+  absl::Status AcceptRank(const UnixListener& listener, int segment_fd, absl::Time deadline);
+  absl::StatusOr<UniqueFd> AcceptConnection(const UnixListener& listener, absl::Time deadline);
+  // Until `fd` is readable, unless a child ends before.
+  absl::Status AwaitReadable(int fd, absl::Time deadline);
   absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
+  absl::Status DescribeFailedJoin(pid_t pid, const absl::Status& status);
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
   // The monitor thread: the only one that receives.
   void Monitor();
-  // Returns false once the group is lost or stops.
-  bool ReceiveFrom(int rank);
+  // Why the group is lost, if it is. ABORTED is the echo of a loss that is to be told elsewhere.
+  absl::Status ReceiveFrom(int rank);
+  // Ends AwaitReady. False if the ranks were all ready before: then there is nothing to end.
+  bool InterruptLoading();
   void Lose(const absl::Status& cause);
   // Gives the monitor a moment to see the cause; without one, `symptom` is it.
   absl::Status LoseBySymptom(absl::string_view symptom);

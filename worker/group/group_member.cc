@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <iterator>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -16,21 +17,22 @@
 namespace phalanx {
 
 absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
-  ASSIGN_OR_RETURN(UniqueFd socket, ConnectUnix(options.socket_path, options.startup_timeout));
-  std::unique_ptr<GroupMember> member(
-      new GroupMember(RankChannel(std::move(socket)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
+  ASSIGN_OR_RETURN(UniqueFd socket,
+                   ConnectUnix(options.address, options.startup_timeout, options.interrupt_fd));
+  std::unique_ptr<GroupMember> member(new GroupMember(
+      RankChannel(std::move(socket)), options.interrupt_fd, UniqueFd(eventfd(0, EFD_CLOEXEC))));
   worker::v1::RankMessage request;
   worker::v1::Join* const join = request.mutable_join();
   join->set_rank(options.rank);
   join->set_world(options.world);
   join->set_model_fingerprint(options.fingerprint);
-  join->set_pid(getpid());
   RETURN_IF_ERROR(member->channel_.Send(request));
 
   worker::v1::LeaderMessage answer;
   UniqueFd segment_fd;
-  RETURN_IF_ERROR(
-      member->channel_.Receive(&answer, {.timeout = options.startup_timeout, .fd = &segment_fd}));
+  RETURN_IF_ERROR(member->channel_.Receive(&answer, {.timeout = options.startup_timeout,
+                                                     .interrupt_fd = options.interrupt_fd,
+                                                     .fd = &segment_fd}));
   const worker::v1::Welcome& welcome = answer.welcome();
   member->epoch_ = welcome.epoch();
   member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),
@@ -52,10 +54,13 @@ GroupMember::~GroupMember() {
 }
 
 void GroupMember::WatchLeader() {
-  pollfd fds[] = {{stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}};
-  while (poll(fds, 2, -1) < 0) {
+  pollfd fds[] = {
+      {stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}, {interrupt_fd_, POLLIN, 0}};
+  while (poll(fds, std::size(fds), -1) < 0) {
   }
-  if (fds[1].revents != 0) communicator_->Abort();
+  if (fds[1].revents == 0 && fds[2].revents == 0) return;
+  abandoned_ = true;
+  communicator_->Abort();
 }
 
 absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes,
@@ -73,7 +78,7 @@ absl::Status GroupMember::Serve(Decoder& decoder,
   StepSequence sequence(epoch_);
   worker::v1::LeaderMessage message;
   while (true) {
-    RETURN_IF_ERROR(channel_.Receive(&message));
+    RETURN_IF_ERROR(channel_.Receive(&message, {.interrupt_fd = interrupt_fd_}));
     if (message.has_stop()) return absl::OkStatus();
     ASSIGN_OR_RETURN(const StepInput input, sequence.Decode(message.plan()));
     const absl::Time start = absl::Now();

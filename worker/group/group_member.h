@@ -2,11 +2,13 @@
 #ifndef PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
 #define PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,13 +27,16 @@ class GroupMember {
     int rank = 1;
     int world = 2;
     std::string fingerprint;
-    std::string socket_path;
+    // Where the leader listens, see unix_socket.h.
+    std::string address;
     absl::Duration startup_timeout = absl::Minutes(2);
     absl::Duration step_timeout = absl::Minutes(1);
+    // Readable when the rank is to leave the group; -1 is never.
+    int interrupt_fd = -1;
   };
 
   // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader, or it refuses
-  // us (its log says why).
+  // us (its log says why), PERMISSION_DENIED if it is another user's, CANCELLED if interrupted.
   static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const Options& options);
   GroupMember(const GroupMember&) = delete;
   GroupMember& operator=(const GroupMember&) = delete;
@@ -42,27 +47,36 @@ class GroupMember {
   // For this rank's decoder; lives as long as the member.
   Communicator* communicator() { return communicator_.get(); }
 
+  // Whether there is nothing left to do for the rank: it was interrupted or the leader is gone.
+  // Any thread.
+  bool abandoned() const { return abandoned_; }
+
   // Says that this rank can run steps.
   absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes, int metrics_port);
 
   // Runs steps until the leader says stop (OK). `on_step`, called after each, is told the time it
-  // took. Else UNAVAILABLE when the leader is gone, or the error of a plan or step that failed.
+  // took. Else UNAVAILABLE when the leader is gone, CANCELLED if interrupted, or the error of a
+  // plan or step that failed: ABORTED if any of this happened during a step.
   absl::Status Serve(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
 
   // Tells the leader that this rank cannot go on.
   void SendFailed(const absl::Status& status);
 
  private:
-  GroupMember(RankChannel channel, UniqueFd stop_event)
-      : channel_(std::move(channel)), stop_event_(std::move(stop_event)) {}
+  GroupMember(RankChannel channel, int interrupt_fd, UniqueFd stop_event)
+      : channel_(std::move(channel)),
+        interrupt_fd_(interrupt_fd),
+        stop_event_(std::move(stop_event)) {}
   void WatchLeader();
 
   RankChannel channel_;
+  const int interrupt_fd_;
   UniqueFd stop_event_;
   uint64_t epoch_ = 0;
   StepLimits limits_;
   std::unique_ptr<Communicator> communicator_;
-  // Aborts the communicator when the leader's end of the socket closes: we may be in a collective.
+  std::atomic<bool> abandoned_ = false;
+  // Aborts the communicator when the rank is abandoned: it may be in a collective.
   std::thread watcher_;
 };
 

@@ -2,60 +2,123 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cstddef>
+#include <random>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "base/errno_text.h"
 #include "base/status.h"
+#include "worker/group/poll_readable.h"
 
 namespace phalanx {
 namespace {
 
 constexpr absl::Duration kRetryInterval = absl::Milliseconds(20);
 
-absl::StatusOr<sockaddr_un> Address(const std::string& path) {
+bool IsAbstract(absl::string_view address) { return !address.empty() && address.front() == '@'; }
+
+struct SocketAddress {
   sockaddr_un address{};
+  socklen_t length = 0;
+
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+};
+
+absl::StatusOr<SocketAddress> Parse(const std::string& text) {
+  SocketAddress parsed;
+  sockaddr_un& address = parsed.address;
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("the socket path \"", path, "\" must have 1 to ",
+  if (text.empty() || text.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("the socket address \"", text,
+                                                   "\" must have 1 to ",
                                                    sizeof(address.sun_path) - 1, " bytes"));
   }
-  path.copy(address.sun_path, path.size());
-  return address;
+  text.copy(address.sun_path, text.size());
+  // A name's length counts, its first byte is zero; a path ends at its zero.
+  if (IsAbstract(text)) address.sun_path[0] = '\0';
+  parsed.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() +
+                                         (IsAbstract(text) ? 0 : 1));
+  return parsed;
 }
 
 UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
+ucred PeerOf(const UniqueFd& socket) {
+  // No process and nobody, should the system not say.
+  ucred peer{.pid = 0, .uid = static_cast<uid_t>(-1), .gid = static_cast<gid_t>(-1)};
+  socklen_t size = sizeof(peer);
+  getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
+  return peer;
+}
+
+absl::Status CheckSameUser(const UniqueFd& socket) {
+  const ucred peer = PeerOf(socket);
+  if (peer.uid == geteuid()) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat("process ", peer.pid, " belongs to user ",
+                                                  peer.uid, ", this one to ", geteuid()));
+}
+
 }  // namespace
 
-absl::StatusOr<UniqueFd> ListenUnix(const std::string& path) {
-  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
-  UniqueFd listener = NewSocket();
-  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(listener.get(), SOMAXCONN) != 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", path, ": ", ErrnoText(errno)));
+std::string UnusedAbstractAddress() {
+  std::random_device random;
+  return absl::StrFormat("@phalanx-%08x%08x%08x%08x", random(), random(), random(), random());
+}
+
+absl::StatusOr<UnixListener> UnixListener::Create(const std::string& address) {
+  ASSIGN_OR_RETURN(const SocketAddress parsed, Parse(address));
+  UniqueFd socket = NewSocket();
+  if (bind(socket.get(), parsed.get(), parsed.length) != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot bind ", address, ": ", ErrnoText(errno)));
+  }
+  UnixListener listener(std::move(socket), IsAbstract(address) ? "" : address);
+  if (listen(listener.fd(), SOMAXCONN) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address, ": ", ErrnoText(errno)));
   }
   return listener;
 }
 
-absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, absl::Duration timeout) {
-  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
+UnixListener::~UnixListener() {
+  if (socket_.get() >= 0 && !path_.empty()) unlink(path_.c_str());
+}
+
+absl::StatusOr<UniqueFd> UnixListener::Accept() const {
+  UniqueFd socket(accept4(fd(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (socket.get() < 0) {
+    return absl::UnavailableError(absl::StrCat("cannot accept a rank: ", ErrnoText(errno)));
+  }
+  RETURN_IF_ERROR(CheckSameUser(socket));
+  return socket;
+}
+
+absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration timeout,
+                                     int interrupt_fd) {
+  ASSIGN_OR_RETURN(const SocketAddress parsed, Parse(address));
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     UniqueFd socket = NewSocket();
-    if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    if (connect(socket.get(), parsed.get(), parsed.length) == 0) {
+      RETURN_IF_ERROR(CheckSameUser(socket));
       return socket;
     }
+    const int error = errno;
     if (absl::Now() >= deadline) {
       return absl::UnavailableError(
-          absl::StrCat("no leader answers on ", path, ": ", ErrnoText(errno)));
+          absl::StrCat("no leader answers on ", address, ": ", ErrnoText(error)));
     }
-    absl::SleepFor(kRetryInterval);
+    if (PollReadable({interrupt_fd}, absl::Now() + kRetryInterval).ok()) {
+      return absl::CancelledError("interrupted while waiting for the leader");
+    }
   }
 }
+
+pid_t PeerPid(const UniqueFd& socket) { return PeerOf(socket).pid; }
 
 }  // namespace phalanx

@@ -1,8 +1,13 @@
-// Unix stream sockets at a path.
+// Unix stream sockets between processes of one user. An address is the path of a file, or "@name",
+// a name in Linux's abstract namespace: that one leaves nothing behind, however its owner ends, but
+// no file permissions guard it, so both ends check who the other is.
 #ifndef PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 #define PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 
+#include <sys/types.h>
+
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -10,11 +15,38 @@
 
 namespace phalanx {
 
-// INVALID_ARGUMENT if the path is too long, UNAVAILABLE if it is taken or cannot be made.
-absl::StatusOr<UniqueFd> ListenUnix(const std::string& path);
+// An abstract address with 128 random bits.
+std::string UnusedAbstractAddress();
 
-// Tries until somebody listens there. UNAVAILABLE after `timeout`.
-absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, absl::Duration timeout);
+class UnixListener {
+ public:
+  // INVALID_ARGUMENT if the address is too long, UNAVAILABLE if it is taken or cannot be made.
+  static absl::StatusOr<UnixListener> Create(const std::string& address);
+  UnixListener(UnixListener&&) = default;
+  // Removes the file, if the address was a path.
+  ~UnixListener();
+
+  // Readable when a connection waits.
+  int fd() const { return socket_.get(); }
+  // Blocks for a connection. PERMISSION_DENIED, naming the process, if it is another user's, which
+  // is then disconnected; UNAVAILABLE if the connection is gone again.
+  absl::StatusOr<UniqueFd> Accept() const;
+
+ private:
+  UnixListener(UniqueFd socket, std::string path)
+      : socket_(std::move(socket)), path_(std::move(path)) {}
+
+  UniqueFd socket_;
+  std::string path_;  // Empty: no file.
+};
+
+// Tries until somebody listens there. UNAVAILABLE after `timeout`, CANCELLED once `interrupt_fd` is
+// readable (-1: never), PERMISSION_DENIED if the listener is another user's.
+absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration timeout,
+                                     int interrupt_fd = -1);
+
+// The process at the other end of a connection; 0 if this process cannot see it.
+pid_t PeerPid(const UniqueFd& socket);
 
 }  // namespace phalanx
 

@@ -135,6 +135,7 @@ class WorkerServer::Impl {
     // Only the watchers of the health service are left, or sessions that had their grace.
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
+    service_.WaitUntilAllGone(absl::InfiniteFuture());
   }
 
  private:

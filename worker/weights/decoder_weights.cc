@@ -1,6 +1,7 @@
 #include "worker/weights/decoder_weights.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <numeric>
 #include <string>
@@ -55,8 +56,12 @@ struct Section {
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
-         kernels::Backend& backend)
-      : checkpoint_(checkpoint), spec_(spec), shard_(shard), backend_(backend) {}
+         kernels::Backend& backend, const std::function<bool()>& interrupted)
+      : checkpoint_(checkpoint),
+        spec_(spec),
+        shard_(shard),
+        backend_(backend),
+        interrupted_(interrupted) {}
 
   absl::StatusOr<DecoderWeights> Load();
 
@@ -103,6 +108,7 @@ class Loader {
   const ModelSpec& spec_;
   const Shard& shard_;
   kernels::Backend& backend_;
+  const std::function<bool()>& interrupted_;
   size_t bytes_ = 0;
   absl::flat_hash_set<absl::string_view> used_;
 };
@@ -115,6 +121,9 @@ std::vector<int64_t> RowsFrom(int64_t first, int64_t count) {
 
 absl::StatusOr<const TensorView*> Loader::Find(const std::string& name, int64_t rows,
                                                int64_t cols) {
+  if (interrupted_ && interrupted_()) {
+    return absl::CancelledError(absl::StrCat("interrupted before tensor ", name, " was loaded"));
+  }
   const TensorView* tensor = checkpoint_.FindTensor(name);
   if (tensor == nullptr) return Wrong(name, "missing");
   if (tensor->rows != rows || tensor->cols != cols) {
@@ -322,8 +331,10 @@ absl::StatusOr<DecoderWeights> Loader::Load() {
 
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
                                                   const ModelSpec& spec, const Shard& shard,
-                                                  kernels::Backend& backend) {
-  absl::StatusOr<DecoderWeights> weights = Loader(checkpoint, spec, shard, backend).Load();
+                                                  kernels::Backend& backend,
+                                                  const std::function<bool()>& interrupted) {
+  absl::StatusOr<DecoderWeights> weights =
+      Loader(checkpoint, spec, shard, backend, interrupted).Load();
   checkpoint.DropPages();
   return weights;
 }

@@ -3,6 +3,7 @@
 #define PHALANX_WORKER_WEIGHTS_DECODER_WEIGHTS_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -39,10 +40,11 @@ struct DecoderWeights {
 // columns that end inside a quantized block are kept in float32. Errors name the file and the
 // tensor: DATA_LOSS if one is missing or has another shape than the spec demands; UNIMPLEMENTED for
 // a type that cannot be loaded (with the list of those that can) or a tensor that this network does
-// not have; RESOURCE_EXHAUSTED when memory runs out.
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
-                                                  const ModelSpec& spec, const Shard& shard,
-                                                  kernels::Backend& backend);
+// not have; RESOURCE_EXHAUSTED when memory runs out. `interrupted` is asked before each tensor, if
+// it is not null: true ends loading with CANCELLED.
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(
+    const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
+    kernels::Backend& backend, const std::function<bool()>& interrupted = nullptr);
 
 }  // namespace phalanx
 

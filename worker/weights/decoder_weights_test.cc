@@ -174,6 +174,17 @@ TEST_F(DecoderWeightsTest, MissingTensorIsNamed) {
               AllOf(HasSubstr("tiny.gguf"), HasSubstr("blk.2.attn_norm.weight: missing")));
 }
 
+TEST_F(DecoderWeightsTest, LoadingCanBeInterrupted) {
+  Open(TinyModelOptions());
+  const auto shard = ShardModel(spec_, 0, 1);
+  ASSERT_TRUE(shard.ok()) << shard.status();
+  int asked = 0;
+  const auto weights =
+      LoadDecoderWeights(*checkpoint_, spec_, *shard, *backend_, [&] { return ++asked == 3; });
+  EXPECT_EQ(weights.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(asked, 3);
+}
+
 TEST_F(DecoderWeightsTest, WrongShapeIsNamed) {
   Open(TinyModelOptions{});
   spec_.ffn = 192;

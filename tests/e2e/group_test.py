@@ -1,0 +1,144 @@
+"""How a worker group starts, is stopped on the way, and loses ranks: as its processes see it."""
+
+import os
+import signal
+import tempfile
+import uuid
+
+import grpc
+import pytest
+from harness import GREEDY, Stub, chat, first_delta, read_answer, status_of, wait_for_health
+
+# A program that was told to stop, or whose group is lost, has ended by then, on a busy machine too.
+SOON_SECONDS = 15
+
+
+@pytest.fixture
+def group_socket():
+    return f"@phalanx-test-{uuid.uuid4().hex}"
+
+
+def stop_soon(program):
+    program.send(signal.SIGTERM)
+    assert program.wait(SOON_SECONDS) == 0, program.log()
+    # That nothing is left of it, and nothing was said on standard output: it was not ready.
+    program.stop()
+
+
+# --- Stopped before it serves ---
+
+
+def test_a_rank_that_waits_for_its_leader_stops_on_sigterm(cluster, tiny_model, group_socket):
+    rank = cluster.rank(tiny_model, 1, group_socket)
+    rank.wait_for_log("joining the group")
+    stop_soon(rank)
+
+
+def test_a_leader_that_waits_for_ranks_stops_on_sigterm(cluster, tiny_model):
+    # Not the test's own folder: the path of a socket is at most 107 bytes long.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        leader = cluster.rank(tiny_model, 0, f"{folder}/group")
+        leader.wait_for_log("waiting for ranks")
+        stop_soon(leader)
+        assert not os.listdir(folder)
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_a_group_that_loads_stops_on_sigterm(cluster, smollm2, tp):
+    leader = cluster.worker(smollm2, tp=tp)
+    leader.wait_for_log("model ")
+    stop_soon(leader)
+
+
+def test_a_port_in_use_is_told_before_anything_is_loaded(cluster, tiny_model):
+    first = cluster.worker(tiny_model).wait_ready()
+    for flag, address in (
+        ("listen", first.target),
+        ("metrics_listen", first.metrics_addresses()[0]),
+    ):
+        second = cluster.worker(tiny_model, **{flag: address})
+        second.expected_exit = 1
+        assert second.wait(SOON_SECONDS) == 1
+        assert address in second.log()
+        assert "weights" not in second.log()
+
+
+# --- Ranks that are started by hand ---
+
+
+def serve_by_hand(cluster, model, group_socket):
+    """Leader, rank 1 and coordinator of a group that serves."""
+    rank = cluster.rank(model, 1, group_socket)
+    leader = cluster.rank(model, 0, group_socket).wait_ready()
+    coordinator = cluster.coordinator(model, [leader.target]).wait_ready()
+    wait_for_health(coordinator.target, "SERVING")
+    return leader, rank, coordinator
+
+
+def short_answer(target):
+    request = chat("Hello.", sampling=GREEDY, ignore_eos=True, max_new_tokens=5)
+    return read_answer(Stub(target).Generate(request))
+
+
+def test_ranks_by_hand_serve_and_leave_with_their_leader(cluster, tiny_model, group_socket):
+    leader, rank, coordinator = serve_by_hand(cluster, tiny_model, group_socket)
+    short_answer(coordinator.target)
+    assert len(leader.metrics_addresses()) == 2
+    leader.send(signal.SIGTERM)
+    assert leader.wait(SOON_SECONDS) == 0
+    assert rank.wait(SOON_SECONDS) == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_leader_ends_when_a_rank_by_hand_does(cluster, tiny_model, group_socket, signal_number):
+    leader, rank, coordinator = serve_by_hand(cluster, tiny_model, group_socket)
+    stream = Stub(coordinator.target).Generate(
+        chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=16000)
+    )
+    first_delta(stream)
+    leader.expected_exit = 1
+    rank.expected_exit = -signal_number if signal_number == signal.SIGKILL else 0
+    rank.send(signal_number)
+    assert rank.wait(SOON_SECONDS) == rank.expected_exit, rank.log()
+    assert leader.wait(SOON_SECONDS) == 1, leader.log()
+    code, details = status_of(stream)
+    assert code == grpc.StatusCode.UNAVAILABLE and details
+    assert "rank 1" in leader.log()
+
+
+def test_a_rank_with_another_model_is_refused(cluster, tiny_model, smollm2, group_socket):
+    leader = cluster.rank(tiny_model, 0, group_socket)
+    rank = cluster.rank(smollm2, 1, group_socket)
+    for program in (leader, rank):
+        program.expected_exit = 1
+        assert program.wait(SOON_SECONDS) == 1, program.log()
+    assert "rank 1 has another model" in leader.log()
+
+
+# --- Ranks that the leader started ---
+
+
+def test_an_inherited_ignored_sigchld_hides_no_death(cluster, tiny_model):
+    leader = cluster.worker(tiny_model, tp=2, prefix=["env", "--ignore-signal=CHLD"]).wait_ready()
+    (rank,) = leader.ranks()
+    rank.kill()
+    leader.expected_exit = 1
+    assert leader.wait(SOON_SECONDS) == 1
+    assert "rank 1 was killed by signal 9" in leader.log()
+
+
+def test_a_rank_that_hangs_ends_the_group(cluster, tiny_model):
+    serving = cluster.serve(tiny_model, tp=2, worker_flags=["--step_timeout", "1s"])
+    stream = serving.stub().Generate(
+        chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=16000)
+    )
+    first_delta(stream)
+    (rank,) = serving.worker.ranks()
+    # Nothing is left behind, not even by a leader that cannot clean up.
+    assert any(argument.startswith("--group_socket=@") for argument in rank.cmdline())
+    rank.suspend()
+    serving.worker.expected_exit = 1
+    code, details = status_of(stream)
+    assert code == grpc.StatusCode.UNAVAILABLE and "rank 1" in details, f"{code} {details}"
+    assert serving.worker.wait(SOON_SECONDS) == 1
+    assert "rank 1 is ready: process" in serving.worker.log()
