@@ -130,6 +130,7 @@ std::vector<int32_t> FakeStepExecutor::Continuation(absl::Span<const int32_t> pr
   for (int i = 0; i < num_tokens; ++i) {
     const bool switched = border > 0 && static_cast<int>(tokens.size()) > border;
     std::vector<int32_t> history;
+    history.reserve(tokens.size());
     for (const int32_t token : tokens) {
       history.push_back(KvOf(token, switched ? kLongRopeList : rope.list));
     }
