@@ -191,9 +191,8 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                                  [&] { return shutdown.pending(); }));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
   executor.Attach(*group, *model.decoder);
-  absl::Status status =
-      Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group), engine, *server,
-            loss, shutdown);
+  absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
+                              engine, *server, loss, shutdown);
   group->Stop(kRankStopTimeout);
   return status;
 }

@@ -258,6 +258,7 @@ absl::Status Loader::LoadQkv(const LayerNames& names, LayerWeights* weights) {
     ASSIGN_OR_RETURN(Part part, TakeRows(sections[i], rows[i]));
     parts.push_back(std::move(part));
   }
+  sources.reserve(parts.size());
   for (const Part& part : parts) sources.push_back(part.source());
   ASSIGN_OR_RETURN(weights->qkv, Pack(names.q, sources));
   if (!spec_.qkv_bias) return absl::OkStatus();
