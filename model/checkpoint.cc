@@ -77,7 +77,7 @@ absl::Status Checkpoint::OpenFolder() {
   ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(config_path));
   ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, ModelNameOf(path_)));
   spec_ = std::move(config.spec);
-  RETURN_IF_ERROR(ReadGenerationConfigFile(std::move(config.eos_token_ids)));
+  RETURN_IF_ERROR(ReadGenerationConfigFile(config.eos_token_ids));
 
   ASSIGN_OR_RETURN(safetensors_files_, OpenSafetensorsFolder(path_));
   Fingerprint fingerprint;
@@ -98,7 +98,7 @@ absl::Status Checkpoint::OpenFolder() {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::ReadGenerationConfigFile(std::vector<int32_t> config_eos_ids) {
+absl::Status Checkpoint::ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids) {
   const std::string path = absl::StrCat(path_, "/", kGenerationConfig);
   const absl::StatusOr<JsonValue> json = ReadJsonFile(path);
   if (!absl::IsNotFound(json.status())) {
