@@ -39,9 +39,13 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_
   void* compiled = nullptr;
   uint8_t* error = nullptr;
   size_t error_size = 0;
-  const int32_t code =
-      phalanx_jinja_compile(Bytes(source), source.size(), chat_template->options_.max_steps,
-                            &FormatNow, &compiled, &error, &error_size);
+  const PhalanxJinjaLimits limits = {
+      .steps = chat_template->options_.max_steps,
+      .memory_bytes = chat_template->options_.max_memory_bytes,
+      .milliseconds =
+          static_cast<uint64_t>(absl::ToInt64Milliseconds(chat_template->options_.max_time))};
+  const int32_t code = phalanx_jinja_compile(Bytes(source), source.size(), &limits, &FormatNow,
+                                             &compiled, &error, &error_size);
   if (code != PHALANX_JINJA_OK) {
     return absl::InvalidArgumentError(absl::StrCat("chat template: ", Take(error, error_size)));
   }

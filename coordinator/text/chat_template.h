@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace phalanx {
@@ -23,17 +24,21 @@ struct ChatTemplateOptions {
   // Spellings, for the variables of these names.
   std::string bos_token;
   std::string eos_token;
-  // Bounds of one rendering; a real template takes some tens of steps for a message. Strings that a
-  // template builds but does not write are bounded by its steps alone.
+  // Bounds of one rendering; a real template takes some tens of steps for a message.
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
+  // Of what the template makes, beside the messages and the output; also in compiling, and in all
+  // that renderings leave behind for ever. Eight times as much is reserved as stack, not used.
+  size_t max_memory_bytes = 32 << 20;
+  // Also of compiling. A step that takes no memory is not cut short.
+  absl::Duration max_time = absl::Seconds(10);
 };
 
 // A model's own Jinja template, rendered as transformers' apply_chat_template does. Thread-safe;
 // immutable.
 class ChatTemplate {
  public:
-  // INVALID_ARGUMENT telling where the syntax of `source` is wrong.
+  // INVALID_ARGUMENT telling where the syntax of `source` is wrong, or which bound it exceeds.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
 

@@ -43,10 +43,8 @@ int FfnBegin(const ModelSpec& spec, int rank, int world) {
   const int unit = FfnUnit(spec, world);
   const int units = spec.ffn / unit;
   const int cut = static_cast<int>(std::lround(wanted / weights_per_column / unit));
-  // Each rank keeps at least one unit, if there are enough.
-  const int least = std::min(rank, units);
-  const int most = std::max(least, units - (world - rank));
-  return std::clamp(cut, least, most) * unit;
+  // Each rank keeps at least one unit.
+  return std::clamp(cut, rank, units - (world - rank)) * unit;
 }
 
 }  // namespace
@@ -60,6 +58,12 @@ absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world) {
   if (rank < 0 || rank >= world) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " of ", world));
   }
+  // The same for all ranks: each then gets at least one.
+  if (world > 1 && (spec.ffn / FfnUnit(spec, world) < world || spec.vocab < world)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("FFN columns in units of ", FfnUnit(spec, world), " (", spec.ffn,
+                     ") or vocabulary rows (", spec.vocab, ") do not reach for ", world, " ranks"));
+  }
   Shard shard;
   shard.rank = rank;
   shard.world = world;
@@ -68,11 +72,6 @@ absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world) {
   shard.q_heads = {shard.kv_heads.begin * q_per_kv, shard.kv_heads.end * q_per_kv};
   shard.ffn = {FfnBegin(spec, rank, world), FfnBegin(spec, rank + 1, world)};
   shard.vocab = EvenPart(spec.vocab, rank, world);
-  if (shard.ffn.size() == 0 || shard.vocab.size() == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("FFN columns in units of ", FfnUnit(spec, world), " (", spec.ffn,
-                     ") or vocabulary rows (", spec.vocab, ") do not reach for ", world, " ranks"));
-  }
   return shard;
 }
 

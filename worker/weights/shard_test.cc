@@ -115,15 +115,25 @@ TEST(ShardTest, RankOutsideTheWorldIsRefused) {
   EXPECT_EQ(ShardModel(SmolLm2(), 0, 0).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(ShardTest, TooFewColumnsForTheRanksAreRefused) {
+TEST(ShardTest, TooFewColumnsOrRowsAreRefusedToEveryRank) {
   ModelSpec spec = SmolLm2();
   spec.ffn = 64;
   EXPECT_TRUE(ShardModel(spec, 1, 2).ok());
-  int refused = 0;
+  ModelSpec few_rows = SmolLm2();
+  few_rows.vocab = 2;
   for (int rank = 0; rank < 3; ++rank) {
-    if (!ShardModel(spec, rank, 3).ok()) ++refused;
+    for (const ModelSpec& few : {spec, few_rows}) {
+      const absl::Status status = ShardModel(few, rank, 3).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << rank;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("do not reach for 3 ranks"));
+    }
   }
-  EXPECT_GE(refused, 1);
+}
+
+TEST(ShardTest, LessThanABlockOfColumnsIsEnoughForOneRank) {
+  ModelSpec spec = SmolLm2();
+  spec.ffn = 24;
+  EXPECT_EQ(MustShard(spec, 0, 1).ffn.end, 24);
 }
 
 }  // namespace
