@@ -54,11 +54,21 @@ def describe_ids(ids):
     return f"{len(ids)} {fold(ids):016x}"
 
 
+def text_of(tokenizer, added, token_id):
+    # An added token is its spelling. The byte-level decoder takes letters of that for the bytes that they stand
+    # for in the vocabulary, so that the "\u00f6" of a made-up token would be an ill-formed f6.
+    if token_id in added:
+        return added[token_id].content
+    return tokenizer.decode([token_id], skip_special_tokens=False)
+
+
 def describe_tokens(tokenizer):
     """For each block of ids, a hash of the text of each alone, and one of the tokens of those texts."""
-    for begin in range(0, tokenizer.get_vocab_size(), DECODE_BLOCK):
-        ids = range(begin, min(begin + DECODE_BLOCK, tokenizer.get_vocab_size()))
-        texts = [tokenizer.decode([i], skip_special_tokens=False) for i in ids]
+    size = max(tokenizer.get_vocab().values()) + 1
+    added = tokenizer.get_added_tokens_decoder()
+    for begin in range(0, size, DECODE_BLOCK):
+        ids = range(begin, min(begin + DECODE_BLOCK, size))
+        texts = [text_of(tokenizer, added, i) for i in ids]
         text_hash = fold(b for text in texts for b in (*text.encode(), 256))
         tokens_hash = fold(t for ids in encode(tokenizer, texts, plain=True) for t in (*ids, 2**32 - 1))
         yield f"{text_hash:016x} {tokens_hash:016x}"

@@ -38,7 +38,7 @@ CONTROL_TOKENS = ["<|endoftext|>", "<|endofprompt|>", "<|assistant|>", "<|end|>"
                   "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>", "<|reserved_special_token_7|>",
                   "<|vision_start|>", "<|object_ref_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>", "<|fim_prefix|>", "<|repo_name|>", "<repo_name>", "<file_sep>", "<issue_start>", "<empty_output>"]
 # Those that tokenizer_variants.py adds to try the rules of added tokens.
-RULE_TOKENS = ["<<left>>", "<<right>>", "<<both>>", "<<word>>", "<<norm>>", "<<word-both>>", "wörd", "naïve token", "ab", "abc", " sp ", "Ⅷ"]
+RULE_TOKENS = ["<<left>>", "<<right>>", "<<both>>", "<<word>>", "<<norm>>", "<<word-both>>", "wörd", "naïve token", "zqx", "zqxj", " sp ", "Ⅷ"]
 
 
 def word(rng, script):
@@ -122,7 +122,7 @@ def token_lines(rng):
         parts = []
         for _ in range(rng.randint(1, 4)):
             token = rng.choice(tokens)
-            parts += [rng.choice(["", "", "a", "é", "7", ".", "_", "字", "\u0301", "e\u0301", "A\u030a", "hello", "<", "|", "ab"]), rng.choice(["", "", *SPACES]),
+            parts += [rng.choice(["", "", "a", "é", "7", ".", "_", "字", "\u0301", "e\u0301", "A\u030a", "hello", "<", "|", "zqx"]), rng.choice(["", "", *SPACES]),
                       rng.choice([token] * 7 + [token[:-1], token[1:], token.upper(), unicodedata.normalize("NFD", token)]), rng.choice(["", "", *SPACES])]
         yield "".join(parts) + rng.choice(["", "b", "1", "!", "\u0327", " "])
 
@@ -167,10 +167,10 @@ def long_lines():
 
 
 def character_lines():
-    """Every character of Unicode, between others of each class; a line for each 256."""
-    for block in range(0, 0x110000, 256):
-        if 0xd800 <= block < 0xe000:
-            continue
+    """The characters of Unicode, each between others of each class; a line for each 256. Of the planes beyond
+    the first two, which hold ideographs and nothing, every sixteenth 256.
+    """
+    for block in [*range(0, 0xd800, 256), *range(0xe000, 0x20000, 256), *range(0x20000, 0x110000, 4096)]:
         yield "".join(f"{c}a{c}B{c}c {c}1{c}!{c} {c}{c}\n" for c in map(chr, range(block, block + 256)))
 
 

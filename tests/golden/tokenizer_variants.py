@@ -35,8 +35,8 @@ RULE_TOKENS = [
     ("<<word-both>>", {"single_word": True, "lstrip": True, "rstrip": True, "normalized": True}),
     ("wörd", {"normalized": True}),
     ("naïve token", {"single_word": True}),
-    ("ab", {}),
-    ("abc", {"single_word": True}),
+    ("zqx", {}),
+    ("zqxj", {"single_word": True}),
     (" sp ", {"normalized": True}),
     ("Ⅷ", {"normalized": True, "single_word": True}),
 ]
@@ -50,6 +50,8 @@ def added(token_id, content, special, **rules):
 
 
 def phi4(tokenizer):
+    # Tokenizers takes the ids of added tokens from here, where they are not the next ones free.
+    tokenizer["model"]["vocab"].update({content: token_id for token_id, content, _, _ in PHI4_TOKENS})
     tokenizer["added_tokens"] = [added(token_id, content, special, rstrip=rstrip)
                                  for token_id, content, special, rstrip in PHI4_TOKENS]
 
