@@ -1,6 +1,6 @@
 // What the parts of a decoder are called in model files.
-#ifndef PHALANX_WORKER_WEIGHTS_TENSOR_NAMES_H_
-#define PHALANX_WORKER_WEIGHTS_TENSOR_NAMES_H_
+#ifndef PHALANX_MODEL_TENSOR_NAMES_H_
+#define PHALANX_MODEL_TENSOR_NAMES_H_
 
 #include <string>
 
@@ -40,4 +40,4 @@ bool IsNotOfTheNetwork(const ModelSpec& spec, const std::string& name);
 
 }  // namespace phalanx
 
-#endif  // PHALANX_WORKER_WEIGHTS_TENSOR_NAMES_H_
+#endif  // PHALANX_MODEL_TENSOR_NAMES_H_

@@ -1,6 +1,6 @@
 // Which part of a model belongs to which rank: a pure function of (spec, rank, world).
-#ifndef PHALANX_WORKER_WEIGHTS_SHARD_H_
-#define PHALANX_WORKER_WEIGHTS_SHARD_H_
+#ifndef PHALANX_MODEL_SHARD_H_
+#define PHALANX_MODEL_SHARD_H_
 
 #include "absl/status/statusor.h"
 #include "model/spec.h"
@@ -18,8 +18,8 @@ struct Range {
 //  * KV heads are dealt out as evenly as they go, lower ranks first (3 over 2 ranks = 2 and 1);
 //    query heads follow their KV head.
 //  * FFN columns are cut at multiples of the quantization block (or of 32 if these are too few) so
-//  that the weights of
-//    attention and FFN together are as even as they go: a rank with fewer heads gets more columns.
+//    that the weights of attention and FFN together are as even as they go: a rank with fewer heads
+//    gets more columns.
 //  * Vocabulary rows are dealt out as evenly as they go, for embedding and logits alike.
 struct Shard {
   int rank = 0;
@@ -36,4 +36,4 @@ absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world);
 
 }  // namespace phalanx
 
-#endif  // PHALANX_WORKER_WEIGHTS_SHARD_H_
+#endif  // PHALANX_MODEL_SHARD_H_

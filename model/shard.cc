@@ -1,4 +1,4 @@
-#include "worker/weights/shard.h"
+#include "model/shard.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "worker/weights/tensor_names.h"
+#include "model/tensor_names.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
