@@ -208,7 +208,7 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   return absl::StrReplaceAll(file->text(), {{"\r\n", "\n"}, {"\r", "\n"}});
 }
 
-// Files of their own, even empty ones, stand in for all that tokenizer_config.json has.
+// Files of their own stand in for all that tokenizer_config.json has.
 absl::Status ReadTemplateFiles(const std::string& folder, TokenizerAssets& assets) {
   std::optional<std::string> chat_template;
   const std::string path = absl::StrCat(folder, "/", kTemplate);
