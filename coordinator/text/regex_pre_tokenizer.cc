@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -147,8 +148,9 @@ class RegexSplitter {
     return splitter;
   }
 
+  // Gives each piece as it is found: a text may have as many pieces as bytes.
   absl::Status Split(absl::string_view text, const Scratch& scratch,
-                     std::vector<absl::string_view>* pieces) const {
+                     absl::FunctionRef<absl::Status(absl::string_view)> piece) const {
     size_t done = 0;
     for (size_t at = 0; at < text.size();) {
       const int code =
@@ -159,14 +161,17 @@ class RegexSplitter {
         return absl::ResourceExhaustedError(
             absl::StrCat("splitting pattern ", rule_.pattern, ": ", ErrorText(code)));
       }
-      const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.match.get());
-      if (bounds[0] > done && rule_.keeps_rest) {
-        pieces->push_back(text.substr(done, bounds[0] - done));
+      // Copied: the next rule matches in the same scratch.
+      const PCRE2_SIZE* const bounds = pcre2_get_ovector_pointer(scratch.match.get());
+      const size_t begin = bounds[0];
+      const size_t end = bounds[1];
+      if (begin > done && rule_.keeps_rest) {
+        RETURN_IF_ERROR(piece(text.substr(done, begin - done)));
       }
-      pieces->push_back(text.substr(bounds[0], bounds[1] - bounds[0]));
-      at = done = bounds[1];
+      RETURN_IF_ERROR(piece(text.substr(begin, end - begin)));
+      at = done = end;
     }
-    if (done < text.size() && rule_.keeps_rest) pieces->push_back(text.substr(done));
+    if (done < text.size() && rule_.keeps_rest) return piece(text.substr(done));
     return absl::OkStatus();
   }
 
@@ -183,21 +188,24 @@ class RegexPreTokenizer final : public PreTokenizer {
       : splitters_(std::move(splitters)) {}
 
   absl::Status Split(absl::string_view text, PieceSink piece) const override {
+    if (text.empty()) return absl::OkStatus();
     const Scratch scratch;
-    std::vector<absl::string_view> pieces;
-    if (!text.empty()) pieces.push_back(text);
-    for (const RegexSplitter& splitter : splitters_) {
-      std::vector<absl::string_view> finer;
-      for (const absl::string_view coarse : pieces) {
-        RETURN_IF_ERROR(splitter.Split(coarse, scratch, &finer));
-      }
-      pieces = std::move(finer);
-    }
-    for (const absl::string_view part : pieces) piece(part);
-    return absl::OkStatus();
+    return SplitFrom(0, text, scratch, piece);
   }
 
  private:
+  // By the rules from `rule` on.
+  absl::Status SplitFrom(size_t rule, absl::string_view text, const Scratch& scratch,
+                         PieceSink piece) const {
+    if (rule == splitters_.size()) {
+      piece(text);
+      return absl::OkStatus();
+    }
+    return splitters_[rule].Split(text, scratch, [&](absl::string_view part) {
+      return SplitFrom(rule + 1, part, scratch, piece);
+    });
+  }
+
   const std::vector<RegexSplitter> splitters_;
 };
 
