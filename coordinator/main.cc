@@ -84,7 +84,6 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;
-  options->limits.has_chat_template = !assets.chat_template.empty();
   options->model.reasons = IsReasoningModel(options->limits.model_name, assets.chat_template) ||
                            IsReasoningModel(spec.name, "");
   options->model.architecture = spec.architecture;
@@ -93,7 +92,12 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model.original_context_tokens =
       spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens;
   options->model_fingerprint = checkpoint->fingerprint();
-  return MakeModelTextService(std::move(assets));
+  ChatAbilities abilities;
+  ASSIGN_OR_RETURN(std::unique_ptr<TextService> text,
+                   MakeModelTextService(std::move(assets), &abilities));
+  options->limits.has_chat_template = abilities.has_chat_template;
+  options->model.supports_tools = abilities.supports_tools;
+  return text;
 }
 
 // gRPC 1.51 can lose its listener for good once descriptors run out.

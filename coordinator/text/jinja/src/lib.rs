@@ -2,10 +2,11 @@
 //!
 //! No panic leaves a function of the C interface, whose contract is in ../jinja.h.
 
-use minijinja::value::{Kwargs, Value};
+mod python_semantics;
+mod python_text;
+
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::error::Error as StdError;
 use std::ffi::{c_char, CString};
 use std::io::{self, Write};
@@ -35,36 +36,6 @@ impl std::fmt::Display for Raised {
 
 impl StdError for Raised {}
 
-/// The separators of Python's json.dumps without indent.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        w.write_all(if first { b"" } else { b", " })
-    }
-    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        w.write_all(if first { b"" } else { b", " })
-    }
-    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        w.write_all(b": ")
-    }
-}
-
-fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let mut out = Vec::new();
-    let written = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)),
-        Some(width) => {
-            let spaces = vec![b' '; width.min(16)];
-            let pretty = PrettyFormatter::with_indent(&spaces);
-            value.serialize(&mut Serializer::with_formatter(&mut out, pretty))
-        }
-    };
-    written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
-}
-
 fn compile(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Template, String> {
     let source = std::str::from_utf8(source).map_err(|e| e.to_string())?;
     let mut environment = Environment::new();
@@ -72,8 +43,7 @@ fn compile(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Template, 
     environment.set_lstrip_blocks(true);
     environment.set_fuel(Some(fuel));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", to_json);
+    python_semantics::install(&mut environment);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
     });
@@ -130,7 +100,7 @@ fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, 
     let mut writer = LimitedWriter { bytes: Vec::new(), limit };
     let compiled = template.environment.get_template("chat_template").map_err(|e| describe(&e))?;
     compiled
-        .render_captured_to(&context, &mut writer)
+        .render_captured_to(python_semantics::from_json(context), &mut writer)
         .map_err(|e| describe(&e))?;
     Ok(writer.bytes)
 }
