@@ -123,6 +123,7 @@ std::string ModelJson(const v1::Model& model) {
                 std::vector<int32_t>(model.eos_token_ids().begin(), model.eos_token_ids().end())},
                {"default_sampling", ToJson(model.default_sampling())},
                {"has_chat_template", model.has_chat_template()},
+               {"supports_tools", model.supports_tools()},
                {"reasons", model.reasons()},
                {"serving_groups", model.serving_groups()}});
 }

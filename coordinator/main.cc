@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "coordinator/server/coordinator_server.h"
 #include "coordinator/server/model_text_service.h"
+#include "coordinator/text/chat_template_file.h"
 #include "coordinator/text/reasoning_splitter.h"
 #include "model/checkpoint.h"
 #include "model/long_rope.h"
@@ -30,6 +31,7 @@ namespace {
 struct Flags {
   std::string model;
   std::string model_name;
+  std::string chat_template;
   std::vector<std::string> workers;
   std::string metrics_listen = "127.0.0.1:9400";
   absl::Duration drain_timeout = absl::Seconds(30);
@@ -43,6 +45,8 @@ void AddFlags(CLI::App& app, Flags* flags) {
   app.add_option("--model", flags->model, "GGUF file, for its tokenizer and chat template")
       ->required();
   app.add_option("--model_name", flags->model_name, "what clients call the model [the file's own]");
+  app.add_option("--chat_template", flags->chat_template,
+                 "file of a Jinja template for conversations, in place of the model's own");
   app.add_option("--worker", flags->workers,
                  "HOST:PORT of a worker group's leader; repeatable. A name may have several "
                  "addresses, each is a group")
@@ -81,6 +85,10 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(flags.model));
   const ModelSpec& spec = checkpoint->spec();
   ASSIGN_OR_RETURN(TokenizerAssets assets, checkpoint->ReadTokenizer());
+  if (!flags.chat_template.empty()) {
+    ASSIGN_OR_RETURN(assets.chat_template, ReadChatTemplateFile(flags.chat_template));
+    assets.named_chat_templates.clear();
+  }
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;

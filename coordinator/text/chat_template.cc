@@ -1,14 +1,11 @@
 #include "coordinator/text/chat_template.h"
 
-#include <cstdint>
-#include <ctime>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "coordinator/text/jinja/jinja.h"
 
 namespace phalanx {
 namespace {
@@ -19,22 +16,8 @@ constexpr char kProbeArgument[] = "phalanx_probe_argument";
 // Nine letters and digits, as Mistral's templates demand.
 constexpr char kProbeId[] = "probe0123";
 
-const uint8_t* Bytes(absl::string_view text) {
-  return reinterpret_cast<const uint8_t*>(text.data());
-}
-
-std::string Take(uint8_t* data, size_t size) {
-  if (data == nullptr) return {};
-  std::string text(reinterpret_cast<const char*>(data), size);
-  phalanx_jinja_free_bytes(data, size);
-  return text;
-}
-
-size_t FormatNow(const char* format, uint8_t* buffer, size_t size) {
-  const std::time_t now = std::time(nullptr);
-  std::tm local;
-  localtime_r(&now, &local);
-  return std::strftime(reinterpret_cast<char*>(buffer), size, format, &local);
+absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(prefix, status.message()));
 }
 
 std::string AsItIs(const std::string& /*field*/, const std::string& text) { return text; }
@@ -57,13 +40,15 @@ Tool ProbeTool() {
 
 }  // namespace
 
-void ChatTemplate::Free::operator()(void* compiled) const { phalanx_jinja_free(compiled); }
-
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_view source,
                                                                    ChatTemplateOptions options) {
   std::unique_ptr<ChatTemplate> chat_template(new ChatTemplate(std::move(options)));
-  ASSIGN_OR_RETURN(chat_template->compiled_, chat_template->Compile(source));
-  ASSIGN_OR_RETURN(chat_template->json_writer_, chat_template->Compile("{{ value | tojson }}"));
+  const JinjaOptions& jinja = chat_template->options_.jinja;
+  auto compiled = JinjaTemplate::Create(source, jinja);
+  if (!compiled.ok()) return WithPrefix("chat template: ", compiled.status());
+  chat_template->template_ = *std::move(compiled);
+  ASSIGN_OR_RETURN(chat_template->json_writer_,
+                   JinjaTemplate::Create("{{ value | tojson }}", jinja));
   // What a template does not name it does not use, and need not be tried.
   for (const ToolsInput input : {ToolsInput::kVariable, ToolsInput::kSystemMessage}) {
     if (!absl::StrContains(source, "tools") || !chat_template->ShowsTools(input)) continue;
@@ -76,31 +61,6 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_
     break;
   }
   return chat_template;
-}
-
-absl::StatusOr<ChatTemplate::Compiled> ChatTemplate::Compile(absl::string_view source) const {
-  void* compiled = nullptr;
-  uint8_t* error = nullptr;
-  size_t error_size = 0;
-  const int32_t code = phalanx_jinja_compile(Bytes(source), source.size(), options_.max_steps,
-                                             &FormatNow, &compiled, &error, &error_size);
-  if (code == PHALANX_JINJA_OK) return Compiled(compiled);
-  return absl::InvalidArgumentError(absl::StrCat("chat template: ", Take(error, error_size)));
-}
-
-absl::StatusOr<std::string> ChatTemplate::Run(const Compiled& compiled,
-                                              const TemplateValue& context) const {
-  // Bytes that are not UTF-8 would make dump throw.
-  const std::string json = context.dump(-1, ' ', false, TemplateValue::error_handler_t::replace);
-  uint8_t* result = nullptr;
-  size_t result_size = 0;
-  const int32_t code = phalanx_jinja_render(compiled.get(), Bytes(json), json.size(),
-                                            options_.max_output_bytes, &result, &result_size);
-  std::string text = Take(result, result_size);
-  if (code == PHALANX_JINJA_OK) return text;
-  const std::string message = absl::StrCat("chat: the model's template: ", text);
-  if (code == PHALANX_JINJA_EXHAUSTED) return absl::ResourceExhaustedError(message);
-  return absl::InvalidArgumentError(message);
 }
 
 // Two conversations, as some templates demand a system message. Whatever fails shows nothing.
@@ -157,7 +117,7 @@ absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText
     (*context)["tools"] = ToolsVariable(std::move(functions));
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(std::string json, Run(json_writer_, {{"value", std::move(functions)}}));
+  ASSIGN_OR_RETURN(std::string json, json_writer_->Render({{"value", std::move(functions)}}));
   FirstSystemMessage((*context)["messages"])["tools"] = std::move(json);
   return absl::OkStatus();
 }
@@ -175,7 +135,9 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   context["add_generation_prompt"] = add_generation_prompt;
   if (options_.bos_token) context["bos_token"] = *options_.bos_token;
   if (options_.eos_token) context["eos_token"] = *options_.eos_token;
-  return Run(compiled_, context);
+  absl::StatusOr<std::string> text = template_->Render(context);
+  if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());
+  return text;
 }
 
 absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation,

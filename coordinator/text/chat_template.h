@@ -1,15 +1,7 @@
-// A model file's own chat template, written in Jinja, rendered as transformers' apply_chat_template
-// does.
-//
-// Templates are written for Jinja2 in Python; the engine is another one, taught Python's ways where
-// they show: how numbers, True, None, lists and dicts are printed, string methods, tojson's
-// arguments, `generation` blocks. Where it cannot follow, the template fails instead of giving
-// other text, but for what jinja/src/python_semantics.rs lists.
+// A model file's own chat template, rendered as transformers' apply_chat_template does.
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "coordinator/text/conversation.h"
+#include "coordinator/text/jinja_template.h"
 #include "coordinator/text/template_context.h"
 
 namespace phalanx {
@@ -26,10 +19,7 @@ struct ChatTemplateOptions {
   // Spellings, for the variables of these names; a template sees no variable for an unset one.
   std::optional<std::string> bos_token = std::nullopt;
   std::optional<std::string> eos_token = std::nullopt;
-  // Bounds of one rendering; a real template takes some tens of steps for a message. Strings that a
-  // template builds but does not write are bounded by its steps alone.
-  uint64_t max_steps = 10'000'000;
-  size_t max_output_bytes = 64 << 20;
+  JinjaOptions jinja = {};
 };
 
 // How a template takes the functions that the model may call.
@@ -59,15 +49,8 @@ class ChatTemplate {
                                      bool add_generation_prompt = true) const;
 
  private:
-  struct Free {
-    void operator()(void* compiled) const;
-  };
-  using Compiled = std::unique_ptr<void, Free>;
-
   explicit ChatTemplate(ChatTemplateOptions options) : options_(std::move(options)) {}
 
-  absl::StatusOr<Compiled> Compile(absl::string_view source) const;
-  absl::StatusOr<std::string> Run(const Compiled& compiled, const TemplateValue& context) const;
   absl::Status CheckTools(const Conversation& conversation) const;
   absl::Status AddTools(const Conversation& conversation, CallerText caller_text,
                         TemplateValue* context) const;
@@ -75,9 +58,9 @@ class ChatTemplate {
   bool ShowsToolCalls(ArgumentsForm form);
 
   const ChatTemplateOptions options_;
-  Compiled compiled_;
+  std::unique_ptr<JinjaTemplate> template_;
   // Writes the JSON text of kSystemMessage.
-  Compiled json_writer_;
+  std::unique_ptr<JinjaTemplate> json_writer_;
   ToolsInput tools_input_ = ToolsInput::kNone;
   // Unset if the template leaves tool calls out.
   std::optional<ArgumentsForm> arguments_form_;

@@ -4,6 +4,7 @@
 
 mod python_semantics;
 mod python_text;
+mod source;
 
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
@@ -55,7 +56,7 @@ fn compile(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Template, 
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     });
     environment
-        .add_template_owned("chat_template", source.to_string())
+        .add_template_owned("chat_template", source::adapt(source))
         .map_err(|e| format!("{e:#}"))?;
     Ok(Template { environment })
 }
@@ -102,6 +103,10 @@ fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, 
     compiled
         .render_captured_to(python_semantics::from_json(context), &mut writer)
         .map_err(|e| describe(&e))?;
+    let misused = python_semantics::MISUSED.as_bytes();
+    if writer.bytes.windows(misused.len()).any(|window| window == misused) {
+        return Err((FAILED, "it joins a text to one marked by `safe`, which is not supported".into()));
+    }
     Ok(writer.bytes)
 }
 

@@ -95,7 +95,7 @@ pub fn str(value: &Value) -> String {
     }
 }
 
-fn entries(map: &Value) -> impl Iterator<Item = (Value, Value)> + '_ {
+pub fn entries(map: &Value) -> impl Iterator<Item = (Value, Value)> + '_ {
     map.try_iter().into_iter().flatten().map(|key| {
         let item = map.get_item(&key).unwrap_or(Value::UNDEFINED);
         (key, item)
@@ -345,6 +345,68 @@ fn title(text: &str, first_only: bool) -> String {
     out
 }
 
+/// No template needs more.
+const MAX_PADDING: usize = 4096;
+
+fn pad(text: &str, width: usize, fill: char, method: &str) -> Result<String, Error> {
+    let missing = width.saturating_sub(text.chars().count());
+    if missing > MAX_PADDING {
+        return Err(Error::new(ErrorKind::InvalidOperation, "too wide"));
+    }
+    let left = match method {
+        "ljust" => 0,
+        "rjust" => missing,
+        // CPython's rounding.
+        _ => missing / 2 + (missing & width & 1),
+    };
+    let fill = fill.to_string();
+    Ok(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left)))
+}
+
+/// The filter of this name, which begins a word elsewhere than the method.
+pub fn title_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for c in text.chars() {
+        let separates = is_space(c) || "-({[<".contains(c);
+        if inside {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        inside = !separates;
+    }
+    out
+}
+
+/// The filter `indent`.
+pub fn indent(text: &str, indention: &str, first: bool, blank: bool) -> String {
+    let text = format!("{text}\n");
+    let lines = split_lines(&text, false);
+    let mut out = String::new();
+    for (i, line) in lines.try_iter().into_iter().flatten().enumerate() {
+        let line = line.as_str().unwrap_or_default().to_string();
+        if i > 0 {
+            out.push('\n');
+        }
+        let wanted = if i == 0 { first } else { blank || !line.is_empty() };
+        if wanted {
+            out.push_str(indention);
+        }
+        out.push_str(&line);
+    }
+    out
+}
+
+/// int() of a text, or what int(float()) makes of it.
+pub fn parse_int(text: &str) -> Option<i64> {
+    let text = strip(text, None, true, true).replace('_', "");
+    text.parse().ok().or_else(|| {
+        let value = text.parse::<f64>().ok()?;
+        value.is_finite().then_some(value as i64)
+    })
+}
+
 /// Whether there are cased letters and all of them are of the case.
 fn all_of_case(text: &str, upper: bool) -> bool {
     let mut some = false;
@@ -427,7 +489,30 @@ pub fn method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, E
             let () = from_args(args)?;
             Value::from(title(text, name == "capitalize"))
         }
+        "center" | "ljust" | "rjust" => {
+            let (width, fill): (usize, Option<char>) = from_args(args)?;
+            Value::from(pad(text, width, fill.unwrap_or(' '), name)?)
+        }
+        "zfill" => {
+            let (width,): (usize,) = from_args(args)?;
+            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let sign = &text[..text.len() - digits.len()];
+            let width = width.saturating_sub(sign.len());
+            Value::from(format!("{sign}{}", pad(digits, width, '0', "rjust")?))
+        }
+        "swapcase" => Value::from(
+            text.chars()
+                .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
+                    if c.is_uppercase() {
+                        Box::new(c.to_lowercase())
+                    } else {
+                        Box::new(c.to_uppercase())
+                    }
+                })
+                .collect::<String>(),
+        ),
         "isspace" => all_chars(text, is_space),
+        "isdigit" | "isdecimal" => all_chars(text, |c| c.is_ascii_digit()),
         "isalpha" => all_chars(text, char::is_alphabetic),
         "isalnum" => all_chars(text, char::is_alphanumeric),
         "isnumeric" => all_chars(text, char::is_numeric),
