@@ -3,7 +3,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -11,17 +10,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
+#include "base/cgroup.h"
 
 namespace phalanx {
 namespace {
-
-std::optional<std::string> ReadFirstLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!std::getline(file, line)) return std::nullopt;
-  return line;
-}
 
 int AffinityCpus() {
   cpu_set_t set;
@@ -56,44 +48,11 @@ std::optional<double> QuotaV1(const std::string& folder) {
   return quota / period;
 }
 
-// The tightest quota of `path` and the folders above it, below `root`.
-template <typename QuotaOf>
-double TightestQuota(const std::string& root, std::string path, QuotaOf quota_of) {
-  double tightest = std::numeric_limits<double>::infinity();
-  while (true) {
-    if (const std::optional<double> quota = quota_of(root + path)) {
-      tightest = std::min(tightest, *quota);
-    }
-    const size_t slash = path.find_last_of('/');
-    if (slash == std::string::npos) return tightest;
-    path.resize(slash);
-  }
-}
-
-double CgroupQuota(const std::string& sys_root) {
-  double tightest = std::numeric_limits<double>::infinity();
-  std::ifstream cgroups(sys_root + "/proc/self/cgroup");
-  for (std::string line; std::getline(cgroups, line);) {
-    // hierarchy-id:controllers:path, with no controllers for v2.
-    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (fields.size() != 3) continue;
-    const std::string path = fields[2] == "/" ? "" : fields[2];
-    if (fields[1].empty()) {
-      tightest = std::min(tightest, TightestQuota(sys_root + "/sys/fs/cgroup", path, QuotaV2));
-    }
-    for (const absl::string_view controller : absl::StrSplit(fields[1], ',')) {
-      if (controller != "cpu") continue;
-      tightest = std::min(tightest, TightestQuota(sys_root + "/sys/fs/cgroup/cpu", path, QuotaV1));
-    }
-  }
-  return tightest;
-}
-
 }  // namespace
 
 CpuBudget GetCpuBudget(const std::string& sys_root) {
   const int affinity = AffinityCpus();
-  const double quota = CgroupQuota(sys_root == "/" ? "" : sys_root);
+  const double quota = TightestCgroupLimit(sys_root, "cpu", QuotaV2, QuotaV1);
   CpuBudget budget;
   budget.cpus = affinity;
   std::string quota_text = "none";

@@ -77,7 +77,7 @@ absl::Status Checkpoint::OpenFolder() {
   ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(config_path));
   ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, ModelNameOf(path_)));
   spec_ = std::move(config.spec);
-  RETURN_IF_ERROR(ReadGenerationConfigFile(std::move(config.eos_token_ids)));
+  RETURN_IF_ERROR(ReadGenerationConfigFile(config.eos_token_ids));
 
   ASSIGN_OR_RETURN(safetensors_files_, OpenSafetensorsFolder(path_));
   Fingerprint fingerprint;
@@ -85,7 +85,9 @@ absl::Status Checkpoint::OpenFolder() {
     RETURN_IF_ERROR(tensors_.Add(file->path(), file->tensors()));
     fingerprint.AddFile(file->header(), file->file_bytes());
   }
-  for (const absl::string_view name : kSmallFiles) {
+  std::vector<std::string> small_files(std::begin(kSmallFiles), std::end(kSmallFiles));
+  for (std::string& file : NamedChatTemplateFiles(path_)) small_files.push_back(std::move(file));
+  for (const std::string& name : small_files) {
     const auto file = MappedFile::Open(absl::StrCat(path_, "/", name));
     if (absl::IsNotFound(file.status())) continue;
     RETURN_IF_ERROR(file.status());
@@ -96,7 +98,7 @@ absl::Status Checkpoint::OpenFolder() {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::ReadGenerationConfigFile(std::vector<int32_t> config_eos_ids) {
+absl::Status Checkpoint::ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids) {
   const std::string path = absl::StrCat(path_, "/", kGenerationConfig);
   const absl::StatusOr<JsonValue> json = ReadJsonFile(path);
   if (!absl::IsNotFound(json.status())) {
@@ -109,17 +111,18 @@ absl::Status Checkpoint::ReadGenerationConfigFile(std::vector<int32_t> config_eo
 }
 
 absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {
-  if (gguf_files_.empty()) {
-    return absl::UnimplementedError(absl::StrCat(path_, "/tokenizer.json: not supported"));
-  }
-  ASSIGN_OR_RETURN(TokenizerAssets assets, ReadTokenizerAssets(*gguf_files_[0]));
+  absl::StatusOr<TokenizerAssets> read = gguf_files_.empty()
+                                             ? ReadTokenizerAssets(path_, spec_.vocab)
+                                             : ReadTokenizerAssets(*gguf_files_[0]);
+  RETURN_IF_ERROR(read.status());
+  TokenizerAssets& assets = *read;
   const std::vector<int32_t>& eos_ids = generation_defaults_.eos_token_ids;
   if (!eos_ids.empty() && eos_ids.back() >= spec_.vocab) {
     return absl::DataLossError(absl::StrCat(path_, ": eos_token_id: ", eos_ids.back(),
                                             ", where the vocabulary has ", spec_.vocab));
   }
   assets.eos_token_ids = Union(std::move(assets.eos_token_ids), eos_ids);
-  return assets;
+  return read;
 }
 
 void Checkpoint::DropPages() const {

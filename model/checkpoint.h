@@ -58,7 +58,7 @@ class Checkpoint {
   explicit Checkpoint(std::string path) : path_(std::move(path)) {}
   absl::Status OpenGguf();
   absl::Status OpenFolder();
-  absl::Status ReadGenerationConfigFile(std::vector<int32_t> config_eos_ids);
+  absl::Status ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids);
 
   const std::string path_;
   ModelSpec spec_;

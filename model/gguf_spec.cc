@@ -164,7 +164,14 @@ absl::Status GgufSpecReader::ReadAttention(ModelSpec& spec) const {
                        " is not supported where attention.key_length is ", spec.head_dim,
                        "; equal lengths are");
   }
+  if (spec.head_dim > kMaxHeadDim) {
+    return Impossible(Key("attention.key_length"), spec.head_dim, " is more than ", kMaxHeadDim);
+  }
   ASSIGN_OR_RETURN(spec.rotary_dim, DimensionOr("rope.dimension_count", spec.head_dim));
+  if (spec.rotary_dim > spec.head_dim) {
+    return Impossible(Key("rope.dimension_count"), spec.rotary_dim, " is more than the ",
+                      spec.head_dim, " dimensions of a head");
+  }
   // The converter orders the rows of whole heads for a rotation of whole heads.
   if (spec.interleaved_qk_rows && spec.rotary_dim != spec.head_dim) {
     return Unsupported(Key("rope.dimension_count"), spec.rotary_dim,

@@ -10,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/allocated_bytes.h"
 #include "model/testing/tiny_model.h"
 
 namespace phalanx {
@@ -367,6 +368,28 @@ INSTANTIATE_TEST_SUITE_P(
                },
                "rope_factors_long.weight: missing"}),
     [](const auto& info) { return info.param.what; });
+
+// A linear factor becomes a list as long as a head.
+TEST(GgufSpecTest, NoDimensionMakesTheReaderAllocateMuch) {
+  Metadata long_head;
+  long_head.U32("llama.attention.key_length", 1 << 24);
+  long_head.U32("llama.attention.value_length", 1 << 24);
+  Metadata long_rotation("qwen2");
+  long_rotation.U32("qwen2.rope.dimension_count", 1 << 24);
+  const std::pair<Metadata*, std::string> cases[] = {
+      {&long_head, "llama.attention.key_length: 16777216"},
+      {&long_rotation, "qwen2.rope.dimension_count: 16777216"}};
+  for (const auto& [metadata, message] : cases) {
+    const std::string prefix = message.substr(0, message.find('.'));
+    metadata->Text(prefix + ".rope.scaling.type", "linear");
+    metadata->F32(prefix + ".rope.scaling.factor", 2.5f);
+    const size_t allocated = AllocatedBytes();
+    const absl::Status status = metadata->Read("large.gguf").status();
+    EXPECT_LE(AllocatedBytes() - allocated, 4 * kAllocationBase);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("large.gguf"), HasSubstr(message)));
+  }
+}
 
 TEST(GgufSpecTest, TokensMustBeAsManyAsEmbeddings) {
   GgufWriter writer;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/allocated_bytes.h"
 #include "model/testing/gguf_writer.h"
 
 namespace phalanx {
@@ -108,10 +109,16 @@ TEST(GgufTest, MissingFileIsNotFound) {
   EXPECT_EQ(GgufFile::Open(testing::TempDir()).status().code(), absl::StatusCode::kDataLoss);
 }
 
+// Of reading a file of that size: a key of 14 bytes takes a slot of a growing table.
+size_t MaxAllocatedBytes(size_t file_bytes) { return kAllocationBase + 64 * file_bytes; }
+
 TEST(GgufTest, TruncationAtEveryByteIsDataLoss) {
   const std::string whole = SmallFile().Finish();
   for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
-    const auto file = GgufFile::Open(WriteTempFile("cut.gguf", whole.substr(0, bytes)));
+    const std::string path = WriteTempFile("cut.gguf", whole.substr(0, bytes));
+    const size_t allocated = AllocatedBytes();
+    const auto file = GgufFile::Open(path);
+    ASSERT_LE(AllocatedBytes() - allocated, MaxAllocatedBytes(bytes)) << bytes;
     ASSERT_EQ(file.status().code(), absl::StatusCode::kDataLoss) << bytes << " " << file.status();
     ASSERT_THAT(std::string(file.status().message()), HasSubstr("cut.gguf"));
   }
@@ -148,7 +155,10 @@ class GgufBadFileTest : public testing::TestWithParam<BadFile> {};
 TEST_P(GgufBadFileTest, IsRefused) {
   GgufWriter writer = SmallFile();
   GetParam().spoil(writer);
-  const absl::Status status = GgufFile::Open(writer.WriteToTemp("bad.gguf")).status();
+  const std::string path = writer.WriteToTemp("bad.gguf");
+  const size_t allocated = AllocatedBytes();
+  const absl::Status status = GgufFile::Open(path).status();
+  EXPECT_LE(AllocatedBytes() - allocated, MaxAllocatedBytes(writer.Finish().size()));
   EXPECT_EQ(status.code(), GetParam().code) << status;
   EXPECT_THAT(
       std::string(status.message()),
@@ -156,9 +166,17 @@ TEST_P(GgufBadFileTest, IsRefused) {
 }
 
 constexpr uint64_t kHuge = std::numeric_limits<uint64_t>::max();
+constexpr uint64_t kTwoTo63 = uint64_t{1} << 63;
 
 std::string ArrayHead(uint32_t type, uint64_t count) {
   return absl::StrCat(GgufWriter::Bytes(type), GgufWriter::Bytes(count));
+}
+
+// An array in an array in an array ...
+std::string NestedArrays(int depth) {
+  std::string bytes;
+  for (int i = 0; i < depth; ++i) bytes += ArrayHead(9, 1);
+  return bytes + ArrayHead(4, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -197,6 +215,34 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"NestedArray",
                 [](GgufWriter& w) { w.AddPair("b", 9, ArrayHead(9, 1) + ArrayHead(4, 0)); },
                 "key b", "array of arrays", absl::StatusCode::kUnimplemented},
+        BadFile{"ArraysNestedDeeply",
+                [](GgufWriter& w) { w.AddPair("b", 9, NestedArrays(100000)); }, "key b",
+                "array of arrays", absl::StatusCode::kUnimplemented},
+        BadFile{"StringOf2To63Bytes",
+                [](GgufWriter& w) { w.AddPair("b", 8, GgufWriter::Bytes(kTwoTo63)); }, "key b",
+                "a string of 9223372036854775808 bytes"},
+        BadFile{"ArrayOf2To63Bytes",
+                [](GgufWriter& w) { w.AddPair("b", 9, ArrayHead(0, kTwoTo63)); }, "key b",
+                "an array of 9223372036854775808 values"},
+        BadFile{"ArrayOf2To63Strings",
+                [](GgufWriter& w) { w.AddPair("b", 9, ArrayHead(8, kTwoTo63)); }, "key b",
+                "an array of 9223372036854775808 strings"},
+        // 2^61 strings have 2^64 bytes of lengths.
+        BadFile{"StringsWhoseLengthsWrapAround",
+                [](GgufWriter& w) { w.AddPair("b", 9, ArrayHead(8, uint64_t{1} << 61)); }, "key b",
+                "strings"},
+        BadFile{"StringInArrayPastTheEnd",
+                [](GgufWriter& w) {
+                  w.AddPair(
+                      "b", 9,
+                      ArrayHead(8, 2) + GgufWriter::String("x") + GgufWriter::Bytes(kTwoTo63));
+                },
+                "key b", "a string of 9223372036854775808 bytes"},
+        BadFile{"AlignmentOf2To63", [](GgufWriter& w) { w.AddU64("general.alignment", kTwoTo63); },
+                "general.alignment", "not an integer below 2^63"},
+        BadFile{"AlignmentOf2To40",
+                [](GgufWriter& w) { w.AddU64("general.alignment", uint64_t{1} << 40); },
+                "general.alignment", "1099511627776"},
         BadFile{"AlignmentOfZero", [](GgufWriter& w) { w.AddU32("general.alignment", 0); },
                 "general.alignment", "multiple of 8"},
         BadFile{"OddAlignment", [](GgufWriter& w) { w.AddU32("general.alignment", 12); },
@@ -250,6 +296,33 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"RowThatWrapsAround",
                 [](GgufWriter& w) { w.AddTensorInfo("t", 28, {1ull << 61}, 0); }, "tensor t",
                 "more than the file"},
+        // 2^63 * 2 * 4 bytes wrap to none.
+        BadFile{"DimensionOf2To63",
+                [](GgufWriter& w) {
+                  w.AddTensorInfo("t", 0, {kTwoTo63, 2}, 0);
+                },
+                "tensor t", "2 rows of 9223372036854775808 elements are more than the file"},
+        BadFile{"DimensionsOf2To64Minus1",
+                [](GgufWriter& w) {
+                  w.AddTensorInfo("t", 24, {kHuge, kHuge}, 0);
+                },
+                "tensor t", "more than the file"},
+        // In bytes 2^64 + 4.
+        BadFile{"RowsThatWrapToOne",
+                [](GgufWriter& w) {
+                  w.AddTensorInfo("t", 0, {1, (uint64_t{1} << 62) + 1}, 0);
+                },
+                "tensor t", "more than the file"},
+        BadFile{"BlocksThatWrapToOne",
+                [](GgufWriter& w) {
+                  // Blocks of 34 bytes: 34 * 2^63 is a multiple of 2^64.
+                  w.AddTensorInfo("t", 8, {32, kTwoTo63 + 1}, 0);
+                },
+                "tensor t", "more than the file"},
+        BadFile{"OffsetOf2To63", [](GgufWriter& w) { w.AddTensorInfo("t", 0, {1}, kTwoTo63); },
+                "tensor t", "offset 9223372036854775808"},
+        BadFile{"SamePlaceTwice", [](GgufWriter& w) { w.AddTensorInfo("t", 0, {3}, 0); }, "tensor",
+                "overlaps"},
         BadFile{"OffsetOffTheAlignment", [](GgufWriter& w) { w.AddTensorInfo("t", 0, {1}, 8); },
                 "tensor t", "offset 8"},
         BadFile{"OffsetPastTheEnd", [](GgufWriter& w) { w.AddTensorInfo("t", 0, {1}, 1 << 20); },
@@ -262,13 +335,42 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return info.param.what; });
 
 TEST(GgufTest, CountsThatDoNotFitAreRefused) {
+  const std::string whole = SmallFile().Finish();
   for (const size_t at : {8, 16}) {  // Tensors, pairs.
-    std::string bytes = SmallFile().Finish();
-    bytes.replace(at, 8, GgufWriter::Bytes(kHuge));
-    const absl::Status status = GgufFile::Open(WriteTempFile("counts.gguf", bytes)).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("18446744073709551615"));
+    // The last is the least that cannot be in a file of this size.
+    for (const uint64_t count : {kHuge, kTwoTo63, uint64_t{1} << 32, whole.size() / 14 + 1}) {
+      std::string bytes = whole;
+      bytes.replace(at, 8, GgufWriter::Bytes(count));
+      const std::string path = WriteTempFile("counts.gguf", bytes);
+      const size_t allocated = AllocatedBytes();
+      const absl::Status status = GgufFile::Open(path).status();
+      EXPECT_LE(AllocatedBytes() - allocated, MaxAllocatedBytes(bytes.size()));
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+      EXPECT_THAT(std::string(status.message()),
+                  AllOf(HasSubstr("counts.gguf: header"), HasSubstr(absl::StrCat(count))));
+    }
   }
+}
+
+TEST(GgufTest, ATensorNameOf2To63BytesIsRefused) {
+  GgufWriter writer;
+  writer.AddTensorInfo("name", 0, {1}, 0);
+  std::string bytes = writer.Finish();
+  bytes.replace(24, 8, GgufWriter::Bytes(kTwoTo63));
+  const absl::Status status = GgufFile::Open(WriteTempFile("name.gguf", bytes)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("name.gguf: tensor number 0"), HasSubstr("9223372036854775808")));
+}
+
+// Alignment makes holes in every file, so that none is refused.
+TEST(GgufTest, HolesBetweenTensorsAreLegal) {
+  GgufWriter writer;
+  writer.AddTensor("a", TensorType::kF32, {1}, std::string(1024, 'x'));
+  writer.AddTensor("b", TensorType::kF32, {1}, std::string(1024, 'y'));
+  const auto file = GgufFile::Open(writer.WriteToTemp("holes.gguf"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ((*file)->FindTensor("b")->data[0], std::byte{'y'});
 }
 
 TEST(GgufTest, AlignmentOfTheFileIsKept) {

@@ -150,6 +150,9 @@ absl::Status HfConfigReader::ReadShape() {
                            spec_.hidden);
   }
   spec_.head_dim = head_dim.value_or(spec_.hidden / spec_.num_q_heads);
+  if (spec_.head_dim > kMaxHeadDim) {
+    return top_.Impossible("head_dim", spec_.head_dim, " is more than ", kMaxHeadDim);
+  }
   ASSIGN_OR_RETURN(spec_.vocab, top_.Dimension("vocab_size"));
   ASSIGN_OR_RETURN(spec_.context_tokens, top_.Dimension("max_position_embeddings"));
   ASSIGN_OR_RETURN(const double eps, top_.Number("rms_norm_eps"));

@@ -8,6 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/allocated_bytes.h"
 #include "model/testing/hf_configs.h"
 
 namespace phalanx {
@@ -217,6 +218,20 @@ std::vector<BadConfig> BadConfigs() {
        "num_hidden_layers: 0", kDataLoss},
       {"Huge", Change(smol, R"("vocab_size": 49152)", R"("vocab_size": 18446744073709551616)"),
        "vocab_size", kDataLoss},
+      {"Of2To63", Change(smol, R"("hidden_size": 576)", R"("hidden_size": 9223372036854775808)"),
+       "hidden_size: 9223372036854775808", kDataLoss},
+      {"Of2To32", Change(smol, R"("vocab_size": 49152)", R"("vocab_size": 4294967297)"),
+       "vocab_size: 4294967297", kDataLoss},
+      // 2^16 heads of 2^16 dims wrap to none in 32 bits.
+      {"WrappingProduct",
+       With(Change(Change(smol, R"("num_attention_heads": 9)", R"("num_attention_heads": 65536)"),
+                   R"("num_key_value_heads": 3)", R"("num_key_value_heads": 65536)"),
+            R"("head_dim": 65536)"),
+       "head_dim: 65536", kDataLoss},
+      {"EosOf2To63", Change(smol, R"("eos_token_id": 2)", R"("eos_token_id": 9223372036854775808)"),
+       "eos_token_id: 9223372036854775808", kDataLoss},
+      {"Nested", With(smol, R"("auto_map": )" + std::string(100000, '[')), "nested deeper than 64",
+       kDataLoss},
       {"KvHeadsDoNotDivide",
        Change(smol, R"("num_key_value_heads": 3)", R"("num_key_value_heads": 2)"),
        "num_key_value_heads: 2", kDataLoss},
@@ -298,11 +313,35 @@ std::vector<BadConfig> BadConfigs() {
 TEST(HfConfigTest, WhatCannotBeServedIsRefusedNamingFileAndKey) {
   for (const BadConfig& bad : BadConfigs()) {
     SCOPED_TRACE(bad.what);
+    const size_t allocated = AllocatedBytes();
     const absl::Status status = Read(bad.text).status();
+    EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * bad.text.size());
     EXPECT_EQ(status.code(), bad.code) << status;
     EXPECT_THAT(std::string(status.message()),
                 AllOf(HasSubstr("config.json"), HasSubstr(bad.message)));
   }
+}
+
+TEST(HfConfigTest, EveryTruncationIsRefused) {
+  const std::string whole = Phi4MiniReasoningConfig();
+  for (size_t size = 0; size < whole.size(); ++size) {
+    const size_t allocated = AllocatedBytes();
+    const absl::Status status = Read(whole.substr(0, size)).status();
+    ASSERT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * size) << size;
+    ASSERT_EQ(status.code(), kDataLoss) << size << " " << status;
+    ASSERT_THAT(std::string(status.message()), HasSubstr("config.json: byte"));
+  }
+}
+
+TEST(HfConfigTest, NoDimensionMakesTheReaderAllocateMuch) {
+  const std::string text = With(Change(SmolLm2Config(), R"("rope_scaling": null)",
+                                       R"("rope_scaling": {"type": "linear", "factor": 2.5})"),
+                                R"("head_dim": 16777216)");
+  const size_t allocated = AllocatedBytes();
+  const absl::Status status = Read(text).status();
+  EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * text.size());
+  EXPECT_EQ(status.code(), kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("config.json: head_dim: 16777216"));
 }
 
 }  // namespace

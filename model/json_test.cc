@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/allocated_bytes.h"
 #include "model/testing/gguf_writer.h"
 
 namespace phalanx {
@@ -95,12 +96,18 @@ TEST(JsonTest, SyntaxErrorsTellTheByte) {
 TEST(JsonTest, EveryTruncationIsRefused) {
   const std::string whole = R"({"a": [1, 2.5, "x\u00e9"], "b": {"c": null, "d": false}})";
   ASSERT_TRUE(ParseJson(whole, "test").ok());
-  for (size_t size = 0; size < whole.size(); ++size) Error(whole.substr(0, size));
+  for (size_t size = 0; size < whole.size(); ++size) {
+    const size_t allocated = AllocatedBytes();
+    Error(whole.substr(0, size));
+    EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * size);
+  }
 }
 
 TEST(JsonTest, DepthIsBoundedWithoutRecursion) {
   const std::string deep(10'000'000, '[');
+  const size_t allocated = AllocatedBytes();
   EXPECT_THAT(Error(deep), AllOf(HasSubstr("nested deeper than 64"), HasSubstr("byte 65")));
+  EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase);
   EXPECT_THAT(Error("[{\"a\": [0]}]", {.max_depth = 2}), HasSubstr("nested deeper than 2"));
   Parse("[{\"a\": [0]}]", {.max_depth = 3});
 }

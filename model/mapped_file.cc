@@ -1,6 +1,7 @@
 #include "model/mapped_file.h"
 
 #include <fcntl.h>
+#include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,15 @@
 #include "base/status.h"
 
 namespace phalanx {
+namespace {
+
+// The zeros between the end of the file and that of its last page.
+size_t TailBytes(size_t file_bytes) {
+  const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return (page_bytes - file_bytes % page_bytes) % page_bytes;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
   const auto system_error = [&](absl::string_view call) {
@@ -34,12 +44,17 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   }
   close(fd);
   RETURN_IF_ERROR(status);
-  const auto* bytes = static_cast<const std::byte*>(map);
-  return std::unique_ptr<MappedFile>(
-      new MappedFile(absl::MakeConstSpan(bytes, static_cast<size_t>(info.st_size))));
+  const auto bytes = absl::MakeConstSpan(static_cast<const std::byte*>(map),
+                                         static_cast<size_t>(info.st_size));
+  // AddressSanitizer reports reads of the tail; without it these macros are empty.
+  ASAN_POISON_MEMORY_REGION(bytes.data() + bytes.size(), TailBytes(bytes.size()));
+  return std::unique_ptr<MappedFile>(new MappedFile(bytes));
 }
 
-MappedFile::~MappedFile() { munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
+MappedFile::~MappedFile() {
+  ASAN_UNPOISON_MEMORY_REGION(bytes_.data() + bytes_.size(), TailBytes(bytes_.size()));
+  munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
 
 void MappedFile::DropPages() const {
   // Only advice: if the kernel refuses, memory stays in use a little longer.

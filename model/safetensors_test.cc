@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/testing/allocated_bytes.h"
 #include "model/testing/gguf_writer.h"
 #include "model/testing/hf_folder.h"
 
@@ -19,9 +20,15 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> OpenBytes(const std::string& by
   return SafetensorsFile::Open(WriteTempFile("t.safetensors", bytes));
 }
 
-// Of a header and that many bytes of data.
+// Of a header and that many bytes of data. Nothing large may be allocated: a JSON value of two
+// bytes takes some tens of them, in a vector that grows.
 absl::Status StatusOf(const std::string& header, size_t data_bytes) {
-  return OpenBytes(SafetensorsWriter::File(header, std::string(data_bytes, '\0'))).status();
+  const std::string bytes = SafetensorsWriter::File(header, std::string(data_bytes, '\0'));
+  const std::string path = WriteTempFile("t.safetensors", bytes);
+  const size_t allocated = AllocatedBytes();
+  const absl::Status status = SafetensorsFile::Open(path).status();
+  EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * header.size());
+  return status;
 }
 
 SafetensorsWriter SmallFile() {
@@ -64,7 +71,10 @@ TEST(SafetensorsTest, TensorsMayBeListedInAnyOrder) {
 TEST(SafetensorsTest, TruncationAtEveryByteIsDataLoss) {
   const std::string whole = SmallFile().Finish();
   for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
-    const absl::Status status = OpenBytes(whole.substr(0, bytes)).status();
+    const std::string path = WriteTempFile("t.safetensors", whole.substr(0, bytes));
+    const size_t allocated = AllocatedBytes();
+    const absl::Status status = SafetensorsFile::Open(path).status();
+    ASSERT_LE(AllocatedBytes() - allocated, kAllocationBase + 128 * bytes) << bytes;
     ASSERT_EQ(status.code(), absl::StatusCode::kDataLoss) << bytes << " " << status;
     ASSERT_THAT(std::string(status.message()), HasSubstr("t.safetensors"));
   }
@@ -140,6 +150,20 @@ std::vector<BadHeader> BadHeaders() {
       // 2^32 * 2^32 wraps to 0, and 2^63 * 2 bytes too.
       {"WrappingProduct", One("F16", "[4294967296,4294967296]", "[0,0]"), 0, "2^64 or more"},
       {"WrappingToSmall", One("F16", "[4294967297,4294967297]", "[0,2]"), 2, "2^64 or more"},
+      {"WrappingInBytes", One("F32", "[4611686018427387905]", "[0,4]"), 4,
+       "tensor w: 4611686018427387905 elements are more than the file"},
+      {"DimensionOf2To63Twice", One("F16", "[9223372036854775808,2]", "[0,0]"), 0,
+       "tensor w: the product of the shape is 2^64 or more"},
+      {"DimensionOf2To64Minus1", One("F16", "[18446744073709551615]", "[0,2]"), 2,
+       "tensor w: 18446744073709551615 elements are more than the file"},
+      // A factor of zero does not hide what wraps.
+      {"WrappingBeforeZero", One("F16", "[4294967296,4294967296,0]", "[0,0]"), 0, "2^64 or more"},
+      {"OffsetsOf2To63", One("F16", "[1]", "[9223372036854775806,9223372036854775808]"), 2,
+       "tensor w: a hole of 9223372036854775806 bytes"},
+      {"EndOf2To64Minus1", One("F16", "[1]", "[0,18446744073709551615]"), 2,
+       "tensor w: data_offsets 0 and 18446744073709551615"},
+      {"OverlapAtTheStart", Two("[2,6]", "[0,4]"), 6, "tensor a: begins at 2, inside a tensor"},
+      {"NestedInShape", One("F16", std::string(100000, '['), "[0,2]"), 2, "nested deeper than 3"},
       {"ManyDimensions", One("F16", "[1,1,1,1,1,1,1,1,1]", "[0,2]"), 2, "at most 8"},
       {"ThreeDimensions", One("F16", "[1,1,1]", "[0,2]"), 2, "3 dimensions", kUnimplemented},
       {"NoElements", One("F16", "[0]", "[0,0]"), 0, "without elements", kUnimplemented},
@@ -174,7 +198,10 @@ TEST(SafetensorsTest, BrokenHeadersAreRefusedNamingFileTensorAndReason) {
 
 TEST(SafetensorsTest, HeadersLongerThanTheFileAreRefusedBeforeReading) {
   for (const uint64_t size : {uint64_t{3}, uint64_t{100'000'001}, uint64_t{1} << 63, UINT64_MAX}) {
-    const absl::Status status = OpenBytes(GgufWriter::Bytes(size) + "{}").status();
+    const std::string path = WriteTempFile("t.safetensors", GgufWriter::Bytes(size) + "{}");
+    const size_t allocated = AllocatedBytes();
+    const absl::Status status = SafetensorsFile::Open(path).status();
+    EXPECT_LE(AllocatedBytes() - allocated, kAllocationBase);
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
     EXPECT_THAT(std::string(status.message()), HasSubstr("bytes of header"));
   }
@@ -239,6 +266,17 @@ TEST_F(IndexTest, IndexAndFilesMustAgree) {
               "m-2.safetensors: tensor b");
   ExpectError(R"({"weight_map":{"a":"m-3.safetensors"}})", "m-3.safetensors",
               absl::StatusCode::kNotFound);
+}
+
+TEST_F(IndexTest, EveryTruncationIsRefused) {
+  const std::string whole =
+      R"({"metadata":{"total_size":8},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}})";
+  ASSERT_TRUE(Open(whole).ok());
+  for (size_t size = 0; size < whole.size(); ++size) {
+    ExpectError(whole.substr(0, size), "model.safetensors.index.json: ");
+  }
+  ExpectError(R"({"weight_map":)" + std::string(100000, '{'), "index.json: byte");
+  ExpectError(R"({"weight_map":{"a":)" + std::string(100000, '['), "nested deeper than 4");
 }
 
 TEST(SafetensorsFolderTest, AFolderWithoutWeightsTellsWhatIsMissing) {

@@ -77,6 +77,8 @@ std::string ModelNameOf(absl::string_view path);
 // Far above every model known, and low enough that products of two of them fit into int64. The
 // bound of every dimension and number of tokens.
 inline constexpr int kMaxModelDimension = 1 << 24;
+// The bound of head_dim. Some rotary factors are computed, as many as this whatever the file holds.
+inline constexpr int kMaxHeadDim = 1 << 13;
 
 // What a file format calls the fields of a spec, for messages.
 struct SpecKeys {

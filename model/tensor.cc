@@ -38,4 +38,27 @@ std::string TensorTypeName(TensorType type) {
   return absl::StrCat("type ", static_cast<uint32_t>(type));
 }
 
+int TensorBlockElements(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBF16:
+      return 1;
+    case TensorType::kQ4_0:
+    case TensorType::kQ4_1:
+    case TensorType::kQ5_0:
+    case TensorType::kQ5_1:
+    case TensorType::kQ8_0:
+    case TensorType::kIQ4_NL:
+      return 32;
+    case TensorType::kQ2_K:
+    case TensorType::kQ3_K:
+    case TensorType::kQ4_K:
+    case TensorType::kQ5_K:
+    case TensorType::kQ6_K:
+      return 256;
+  }
+  return 0;
+}
+
 }  // namespace phalanx

@@ -28,8 +28,18 @@ enum class TensorType : uint32_t {
   kBF16 = 30,
 };
 
+// All that have a name, in the order in which people expect them.
+inline constexpr TensorType kTensorTypes[] = {
+    TensorType::kF32,  TensorType::kF16,  TensorType::kBF16, TensorType::kQ4_0,   TensorType::kQ4_1,
+    TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ2_K,   TensorType::kQ3_K,
+    TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K, TensorType::kIQ4_NL,
+};
+
 // "Q4_1", or "type 42" for a number without a name.
 std::string TensorTypeName(TensorType type);
+
+// Elements of a row that can only be had together: 1, 32 or 256; 0 for a number without a name.
+int TensorBlockElements(TensorType type);
 
 struct TensorView {
   std::string name;

@@ -70,6 +70,14 @@ struct TokenizerAssets {
 // a tokenizer that is not supported.
 absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const GgufFile& file);
 
+// The same for a Hugging Face folder: tokenizer.json, and if they are there tokenizer_config.json,
+// chat_template.jinja and additional_chat_templates/*.jinja. `vocab` is how many rows the model's
+// table has; ids from there on are DATA_LOSS. NOT_FOUND without a tokenizer.json.
+absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const std::string& folder, int vocab);
+
+// The files of chat templates with a name, below `folder` and by their path from there; ascending.
+std::vector<std::string> NamedChatTemplateFiles(const std::string& folder);
+
 }  // namespace phalanx
 
 #endif  // PHALANX_MODEL_TOKENIZER_ASSETS_H_

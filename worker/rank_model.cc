@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "model/shard.h"
 #include "worker/weights/decoder_weights.h"
-#include "worker/weights/shard.h"
 
 namespace phalanx {
 

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <limits>
-#include <queue>
 #include <string>
-#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "coordinator/text/merge_queue.h"
 
 namespace phalanx {
 namespace {
@@ -21,28 +20,16 @@ uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
-// A token of the piece so far, in a doubly linked list. The right one of a merged pair stays in
-// the array with id kNone.
-struct Symbol {
+// Of a token of the piece so far, which has as many places as bytes that it was made of: the first
+// holds it, and first and last tell where the other is.
+struct Place {
   int32_t id;
-  int previous;
-  int next;
+  // Of the merge with the next token, or kNone.
+  int32_t rank;
+  int32_t other_end;
 };
 
 }  // namespace
-
-// A pair that could be merged, unless one of its symbols has changed since.
-struct BytePairEncoder::Candidate {
-  int32_t rank;
-  int left;
-  int32_t left_id;
-  int32_t right_id;
-  int32_t merged_id;
-
-  bool operator<(const Candidate& other) const {
-    return std::tie(rank, left) > std::tie(other.rank, other.left);
-  }
-};
 
 absl::StatusOr<BytePairEncoder> BytePairEncoder::Create(const TokenizerAssets& assets) {
   BytePairEncoder encoder;
@@ -69,6 +56,7 @@ absl::Status BytePairEncoder::AddMerges(const TokenizerAssets& assets) {
     return id >= 0 && static_cast<size_t>(id) < assets.token_bytes.size();
   };
   merges_.reserve(assets.merges.size());
+  merged_ids_.reserve(assets.merges.size());
   std::string bytes;
   for (size_t rank = 0; rank < assets.merges.size(); ++rank) {
     const auto [left, right] = assets.merges[rank];
@@ -82,6 +70,7 @@ absl::Status BytePairEncoder::AddMerges(const TokenizerAssets& assets) {
       return absl::InvalidArgumentError(
           absl::StrCat("merge ", rank, " of the tokenizer makes no token"));
     }
+    merged_ids_.push_back(merged->second);
     merges_.insert_or_assign(PairKey(left, right),
                              Merge{static_cast<int32_t>(rank), merged->second});
   }
@@ -153,45 +142,42 @@ size_t BytePairEncoder::MergeShort(absl::string_view piece, std::vector<int32_t>
 }
 
 size_t BytePairEncoder::MergeLong(absl::string_view piece, std::vector<int32_t>* token_ids) const {
-  std::vector<Symbol> symbols;
-  symbols.reserve(piece.size());
+  std::vector<Place> places;
+  places.reserve(piece.size());
   for (const char byte : piece) {
     const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
-    const int at = static_cast<int>(symbols.size());
-    if (id != kNone) symbols.push_back({id, at - 1, at + 1});
+    if (id != kNone) places.push_back({id, kNone, static_cast<int32_t>(places.size())});
   }
-  if (symbols.empty()) return 0;
-  symbols.back().next = kNone;
+  const auto end = static_cast<int32_t>(places.size());
 
-  std::vector<Candidate> storage;
-  storage.reserve(symbols.size());
-  std::priority_queue<Candidate> candidates(std::less<Candidate>(), std::move(storage));
+  MergeQueue queue(places.size());
   size_t lookups = 0;
-  const auto consider = [&](int left) {
-    if (left == kNone || symbols[left].next == kNone) return;
+  const auto consider = [&](int32_t at) {
+    Place& left = places[at];
+    left.rank = kNone;
+    const int32_t next = left.other_end + 1;
+    if (next == end) return;
     ++lookups;
-    const int32_t left_id = symbols[left].id;
-    const int32_t right_id = symbols[symbols[left].next].id;
-    if (const Merge* merge = FindMerge(left_id, right_id)) {
-      candidates.push({merge->rank, left, left_id, right_id, merge->merged_id});
-    }
+    const Merge* const merge = FindMerge(left.id, places[next].id);
+    if (merge == nullptr) return;
+    left.rank = merge->rank;
+    queue.Push({merge->rank, at});
   };
-  for (int i = 0; i + 1 < static_cast<int>(symbols.size()); ++i) consider(i);
-  while (!candidates.empty()) {
-    const Candidate best = candidates.top();
-    candidates.pop();
-    Symbol& left = symbols[best.left];
-    if (left.id != best.left_id || left.next == kNone) continue;
-    Symbol& right = symbols[left.next];
-    if (right.id != best.right_id) continue;
-    left.id = best.merged_id;
-    right.id = kNone;
-    left.next = right.next;
-    if (left.next != kNone) symbols[left.next].previous = best.left;
-    consider(left.previous);
-    consider(best.left);
+  for (int32_t at = 0; at < end; ++at) consider(at);
+  while (!queue.empty()) {
+    const MergeQueue::Pair best = queue.Pop();
+    Place& left = places[best.place];
+    // One of the two has changed since.
+    if (left.rank != best.rank) continue;
+    Place& right = places[left.other_end + 1];
+    left.id = merged_ids_[best.rank];
+    left.other_end = right.other_end;
+    right.rank = kNone;
+    places[left.other_end].other_end = best.place;
+    if (best.place > 0) consider(places[best.place - 1].other_end);
+    consider(best.place);
   }
-  for (int at = 0; at != kNone; at = symbols[at].next) token_ids->push_back(symbols[at].id);
+  for (int32_t at = 0; at < end; at = places[at].other_end + 1) token_ids->push_back(places[at].id);
   return lookups;
 }
 

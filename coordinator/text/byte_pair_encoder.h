@@ -33,7 +33,6 @@ class BytePairEncoder {
     int32_t rank = 0;
     int32_t merged_id = 0;
   };
-  struct Candidate;
 
   BytePairEncoder() = default;
   absl::Status AddMerges(const TokenizerAssets& assets);
@@ -46,6 +45,8 @@ class BytePairEncoder {
   std::array<int32_t, 256> byte_ids_{};
   // By left id and right id.
   absl::flat_hash_map<uint64_t, Merge> merges_;
+  // By rank.
+  std::vector<int32_t> merged_ids_;
   // Pieces whose encoding is one token, which is most of them.
   absl::flat_hash_map<absl::string_view, int32_t> whole_pieces_;
 };

@@ -33,7 +33,7 @@ enum class ToolsInput {
 class ChatTemplate {
  public:
   // Compiles `source` and tries on made-up conversations what it can do. INVALID_ARGUMENT telling
-  // where the syntax of `source` is wrong.
+  // where the syntax of `source` is wrong, or which bound it exceeds.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
 

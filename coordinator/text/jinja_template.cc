@@ -35,10 +35,13 @@ absl::StatusOr<std::unique_ptr<JinjaTemplate>> JinjaTemplate::Create(absl::strin
   void* compiled = nullptr;
   uint8_t* error = nullptr;
   size_t error_size = 0;
-  const int32_t code =
-      phalanx_jinja_compile(Bytes(source), source.size(), options.max_steps,
-                            options.format_now == nullptr ? &FormatLocalTime : options.format_now,
-                            &compiled, &error, &error_size);
+  const PhalanxJinjaLimits limits = {
+      .steps = options.max_steps,
+      .memory_bytes = options.max_memory_bytes,
+      .milliseconds = static_cast<uint64_t>(absl::ToInt64Milliseconds(options.max_time))};
+  const auto format_now = options.format_now == nullptr ? &FormatLocalTime : options.format_now;
+  const int32_t code = phalanx_jinja_compile(Bytes(source), source.size(), &limits, format_now,
+                                             &compiled, &error, &error_size);
   if (code != PHALANX_JINJA_OK) return absl::InvalidArgumentError(Take(error, error_size));
   return std::unique_ptr<JinjaTemplate>(new JinjaTemplate(compiled, options.max_output_bytes));
 }

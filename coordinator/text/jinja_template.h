@@ -14,15 +14,20 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "coordinator/text/template_context.h"
 
 namespace phalanx {
 
 struct JinjaOptions {
-  // Bounds of one rendering; a real template takes some tens of steps for a message. Strings that a
-  // template builds but does not write are bounded by its steps alone.
+  // Bounds of one rendering; a real template takes some tens of steps for a message.
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
+  // Of what the template makes, beside the messages and the output; also in compiling, and in all
+  // that renderings leave behind for ever. Eight times as much is reserved as stack, not used.
+  size_t max_memory_bytes = 32 << 20;
+  // Also of compiling. A step that takes no memory is not cut short.
+  absl::Duration max_time = absl::Seconds(10);
   // Writes what strftime_now gives for a format; returns the length, 0 if it does not fit. Null: of
   // the local time.
   size_t (*format_now)(const char* format, uint8_t* buffer, size_t size) = nullptr;
@@ -31,7 +36,7 @@ struct JinjaOptions {
 // Thread-safe; immutable.
 class JinjaTemplate {
  public:
-  // INVALID_ARGUMENT telling where the syntax of `source` is wrong.
+  // INVALID_ARGUMENT telling where the syntax of `source` is wrong, or which bound it exceeds.
   static absl::StatusOr<std::unique_ptr<JinjaTemplate>> Create(absl::string_view source,
                                                                const JinjaOptions& options);
 

@@ -105,11 +105,12 @@ def test_idle_programs_use_almost_no_cpu(serving):
 
 
 def test_a_rank_needs_its_part_of_the_weights_and_the_arena(serving):
-    planned = re.findall(r"weights (\d+) MiB, KV cache (\d+) MiB", serving.worker.log())
-    assert len(planned) == 2
-    part_mib = max(int(weights) for weights, _ in planned)
-    assert part_mib < 0.6 * os.path.getsize(path_of("SMOLLM2")) / 2**20
-    bound_mib = part_mib + max(int(arena) for _, arena in planned) + 100
-    for address in serving.worker.metrics_addresses():
+    line = r"rank (\d) of 2: .* weights (\d+) MiB, KV cache (\d+) MiB"
+    planned = {int(rank): (int(w), int(kv)) for rank, w, kv in re.findall(line, serving.worker.log())}
+    addresses = serving.worker.metrics_addresses()
+    assert sorted(planned) == list(range(len(addresses)))
+    for rank, address in enumerate(addresses):
+        weights_mib, arena_mib = planned[rank]
+        assert weights_mib < 0.6 * os.path.getsize(path_of("SMOLLM2")) / 2**20
         resident_mib = scrape(address).total("process_resident_memory_bytes") / 2**20
-        assert resident_mib < bound_mib
+        assert resident_mib < weights_mib + arena_mib + 100

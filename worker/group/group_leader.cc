@@ -27,7 +27,7 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 absl::Status CauseOf(int rank, const worker::v1::Failed& failed) {
   const std::string message = absl::StrCat("rank ", rank, " failed: ", failed.message());
   // Any number may come; this turns those without a meaning into kUnknown.
-  const absl::Status status(static_cast<absl::StatusCode>(failed.code()), message);
+  absl::Status status(static_cast<absl::StatusCode>(failed.code()), message);
   switch (status.code()) {
     case absl::StatusCode::kOk:
     case absl::StatusCode::kUnknown:

@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
+#include "model/shard.h"
 #include "model/spec.h"
 #include "worker/model/step_input.h"
-#include "worker/weights/shard.h"
 
 namespace phalanx {
 

@@ -10,11 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "kernels/ops.h"
+#include "model/shard.h"
 #include "model/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/step_input.h"
 #include "worker/weights/decoder_weights.h"
-#include "worker/weights/shard.h"
 
 namespace phalanx {
 

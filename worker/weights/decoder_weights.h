@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
 #include "model/checkpoint.h"
-#include "worker/weights/shard.h"
+#include "model/shard.h"
 
 namespace phalanx {
 
@@ -36,12 +36,10 @@ struct DecoderWeights {
 };
 
 // Reads this rank's rows, columns and heads of every tensor from the mapped files, and nothing else
-// of them, and drops the mapped pages afterwards. Rotary row order is normalised to half-split;
-// columns that end inside a quantized block are kept in float32. Errors name the file and the
-// tensor: DATA_LOSS if one is missing or has another shape than the spec demands; UNIMPLEMENTED for
-// a type that cannot be loaded (with the list of those that can) or a tensor that this network does
-// not have; RESOURCE_EXHAUSTED when memory runs out. `interrupted` is asked before each tensor, if
-// it is not null: true ends loading with CANCELLED.
+// of them, and drops the mapped pages afterwards: what model/weight_plan.h tells, with rotary row
+// order normalised to half-split. The errors of PlanWeights, before anything is read;
+// RESOURCE_EXHAUSTED when memory runs out. `interrupted` is asked before each tensor, if it is not
+// null: true ends loading with CANCELLED.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(
     const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
     kernels::Backend& backend, const std::function<bool()>& interrupted = nullptr);

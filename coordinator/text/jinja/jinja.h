@@ -15,16 +15,29 @@ enum PhalanxJinjaCode {
   PHALANX_JINJA_FAILED = 1,
   /* The template called raise_exception; the result is its message. */
   PHALANX_JINJA_RAISED = 2,
-  /* It took more than its steps or wrote more than its bytes. */
+  /* It took more than its limits or wrote more than its bytes. */
   PHALANX_JINJA_EXHAUSTED = 3,
+};
+
+/* Of each rendering; the last two of compiling too. */
+struct PhalanxJinjaLimits {
+  uint64_t steps;
+  /* Of all that the template makes and holds; the context and the output do not count. Renderings
+     whose values are never freed, because they hold each other, keep no more than this in all,
+     before further ones are refused. Each call has a thread with a stack of some eight times as
+     much, of which it uses what it needs. */
+  uint64_t memory_bytes;
+  /* Looked at whenever memory is allocated: a step that takes none is not cut short. */
+  uint64_t milliseconds;
 };
 
 /* Writes the time of now under a strftime format; returns the length, 0 if it does not fit. */
 typedef size_t (*PhalanxJinjaFormatNow)(const char* format, uint8_t* buffer, size_t size);
 
-/* Compiles UTF-8 source. On PHALANX_JINJA_OK `compiled` is to be freed, else `error` tells why, to
-   be freed too. `fuel` bounds the steps of each rendering. */
-int32_t phalanx_jinja_compile(const uint8_t* source, size_t size, uint64_t fuel,
+/* Compiles UTF-8 source of at most 256 KiB and 2048 tokens in a block. On PHALANX_JINJA_OK
+   `compiled` is to be freed, else `error` tells why, to be freed too. */
+int32_t phalanx_jinja_compile(const uint8_t* source, size_t size,
+                              const struct PhalanxJinjaLimits* limits,
                               PhalanxJinjaFormatNow format_now, void** compiled, uint8_t** error,
                               size_t* error_size);
 

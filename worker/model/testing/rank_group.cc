@@ -6,9 +6,9 @@
 #include "absl/status/status.h"
 #include "base/log.h"
 #include "model/checkpoint.h"
+#include "model/shard.h"
 #include "worker/comm/shm_communicator.h"
 #include "worker/weights/decoder_weights.h"
-#include "worker/weights/shard.h"
 
 namespace phalanx {
 namespace {

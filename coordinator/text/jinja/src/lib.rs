@@ -2,27 +2,51 @@
 //!
 //! No panic leaves a function of the C interface, whose contract is in ../jinja.h.
 
+// The hook of bounds.rs; stable compilers take it with RUSTC_BOOTSTRAP.
+#![feature(alloc_error_hook)]
+
+mod bounds;
 mod python_semantics;
 mod python_text;
 mod source;
 
+use bounds::{Bounds, Exceeded, Failure};
+use minijinja::machinery::{tokenize, Token};
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
 use std::error::Error as StdError;
 use std::ffi::{c_char, CString};
 use std::io::{self, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const OK: i32 = 0;
 const FAILED: i32 = 1;
 const RAISED: i32 = 2;
 const EXHAUSTED: i32 = 3;
 
+/// Ten times the longest template in use. Bounds the stack that compiling takes.
+const MAX_SOURCE_BYTES: usize = 256 << 10;
+/// The compiler looks for constants in every part of an expression anew: in quadratic time.
+const MAX_BLOCK_TOKENS: usize = 2048;
+
 /// Formats the time of now into a buffer; returns the length, 0 if it does not fit.
 type FormatNow = extern "C" fn(*const c_char, *mut u8, usize) -> usize;
 
 pub struct Template {
     environment: Environment<'static>,
+    bounds: Bounds,
+    /// Bytes that renderings have not freed, as values that hold each other are never freed.
+    kept: AtomicUsize,
+}
+
+/// The limits of jinja.h.
+#[repr(C)]
+pub struct Limits {
+    steps: u64,
+    memory_bytes: u64,
+    milliseconds: u64,
 }
 
 /// What the template itself refuses.
@@ -37,8 +61,48 @@ impl std::fmt::Display for Raised {
 
 impl StdError for Raised {}
 
-fn compile(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Template, String> {
+fn compile(source: &[u8], limits: &Limits, format_now: FormatNow) -> Result<Template, String> {
+    if source.len() > MAX_SOURCE_BYTES {
+        return Err(format!("{} bytes, {MAX_SOURCE_BYTES} are allowed", source.len()));
+    }
+    let mut bounds = Bounds {
+        memory: usize::try_from(limits.memory_bytes).map_err(|e| e.to_string())?,
+        time: Duration::from_millis(limits.milliseconds),
+        source: source.len(),
+    };
+    let environment =
+        bounds::run(&bounds, || make_environment(source, limits.steps, format_now))
+            .result
+            .unwrap_or_else(|failure| Err(describe_failure(&failure)))?;
+    bounds.source = 0;
+    Ok(Template { environment, bounds, kept: AtomicUsize::new(0) })
+}
+
+/// An error if something between {{ and }}, or {% and %}, is too long.
+fn check_blocks(source: &str) -> Result<(), String> {
+    let mut tokens = 0;
+    // What is no token the compiler reports better.
+    for (token, span) in tokenize(source, false, Default::default(), Default::default()).flatten() {
+        tokens = match token {
+            Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => 0,
+            _ => tokens + 1,
+        };
+        if tokens > MAX_BLOCK_TOKENS {
+            let line = span.start_line;
+            return Err(format!("line {line}: a block of more than {MAX_BLOCK_TOKENS} tokens"));
+        }
+    }
+    Ok(())
+}
+
+fn make_environment(
+    source: &[u8],
+    fuel: u64,
+    format_now: FormatNow,
+) -> Result<Environment<'static>, String> {
     let source = std::str::from_utf8(source).map_err(|e| e.to_string())?;
+    let source = source::adapt(source);
+    check_blocks(&source)?;
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
@@ -56,9 +120,9 @@ fn compile(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Template, 
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     });
     environment
-        .add_template_owned("chat_template", source::adapt(source))
+        .add_template_owned("chat_template", source)
         .map_err(|e| format!("{e:#}"))?;
-    Ok(Template { environment })
+    Ok(environment)
 }
 
 struct LimitedWriter {
@@ -71,7 +135,7 @@ impl Write for LimitedWriter {
         if data.len() > self.limit - self.bytes.len() {
             return Err(io::Error::other("output limit"));
         }
-        self.bytes.extend_from_slice(data);
+        bounds::uncounted(|| self.bytes.extend_from_slice(data));
         Ok(data.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -95,19 +159,49 @@ fn describe(error: &Error) -> (i32, String) {
     (FAILED, format!("{error}"))
 }
 
+fn describe_failure(failure: &Failure) -> String {
+    let what = match failure {
+        Failure::Exceeded(Exceeded::Memory) => "takes too much memory",
+        Failure::Exceeded(Exceeded::Stack) => "nests too deeply",
+        Failure::Exceeded(Exceeded::Time) => "takes too long",
+        Failure::Panic => "panic",
+        Failure::NoThread => "no thread can be started",
+    };
+    what.to_string()
+}
+
+/// An error if a text was joined to one marked by `safe`.
+fn check_markup(text: Vec<u8>) -> Result<Vec<u8>, (i32, String)> {
+    let misused = python_semantics::MISUSED.as_bytes();
+    if text.windows(misused.len()).any(|window| window == misused) {
+        return Err((FAILED, "joining to a text marked by `safe` is not supported".into()));
+    }
+    Ok(text)
+}
+
 fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, (i32, String)> {
     let context: serde_json::Value =
         serde_json::from_slice(context).map_err(|e| (FAILED, e.to_string()))?;
-    let mut writer = LimitedWriter { bytes: Vec::new(), limit };
-    let compiled = template.environment.get_template("chat_template").map_err(|e| describe(&e))?;
-    compiled
-        .render_captured_to(python_semantics::from_json(context), &mut writer)
-        .map_err(|e| describe(&e))?;
-    let misused = python_semantics::MISUSED.as_bytes();
-    if writer.bytes.windows(misused.len()).any(|window| window == misused) {
-        return Err((FAILED, "it joins a text to one marked by `safe`, which is not supported".into()));
+    if template.kept.load(Ordering::Relaxed) > template.bounds.memory {
+        return Err((EXHAUSTED, "renderings keep too much memory".into()));
     }
-    Ok(writer.bytes)
+    // These outlive the bounded part: they are no memory of the template's.
+    let context = python_semantics::from_json(context);
+    let mut writer = LimitedWriter { bytes: Vec::new(), limit };
+    let done = bounds::run(&template.bounds, || {
+        template
+            .environment
+            .get_template("chat_template")
+            .and_then(|compiled| compiled.render_captured_to(context.clone(), &mut writer))
+            .map(|_| ())
+            .map_err(|e| bounds::uncounted(|| describe(&e)))
+    });
+    template.kept.fetch_add(done.kept, Ordering::Relaxed);
+    match done.result {
+        Ok(rendered) => rendered.and_then(|()| check_markup(writer.bytes)),
+        Err(Failure::Panic) => Err((FAILED, describe_failure(&Failure::Panic))),
+        Err(failure) => Err((EXHAUSTED, describe_failure(&failure))),
+    }
 }
 
 /// Hands bytes to C++, which gives them back to phalanx_jinja_free_bytes.
@@ -118,19 +212,19 @@ unsafe fn give(bytes: Vec<u8>, data: *mut *mut u8, size: *mut usize) {
 }
 
 /// # Safety
-/// `source` has `size` bytes; the results are valid pointers.
+/// `source` has `size` bytes; the limits and the results are valid pointers.
 #[no_mangle]
 pub unsafe extern "C" fn phalanx_jinja_compile(
     source: *const u8,
     size: usize,
-    fuel: u64,
+    limits: *const Limits,
     format_now: FormatNow,
     template: *mut *mut Template,
     error: *mut *mut u8,
     error_size: *mut usize,
 ) -> i32 {
     let source = std::slice::from_raw_parts(source, size);
-    match catch_unwind(AssertUnwindSafe(|| compile(source, fuel, format_now))) {
+    match catch_unwind(AssertUnwindSafe(|| compile(source, &*limits, format_now))) {
         Ok(Ok(compiled)) => {
             *template = Box::into_raw(Box::new(compiled));
             OK

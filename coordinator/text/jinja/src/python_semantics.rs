@@ -14,9 +14,6 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 use std::fmt;
 use std::sync::Arc;
 
-/// No template needs more.
-const MAX_INDENT: usize = 64;
-
 /// A list of the caller.
 #[derive(Debug)]
 struct List(Vec<Value>);
@@ -147,7 +144,7 @@ fn to_json(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     if let Some(indent) = kwargs.get::<Option<Value>>("indent")? {
         style.indent = Some(match indent.as_str() {
             Some(text) => text.to_string(),
-            None => " ".repeat(usize::try_from(indent)?.min(MAX_INDENT)),
+            None => " ".repeat(usize::try_from(indent)?),
         });
         style.item_separator = ",".into();
     }
@@ -228,7 +225,7 @@ fn indent(
     kwargs.assert_all_used()?;
     let indention = match width.as_str() {
         Some(text) => text.to_string(),
-        None => " ".repeat(usize::try_from(width)?.min(MAX_INDENT)),
+        None => " ".repeat(usize::try_from(width)?),
     };
     Ok(python_text::indent(&python_text::str(value), &indention, first, blank))
 }

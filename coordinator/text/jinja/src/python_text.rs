@@ -345,14 +345,8 @@ fn title(text: &str, first_only: bool) -> String {
     out
 }
 
-/// No template needs more.
-const MAX_PADDING: usize = 4096;
-
-fn pad(text: &str, width: usize, fill: char, method: &str) -> Result<String, Error> {
+fn pad(text: &str, width: usize, fill: char, method: &str) -> String {
     let missing = width.saturating_sub(text.chars().count());
-    if missing > MAX_PADDING {
-        return Err(Error::new(ErrorKind::InvalidOperation, "too wide"));
-    }
     let left = match method {
         "ljust" => 0,
         "rjust" => missing,
@@ -360,7 +354,7 @@ fn pad(text: &str, width: usize, fill: char, method: &str) -> Result<String, Err
         _ => missing / 2 + (missing & width & 1),
     };
     let fill = fill.to_string();
-    Ok(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left)))
+    format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left))
 }
 
 /// The filter of this name, which begins a word elsewhere than the method.
@@ -491,14 +485,14 @@ pub fn method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, E
         }
         "center" | "ljust" | "rjust" => {
             let (width, fill): (usize, Option<char>) = from_args(args)?;
-            Value::from(pad(text, width, fill.unwrap_or(' '), name)?)
+            Value::from(pad(text, width, fill.unwrap_or(' '), name))
         }
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
             let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
             let sign = &text[..text.len() - digits.len()];
             let width = width.saturating_sub(sign.len());
-            Value::from(format!("{sign}{}", pad(digits, width, '0', "rjust")?))
+            Value::from(format!("{sign}{}", pad(digits, width, '0', "rjust")))
         }
         "swapcase" => Value::from(
             text.chars()

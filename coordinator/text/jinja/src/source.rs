@@ -19,6 +19,11 @@ fn tag_length(text: &str, end: &str, quotes: bool) -> usize {
     text.len()
 }
 
+fn find_tag(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    bytes.windows(2).position(|pair| pair[0] == b'{' && matches!(pair[1], b'{' | b'%' | b'#'))
+}
+
 /// The word of a block tag that has nothing else in it.
 fn lone_word(tag: &str) -> &str {
     let inside = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")).unwrap_or("");
@@ -34,7 +39,7 @@ pub fn adapt(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
-    while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+    while let Some(start) = find_tag(rest) {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
         let tag = match &rest[..2] {

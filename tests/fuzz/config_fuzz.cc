@@ -1,0 +1,24 @@
+// config.json or generation_config.json, whatever the input can be read as.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/generation_defaults.h"
+#include "model/hf_config.h"
+#include "model/json.h"
+#include "tests/fuzz/properties.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  constexpr absl::string_view kPath = "folder/config.json";
+  const absl::string_view text(reinterpret_cast<const char*>(data), size);
+  const absl::StatusOr<phalanx::JsonValue> json = phalanx::ParseJson(text, kPath);
+  phalanx::CheckError(json.status(), kPath);
+  if (!json.ok()) return 0;
+  const auto config = phalanx::ReadHfConfig(*json, kPath, "fuzz");
+  phalanx::CheckError(config.status(), kPath);
+  if (config.ok()) phalanx::CheckSpec(config->spec);
+  phalanx::CheckError(phalanx::ReadGenerationConfig(*json, kPath).status(), kPath);
+  return 0;
+}
