@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "client/exit_code.h"
 #include "client/format.h"
+#include "client/inspection_format.h"
 
 namespace phalanx {
 namespace {
@@ -151,6 +152,31 @@ CLI::App* AddHealth(CLI::App& app, CommandLine* line) {
   return command;
 }
 
+CLI::App* AddInspect(CLI::App& app, CommandLine* line) {
+  CLI::App* const command = app.add_subcommand(
+      "inspect", "Tell what a model on disk is, what it takes, and whether it would be served");
+  command->add_option("path", line->path, "A GGUF file or a Hugging Face folder")
+      ->required()
+      ->type_name("MODEL");
+  command->add_option("--tp", line->tp, "Ranks that share every layer, as the worker's --tp")
+      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--memory", line->memory_bytes,
+                   "Memory of each rank, for example 16GiB; by default that of this machine (of "
+                   "this container, if it has a limit) divided by --tp")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description(""))
+      ->type_name("SIZE");
+  command->add_flag("--json", line->json, "One JSON object, sizes in bytes");
+  command->footer(absl::StrCat(InspectJsonHelp(),
+                               "\n\nNeeds no server. Exit codes:\n"
+                               "  0    the model would be served\n"
+                               "  1    any other failure\n"
+                               "  2    bad command line\n"
+                               "  4    it would be refused, or there is no model at that path\n"
+                               "  141  standard output was closed by its reader"));
+  return command;
+}
+
 }  // namespace
 
 std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* line) {
@@ -166,6 +192,7 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
       {AddTokenize(app, line), Command::kTokenize},
       {AddPerplexity(app, line), Command::kPerplexity},
       {AddHealth(app, line), Command::kHealth},
+      {AddInspect(app, line), Command::kInspect},
   };
   app.footer(std::string(ExitCodeHelp()));
   const std::optional<int> exit_code = ParseCommandLine(app, argc, argv);

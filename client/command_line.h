@@ -19,7 +19,7 @@ enum class ReasoningMode {
   kInline,  // Left in the answer as the model writes it.
 };
 
-enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kHealth };
+enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kHealth, kInspect };
 
 // What is unset is left to the server.
 struct CommandLine {
@@ -64,6 +64,12 @@ struct CommandLine {
   // health: how long to wait for SERVING; zero asks once, for at most health_timeout.
   absl::Duration wait;
   absl::Duration health_timeout = absl::Seconds(5);
+
+  // inspect: the model, the ranks it is cut over, and the memory of each; unset: this machine's in
+  // equal parts.
+  std::optional<std::string> path;
+  int tp = 1;
+  std::optional<uint64_t> memory_bytes;
 };
 
 // Returns the exit code with which main must return now, nullopt to go on. Prints as

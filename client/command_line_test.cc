@@ -113,6 +113,20 @@ TEST(CommandLineTest, PerplexityNeedsAFile) {
   EXPECT_EQ(ExitCode({"perplexity", "--file", "a", "--stride", "0"}), kExitUsage);
 }
 
+TEST(CommandLineTest, InspectTakesAPathAndASize) {
+  const CommandLine line = Parsed({"inspect", "m.gguf", "--tp", "2", "--memory", "1536MiB"});
+  EXPECT_EQ(line.command, Command::kInspect);
+  EXPECT_THAT(line.path, Optional(std::string("m.gguf")));
+  EXPECT_EQ(line.tp, 2);
+  EXPECT_THAT(line.memory_bytes, Optional(uint64_t{3} << 29));
+  EXPECT_EQ(Parsed({"inspect", "m.gguf"}).memory_bytes, std::nullopt);
+  EXPECT_EQ(ExitCode({"inspect"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"inspect", "m", "--tp", "0"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"inspect", "m", "--memory", "lots"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"inspect", "m", "--memory", "1.5GiB"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"inspect", "m", "--memory=-1GiB"}), kExitUsage);
+}
+
 TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
   EXPECT_EQ(ExitCode({}), kExitUsage);
   EXPECT_EQ(ExitCode({"nonsense"}), kExitUsage);

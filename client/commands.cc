@@ -11,6 +11,7 @@
 #include "client/command_context.h"
 #include "client/format.h"
 #include "client/input_text.h"
+#include "client/inspect_command.h"
 #include "client/perplexity_command.h"
 #include "client/tools_file.h"
 
@@ -136,6 +137,8 @@ absl::Status Run(CommandContext& context) {
       return Perplexity(context);
     case Command::kHealth:
       return Health(context);
+    case Command::kInspect:
+      break;  // Has no server to talk to.
   }
   return absl::InternalError("unknown command");
 }
@@ -143,6 +146,7 @@ absl::Status Run(CommandContext& context) {
 }  // namespace
 
 int RunCommand(const CommandLine& command_line, Terminal* terminal) {
+  if (command_line.command == Command::kInspect) return Inspect(command_line, terminal);
   CommandContext context(command_line, terminal);
   const absl::Status status = Run(context);
   return context.Report(status);

@@ -5,35 +5,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "nlohmann/json.hpp"
+#include "client/json_line.h"
 
 namespace phalanx {
 namespace {
 
-// Keeps the order in which fields are added.
-using Json = nlohmann::ordered_json;
-
-std::string Dump(const Json& json) {
-  // Without a throw: text that is not UTF-8 gets replacement characters.
-  return json.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace);
-}
-
-// Shortest digits that give the same float: 0.1, not 0.10000000149011612.
-Json Number(float value) {
-  double shortest = value;
-  if (absl::SimpleAtod(absl::StrFormat("%.7g", value), &shortest) &&
-      static_cast<float>(shortest) == value) {
-    return shortest;
-  }
-  return value;
-}
-
 Json ToJson(const v1::Sampling& sampling) {
   Json json = Json::object();
-  if (sampling.has_temperature()) json["temperature"] = Number(sampling.temperature());
+  if (sampling.has_temperature()) json["temperature"] = JsonNumber(sampling.temperature());
   if (sampling.has_top_k()) json["top_k"] = sampling.top_k();
-  if (sampling.has_top_p()) json["top_p"] = Number(sampling.top_p());
+  if (sampling.has_top_p()) json["top_p"] = JsonNumber(sampling.top_p());
   if (sampling.has_seed()) json["seed"] = absl::StrCat(sampling.seed());
   return json;
 }
@@ -97,46 +78,46 @@ absl::string_view GenerateJsonHelp() {
 std::string EventJson(const v1::GenerateEvent& event) {
   switch (event.event_case()) {
     case v1::GenerateEvent::kStarted:
-      return Dump(ToJson(event.started()));
+      return JsonLine(ToJson(event.started()));
     case v1::GenerateEvent::kDelta:
-      return Dump(ToJson(event.delta()));
+      return JsonLine(ToJson(event.delta()));
     case v1::GenerateEvent::kFinished:
-      return Dump(ToJson(event.finished()));
+      return JsonLine(ToJson(event.finished()));
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }
-  return Dump({{"event", "unknown"}});
+  return JsonLine({{"event", "unknown"}});
 }
 
 std::string ErrorJson(const absl::Status& status) {
-  return Dump({{"event", "error"},
-               {"code", absl::StatusCodeToString(status.code())},
-               {"message", std::string(status.message())}});
+  return JsonLine({{"event", "error"},
+                   {"code", absl::StatusCodeToString(status.code())},
+                   {"message", std::string(status.message())}});
 }
 
 std::string ModelJson(const v1::Model& model) {
-  return Dump({{"name", model.name()},
-               {"architecture", model.architecture()},
-               {"context_tokens", model.context_tokens()},
-               {"vocab_size", model.vocab_size()},
-               {"eos_token_ids",
-                std::vector<int32_t>(model.eos_token_ids().begin(), model.eos_token_ids().end())},
-               {"default_sampling", ToJson(model.default_sampling())},
-               {"has_chat_template", model.has_chat_template()},
-               {"supports_tools", model.supports_tools()},
-               {"reasons", model.reasons()},
-               {"serving_groups", model.serving_groups()}});
+  return JsonLine({{"name", model.name()},
+                   {"architecture", model.architecture()},
+                   {"context_tokens", model.context_tokens()},
+                   {"vocab_size", model.vocab_size()},
+                   {"eos_token_ids", std::vector<int32_t>(model.eos_token_ids().begin(),
+                                                          model.eos_token_ids().end())},
+                   {"default_sampling", ToJson(model.default_sampling())},
+                   {"has_chat_template", model.has_chat_template()},
+                   {"supports_tools", model.supports_tools()},
+                   {"reasons", model.reasons()},
+                   {"serving_groups", model.serving_groups()}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
-  return Dump(
+  return JsonLine(
       {{"token_ids", std::vector<int32_t>(tokens.token_ids().begin(), tokens.token_ids().end())},
        {"pieces", pieces},
        {"text", tokens.text()}});
 }
 
 std::string HealthJson(absl::string_view service, ServingState state) {
-  return Dump(
+  return JsonLine(
       {{"service", std::string(service)}, {"status", std::string(ServingStateName(state))}});
 }
 
@@ -168,18 +149,18 @@ std::string ModelTable(const v1::ListModelsResponse& models) {
 std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
   std::string table;
   for (int i = 0; i < tokens.token_ids_size(); ++i) {
-    absl::StrAppendFormat(&table, "%8d  %s\n", tokens.token_ids(i), Dump(Json(pieces[i])));
+    absl::StrAppendFormat(&table, "%8d  %s\n", tokens.token_ids(i), JsonLine(Json(pieces[i])));
   }
   return table;
 }
 
 std::string PerplexityJson(const PerplexityResult& result) {
-  return Dump({{"model", result.model},
-               {"tokens", result.tokens},
-               {"nats_per_token", result.nats_per_token},
-               {"perplexity", result.perplexity},
-               {"window", result.window_tokens},
-               {"stride", result.stride_tokens}});
+  return JsonLine({{"model", result.model},
+                   {"tokens", result.tokens},
+                   {"nats_per_token", result.nats_per_token},
+                   {"perplexity", result.perplexity},
+                   {"window", result.window_tokens},
+                   {"stride", result.stride_tokens}});
 }
 
 std::string PerplexityLine(const PerplexityResult& result) {

@@ -42,7 +42,8 @@ void AddFlags(CLI::App& app, Flags* flags) {
   CoordinatorServer::Options& server = flags->server;
   server.listen = "127.0.0.1:50051";
   server.text_threads = std::max(1, GetCpuBudget().cpus / 2);
-  app.add_option("--model", flags->model, "GGUF file, for its tokenizer and chat template")
+  app.add_option("--model", flags->model,
+                 "A GGUF file or a Hugging Face folder, for its tokenizer and chat template")
       ->required();
   app.add_option("--model_name", flags->model_name, "what clients call the model [the file's own]");
   app.add_option("--chat_template", flags->chat_template,

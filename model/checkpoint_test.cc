@@ -99,8 +99,9 @@ TEST(CheckpointTest, FingerprintIsOverHeadersAndEverySmallFile) {
   const std::string base = fingerprint(files);
   EXPECT_THAT(base, testing::MatchesRegex("[0-9a-f]{16}"));
   EXPECT_EQ(fingerprint(files), base);
-  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json",
-                           "tokenizer_config.json", "chat_template.jinja"}) {
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "chat_template.jinja", "additional_chat_templates/rag.jinja"}) {
     std::map<std::string, std::string> changed = files;
     changed[name] += "\n";
     EXPECT_NE(fingerprint(changed), base) << name;

@@ -44,8 +44,8 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   }
   close(fd);
   RETURN_IF_ERROR(status);
-  const auto bytes = absl::MakeConstSpan(static_cast<const std::byte*>(map),
-                                         static_cast<size_t>(info.st_size));
+  const auto bytes =
+      absl::MakeConstSpan(static_cast<const std::byte*>(map), static_cast<size_t>(info.st_size));
   // AddressSanitizer reports reads of the tail; without it these macros are empty.
   ASAN_POISON_MEMORY_REGION(bytes.data() + bytes.size(), TailBytes(bytes.size()));
   return std::unique_ptr<MappedFile>(new MappedFile(bytes));

@@ -6,9 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "model/json.h"
@@ -66,26 +69,49 @@ class TokenizerConfigReader {
   // The token that `value` names, a control token from now on.
   absl::StatusOr<int32_t> MakeControl(absl::string_view key, const JsonValue& value);
   absl::Status ReadTemplates();
-  std::optional<int32_t> FindToken(absl::string_view spelling) const;
+  // Added tokens come before those of the vocabulary.
+  std::optional<int32_t> FindToken(absl::string_view spelling);
+  // Whether the token of this id is spelled like that in tokenizer.json.
+  bool IsSpelled(int32_t id, absl::string_view spelling) const;
+  void Index(bool normal, absl::flat_hash_map<absl::string_view, int32_t>& ids) const;
 
   const JsonValue& json_;
   const std::string path_;
   TokenizerAssets& assets_;
+  // By spelling, once FindToken needs them; a list may name as many as it likes.
+  absl::flat_hash_map<absl::string_view, int32_t> added_ids_;
+  absl::flat_hash_map<absl::string_view, int32_t> normal_ids_;
 };
 
 std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 80)), "\"");
 }
 
-std::optional<int32_t> TokenizerConfigReader::FindToken(absl::string_view spelling) const {
-  const std::vector<std::string>& tokens = assets_.token_bytes;
-  std::optional<int32_t> normal;
-  for (size_t id = 0; id < tokens.size(); ++id) {
-    if (tokens[id] != spelling || assets_.token_kinds[id] == TokenKind::kUnused) continue;
-    if (assets_.token_kinds[id] != TokenKind::kNormal) return static_cast<int32_t>(id);
-    normal = static_cast<int32_t>(id);
+bool TokenizerConfigReader::IsSpelled(int32_t id, absl::string_view spelling) const {
+  if (static_cast<size_t>(id) >= assets_.token_bytes.size()) return false;
+  const TokenKind kind = assets_.token_kinds[id];
+  if (kind == TokenKind::kUnused || assets_.token_bytes[id] != spelling) return false;
+  // The byte-level alphabet spells these bytes as themselves, and no others.
+  return kind != TokenKind::kNormal ||
+         std::all_of(spelling.begin(), spelling.end(), absl::ascii_isgraph);
+}
+
+void TokenizerConfigReader::Index(bool normal,
+                                  absl::flat_hash_map<absl::string_view, int32_t>& ids) const {
+  for (size_t id = 0; id < assets_.token_bytes.size(); ++id) {
+    const TokenKind kind = assets_.token_kinds[id];
+    if (kind == TokenKind::kUnused || (kind == TokenKind::kNormal) != normal) continue;
+    ids.emplace(assets_.token_bytes[id], static_cast<int32_t>(id));
   }
-  return normal;
+}
+
+std::optional<int32_t> TokenizerConfigReader::FindToken(absl::string_view spelling) {
+  if (added_ids_.empty()) Index(/*normal=*/false, added_ids_);
+  if (const auto it = added_ids_.find(spelling); it != added_ids_.end()) return it->second;
+  if (normal_ids_.empty()) Index(/*normal=*/true, normal_ids_);
+  const auto it = normal_ids_.find(spelling);
+  if (it == normal_ids_.end() || !IsSpelled(it->second, spelling)) return std::nullopt;
+  return it->second;
 }
 
 // The flags here are newer than those in tokenizer.json.
@@ -100,9 +126,8 @@ absl::Status TokenizerConfigReader::ReadAddedTokens() {
         content->AsString() == nullptr) {
       return Impossible(key, "not an id with a content");
     }
-    const bool known = static_cast<size_t>(id) < assets_.token_bytes.size() &&
-                       assets_.token_bytes[id] == *content->AsString();
-    if (!known) return Impossible(key, "is not that token in ", kTokenizer);
+    if (!IsSpelled(id, *content->AsString()))
+      return Impossible(key, "is not that token in ", kTokenizer);
     ASSIGN_OR_RETURN(const AddedTokenFlags flags, ReadAddedTokenFlags(member.value, path_, key));
     SetAddedToken(id, flags, assets_);
   }
@@ -179,12 +204,13 @@ absl::Status TokenizerConfigReader::ReadTemplates() {
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
-  return std::string(file->text());
+  // Line ends as Python reads them.
+  return absl::StrReplaceAll(file->text(), {{"\r\n", "\n"}, {"\r", "\n"}});
 }
 
 // Files of their own stand in for all that tokenizer_config.json has.
 absl::Status ReadTemplateFiles(const std::string& folder, TokenizerAssets& assets) {
-  std::string chat_template;
+  std::optional<std::string> chat_template;
   const std::string path = absl::StrCat(folder, "/", kTemplate);
   if (absl::StatusOr<std::string> text = ReadText(path); text.ok()) {
     chat_template = *std::move(text);
@@ -196,8 +222,12 @@ absl::Status ReadTemplateFiles(const std::string& folder, TokenizerAssets& asset
     const std::string name = std::filesystem::path(file).stem();
     ASSIGN_OR_RETURN(named[name], ReadText(absl::StrCat(folder, "/", file)));
   }
-  if (chat_template.empty() && named.empty()) return absl::OkStatus();
-  assets.chat_template = std::move(chat_template);
+  if (const auto it = named.find("default"); it != named.end()) {
+    chat_template = std::move(it->second);
+    named.erase(it);
+  }
+  if (!chat_template && named.empty()) return absl::OkStatus();
+  assets.chat_template = std::move(chat_template).value_or("");
   assets.named_chat_templates = std::move(named);
   return absl::OkStatus();
 }

@@ -50,11 +50,12 @@ class TokenizerJsonReader {
   absl::Status ReadAddedTokens();
   absl::Status ReadAddedToken(const JsonValue& token, const std::string& key);
   absl::Status AddFirstToken();
-
   absl::Status CheckUnknownToken(ConfigReader& model);
 
   // Nothing if it is not the id of a row that the table may have.
   std::optional<int32_t> IdOf(const JsonValue& value) const;
+  // That of a token for merges; nothing if there is none.
+  std::optional<int32_t> NormalToken(absl::string_view spelling) const;
   // Makes room for token `id`.
   void GrowTo(int32_t id);
 
@@ -73,6 +74,14 @@ std::optional<int32_t> TokenizerJsonReader::IdOf(const JsonValue& value) const {
   const std::optional<int64_t> id = value.AsInt();
   if (!id || *id < 0 || *id > max_id_) return std::nullopt;
   return static_cast<int32_t>(*id);
+}
+
+std::optional<int32_t> TokenizerJsonReader::NormalToken(absl::string_view spelling) const {
+  const auto it = vocabulary_.find(spelling);
+  if (it == vocabulary_.end() || assets_.token_kinds[it->second] != TokenKind::kNormal) {
+    return std::nullopt;
+  }
+  return it->second;
 }
 
 void TokenizerJsonReader::GrowTo(int32_t id) {
@@ -135,15 +144,16 @@ absl::Status TokenizerJsonReader::ReadMerges(ConfigReader& model) {
       return model.Impossible("merges", "[", rank, "]: ", merge.Describe(),
                               " is not a pair of tokens");
     }
-    const auto left = vocabulary_.find(pair->first);
-    const auto right = vocabulary_.find(pair->second);
+    const std::optional<int32_t> left = NormalToken(pair->first);
+    const std::optional<int32_t> right = NormalToken(pair->second);
     merged.assign(pair->first.data(), pair->first.size());
     merged.append(pair->second.data(), pair->second.size());
-    if (left == vocabulary_.end() || right == vocabulary_.end() || !vocabulary_.contains(merged)) {
+    if (!left || !right || !NormalToken(merged)) {
       return model.Impossible("merges", "[", rank, "]: ", Quoted(pair->first), " and ",
-                              Quoted(pair->second), " are not two tokens that make a third");
+                              Quoted(pair->second),
+                              " are not two tokens that make a third, none of them an added one");
     }
-    assets_.merges.emplace_back(left->second, right->second);
+    assets_.merges.emplace_back(*left, *right);
   }
   return absl::OkStatus();
 }
@@ -234,8 +244,8 @@ absl::StatusOr<TokenizerAssets> TokenizerJsonReader::Read() {
   RETURN_IF_ERROR(CheckModel(model));
   RETURN_IF_ERROR(ReadTokenizerSteps(file_, assets_));
   RETURN_IF_ERROR(ReadVocabulary(model));
-  RETURN_IF_ERROR(ReadMerges(model));
   RETURN_IF_ERROR(ReadAddedTokens());
+  RETURN_IF_ERROR(ReadMerges(model));
   RETURN_IF_ERROR(AddFirstToken());
   RETURN_IF_ERROR(CheckUnknownToken(model));
   RETURN_IF_ERROR(model.RefuseOthers());
@@ -264,6 +274,8 @@ absl::StatusOr<AddedTokenFlags> ReadAddedTokenFlags(const JsonValue& token, absl
   ASSIGN_OR_RETURN(flags.rules.rstrip, reader.BoolOr("rstrip", false));
   // As the constructor of AddedToken in tokenizers has it.
   ASSIGN_OR_RETURN(flags.rules.normalized, reader.BoolOr("normalized", !flags.special));
+  for (const char* const other : {"id", "content", "__type"}) reader.Find(other);
+  RETURN_IF_ERROR(reader.RefuseOthers());
   return flags;
 }
 

@@ -21,7 +21,7 @@ absl::StatusOr<TokenizerAssets> ReadTokenizerJson(const JsonValue& json, absl::s
                                                   int vocab);
 
 // Flags of an added token, from its object in tokenizer.json or tokenizer_config.json; `key` names
-// it in errors. DATA_LOSS for one that is no bool.
+// it in errors. DATA_LOSS for one that is no bool, UNIMPLEMENTED for a key that nobody knows.
 struct AddedTokenFlags {
   AddedTokenRules rules;
   bool special = false;

@@ -103,6 +103,14 @@ absl::Status ReadDigits(Step& step, TokenizerAssets& assets) {
   return absl::OkStatus();
 }
 
+// For where ByteLevel splits nothing: all its keys are about other places.
+absl::Status CheckByteLevelKeys(Step& step) {
+  for (const char* const key : {"add_prefix_space", "trim_offsets", "use_regex"}) {
+    step.reader.Find(key);
+  }
+  return step.reader.RefuseOthers();
+}
+
 absl::Status ReadByteLevel(Step& step, TokenizerAssets& assets) {
   ASSIGN_OR_RETURN(const bool add_prefix_space, step.reader.BoolOr("add_prefix_space", true));
   if (add_prefix_space) {
@@ -139,9 +147,10 @@ absl::Status ReadPreTokenizer(ConfigReader& file, TokenizerAssets& assets) {
 }
 
 absl::Status CheckDecoder(ConfigReader& file) {
-  ASSIGN_OR_RETURN(const std::vector<Step> steps, ReadSteps(file, "decoder", "decoders"));
+  ASSIGN_OR_RETURN(std::vector<Step> steps, ReadSteps(file, "decoder", "decoders"));
   if (steps.size() != 1) return file.Unsupported("decoder", "only ByteLevel alone is supported");
-  return steps[0].type == "ByteLevel" ? absl::OkStatus() : RefuseStep(steps[0], "ByteLevel");
+  if (steps[0].type != "ByteLevel") return RefuseStep(steps[0], "ByteLevel");
+  return CheckByteLevelKeys(steps[0]);
 }
 
 // The id behind the name by which a template calls a token.
@@ -179,6 +188,8 @@ absl::StatusOr<std::optional<int32_t>> ReadTemplate(Step& step) {
     ASSIGN_OR_RETURN(first, TemplateToken(step, *name));
   }
   if (!has_text) return step.reader.Impossible("single", "does not have the text");
+  for (const char* const key : {"pair", "special_tokens"}) step.reader.Find(key);
+  RETURN_IF_ERROR(step.reader.RefuseOthers());
   return first;
 }
 
@@ -194,7 +205,10 @@ absl::StatusOr<std::optional<int32_t>> ReadFirstToken(ConfigReader& file) {
   ASSIGN_OR_RETURN(std::vector<Step> steps, ReadSteps(file, "post_processor", "processors"));
   std::optional<int32_t> first;
   for (Step& step : steps) {
-    if (step.type == "ByteLevel") continue;  // Trims the places of tokens only.
+    if (step.type == "ByteLevel") {  // Trims the places of tokens only.
+      RETURN_IF_ERROR(CheckByteLevelKeys(step));
+      continue;
+    }
     if (step.type != "TemplateProcessing" || first) {
       return RefuseStep(step, "ByteLevel, one TemplateProcessing, Sequence");
     }

@@ -81,7 +81,9 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
 }  // namespace
 
 void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
-  app.add_option("--model", options.model_path, "GGUF file")->required()->type_name("PATH");
+  app.add_option("--model", options.model_path, "A GGUF file or a Hugging Face folder")
+      ->required()
+      ->type_name("PATH");
   app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
   app.add_option("--listen", options.listen,
                  "gRPC address for coordinators; port 0 takes a free one");

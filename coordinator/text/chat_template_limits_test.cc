@@ -183,6 +183,16 @@ TEST(ChatTemplateLimitsTest, ASourceOfMoreThan256KiBIsRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("262145 bytes, 262144 are allowed"));
 }
 
+TEST(ChatTemplateLimitsTest, MessagesOfErrorsAreShort) {
+  const absl::Status raised = Render("{{ raise_exception('\u00e4' * 100000) }}").status();
+  EXPECT_EQ(raised.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(raised.message()), HasSubstr("\u00e4\u00e4"));
+  EXPECT_LT(raised.message().size(), 2100u);
+  const absl::Status unknown = Render("{{ 1|" + std::string(100000, 'x') + " }}").status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_LT(unknown.message().size(), 1100u);
+}
+
 TEST(ChatTemplateLimitsTest, WhatRenderingsLeaveBehindIsBoundedInAll) {
   ChatTemplateOptions options = SmallLimits();
   const auto chat_template = ChatTemplate::Create(

@@ -41,7 +41,10 @@ std::string WriteTempFolder(absl::string_view name,
   std::string folder = absl::StrCat(root == nullptr ? "/tmp" : root, "/", name);
   std::filesystem::remove_all(folder);
   CHECK(std::filesystem::create_directories(folder)) << folder;
-  for (const auto& [file, bytes] : files) WriteTempFile(absl::StrCat(name, "/", file), bytes);
+  for (const auto& [file, bytes] : files) {
+    std::filesystem::create_directories(std::filesystem::path(folder + "/" + file).parent_path());
+    WriteTempFile(absl::StrCat(name, "/", file), bytes);
+  }
   return folder;
 }
 

@@ -31,8 +31,8 @@ class SafetensorsWriter {
   std::string data_;
 };
 
-// Writes files by name into the folder `name` in the test's temporary folder, empties it before,
-// and returns its path.
+// Writes files by their path into the folder `name` in the test's temporary folder, empties it
+// before, and returns its path.
 std::string WriteTempFolder(absl::string_view name,
                             const std::map<std::string, std::string>& files);
 

@@ -135,9 +135,9 @@ std::map<std::string, std::string> TinyHfModel(const TinyHfOptions& options) {
   if (!options.tied_embeddings) {
     writer.AddMatrix("lm_head.weight", options.vocab, options.hidden);
   }
-  std::map<std::string, std::string> files = {
-      {"config.json", ConfigOf(options)},
-      {"generation_config.json", R"({"eos_token_id": [2, 0], "do_sample": true, "top_k": 20})"}};
+  std::map<std::string, std::string> files = TinyTokenizerFiles();
+  files["config.json"] = ConfigOf(options);
+  files["generation_config.json"] = R"({"eos_token_id": [2, 0], "do_sample": true, "top_k": 20})";
   writer.FinishInto(files);
   return files;
 }

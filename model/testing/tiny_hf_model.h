@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "model/testing/tiny_tokenizer.h"
 
 namespace phalanx {
 
@@ -18,7 +19,7 @@ struct TinyHfOptions {
   int num_kv_heads = 2;
   int head_dim = 16;
   int ffn = 96;
-  int vocab = 272;
+  int vocab = kTinyVocab;
   int context_tokens = 256;
   bool tied_embeddings = true;
   // phi3: LongRoPE with this border, on three quarters of each head; 0: plain rotation.
@@ -28,7 +29,8 @@ struct TinyHfOptions {
   uint32_t seed = 1;
 };
 
-// The files by name: config.json, weights (F32), generation_config.json. There is no tokenizer.
+// The files by name: config.json, weights (F32), generation_config.json, and the tokenizer of
+// tiny_tokenizer.h.
 std::map<std::string, std::string> TinyHfModel(const TinyHfOptions& options);
 
 // Writes them to the folder `name` in the test's temporary folder and returns its path.

@@ -11,38 +11,12 @@
 namespace phalanx {
 namespace {
 
-constexpr absl::string_view kChatTemplate =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
-    "}}{% endif %}";
-
-// In the byte-level alphabet, where Ġ is the space.
-constexpr std::pair<absl::string_view, absl::string_view> kMerges[] = {
-    {"i", "n"},  {"Ġ", "t"}, {"h", "e"}, {"Ġt", "he"}, {"Ġ", "a"},  {"r", "e"},  {"o", "n"},
-    {"in", "g"}, {"l", "l"}, {"l", "o"}, {"he", "ll"}, {"Ġa", "n"}, {"Ġan", "d"}};
-
-std::string Utf8(int code) {
-  if (code < 0x80) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
-}
-
 void AddTokenizer(GgufWriter& writer) {
-  std::vector<std::string> tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-  std::vector<int32_t> types(tokens.size(), 3);
-  const auto printable = [](int code) {
-    return (code >= 33 && code <= 126) || (code >= 161 && code <= 255 && code != 173);
-  };
-  for (int code = 0; code < 256; ++code) {
-    if (printable(code)) tokens.push_back(Utf8(code));
-  }
-  for (int code = 256; code < 256 + 68; ++code) tokens.push_back(Utf8(code));
-  std::vector<std::string> merges;
-  for (const auto& [left, right] : kMerges) {
-    tokens.push_back(absl::StrCat(left, right));
-    merges.push_back(absl::StrCat(left, " ", right));
-  }
-  CHECK(tokens.size() == kTinyVocab);
+  const std::vector<std::string> tokens = TinyTokens();
+  std::vector<int32_t> types(kTinyFirstByte, 3);
   types.resize(tokens.size(), 1);
+  std::vector<std::string> merges;
+  for (const auto& [left, right] : TinyMerges()) merges.push_back(absl::StrCat(left, " ", right));
   writer.AddString("tokenizer.ggml.model", "gpt2");
   writer.AddString("tokenizer.ggml.pre", "smollm");
   writer.AddStrings("tokenizer.ggml.tokens", tokens);
@@ -50,7 +24,7 @@ void AddTokenizer(GgufWriter& writer) {
   writer.AddStrings("tokenizer.ggml.merges", merges);
   writer.AddU32("tokenizer.ggml.bos_token_id", 1);
   writer.AddU32("tokenizer.ggml.eos_token_id", 2);
-  writer.AddString("tokenizer.chat_template", kChatTemplate);
+  writer.AddString("tokenizer.chat_template", TinyChatTemplate());
 }
 
 void AddArchitecture(const TinyModelOptions& options, GgufWriter& writer) {

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "model/gguf.h"
 #include "model/testing/gguf_writer.h"
+#include "model/testing/tiny_tokenizer.h"
 
 namespace phalanx {
 
@@ -30,14 +31,8 @@ struct TinyModelOptions {
   uint32_t seed = 1;
 };
 
-// Its vocabulary, 272 tokens: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|> (eos), then the 256
-// bytes in the order of the byte-level alphabet (kTinyFirstByte + 0 is "!"), then tokens made by
-// 13 merges: "in", " t", "he", " the", ...; the pre-tokenizer is SmolLM's and the chat template is
-// ChatML.
-inline constexpr int kTinyVocab = 272;
-inline constexpr int kTinyFirstByte = 3;
-
-// The file, ready for a test to add to. Metadata first, in the order of llama.cpp's converter.
+// The file, ready for a test to add to, with the tokenizer of tiny_tokenizer.h. Metadata first, in
+// the order of llama.cpp's converter.
 GgufWriter TinyModel(const TinyModelOptions& options);
 
 // Writes it to `name` in the test's temporary folder and returns the path.

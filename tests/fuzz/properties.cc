@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "coordinator/text/detokenizer.h"
 #include "coordinator/text/tokenizer.h"
-#include "worker/weights/shard.h"
+#include "model/shard.h"
 
 namespace phalanx {
 namespace {

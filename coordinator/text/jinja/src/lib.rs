@@ -30,6 +30,8 @@ const EXHAUSTED: i32 = 3;
 const MAX_SOURCE_BYTES: usize = 256 << 10;
 /// The compiler looks for constants in every part of an expression anew: in quadratic time.
 const MAX_BLOCK_TOKENS: usize = 2048;
+/// Messages go into trailers of HTTP/2.
+const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// Formats the time of now into a buffer; returns the length, 0 if it does not fit.
 type FormatNow = extern "C" fn(*const c_char, *mut u8, usize) -> usize;
@@ -121,7 +123,7 @@ fn make_environment(
     });
     environment
         .add_template_owned("chat_template", source)
-        .map_err(|e| format!("{e:#}"))?;
+        .map_err(|e| shorten(&format!("{e:#}")))?;
     Ok(environment)
 }
 
@@ -152,11 +154,15 @@ fn describe(error: &Error) -> (i32, String) {
     let mut source: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(cause) = source {
         if let Some(raised) = cause.downcast_ref::<Raised>() {
-            return (RAISED, raised.0.clone());
+            return (RAISED, shorten(&raised.0));
         }
         source = cause.source();
     }
-    (FAILED, format!("{error}"))
+    (FAILED, shorten(&error.to_string()))
+}
+
+fn shorten(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 fn describe_failure(failure: &Failure) -> String {

@@ -1,0 +1,49 @@
+#include "client/inspect_command.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/memory_budget.h"
+#include "base/options.h"
+#include "client/exit_code.h"
+#include "client/inspection.h"
+#include "client/inspection_format.h"
+
+namespace phalanx {
+namespace {
+
+int64_t MemoryOfARank(const CommandLine& line) {
+  if (line.memory_bytes.has_value()) {
+    return static_cast<int64_t>(
+        std::min<uint64_t>(*line.memory_bytes, std::numeric_limits<int64_t>::max()));
+  }
+  return GetMemoryBudget() / line.tp;
+}
+
+}  // namespace
+
+int Inspect(const CommandLine& line, Terminal* terminal) {
+  const int64_t memory = MemoryOfARank(line);
+  if (memory == 0) {
+    terminal->WriteError("phalanx: how much memory there is cannot be told; use --memory\n");
+    return kExitUsage;
+  }
+  const absl::StatusOr<Inspection> found = InspectModel(*line.path, line.tp, memory);
+  if (!found.ok()) {
+    terminal->WriteError(absl::StrCat("phalanx: ", absl::StatusCodeToString(found.status().code()),
+                                      ": ", found.status().message(), "\n"));
+    return kExitInvalidRequest;
+  }
+  const absl::Status written = terminal->Write(
+      line.json ? absl::StrCat(InspectionJson(*found), "\n") : InspectionText(*found));
+  if (terminal->output_closed()) return kExitBrokenPipe;
+  if (absl::IsCancelled(written)) return kExitInterrupted;
+  if (!written.ok()) return kExitFailure;
+  return found->refused.empty() ? kExitOk : kExitInvalidRequest;
+}
+
+}  // namespace phalanx

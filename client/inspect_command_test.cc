@@ -1,0 +1,216 @@
+#include "client/inspect_command.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "client/exit_code.h"
+#include "client/inspection_format.h"
+#include "client/pipe_terminal.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/testing/hf_folder.h"
+#include "model/testing/tiny_hf_model.h"
+#include "model/testing/tiny_model.h"
+#include "nlohmann/json.hpp"
+
+namespace phalanx {
+namespace {
+
+using ::nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+struct Result {
+  int exit_code = -1;
+  std::string output;
+  std::string errors;
+};
+
+CommandLine LineFor(const std::string& path) {
+  CommandLine line;
+  line.command = Command::kInspect;
+  line.path = path;
+  line.memory_bytes = uint64_t{1} << 30;
+  return line;
+}
+
+Result RunInspect(const CommandLine& line) {
+  PipeTerminal pipes;
+  Result result;
+  result.exit_code = Inspect(line, pipes.get());
+  result.output = pipes.Output();
+  result.errors = pipes.Errors();
+  return result;
+}
+
+json JsonOf(CommandLine line, int exit_code = kExitOk) {
+  line.json = true;
+  const Result result = RunInspect(line);
+  EXPECT_EQ(result.exit_code, exit_code) << result.output << result.errors;
+  EXPECT_THAT(result.errors, IsEmpty());
+  return json::parse(result.output);
+}
+
+TEST(InspectTest, TellsPeopleWhatAModelIs) {
+  CommandLine line = LineFor(WriteTinyModel("tiny.gguf"));
+  line.tp = 2;
+  const Result result = RunInspect(line);
+  EXPECT_EQ(result.exit_code, kExitOk);
+  EXPECT_THAT(
+      result.output,
+      AllOf(
+          HasSubstr("model         tiny\n"), HasSubstr("architecture  llama\n"),
+          HasSubstr("attention     6 query heads on 3 KV heads of 32\n"),
+          HasSubstr("byte-level BPE, 272 tokens, of these 3 control; 13 merges\n"),
+          HasSubstr("splitting     single digits, then GPT-2\n"),
+          HasSubstr("ends of turn  0 <|endoftext|>, 2 <|im_end|>\n"),
+          HasSubstr("\n   0        4         2 "), HasSubstr("\n   1        2         1 "),
+          HasSubstr("With 1.00 GiB for each rank, the longest context is 256 tokens, the model's"),
+          HasSubstr("Nothing would be refused.\n")));
+}
+
+TEST(InspectTest, TellsMachinesTheSameInBytes) {
+  CommandLine line = LineFor(WriteTinyModel("tiny.gguf"));
+  line.tp = 2;
+  const json found = JsonOf(line);
+  EXPECT_EQ(found["format"], "gguf");
+  EXPECT_EQ(found["architecture"], "llama");
+  EXPECT_EQ(found["network"]["kv_heads"], 3);
+  EXPECT_EQ(found["tensors"]["types"], json({{"F32", 5}, {"Q4_1", 14}, {"Q8_0", 1}}));
+  // Embedding, two layers of q, k, v, out, gate, up, down and two norms, the last norm.
+  EXPECT_EQ(found["parameters"], 272 * 96 + 2 * (96 * (2 * 192 + 2 * 96 + 3 * 160) + 2 * 96) + 96);
+  EXPECT_EQ(found["tokenizer"]["split_rules"], json({"single digits", "GPT-2"}));
+  EXPECT_EQ(found["tokenizer"]["eos"], json({{"id", 2}, {"text", "<|im_end|>"}}));
+  EXPECT_GT(found["chat_template"]["bytes"], 0);
+  EXPECT_EQ(found["default_sampling"]["temperature"], 0.0);
+  EXPECT_EQ(found["kv_bytes_per_token"], 2 * 3 * (32 + 32) * 4);
+  ASSERT_EQ(found["ranks"].size(), 2u);
+  EXPECT_EQ(found["ranks"][0]["kv_bytes_per_token"], 2 * 2 * (32 + 32) * 4);
+  EXPECT_EQ(found["ranks"][1]["query_heads"], 2);
+  EXPECT_EQ(found["longest_context_tokens"], 256);
+  EXPECT_EQ(found["refused"], json::array());
+}
+
+TEST(InspectTest, TheRankWithTheLeastRoomLimitsTheContext) {
+  CommandLine line = LineFor(WriteTinyModel("tiny.gguf"));
+  line.tp = 2;
+  const json roomy = JsonOf(line);
+  const int64_t block = 16 * roomy["ranks"][0]["kv_bytes_per_token"].get<int64_t>();
+  line.memory_bytes = roomy["ranks"][0]["weight_bytes"].get<int64_t>() + 3 * block + 1;
+  const json found = JsonOf(line);
+  EXPECT_EQ(found["ranks"][0]["longest_context_tokens"], 48);
+  EXPECT_GT(found["ranks"][1]["longest_context_tokens"], 48);
+  EXPECT_EQ(found["longest_context_tokens"], 48);
+}
+
+TEST(InspectTest, WeightsThatDoNotFitAreRefused) {
+  CommandLine line = LineFor(WriteTinyModel("tiny.gguf"));
+  line.memory_bytes = 1 << 10;
+  const json found = JsonOf(line, kExitInvalidRequest);
+  EXPECT_EQ(found["longest_context_tokens"], 0);
+  ASSERT_EQ(found["refused"].size(), 1u);
+  EXPECT_THAT(found["refused"][0].get<std::string>(), HasSubstr("rank 0: weights of"));
+}
+
+TEST(InspectTest, TooManyRanksAreRefusedAndTheRestIsShown) {
+  CommandLine line = LineFor(WriteTinyModel("tiny.gguf"));
+  line.tp = 4;
+  const Result result = RunInspect(line);
+  EXPECT_EQ(result.exit_code, kExitInvalidRequest);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("architecture  llama"), Not(HasSubstr("LONGEST CONTEXT")),
+                    HasSubstr("Would be refused:\n  a model of 3 KV heads cannot be split over 4 "
+                              "ranks; at most 3\n")));
+  EXPECT_EQ(JsonOf(line, kExitInvalidRequest)["ranks"], nullptr);
+}
+
+TEST(InspectTest, FoldersAreModelsToo) {
+  const std::string path =
+      WriteTinyHfModel("tiny-phi", {.architecture = "phi3", .original_context_tokens = 64});
+  CommandLine line = LineFor(path);
+  line.json = true;
+  const json found = json::parse(RunInspect(line).output);
+  EXPECT_EQ(found["format"], "huggingface");
+  EXPECT_EQ(found["name"], "tiny-phi");
+  EXPECT_EQ(found["network"]["original_context_tokens"], 64);
+  EXPECT_EQ(found["network"]["rope_lists"], 2);
+  EXPECT_EQ(found["ranks"].size(), 1u);
+  // It has no tokenizer.
+  EXPECT_EQ(found["tokenizer"], nullptr);
+  ASSERT_EQ(found["refused"].size(), 1u);
+  EXPECT_THAT(found["refused"][0].get<std::string>(), HasSubstr("tiny-phi/tokenizer.json"));
+}
+
+TEST(InspectTest, AnUnknownArchitectureIsShownAsFarAsItCanBeRead) {
+  std::string file = TinyModel({}).Finish();
+  const size_t value = file.find("llama", file.find("general.architecture"));
+  file.replace(value, 5, "mamba");
+  const std::string gguf = WriteTempFolder("mamba", {{"mamba.gguf", file}}) + "/mamba.gguf";
+  const json found = JsonOf(LineFor(gguf), kExitInvalidRequest);
+  EXPECT_EQ(found["architecture"], "mamba");
+  EXPECT_EQ(found["network"], nullptr);
+  EXPECT_EQ(found["ranks"], nullptr);
+  EXPECT_EQ(found["tensors"]["count"], 20);
+  EXPECT_EQ(found["tokenizer"]["tokens"], 272);
+  ASSERT_EQ(found["refused"].size(), 1u);
+  EXPECT_THAT(found["refused"][0].get<std::string>(),
+              HasSubstr("general.architecture mamba is not supported; these are: llama"));
+
+  auto files = TinyHfModel({});
+  files["config.json"] = R"({"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]})";
+  const json folder = JsonOf(LineFor(WriteTempFolder("neox", files)), kExitInvalidRequest);
+  EXPECT_EQ(folder["architecture"], "gpt_neox");
+  EXPECT_GT(folder["parameters"], 0);
+}
+
+TEST(InspectTest, EveryReasonIsTold) {
+  GgufWriter writer = TinyModel({});
+  writer.AddTensor("blk.0.attn_q.bias", TensorType::kF32, {192}, std::string(192 * 4, '\0'));
+  writer.AddTensor("adapter", TensorType::kF32, {4}, std::string(16, '\0'));
+  CommandLine line = LineFor(writer.WriteToTemp("extra.gguf"));
+  line.tp = 4;
+  std::vector<std::string> refused = JsonOf(line, kExitInvalidRequest)["refused"];
+  EXPECT_THAT(refused, ElementsAre(HasSubstr("at most 3"), HasSubstr("attn_q.bias"),
+                                   HasSubstr("adapter is not supported")));
+}
+
+TEST(InspectTest, WhereThereIsNoModelIsAnError) {
+  const Result result = RunInspect(LineFor("/nowhere/model.gguf"));
+  EXPECT_EQ(result.exit_code, kExitInvalidRequest);
+  EXPECT_THAT(result.output, IsEmpty());
+  EXPECT_THAT(result.errors,
+              AllOf(HasSubstr("phalanx: NOT_FOUND: /nowhere/model.gguf"), Not(HasSubstr("hint"))));
+}
+
+TEST(InspectTest, AFileThatIsNoModelIsRefused) {
+  const std::string folder = WriteTempFolder("junk", {{"junk.gguf", "GGUF is not this"}});
+  const json found = JsonOf(LineFor(folder + "/junk.gguf"), kExitInvalidRequest);
+  EXPECT_EQ(found["architecture"], nullptr);
+  EXPECT_EQ(found["refused"].size(), 1u);
+}
+
+TEST(InspectTest, OutputThatNobodyReadsEndsIt) {
+  PipeTerminal pipes;
+  pipes.CloseOutputReader();
+  EXPECT_EQ(Inspect(LineFor(WriteTinyModel("tiny.gguf")), pipes.get()), kExitBrokenPipe);
+}
+
+TEST(InspectionFormatTest, BytesAreInTheUnitThatFits) {
+  EXPECT_EQ(BytesText(0), "0 bytes");
+  EXPECT_EQ(BytesText(1023), "1023 bytes");
+  EXPECT_EQ(BytesText(1536), "1.50 KiB");
+  EXPECT_EQ(BytesText(int64_t{98} << 20), "98.0 MiB");
+  EXPECT_EQ(BytesText(int64_t{250} << 30), "250 GiB");
+}
+
+TEST(InspectionFormatTest, UnknownSplitRulesAreTheirPattern) {
+  EXPECT_EQ(SplitRuleName(R"(\p{N}{1,5})"), R"(\p{N}{1,5})");
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,144 @@
+#include "client/inspection.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "model/checkpoint.h"
+#include "model/cpu_memory.h"
+#include "model/gguf_split.h"
+#include "model/json.h"
+#include "model/safetensors.h"
+#include "model/tensor_names.h"
+#include "model/weight_plan.h"
+
+namespace phalanx {
+namespace {
+
+void Refuse(const absl::Status& status, Inspection* found) {
+  std::string reason(status.message());
+  std::vector<std::string>& refused = found->refused;
+  if (std::find(refused.begin(), refused.end(), reason) == refused.end()) {
+    refused.push_back(std::move(reason));
+  }
+}
+
+// Whether there is a model, whatever is wrong with it.
+bool IsOfTheModel(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsUnimplemented(status);
+}
+
+void AddTensors(absl::Span<const TensorView> tensors, Inspection* found) {
+  for (const TensorView& tensor : tensors) {
+    ++found->num_tensors;
+    ++found->tensors_of_type[TensorTypeName(tensor.type)];
+    found->tensor_bytes += static_cast<int64_t>(tensor.data.size());
+    if (found->spec && IsNotOfTheNetwork(*found->spec, tensor.name)) continue;
+    found->parameters += tensor.rows * tensor.cols;
+  }
+}
+
+void SetTokenizer(absl::StatusOr<TokenizerAssets> tokenizer, Inspection* found) {
+  if (tokenizer.ok()) {
+    found->tokenizer = *std::move(tokenizer);
+  } else {
+    Refuse(tokenizer.status(), found);
+  }
+}
+
+// The parts of a GGUF model whose network cannot be served.
+void ReadPartsOfGguf(Inspection* found) {
+  const auto files = OpenGgufFiles(found->path);
+  if (!files.ok()) return Refuse(files.status(), found);
+  const GgufFile& first = *files->front();
+  const auto architecture = first.GetString("general.architecture");
+  if (architecture.ok()) found->architecture = std::string(*architecture);
+  for (const std::unique_ptr<GgufFile>& file : *files) AddTensors(file->tensors(), found);
+  found->defaults = ReadGenerationDefaults(first);
+  SetTokenizer(ReadTokenizerAssets(first), found);
+}
+
+void ReadPartsOfFolder(Inspection* found) {
+  const auto config = ReadJsonFile(absl::StrCat(found->path, "/config.json"));
+  if (!config.ok()) return Refuse(config.status(), found);
+  const JsonValue* const type = config->Find("model_type");
+  if (type != nullptr && type->AsString() != nullptr) found->architecture = *type->AsString();
+  const auto files = OpenSafetensorsFolder(found->path);
+  if (!files.ok()) return Refuse(files.status(), found);
+  for (const std::unique_ptr<SafetensorsFile>& file : *files) AddTensors(file->tensors(), found);
+}
+
+std::string Megabytes(int64_t bytes) { return absl::StrCat(bytes >> 20, " MiB"); }
+
+void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
+  const ModelSpec& spec = *found->spec;
+  const auto first = ShardModel(spec, 0, found->world);
+  if (!first.ok()) Refuse(first.status(), found);
+  // What is wrong with tensors is so whatever the number of ranks.
+  const auto whole = ShardModel(spec, 0, 1);
+  if (!whole.ok()) return Refuse(whole.status(), found);
+  std::vector<absl::Status> problems;
+  const absl::Status planned = PlanWeights(checkpoint, spec, *whole, &problems).status();
+  for (const absl::Status& problem : problems) Refuse(problem, found);
+  if (!planned.ok() || !first.ok()) return;
+
+  for (int rank = 0; rank < found->world; ++rank) {
+    const auto shard = ShardModel(spec, rank, found->world);
+    if (!shard.ok()) return Refuse(shard.status(), found);
+    const auto plan = PlanWeights(checkpoint, spec, *shard);
+    if (!plan.ok()) return Refuse(plan.status(), found);
+    const int kv_heads = shard->kv_heads.size();
+    const int64_t weight_bytes = CpuWeightBytes(*plan);
+    const int64_t room = found->memory_bytes - weight_bytes;
+    found->ranks.push_back({.shard = *shard,
+                            .weight_bytes = weight_bytes,
+                            .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads),
+                            .longest_context_tokens = LongestContextTokens(spec, kv_heads, room)});
+    if (found->ranks.back().longest_context_tokens > 0) continue;
+    found->refused.push_back(absl::StrCat("rank ", rank, ": weights of ", Megabytes(weight_bytes),
+                                          " leave no room for a context in ",
+                                          Megabytes(found->memory_bytes)));
+  }
+}
+
+}  // namespace
+
+int Inspection::longest_context_tokens() const {
+  if (ranks.empty()) return 0;
+  return std::min_element(ranks.begin(), ranks.end(),
+                          [](const RankMemory& a, const RankMemory& b) {
+                            return a.longest_context_tokens < b.longest_context_tokens;
+                          })
+      ->longest_context_tokens;
+}
+
+absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int64_t memory_bytes) {
+  Inspection found;
+  found.path = path;
+  found.world = world;
+  found.memory_bytes = memory_bytes;
+  std::error_code ignored;
+  found.is_gguf = !std::filesystem::is_directory(path, ignored);
+  const auto checkpoint = Checkpoint::Open(path);
+  if (!checkpoint.ok()) {
+    if (!IsOfTheModel(checkpoint.status())) return checkpoint.status();
+    Refuse(checkpoint.status(), &found);
+    found.is_gguf ? ReadPartsOfGguf(&found) : ReadPartsOfFolder(&found);
+    return found;
+  }
+  found.spec = (*checkpoint)->spec();
+  found.architecture = found.spec->architecture;
+  found.fingerprint = (*checkpoint)->fingerprint();
+  found.defaults = (*checkpoint)->generation_defaults();
+  found.kv_bytes_per_token = CpuKvBytesPerToken(*found.spec, found.spec->num_kv_heads);
+  AddTensors((*checkpoint)->tensors(), &found);
+  SetTokenizer((*checkpoint)->ReadTokenizer(), &found);
+  PlanRanks(**checkpoint, &found);
+  return found;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,63 @@
+// What `phalanx inspect` finds out about a model on disk.
+#ifndef PHALANX_CLIENT_INSPECTION_H_
+#define PHALANX_CLIENT_INSPECTION_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/generation_defaults.h"
+#include "model/shard.h"
+#include "model/spec.h"
+#include "model/tokenizer_assets.h"
+
+namespace phalanx {
+
+// On CPUs; see model/cpu_memory.h.
+struct RankMemory {
+  Shard shard;
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_token = 0;
+  // What this rank's memory has room for beside its weights; at most the model's.
+  int longest_context_tokens = 0;
+};
+
+// Of a model that would be refused, as much as could be read.
+struct Inspection {
+  std::string path;
+  bool is_gguf = false;
+  // Of all tensors in the files but those that hold nothing of the network.
+  int64_t parameters = 0;
+  int num_tensors = 0;
+  int64_t tensor_bytes = 0;
+  std::map<std::string, int> tensors_of_type;
+
+  std::string architecture;  // Known even where there is no spec.
+  std::optional<ModelSpec> spec;
+  std::string fingerprint;
+  std::optional<GenerationDefaults> defaults;
+  std::optional<TokenizerAssets> tokenizer;
+
+  int world = 1;
+  int64_t memory_bytes = 0;        // Of each rank.
+  std::vector<RankMemory> ranks;   // Empty if the model cannot be cut or loaded.
+  int64_t kv_bytes_per_token = 0;  // Of all ranks together.
+
+  // Why servers would not serve it; empty if they would.
+  std::vector<std::string> refused;
+
+  // Of the rank with the least room.
+  int longest_context_tokens() const;
+};
+
+// Looks at the model at `path`, cut over `world` ranks of `memory_bytes` each. Neither weights nor
+// a server is needed. The errors of Checkpoint::Open for a path that holds no model: NOT_FOUND,
+// PERMISSION_DENIED, UNAVAILABLE, INVALID_ARGUMENT. All else that is wrong is in `refused`.
+absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int64_t memory_bytes);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_CLIENT_INSPECTION_H_
