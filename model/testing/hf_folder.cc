@@ -42,7 +42,7 @@ std::string WriteTempFolder(absl::string_view name,
   std::filesystem::remove_all(folder);
   CHECK(std::filesystem::create_directories(folder)) << folder;
   for (const auto& [file, bytes] : files) {
-    std::filesystem::create_directories(std::filesystem::path(folder + "/" + file).parent_path());
+    std::filesystem::create_directories((std::filesystem::path(folder) / file).parent_path());
     WriteTempFile(absl::StrCat(name, "/", file), bytes);
   }
   return folder;

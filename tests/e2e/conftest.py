@@ -24,8 +24,17 @@ def smollm2():
 def tiny_model(tmp_path_factory):
     """Path of a model that is fast and talks nonsense."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    subprocess.run([path_of("WRITE_TINY_MODEL"), str(path)], check=True)
+    subprocess.run([path_of("WRITE_TINY_MODEL"), "gguf", str(path)], check=True)
     return str(path)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """Path of a Hugging Face folder with LongRoPE beyond 64 tokens, a test's own to break."""
+    path = tmp_path / "tiny-phi"
+    path.mkdir()
+    subprocess.run([path_of("WRITE_TINY_MODEL"), "folder", str(path)], check=True)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,49 @@
-// Writes the tiny test model to the path given: for tests that need a model, not its answers.
+// Writes tiny test models: for tests that need a model, not its answers.
 #include <fstream>
 #include <iostream>
+#include <map>
+#include <string>
 
+#include "absl/strings/string_view.h"
+#include "model/testing/tiny_hf_model.h"
 #include "model/testing/tiny_model.h"
 
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: write_tiny_model PATH\n";
-    return 2;
-  }
-  phalanx::TinyModelOptions options;
-  // Room for answers that are still going on when a test breaks something.
-  options.context_tokens = 16384;
-  std::ofstream file(argv[1], std::ios::binary);
-  file << phalanx::TinyModel(options).Finish();
+namespace {
+
+// Room for answers that are still going on when a test breaks something.
+constexpr int kContextTokens = 16384;
+
+bool Write(const std::string& path, absl::string_view bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file << bytes;
   file.close();
-  return file.fail() ? 1 : 0;
+  return !file.fail();
+}
+
+bool WriteGguf(const std::string& path) {
+  phalanx::TinyModelOptions options;
+  options.context_tokens = kContextTokens;
+  return Write(path, phalanx::TinyModel(options).Finish());
+}
+
+bool WriteFolder(const std::string& path) {
+  phalanx::TinyHfOptions options;
+  options.architecture = "phi3";
+  options.context_tokens = kContextTokens;
+  options.original_context_tokens = 64;
+  bool good = true;
+  for (const auto& [name, bytes] : phalanx::TinyHfModel(options)) {
+    good = Write(path + "/" + name, bytes) && good;
+  }
+  return good;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const absl::string_view kind = argc == 3 ? argv[1] : "";
+  if (kind == "gguf") return WriteGguf(argv[2]) ? 0 : 1;
+  if (kind == "folder") return WriteFolder(argv[2]) ? 0 : 1;
+  std::cerr << "usage: write_tiny_model gguf PATH | folder EXISTING_FOLDER\n";
+  return 2;
 }
