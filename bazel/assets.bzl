@@ -1,8 +1,9 @@
-"""What tools/install fetched, as labels: the model, tokenizers, test programs, the Rust registry."""
+"""What tools/install fetched, as labels: the model, tokenizers, chat templates, test programs, the Rust registry."""
 
 def _phalanx_assets_impl(ctx):
     home = ctx.os.environ.get("PHALANX_CACHE") or ctx.os.environ["HOME"] + "/.cache/phalanx"
     ctx.symlink(home + "/models", "models")
+    ctx.symlink(home + "/templates", "templates")
     ctx.symlink(home + "/tokenizers", "tokenizers")
     ctx.symlink(home + "/bin", "bin")
     ctx.file("paths.bzl", "CACHE = %r\n" % home)
@@ -12,6 +13,12 @@ package(default_visibility = ["//visibility:public"])
 filegroup(
     name = "smollm2",
     srcs = ["models/SmolLM2-135M-Instruct.Q4_1.gguf"],
+)
+
+# Empty unless it was called for tests.
+filegroup(
+    name = "chat_templates",
+    srcs = glob(["templates/*.jinja"]),
 )
 
 # Each a folder's tokenizer.json and tokenizer_config.json.

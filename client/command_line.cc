@@ -62,14 +62,22 @@ void AddAllowSpecial(CLI::App& command, CommandLine* line) {
                    "Spellings of control tokens in the text are these tokens");
 }
 
+CLI::Option* AddTools(CLI::App& command, CommandLine* line) {
+  return command.add_option(
+      "--tools", line->tools,
+      "File of the functions that the model may call: a JSON array, as OpenAI's API has it");
+}
+
 CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   CLI::App* const command = AddCommand(app, "generate", "Answer one prompt, streaming", line);
   command->add_option("prompt", line->text, "The prompt; \"-\" or nothing reads standard input");
   AddModel(*command, line);
   AddSampling(*command, line);
   AddTimeout(*command, line);
+  AddTools(*command, line);
   command->add_flag("--raw", line->raw, "Continue the prompt as it is, without a chat template")
-      ->excludes("--system");
+      ->excludes("--system")
+      ->excludes("--tools");
   AddAllowSpecial(*command, line);
   command->add_flag("--json", line->json, "One JSON object per event and line");
   command->footer(absl::StrCat(GenerateJsonHelp(), "\n\n", ExitCodeHelp()));
@@ -99,7 +107,9 @@ CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
   command->add_option("text", line->text, "The text; \"-\" or nothing reads standard input");
   AddModel(*command, line);
   AddTimeout(*command, line);
-  command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
+  CLI::Option* const chat =
+      command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
+  AddTools(*command, line)->needs(chat);
   AddAllowSpecial(*command, line);
   CLI::Option* const ids = command->add_flag("--ids", line->ids_only, "Only the ids, on one line");
   command->add_flag("--json", line->json, "One JSON object: token_ids, pieces, text (as tokenized)")

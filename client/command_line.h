@@ -32,6 +32,8 @@ struct CommandLine {
 
   // generate and tokenize: the text, unset or "-" for standard input.
   std::optional<std::string> text;
+  // Likewise: a file of the tools that the model may call.
+  std::optional<std::string> tools;
 
   // generate and chat.
   std::optional<std::string> system;

@@ -133,6 +133,8 @@ TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
   EXPECT_EQ(ExitCode({"generate", "a", "b"}), kExitUsage);
   EXPECT_EQ(ExitCode({"generate", "a", "--temperature", "warm"}), kExitUsage);
   EXPECT_EQ(ExitCode({"generate", "a", "--raw", "--system", "s"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--raw", "--tools", "f"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"tokenize", "a", "--tools", "f"}), kExitUsage);
   EXPECT_EQ(ExitCode({"health", "--wait", "soon"}), kExitUsage);
   EXPECT_EQ(ExitCode({"health", "--raw"}), kExitUsage);
 }

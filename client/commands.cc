@@ -13,9 +13,21 @@
 #include "client/input_text.h"
 #include "client/inspect_command.h"
 #include "client/perplexity_command.h"
+#include "client/tools_file.h"
 
 namespace phalanx {
 namespace {
+
+// The conversation so far, with the tools that it may use.
+absl::StatusOr<v1::Chat> BeginChat(CommandContext& context) {
+  const CommandLine& line = context.command_line();
+  RETURN_IF_ERROR(CheckUtf8("system", line.system.value_or("")));
+  v1::Chat chat = NewConversation(line);
+  if (!line.tools.has_value()) return chat;
+  ASSIGN_OR_RETURN(const std::string json, ReadInputFile(*line.tools, &context.terminal()));
+  RETURN_IF_ERROR(AddTools(*line.tools, json, &chat));
+  return chat;
+}
 
 absl::Status Generate(CommandContext& context) {
   const CommandLine& line = context.command_line();
@@ -25,8 +37,7 @@ absl::Status Generate(CommandContext& context) {
   if (line.raw) {
     request.set_text(prompt);
   } else {
-    RETURN_IF_ERROR(CheckUtf8("system", line.system.value_or("")));
-    *request.mutable_chat() = NewConversation(line);
+    ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
     AddMessage("user", prompt, request.mutable_chat());
   }
   return context.Answer(request).status;
@@ -63,6 +74,7 @@ absl::Status Tokenize(CommandContext& context) {
   ASSIGN_OR_RETURN(const std::string text, ReadInputText("text", line.text, &context.terminal()));
   if (line.allow_special) request.set_allow_special(true);
   if (line.chat) {
+    ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
     AddMessage("user", text, request.mutable_chat());
   } else {
     request.set_text(text);

@@ -57,6 +57,33 @@ TEST_F(CommandsTest, GenerateStreamsUtf8AndEndsTheLine) {
   EXPECT_EQ(chat.messages(1).content(), "Hi");
 }
 
+TEST_F(CommandsTest, GenerateSendsTheToolsOfAFile) {
+  server_.AddAnswer(WholeAnswer({"x"}));
+  line_.text = "Hi";
+  line_.tools = testing::TempDir() + "/tools.json";
+  std::ofstream(*line_.tools) << R"([{"type": "function", "function": {"name": "now"}}])";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  const v1::Chat chat = server_.requests().at(0).chat();
+  ASSERT_THAT(chat.tools(), SizeIs(1));
+  EXPECT_EQ(chat.tools(0).name(), "now");
+}
+
+TEST_F(CommandsTest, AToolsFileThatIsNotThereIsNamed) {
+  line_.text = "Hi";
+  line_.tools = testing::TempDir() + "/none.json";
+  EXPECT_NE(Run(Command::kGenerate), kExitOk);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("none.json: cannot be read"));
+}
+
+TEST_F(CommandsTest, AToolsFileThatIsWrongIsNamed) {
+  line_.text = "Hi";
+  line_.tools = testing::TempDir() + "/bad.json";
+  std::ofstream(*line_.tools) << "[{}]";
+  line_.chat = true;
+  EXPECT_NE(Run(Command::kTokenize), kExitOk);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("bad.json[0].function: must be there"));
+}
+
 TEST_F(CommandsTest, GenerateShowsADeltaBeforeTheNextOneComes) {
   AddEndlessAnswer("first");
   line_.text = "Hi";

@@ -104,6 +104,7 @@ std::string ModelJson(const v1::Model& model) {
                                                           model.eos_token_ids().end())},
                    {"default_sampling", ToJson(model.default_sampling())},
                    {"has_chat_template", model.has_chat_template()},
+                   {"supports_tools", model.supports_tools()},
                    {"reasons", model.reasons()},
                    {"serving_groups", model.serving_groups()}});
 }

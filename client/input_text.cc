@@ -2,6 +2,9 @@
 
 #include <utf8proc.h>
 
+#include <fstream>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
@@ -38,6 +41,25 @@ absl::StatusOr<std::string> ReadInputText(absl::string_view name,
     if (absl::ConsumeSuffix(&stripped, "\n")) text.pop_back();
   }
   RETURN_IF_ERROR(CheckUtf8(name, text));
+  return text;
+}
+
+absl::StatusOr<std::string> ReadInputFile(const std::string& path, Terminal* terminal) {
+  std::string text;
+  if (path == "-") {
+    ASSIGN_OR_RETURN(text, terminal->ReadAll());
+  } else {
+    std::ifstream file(path, std::ios::binary);
+    std::vector<char> piece(1 << 16);
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) ||
+           file.gcount() > 0) {
+      text.append(piece.data(), static_cast<size_t>(file.gcount()));
+    }
+    if (!file.is_open() || file.bad()) {
+      return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+    }
+  }
+  RETURN_IF_ERROR(CheckUtf8(path, text));
   return text;
 }
 

@@ -1,7 +1,6 @@
 #include "client/perplexity_command.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -16,26 +15,6 @@ namespace phalanx {
 namespace {
 
 constexpr int32_t kDefaultWindowTokens = 1024;
-
-absl::StatusOr<std::string> ReadText(CommandContext& context) {
-  const std::string& path = *context.command_line().file;
-  std::string text;
-  if (path == "-") {
-    ASSIGN_OR_RETURN(text, context.terminal().ReadAll());
-  } else {
-    std::ifstream file(path, std::ios::binary);
-    std::vector<char> piece(1 << 16);
-    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) ||
-           file.gcount() > 0) {
-      text.append(piece.data(), static_cast<size_t>(file.gcount()));
-    }
-    if (!file.is_open() || file.bad()) {
-      return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-    }
-  }
-  RETURN_IF_ERROR(CheckUtf8(path, text));
-  return text;
-}
 
 // Fills in and checks the window and its stride.
 absl::Status ResolveWindow(int32_t context_tokens, PerplexityResult* result) {
@@ -74,7 +53,8 @@ absl::Status ScoreOne(CommandContext& context, const ScoreWindow& window,
 
 absl::Status Perplexity(CommandContext& context) {
   const CommandLine& line = context.command_line();
-  ASSIGN_OR_RETURN(const std::string text, ReadText(context));
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadInputFile(*context.command_line().file, &context.terminal()));
   v1::GetModelRequest model_request;
   v1::TokenizeRequest tokenize_request;
   if (line.model.has_value()) {

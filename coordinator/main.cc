@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "coordinator/server/coordinator_server.h"
 #include "coordinator/server/model_text_service.h"
+#include "coordinator/text/chat_template_file.h"
 #include "coordinator/text/reasoning_splitter.h"
 #include "model/checkpoint.h"
 #include "model/long_rope.h"
@@ -30,6 +31,7 @@ namespace {
 struct Flags {
   std::string model;
   std::string model_name;
+  std::string chat_template;
   std::vector<std::string> workers;
   std::string metrics_listen = "127.0.0.1:9400";
   absl::Duration drain_timeout = absl::Seconds(30);
@@ -44,6 +46,8 @@ void AddFlags(CLI::App& app, Flags* flags) {
                  "A GGUF file or a Hugging Face folder, for its tokenizer and chat template")
       ->required();
   app.add_option("--model_name", flags->model_name, "what clients call the model [the file's own]");
+  app.add_option("--chat_template", flags->chat_template,
+                 "file of a Jinja template for conversations, in place of the model's own");
   app.add_option("--worker", flags->workers,
                  "HOST:PORT of a worker group's leader; repeatable. A name may have several "
                  "addresses, each is a group")
@@ -82,10 +86,13 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(flags.model));
   const ModelSpec& spec = checkpoint->spec();
   ASSIGN_OR_RETURN(TokenizerAssets assets, checkpoint->ReadTokenizer());
+  if (!flags.chat_template.empty()) {
+    ASSIGN_OR_RETURN(assets.chat_template, ReadChatTemplateFile(flags.chat_template));
+    assets.named_chat_templates.clear();
+  }
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;
-  options->limits.has_chat_template = !assets.chat_template.empty();
   options->model.reasons = IsReasoningModel(options->limits.model_name, assets.chat_template) ||
                            IsReasoningModel(spec.name, "");
   options->model.architecture = spec.architecture;
@@ -94,7 +101,12 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model.original_context_tokens =
       spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens;
   options->model_fingerprint = checkpoint->fingerprint();
-  return MakeModelTextService(std::move(assets));
+  ChatAbilities abilities;
+  ASSIGN_OR_RETURN(std::unique_ptr<TextService> text,
+                   MakeModelTextService(std::move(assets), &abilities));
+  options->limits.has_chat_template = abilities.has_chat_template;
+  options->model.supports_tools = abilities.supports_tools;
+  return text;
 }
 
 // gRPC 1.51 can lose its listener for good once descriptors run out.

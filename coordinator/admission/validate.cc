@@ -2,10 +2,11 @@
 
 #include <string>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/status.h"
+#include "coordinator/admission/field_error.h"
+#include "coordinator/admission/validate_chat.h"
 
 namespace phalanx {
 namespace {
@@ -13,18 +14,6 @@ namespace {
 constexpr float kMaxTemperature = 100.0f;
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
-// Of a caller's bytes repeated in a message.
-constexpr size_t kMaxQuotedBytes = 64;
-
-absl::Status Invalid(absl::string_view field, absl::string_view problem) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
-}
-
-std::string Quoted(absl::string_view text) {
-  const bool cut = text.size() > kMaxQuotedBytes;
-  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, kMaxQuotedBytes)), cut ? "..." : "",
-                      "\"");
-}
 
 // False for NaN as well.
 template <typename T>
@@ -41,45 +30,9 @@ absl::Status CheckModel(const Request& request, const RequestLimits& limits) {
                                           Quoted(limits.model_name)));
 }
 
-absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits) {
-  if (bytes <= limits.max_prompt_bytes) return absl::OkStatus();
-  return Invalid(
-      field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes, " allowed"));
-}
-
 absl::Status CheckText(const std::string& text, const RequestLimits& limits) {
   if (text.empty()) return Invalid("text", "must not be empty");
   return CheckPromptBytes("text", static_cast<int64_t>(text.size()), limits);
-}
-
-absl::Status CheckMessage(const v1::Message& message, int index) {
-  const std::string field = absl::StrCat("chat.messages[", index, "]");
-  const std::string& role = message.role();
-  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
-    return Invalid(field + ".role",
-                   absl::StrCat(message.has_role() ? Quoted(role) : "unset",
-                                " is none of \"system\", \"user\", \"assistant\", \"tool\""));
-  }
-  if (!message.has_content()) return Invalid(field + ".content", "must be set");
-  return absl::OkStatus();
-}
-
-absl::Status CheckChat(const v1::Chat& chat, const RequestLimits& limits) {
-  if (!limits.has_chat_template) {
-    return Invalid("chat", "this model has no chat template, send text or tokens");
-  }
-  if (chat.messages().empty()) return Invalid("chat.messages", "must not be empty");
-  if (chat.messages_size() > limits.max_messages) {
-    return Invalid("chat.messages",
-                   absl::StrCat(chat.messages_size(), " messages are more than the ",
-                                limits.max_messages, " allowed"));
-  }
-  int64_t bytes = 0;
-  for (int i = 0; i < chat.messages_size(); ++i) {
-    RETURN_IF_ERROR(CheckMessage(chat.messages(i), i));
-    bytes += static_cast<int64_t>(chat.messages(i).content().size());
-  }
-  return CheckPromptBytes("chat.messages", bytes, limits);
 }
 
 absl::Status CheckTokenIds(absl::string_view field,
@@ -141,7 +94,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
     case v1::GenerateRequest::kText:
       return CheckText(request.text(), limits);
     case v1::GenerateRequest::kChat:
-      return CheckChat(request.chat(), limits);
+      return ValidateChat(request.chat(), limits);
     case v1::GenerateRequest::kTokens:
       RETURN_IF_ERROR(CheckPromptTokens("tokens.ids", request.tokens().ids_size(), limits));
       return CheckTokenIds("tokens.ids", request.tokens().ids(), limits.vocab);
@@ -193,7 +146,7 @@ absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestL
     case v1::TokenizeRequest::kText:
       return CheckText(request.text(), limits);
     case v1::TokenizeRequest::kChat:
-      return CheckChat(request.chat(), limits);
+      return ValidateChat(request.chat(), limits);
     case v1::TokenizeRequest::INPUT_NOT_SET:
       break;
   }

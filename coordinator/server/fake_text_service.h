@@ -52,10 +52,13 @@ class FakeTextService final : public TextService {
     return prompt;
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
                                            bool allow_special) const override {
     std::string text;
-    for (const ChatTurn& turn : turns) absl::StrAppend(&text, turn.role, ":", turn.content, ";");
+    for (const Tool& tool : conversation.tools) absl::StrAppend(&text, "tool:", tool.name, ";");
+    for (const ChatMessage& message : conversation.messages) {
+      absl::StrAppend(&text, message.role, ":", message.content.value_or(""), ";");
+    }
     return EncodeText(text, allow_special);
   }
 

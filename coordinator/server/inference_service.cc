@@ -120,6 +120,7 @@ class InferenceService final : public RawInference {
     model.mutable_default_sampling()->set_top_k(served.defaults.top_k);
     model.mutable_default_sampling()->set_top_p(served.defaults.top_p);
     model.set_has_chat_template(limits.has_chat_template);
+    model.set_supports_tools(served.supports_tools);
     model.set_reasons(served.reasons);
     if (served.original_context_tokens > 0) *model.mutable_long_rope() = MakeLongRope(served);
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));

@@ -1,6 +1,7 @@
 #include "coordinator/server/model_text_service.h"
 
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -31,11 +32,20 @@ class ModelAnswerDecoder final : public AnswerDecoder {
   Detokenizer detokenizer_;
 };
 
+// Those of a model; null are those that it does not have.
+struct ModelTemplates {
+  std::unique_ptr<ChatTemplate> default_template;
+  std::unique_ptr<ChatTemplate> tool_use;
+
+  const ChatTemplate* ForTools() const {
+    return tool_use ? tool_use.get() : default_template.get();
+  }
+};
+
 class ModelTextService final : public TextService {
  public:
-  ModelTextService(std::unique_ptr<Tokenizer> tokenizer,
-                   std::unique_ptr<ChatTemplate> chat_template)
-      : tokenizer_(std::move(tokenizer)), chat_template_(std::move(chat_template)) {}
+  ModelTextService(std::unique_ptr<Tokenizer> tokenizer, ModelTemplates templates)
+      : tokenizer_(std::move(tokenizer)), templates_(std::move(templates)) {}
 
   absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
                                            bool allow_special) const override {
@@ -45,16 +55,15 @@ class ModelTextService final : public TextService {
     return EncodedPrompt{std::move(token_ids), std::string(text)};
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
                                            bool allow_special) const override {
-    if (chat_template_ == nullptr) {
+    const ChatTemplate* const chat_template =
+        conversation.tools.empty() ? templates_.default_template.get() : templates_.ForTools();
+    if (chat_template == nullptr) {
       return absl::InvalidArgumentError("chat: the model has no chat template; send text");
     }
-    std::vector<ChatMessage> messages;
-    messages.reserve(turns.size());
-    for (const ChatTurn& turn : turns) messages.push_back({turn.role, turn.content});
     if (allow_special) {
-      ASSIGN_OR_RETURN(std::string text, chat_template_->Render(messages));
+      ASSIGN_OR_RETURN(std::string text, chat_template->Render(conversation));
       ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->EncodeRendered(text, {}));
       return EncodedPrompt{std::move(token_ids), std::move(text)};
     }
@@ -63,7 +72,7 @@ class ModelTextService final : public TextService {
     const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
                                             absl::Hex(random()), "-", absl::Hex(random()), "-");
     ASSIGN_OR_RETURN(EncodedText encoded,
-                     phalanx::EncodeChat(*tokenizer_, *chat_template_, messages, marker));
+                     phalanx::EncodeChat(*tokenizer_, *chat_template, conversation, marker));
     return EncodedPrompt{std::move(encoded.token_ids), std::move(encoded.text)};
   }
 
@@ -79,26 +88,41 @@ class ModelTextService final : public TextService {
 
  private:
   const std::unique_ptr<Tokenizer> tokenizer_;
-  // Null if the model has none.
-  const std::unique_ptr<ChatTemplate> chat_template_;
+  const ModelTemplates templates_;
 };
 
-std::string SpellingOf(const TokenizerAssets& assets, int32_t id) {
-  return id < 0 ? "" : assets.token_bytes[id];
+std::optional<std::string> SpellingOf(const TokenizerAssets& assets, int32_t id) {
+  if (id < 0) return std::nullopt;
+  return assets.token_bytes[id];
+}
+
+absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(const TokenizerAssets& assets,
+                                                           const std::string& source) {
+  if (source.empty()) return nullptr;
+  return ChatTemplate::Create(source, {.bos_token = SpellingOf(assets, assets.bos_token_id),
+                                       .eos_token = SpellingOf(assets, assets.eos_token_id)});
+}
+
+std::string NamedTemplate(const TokenizerAssets& assets, const std::string& name) {
+  const auto found = assets.named_chat_templates.find(name);
+  return found == assets.named_chat_templates.end() ? "" : found->second;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets) {
-  std::unique_ptr<ChatTemplate> chat_template;
-  if (!assets.chat_template.empty()) {
-    ASSIGN_OR_RETURN(chat_template,
-                     ChatTemplate::Create(assets.chat_template,
-                                          {.bos_token = SpellingOf(assets, assets.bos_token_id),
-                                           .eos_token = SpellingOf(assets, assets.eos_token_id)}));
-  }
+absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets,
+                                                                  ChatAbilities* abilities) {
+  const std::string& unnamed = assets.chat_template;
+  ModelTemplates templates;
+  ASSIGN_OR_RETURN(
+      templates.default_template,
+      MakeTemplate(assets, unnamed.empty() ? NamedTemplate(assets, "default") : unnamed));
+  ASSIGN_OR_RETURN(templates.tool_use, MakeTemplate(assets, NamedTemplate(assets, "tool_use")));
+  const ChatTemplate* const for_tools = templates.ForTools();
+  abilities->has_chat_template = templates.default_template != nullptr;
+  abilities->supports_tools = for_tools != nullptr && for_tools->tools_input() != ToolsInput::kNone;
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(std::move(assets)));
-  return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(chat_template));
+  return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(templates));
 }
 
 }  // namespace phalanx

@@ -10,8 +10,17 @@
 
 namespace phalanx {
 
-// Fails as the tokenizer and the chat template do on assets that they cannot use.
-absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets);
+// What it takes beside texts.
+struct ChatAbilities {
+  bool has_chat_template = false;
+  bool supports_tools = false;
+};
+
+// Of a model's several templates, that named "tool_use" renders conversations with tools, as in
+// transformers, and the unnamed one or that named "default" the others. Fails as the tokenizer and
+// the chat template do on assets that they cannot use.
+absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets,
+                                                                  ChatAbilities* abilities);
 
 }  // namespace phalanx
 

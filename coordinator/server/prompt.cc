@@ -2,13 +2,37 @@
 
 namespace phalanx {
 
-std::vector<ChatTurn> TurnsOf(const v1::Chat& chat) {
-  std::vector<ChatTurn> turns;
-  turns.reserve(chat.messages_size());
-  for (const v1::Message& message : chat.messages()) {
-    turns.push_back({message.role(), message.content()});
+namespace {
+
+ChatMessage MessageOf(const v1::Message& message) {
+  ChatMessage result{.role = message.role()};
+  if (message.has_content()) result.content = message.content();
+  for (const v1::ToolCall& call : message.tool_calls()) {
+    ToolCall& added = result.tool_calls.emplace_back();
+    if (call.has_id()) added.id = call.id();
+    added.name = call.name();
+    added.arguments_json = call.arguments();
   }
-  return turns;
+  if (message.has_tool_call_id()) result.tool_call_id = message.tool_call_id();
+  if (message.has_name()) result.name = message.name();
+  return result;
+}
+
+}  // namespace
+
+Conversation ConversationOf(const v1::Chat& chat) {
+  Conversation conversation;
+  conversation.messages.reserve(chat.messages_size());
+  for (const v1::Message& message : chat.messages()) {
+    conversation.messages.push_back(MessageOf(message));
+  }
+  for (const v1::Tool& tool : chat.tools()) {
+    Tool& added = conversation.tools.emplace_back();
+    added.name = tool.name();
+    if (tool.has_description()) added.description = tool.description();
+    if (tool.has_parameters()) added.parameters_json = tool.parameters();
+  }
+  return conversation;
 }
 
 v1::Started MakeStarted(const std::string& request_id, const ServingEnvironment& environment,

@@ -3,7 +3,6 @@
 #define PHALANX_COORDINATOR_SERVER_PROMPT_H_
 
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/routing/engine_session.h"
@@ -13,12 +12,14 @@
 
 namespace phalanx {
 
-std::vector<ChatTurn> TurnsOf(const v1::Chat& chat);
+Conversation ConversationOf(const v1::Chat& chat);
 
 // For a valid request with text or chat input: GenerateRequest or TokenizeRequest.
 template <typename Request>
 absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request) {
-  if (request.has_chat()) return text.EncodeChat(TurnsOf(request.chat()), request.allow_special());
+  if (request.has_chat()) {
+    return text.EncodeChat(ConversationOf(request.chat()), request.allow_special());
+  }
   return text.EncodeText(request.text(), request.allow_special());
 }
 

@@ -26,6 +26,8 @@ struct ServedModel {
   GenerationDefaults defaults;
   // Whether its answers are expected to begin with reasoning.
   bool reasons = false;
+  // Whether its chat template takes tools.
+  bool supports_tools = false;
   // LongRoPE's border; 0 for models with one rotary list.
   int original_context_tokens = 0;
   LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;

@@ -10,13 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "coordinator/text/conversation.h"
 
 namespace phalanx {
-
-struct ChatTurn {
-  std::string role;
-  std::string content;
-};
 
 struct EncodedPrompt {
   std::vector<int32_t> token_ids;
@@ -45,7 +41,7 @@ class TextService {
   // `allow_special`, spellings of control tokens in the caller's text are these tokens.
   virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
                                                    bool allow_special) const = 0;
-  virtual absl::StatusOr<EncodedPrompt> EncodeChat(absl::Span<const ChatTurn> turns,
+  virtual absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
                                                    bool allow_special) const = 0;
   // Control tokens are spelled out. The ids are within the vocabulary.
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;

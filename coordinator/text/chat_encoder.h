@@ -1,11 +1,14 @@
-// Conversations to token ids: the template's control tokens count, their spellings inside messages
-// do not.
+// Conversations to token ids: the template's control tokens count, their spellings in what callers
+// wrote do not.
 //
-// The template is rendered twice: with the messages, and with a random marker in place of each
-// content. If putting the contents in place of their markers gives the first text, then that tells
-// which bytes of it callers wrote, and no control token is found there. A template that looks into
-// contents (trims or splits them) fails this comparison; then a conversation is refused if a
-// content spells a control token, as nothing could keep the two apart.
+// The template is rendered twice: with the callers' strings (contents, and all strings and keys of
+// tools and tool calls), and with a random marker in place of each. If putting the strings, as they
+// are or as JSON spells them, in place of their markers gives the first text, then that tells which
+// bytes of it callers wrote, and no control token is found there. A template that looks into
+// strings (trims or splits contents, asks whether a parameter's type is "string") fails this
+// comparison. Then it is done again with markers only for strings that could be a part of a control
+// token's spelling; if that fails too, a conversation is refused if a string in it spells a control
+// token, as nothing could keep the two apart.
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_ENCODER_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_ENCODER_H_
 
@@ -14,8 +17,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "coordinator/text/chat_template.h"
+#include "coordinator/text/conversation.h"
 #include "coordinator/text/tokenizer.h"
 
 namespace phalanx {
@@ -26,12 +29,11 @@ struct EncodedText {
   std::string text;
 };
 
-// The errors of ChatTemplate::Render, and INVALID_ARGUMENT naming the message for what is said
-// above. `marker` is text that no caller can guess.
+// The errors of ChatTemplate::Render, and INVALID_ARGUMENT naming the field for what is said above.
+// `marker` is text that no caller can guess.
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
-                                       absl::Span<const ChatMessage> messages,
-                                       const std::string& marker,
+                                       const Conversation& conversation, const std::string& marker,
                                        bool add_generation_prompt = true);
 
 }  // namespace phalanx

@@ -24,7 +24,7 @@ class ChatEncoderTest : public testing::Test {
                                      const std::vector<ChatMessage>& messages) {
     auto chat_template = ChatTemplate::Create(source, {});
     if (!chat_template.ok()) return chat_template.status();
-    return EncodeChat(*tokenizer_, **chat_template, messages, "nonce-");
+    return EncodeChat(*tokenizer_, **chat_template, {messages}, "nonce-");
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;

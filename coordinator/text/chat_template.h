@@ -1,62 +1,69 @@
-// A model file's own chat template, written in Jinja.
+// A model file's own chat template, rendered as transformers' apply_chat_template does.
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "absl/types/span.h"
+#include "coordinator/text/conversation.h"
+#include "coordinator/text/jinja_template.h"
+#include "coordinator/text/template_context.h"
 
 namespace phalanx {
 
-struct ChatMessage {
-  std::string role;  // UTF-8, as is `content`.
-  std::string content;
-};
-
 struct ChatTemplateOptions {
-  // Spellings, for the variables of these names.
-  std::string bos_token;
-  std::string eos_token;
-  // Bounds of one rendering; a real template takes some tens of steps for a message.
-  uint64_t max_steps = 10'000'000;
-  size_t max_output_bytes = 64 << 20;
-  // Of what the template makes, beside the messages and the output; also in compiling, and in all
-  // that renderings leave behind for ever. Eight times as much is reserved as stack, not used.
-  size_t max_memory_bytes = 32 << 20;
-  // Also of compiling. A step that takes no memory is not cut short.
-  absl::Duration max_time = absl::Seconds(10);
+  // Spellings, for the variables of these names; a template sees no variable for an unset one.
+  std::optional<std::string> bos_token = std::nullopt;
+  std::optional<std::string> eos_token = std::nullopt;
+  JinjaOptions jinja = {};
 };
 
-// A model's own Jinja template, rendered as transformers' apply_chat_template does. Thread-safe;
-// immutable.
+// How a template takes the functions that the model may call.
+enum class ToolsInput {
+  kNone,
+  kVariable,       // As the variable `tools`, a list in OpenAI's form.
+  kSystemMessage,  // As JSON text, in the key `tools` of a system message: Phi-4-mini.
+};
+
+// Thread-safe; immutable.
 class ChatTemplate {
  public:
-  // INVALID_ARGUMENT telling where the syntax of `source` is wrong, or which bound it exceeds.
+  // Compiles `source` and tries on made-up conversations what it can do. INVALID_ARGUMENT telling
+  // where the syntax of `source` is wrong, or which bound it exceeds.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
 
-  // The conversation as text, with the prompt for an answer at its end if asked for.
-  // INVALID_ARGUMENT: the template refuses or cannot use the messages. RESOURCE_EXHAUSTED: a limit
+  ToolsInput tools_input() const { return tools_input_; }
+
+  // The conversation as text, with the prompt for an answer at its end if asked for, and with what
+  // `caller_text` makes of the callers' strings. INVALID_ARGUMENT: the template refuses or cannot
+  // use the conversation, or would leave out tools or tool calls in it. RESOURCE_EXHAUSTED: a limit
   // of the options.
-  absl::StatusOr<std::string> Render(absl::Span<const ChatMessage> messages,
+  absl::StatusOr<std::string> Render(const Conversation& conversation, bool add_generation_prompt,
+                                     CallerText caller_text) const;
+  absl::StatusOr<std::string> Render(const Conversation& conversation,
                                      bool add_generation_prompt = true) const;
 
  private:
-  struct Free {
-    void operator()(void* compiled) const;
-  };
-
   explicit ChatTemplate(ChatTemplateOptions options) : options_(std::move(options)) {}
 
+  absl::Status CheckTools(const Conversation& conversation) const;
+  absl::Status AddTools(const Conversation& conversation, CallerText caller_text,
+                        TemplateValue* context) const;
+  bool ShowsTools(ToolsInput input);
+  bool ShowsToolCalls(ArgumentsForm form);
+
   const ChatTemplateOptions options_;
-  std::unique_ptr<void, Free> compiled_;
+  std::unique_ptr<JinjaTemplate> template_;
+  // Writes the JSON text of kSystemMessage.
+  std::unique_ptr<JinjaTemplate> json_writer_;
+  ToolsInput tools_input_ = ToolsInput::kNone;
+  // Unset if the template leaves tool calls out.
+  std::optional<ArgumentsForm> arguments_form_;
 };
 
 }  // namespace phalanx

@@ -12,7 +12,7 @@ absl::StatusOr<std::string> Render(const std::string& source,
                                    const std::vector<ChatMessage>& messages = {{"user", "hi"}}) {
   auto chat_template = ChatTemplate::Create(source, {.bos_token = "<s>", .eos_token = "</s>"});
   if (!chat_template.ok()) return chat_template.status();
-  return (*chat_template)->Render(messages);
+  return (*chat_template)->Render(Conversation{messages});
 }
 
 TEST(ChatTemplateTest, HasTheVariablesThatTransformersGives) {

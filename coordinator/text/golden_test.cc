@@ -59,7 +59,7 @@ TEST_F(GoldenTest, ChatsAreRenderedAndEncodedAlike) {
       messages.push_back(
           {message["role"].get<std::string>(), message["content"].get<std::string>()});
     }
-    auto encoded = EncodeChat(*tokenizer_, *chat_template_, messages, "marker",
+    auto encoded = EncodeChat(*tokenizer_, *chat_template_, {messages}, "marker",
                               chat["add_generation_prompt"].get<bool>());
     ASSERT_TRUE(encoded.ok()) << encoded.status();
     EXPECT_EQ(encoded->text, chat["rendered"].get<std::string>());

@@ -77,7 +77,7 @@ TEST_F(RobustnessTest, ThreadsDoNotDisturbEachOther) {
   constexpr int kThreads = 4;
   const auto chat = [&](int thread) {
     const std::vector<ChatMessage> messages = {{"user", "thread " + std::to_string(thread)}};
-    return EncodeChat(*tokenizer_, *chat_template_, messages, "nonce-")->token_ids;
+    return EncodeChat(*tokenizer_, *chat_template_, {messages}, "nonce-")->token_ids;
   };
   std::vector<std::vector<int32_t>> expected;
   for (int i = 0; i < kThreads; ++i) expected.push_back(chat(i));

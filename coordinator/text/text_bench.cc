@@ -55,7 +55,7 @@ void EncodeConversation(benchmark::State& state, const Model& model) {
                                           {"user", MixedText(200)});
   for (auto _ : state) {
     benchmark::DoNotOptimize(
-        EncodeChat(*model.tokenizer, *model.chat_template, messages, "nonce-"));
+        EncodeChat(*model.tokenizer, *model.chat_template, {messages}, "nonce-"));
   }
 }
 

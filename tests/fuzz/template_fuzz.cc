@@ -21,19 +21,20 @@ constexpr size_t kMaxOutputBytes = 64 << 10;
 constexpr size_t kMaxMemoryBytes = 1 << 20;
 
 void CheckTemplate(absl::string_view source) {
-  const auto chat_template = ChatTemplate::Create(source, {.bos_token = "<s>",
-                                                           .eos_token = "</s>",
-                                                           .max_steps = 20'000,
-                                                           .max_output_bytes = kMaxOutputBytes,
-                                                           .max_memory_bytes = kMaxMemoryBytes,
-                                                           .max_time = absl::Milliseconds(100)});
+  const auto chat_template =
+      ChatTemplate::Create(source, {.bos_token = "<s>",
+                                    .eos_token = "</s>",
+                                    .jinja = {.max_steps = 20'000,
+                                              .max_output_bytes = kMaxOutputBytes,
+                                              .max_memory_bytes = kMaxMemoryBytes,
+                                              .max_time = absl::Milliseconds(100)}});
   if (!chat_template.ok()) {
     CHECK(absl::IsInvalidArgument(chat_template.status())) << chat_template.status();
     return;
   }
-  const ChatMessage messages[] = {
-      {"system", "Be brief."}, {"user", "K\u00e4se?"}, {"assistant", "Yes.\n"}, {"user", "12"}};
-  const absl::StatusOr<std::string> text = (*chat_template)->Render(messages);
+  const Conversation conversation = {
+      {{"system", "Be brief."}, {"user", "K\u00e4se?"}, {"assistant", "Yes.\n"}, {"user", "12"}}};
+  const absl::StatusOr<std::string> text = (*chat_template)->Render(conversation);
   if (text.ok()) {
     CHECK(text->size() <= kMaxOutputBytes) << text->size();
   } else {

@@ -6,13 +6,14 @@
 #![feature(alloc_error_hook)]
 
 mod bounds;
+mod python_semantics;
+mod python_text;
+mod source;
 
 use bounds::{Bounds, Exceeded, Failure};
 use minijinja::machinery::{tokenize, Token};
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::error::Error as StdError;
 use std::ffi::{c_char, CString};
 use std::io::{self, Write};
@@ -62,36 +63,6 @@ impl std::fmt::Display for Raised {
 
 impl StdError for Raised {}
 
-/// The separators of Python's json.dumps without indent.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        w.write_all(if first { b"" } else { b", " })
-    }
-    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        w.write_all(if first { b"" } else { b", " })
-    }
-    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        w.write_all(b": ")
-    }
-}
-
-fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let mut out = Vec::new();
-    let written = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, PythonFormatter)),
-        Some(width) => {
-            let spaces = vec![b' '; width.min(16)];
-            let pretty = PrettyFormatter::with_indent(&spaces);
-            value.serialize(&mut Serializer::with_formatter(&mut out, pretty))
-        }
-    };
-    written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
-}
-
 fn compile(source: &[u8], limits: &Limits, format_now: FormatNow) -> Result<Template, String> {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(format!("{} bytes, {MAX_SOURCE_BYTES} are allowed", source.len()));
@@ -132,14 +103,14 @@ fn make_environment(
     format_now: FormatNow,
 ) -> Result<Environment<'static>, String> {
     let source = std::str::from_utf8(source).map_err(|e| e.to_string())?;
-    check_blocks(source)?;
+    let source = source::adapt(source);
+    check_blocks(&source)?;
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_fuel(Some(fuel));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", to_json);
+    python_semantics::install(&mut environment);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
     });
@@ -151,7 +122,7 @@ fn make_environment(
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     });
     environment
-        .add_template_owned("chat_template", source.to_string())
+        .add_template_owned("chat_template", source)
         .map_err(|e| shorten(&format!("{e:#}")))?;
     Ok(environment)
 }
@@ -205,6 +176,15 @@ fn describe_failure(failure: &Failure) -> String {
     what.to_string()
 }
 
+/// An error if a text was joined to one marked by `safe`.
+fn check_markup(text: Vec<u8>) -> Result<Vec<u8>, (i32, String)> {
+    let misused = python_semantics::MISUSED.as_bytes();
+    if text.windows(misused.len()).any(|window| window == misused) {
+        return Err((FAILED, "joining to a text marked by `safe` is not supported".into()));
+    }
+    Ok(text)
+}
+
 fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, (i32, String)> {
     let context: serde_json::Value =
         serde_json::from_slice(context).map_err(|e| (FAILED, e.to_string()))?;
@@ -212,7 +192,7 @@ fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, 
         return Err((EXHAUSTED, "renderings keep too much memory".into()));
     }
     // These outlive the bounded part: they are no memory of the template's.
-    let context = Value::from_serialize(context);
+    let context = python_semantics::from_json(context);
     let mut writer = LimitedWriter { bytes: Vec::new(), limit };
     let done = bounds::run(&template.bounds, || {
         template
@@ -224,7 +204,7 @@ fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, 
     });
     template.kept.fetch_add(done.kept, Ordering::Relaxed);
     match done.result {
-        Ok(rendered) => rendered.map(|()| writer.bytes),
+        Ok(rendered) => rendered.and_then(|()| check_markup(writer.bytes)),
         Err(Failure::Panic) => Err((FAILED, describe_failure(&Failure::Panic))),
         Err(failure) => Err((EXHAUSTED, describe_failure(&failure))),
     }

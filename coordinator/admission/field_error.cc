@@ -1,0 +1,30 @@
+#include "coordinator/admission/field_error.h"
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace phalanx {
+namespace {
+
+// Of a caller's bytes repeated in a message.
+constexpr size_t kMaxQuotedBytes = 64;
+
+}  // namespace
+
+absl::Status Invalid(absl::string_view field, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+}
+
+std::string Quoted(absl::string_view text) {
+  const bool cut = text.size() > kMaxQuotedBytes;
+  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, kMaxQuotedBytes)), cut ? "..." : "",
+                      "\"");
+}
+
+absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits) {
+  if (bytes <= limits.max_prompt_bytes) return absl::OkStatus();
+  return Invalid(
+      field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes, " allowed"));
+}
+
+}  // namespace phalanx

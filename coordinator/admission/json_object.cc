@@ -1,0 +1,72 @@
+#include "coordinator/admission/json_object.h"
+
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
+namespace phalanx {
+namespace {
+
+constexpr size_t kMaxQuotedDigits = 32;
+
+// Keeps the first problem; false ends the parsing.
+class ObjectChecker final : public nlohmann::json::json_sax_t {
+ public:
+  bool null() override { return CheckInside(); }
+  bool boolean(bool /*value*/) override { return CheckInside(); }
+  bool number_integer(number_integer_t /*value*/) override { return CheckInside(); }
+  bool number_unsigned(number_unsigned_t /*value*/) override { return CheckInside(); }
+  // Also what is an integer, but too large for one.
+  bool number_float(number_float_t /*value*/, const string_t& text) override {
+    if (text.find_first_of(".eE") == std::string::npos) {
+      return Fail(absl::StrCat("the integer ", text.substr(0, kMaxQuotedDigits),
+                               text.size() > kMaxQuotedDigits ? "..." : "",
+                               " is not in [-2^63, 2^64)"));
+    }
+    return CheckInside();
+  }
+  bool string(string_t& /*value*/) override { return CheckInside(); }
+  bool binary(binary_t& /*value*/) override { return CheckInside(); }
+  bool start_object(size_t /*num_elements*/) override { return Enter(); }
+  bool key(string_t& /*value*/) override { return true; }
+  bool end_object() override { return Leave(); }
+  bool start_array(size_t /*num_elements*/) override { return CheckInside() && Enter(); }
+  bool end_array() override { return Leave(); }
+  bool parse_error(size_t position, const std::string& /*last_token*/,
+                   const nlohmann::detail::exception& /*error*/) override {
+    // It counts the end, or the byte that is wrong, as read.
+    return Fail(absl::StrCat("is no JSON at byte ", position == 0 ? 0 : position - 1));
+  }
+
+  const std::string& problem() const { return problem_; }
+
+ private:
+  bool CheckInside() { return depth_ > 0 || Fail("must be a JSON object"); }
+  bool Enter() {
+    ++depth_;
+    return depth_ <= kMaxJsonDepth ||
+           Fail(absl::StrCat("is nested more than ", kMaxJsonDepth, " deep"));
+  }
+  bool Leave() {
+    --depth_;
+    return true;
+  }
+  bool Fail(std::string problem) {
+    problem_ = std::move(problem);
+    return false;
+  }
+
+  int depth_ = 0;
+  std::string problem_;
+};
+
+}  // namespace
+
+std::string FindJsonObjectProblem(absl::string_view json) {
+  ObjectChecker checker;
+  nlohmann::json::sax_parse(json.begin(), json.end(), &checker);
+  return checker.problem();
+}
+
+}  // namespace phalanx

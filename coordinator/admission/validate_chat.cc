@@ -1,0 +1,128 @@
+#include "coordinator/admission/validate_chat.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "coordinator/admission/field_error.h"
+#include "coordinator/admission/json_object.h"
+
+namespace phalanx {
+namespace {
+
+constexpr int kMaxTools = 128;
+constexpr int kMaxToolCalls = 128;
+constexpr size_t kMaxNameBytes = 64;
+
+absl::Status CheckCount(const std::string& field, int count, int most) {
+  if (count <= most) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(count, " are more than the ", most, " allowed"));
+}
+
+// Names and ids stay out of a template's and a tokenizer's way.
+absl::Status CheckName(const std::string& field, const std::string& name) {
+  const bool valid = !name.empty() && name.size() <= kMaxNameBytes &&
+                     std::all_of(name.begin(), name.end(), [](char c) {
+                       return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.';
+                     });
+  if (valid) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(Quoted(name), " is not 1 to ", kMaxNameBytes,
+                                     " letters, digits, \"_\", \"-\" and \".\""));
+}
+
+absl::Status CheckJson(const std::string& field, const std::string& json) {
+  const std::string problem = FindJsonObjectProblem(json);
+  return problem.empty() ? absl::OkStatus() : Invalid(field, problem);
+}
+
+absl::Status CheckToolCalls(const std::string& field, const v1::Message& message) {
+  if (message.tool_calls().empty()) return absl::OkStatus();
+  if (message.role() != "assistant") return Invalid(field, "only for role \"assistant\"");
+  RETURN_IF_ERROR(CheckCount(field, message.tool_calls_size(), kMaxToolCalls));
+  for (int i = 0; i < message.tool_calls_size(); ++i) {
+    const v1::ToolCall& call = message.tool_calls(i);
+    const std::string call_field = absl::StrCat(field, "[", i, "]");
+    if (call.has_id()) RETURN_IF_ERROR(CheckName(call_field + ".id", call.id()));
+    if (!call.has_name()) return Invalid(call_field + ".name", "must be set");
+    RETURN_IF_ERROR(CheckName(call_field + ".name", call.name()));
+    if (!call.has_arguments()) return Invalid(call_field + ".arguments", "must be set");
+    RETURN_IF_ERROR(CheckJson(call_field + ".arguments", call.arguments()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNameOfTool(const std::string& field, const v1::Message& message,
+                             const std::string& name) {
+  if (message.role() != "tool") return Invalid(field, "only for role \"tool\"");
+  return CheckName(field, name);
+}
+
+absl::Status CheckMessage(const v1::Message& message, int index) {
+  const std::string field = absl::StrCat("chat.messages[", index, "]");
+  const std::string& role = message.role();
+  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
+    return Invalid(field + ".role",
+                   absl::StrCat(message.has_role() ? Quoted(role) : "unset",
+                                " is none of \"system\", \"user\", \"assistant\", \"tool\""));
+  }
+  if (!message.has_content() && message.tool_calls().empty()) {
+    return Invalid(field + ".content", "must be set");
+  }
+  RETURN_IF_ERROR(CheckToolCalls(field + ".tool_calls", message));
+  if (message.has_tool_call_id()) {
+    RETURN_IF_ERROR(CheckNameOfTool(field + ".tool_call_id", message, message.tool_call_id()));
+  }
+  if (message.has_name()) {
+    RETURN_IF_ERROR(CheckNameOfTool(field + ".name", message, message.name()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTool(const v1::Tool& tool, int index) {
+  const std::string field = absl::StrCat("chat.tools[", index, "]");
+  if (!tool.has_name()) return Invalid(field + ".name", "must be set");
+  RETURN_IF_ERROR(CheckName(field + ".name", tool.name()));
+  if (!tool.has_parameters()) return absl::OkStatus();
+  return CheckJson(field + ".parameters", tool.parameters());
+}
+
+// Of all strings that a caller chose.
+int64_t TextBytes(const v1::Chat& chat) {
+  size_t bytes = 0;
+  for (const v1::Message& message : chat.messages()) {
+    bytes += message.content().size() + message.tool_call_id().size() + message.name().size();
+    for (const v1::ToolCall& call : message.tool_calls()) {
+      bytes += call.id().size() + call.name().size() + call.arguments().size();
+    }
+  }
+  for (const v1::Tool& tool : chat.tools()) {
+    bytes += tool.name().size() + tool.description().size() + tool.parameters().size();
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
+absl::Status ValidateChat(const v1::Chat& chat, const RequestLimits& limits) {
+  if (!limits.has_chat_template) {
+    return Invalid("chat", "this model has no chat template, send text or tokens");
+  }
+  if (chat.messages().empty()) return Invalid("chat.messages", "must not be empty");
+  if (chat.messages_size() > limits.max_messages) {
+    return Invalid("chat.messages",
+                   absl::StrCat(chat.messages_size(), " messages are more than the ",
+                                limits.max_messages, " allowed"));
+  }
+  RETURN_IF_ERROR(CheckCount("chat.tools", chat.tools_size(), kMaxTools));
+  RETURN_IF_ERROR(CheckPromptBytes("chat", TextBytes(chat), limits));
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    RETURN_IF_ERROR(CheckMessage(chat.messages(i), i));
+  }
+  for (int i = 0; i < chat.tools_size(); ++i) RETURN_IF_ERROR(CheckTool(chat.tools(i), i));
+  return absl::OkStatus();
+}
+
+}  // namespace phalanx

@@ -1,0 +1,34 @@
+#include "coordinator/text/chat_template_file.h"
+
+#include <fstream>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/text/jinja_template.h"
+
+namespace phalanx {
+namespace {
+
+constexpr size_t kMaxFileBytes = 1 << 20;
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadChatTemplateFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string source(kMaxFileBytes + 1, '\0');
+  file.read(source.data(), static_cast<std::streamsize>(source.size()));
+  source.resize(static_cast<size_t>(file.gcount()));
+  if (!file.is_open() || file.bad() || (file.fail() && !file.eof())) {
+    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  }
+  if (source.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
+  if (source.size() > kMaxFileBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is larger than ", kMaxFileBytes, " bytes"));
+  }
+  const absl::Status compiled = JinjaTemplate::Create(source, {}).status();
+  if (compiled.ok()) return source;
+  return absl::Status(compiled.code(), absl::StrCat(path, ": ", compiled.message()));
+}
+
+}  // namespace phalanx

@@ -1,0 +1,46 @@
+#include "coordinator/text/chat_template_file.h"
+
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class ChatTemplateFileTest : public testing::Test {
+ protected:
+  std::string ErrorFor(const std::string& source) {
+    std::ofstream(path_, std::ios::binary) << source;
+    return std::string(ReadChatTemplateFile(path_).status().message());
+  }
+
+  const std::string path_ = testing::TempDir() + "/template.jinja";
+};
+
+TEST_F(ChatTemplateFileTest, ReadsTheSourceAsItIs) {
+  const std::string source = "{% for m in messages %}é\r\n{% endfor %}\n";
+  EXPECT_EQ(ErrorFor(source), "");
+  EXPECT_EQ(*ReadChatTemplateFile(path_), source);
+}
+
+TEST_F(ChatTemplateFileTest, NamesTheFileAndWhatIsWrongWithIt) {
+  EXPECT_THAT(std::string(ReadChatTemplateFile("/no/such.jinja").status().message()),
+              "/no/such.jinja: cannot be read");
+  EXPECT_THAT(std::string(ReadChatTemplateFile(testing::TempDir()).status().message()),
+              HasSubstr("cannot be read"));
+  EXPECT_EQ(ErrorFor(""), path_ + ": is empty");
+  EXPECT_EQ(ErrorFor(std::string((1 << 20) + 1, 'x')), path_ + ": is larger than 1048576 bytes");
+  EXPECT_THAT(ErrorFor("ab\xff"),
+              AllOf(HasSubstr(path_), HasSubstr("utf-8"), HasSubstr("index 2")));
+  EXPECT_THAT(ErrorFor("a\nb\n{% if %}\n"),
+              AllOf(HasSubstr(path_ + ": syntax error"), HasSubstr("chat_template:3")));
+  EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}{% if %}"), HasSubstr("chat_template:3"));
+}
+
+}  // namespace
+}  // namespace phalanx
