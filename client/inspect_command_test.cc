@@ -1,6 +1,7 @@
 #include "client/inspect_command.h"
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -132,18 +133,23 @@ TEST(InspectTest, TooManyRanksAreRefusedAndTheRestIsShown) {
 TEST(InspectTest, FoldersAreModelsToo) {
   const std::string path =
       WriteTinyHfModel("tiny-phi", {.architecture = "phi3", .original_context_tokens = 64});
-  CommandLine line = LineFor(path);
-  line.json = true;
-  const json found = json::parse(RunInspect(line).output);
+  const json found = JsonOf(LineFor(path), kExitOk);
   EXPECT_EQ(found["format"], "huggingface");
   EXPECT_EQ(found["name"], "tiny-phi");
   EXPECT_EQ(found["network"]["original_context_tokens"], 64);
   EXPECT_EQ(found["network"]["rope_lists"], 2);
   EXPECT_EQ(found["ranks"].size(), 1u);
-  // It has no tokenizer.
+  EXPECT_NE(found["tokenizer"], nullptr);
+  EXPECT_TRUE(found["refused"].empty());
+}
+
+TEST(InspectTest, AFolderWithoutATokenizerIsRefused) {
+  const std::string path = WriteTinyHfModel("tiny-mute");
+  ASSERT_EQ(std::remove((path + "/tokenizer.json").c_str()), 0);
+  const json found = JsonOf(LineFor(path), kExitInvalidRequest);
   EXPECT_EQ(found["tokenizer"], nullptr);
   ASSERT_EQ(found["refused"].size(), 1u);
-  EXPECT_THAT(found["refused"][0].get<std::string>(), HasSubstr("tiny-phi/tokenizer.json"));
+  EXPECT_THAT(found["refused"][0].get<std::string>(), HasSubstr("tiny-mute/tokenizer.json"));
 }
 
 TEST(InspectTest, AnUnknownArchitectureIsShownAsFarAsItCanBeRead) {
