@@ -35,7 +35,7 @@ ToolCall GoldenToolCall(const Json& call) {
 
 }  // namespace
 
-Json ReadChatGolden() { return Json::parse(ReadFile(std::getenv("CHATS_JSON"))); }
+Json ReadChatGolden() { return Json::parse(ReadFile(secure_getenv("CHATS_JSON"))); }
 
 Conversation GoldenConversation(const Json& chat) {
   Conversation conversation;
@@ -60,10 +60,10 @@ Conversation GoldenConversation(const Json& chat) {
 
 std::string TemplateSource(const std::string& name) {
   if (name == "SmolLM2") {
-    const auto file = GgufFile::Open(std::getenv("SMOLLM2"));
+    const auto file = GgufFile::Open(secure_getenv("SMOLLM2"));
     return ReadTokenizerAssets(*file.value()).value().chat_template;
   }
-  for (const absl::string_view path : absl::StrSplit(std::getenv("TEMPLATES"), ' ')) {
+  for (const absl::string_view path : absl::StrSplit(secure_getenv("TEMPLATES"), ' ')) {
     if (absl::EndsWith(path, absl::StrCat("/", name))) return ReadFile(std::string(path));
   }
   return "";
