@@ -1,6 +1,9 @@
 #include "client/tools_file.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
+#include "base/json_text.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
 
@@ -47,6 +50,9 @@ absl::Status AddTool(const std::string& place, const Json& entry, v1::Chat* chat
 }  // namespace
 
 absl::Status AddTools(absl::string_view name, const std::string& json, v1::Chat* chat) {
+  if (const std::optional<JsonTextProblem> problem = FindJsonTextProblem(json)) {
+    return Invalid(absl::StrCat(name, ": byte ", problem->byte), problem->what);
+  }
   const Json tools = Json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (!tools.is_array()) return Invalid(std::string(name), "must be a JSON array of tools");
   for (size_t i = 0; i < tools.size(); ++i) {

@@ -31,6 +31,8 @@ TEST(ToolsFileTest, NamesWhatIsWrong) {
   } cases[] = {
       {"", "f: must be a JSON array of tools"},
       {"{}", "f: must be a JSON array of tools"},
+      {std::string("[]\0, evil", 9), "f: byte 2: a NUL byte"},
+      {"\xef\xbb\xbf[]", "f: byte 0: a byte order mark"},
       {"[1]", "f[0]: must be an object"},
       {"[{}]", "f[0].function: must be there"},
       {R"([{"type": "retrieval"}])", R"(f[0].type: only "type": "function")"},

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/json_text.h"
 #include "base/status.h"
 #include "model/mapped_file.h"
 #include "nlohmann/json.hpp"
@@ -271,6 +272,10 @@ absl::StatusOr<JsonValue> ParseJson(absl::string_view text, absl::string_view so
   if (text.size() > limits.max_bytes) {
     return absl::DataLossError(absl::StrCat(source, ": ", text.size(), " bytes of JSON, where ",
                                             limits.max_bytes, " are allowed"));
+  }
+  if (const std::optional<JsonTextProblem> problem = FindJsonTextProblem(text)) {
+    return absl::DataLossError(
+        absl::StrCat(source, ": byte ", problem->byte, ": ", problem->what));
   }
   const char* reached = text.data();
   JsonBuilder builder(limits, &reached, text.data());

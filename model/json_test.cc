@@ -93,6 +93,23 @@ TEST(JsonTest, SyntaxErrorsTellTheByte) {
   EXPECT_THAT(Error("{\"a\" 1}"), HasSubstr("test: byte"));
 }
 
+// A C string would end there; a JSON text does not.
+TEST(JsonTest, ANulByteEndsNothing) {
+  using namespace std::string_literals;  // NOLINT(build/namespaces): strings with NUL bytes.
+  EXPECT_THAT(Error("{\"a\":1}\0 , evil"s),
+              AllOf(HasSubstr("test: byte 7"), HasSubstr("a NUL byte")));
+  EXPECT_THAT(Error("{}\0"s), HasSubstr("test: byte 2: a NUL byte"));
+  EXPECT_THAT(Error("\0{}"s), HasSubstr("test: byte 0: a NUL byte"));
+  EXPECT_THAT(Error("[1,\0 2]"s), HasSubstr("test: byte 3: a NUL byte"));
+  EXPECT_THAT(Error("[\"\0\"]"s), HasSubstr("test: byte 2: a NUL byte"));
+  EXPECT_EQ(*Parse("\"a\\u0000b\"").AsString(), "a\0b"s);
+}
+
+TEST(JsonTest, AByteOrderMarkIsRefused) {
+  EXPECT_THAT(Error("\xef\xbb\xbf{}"), HasSubstr("test: byte 0: a byte order mark"));
+  EXPECT_EQ(*Parse("\"\xef\xbb\xbf\"").AsString(), "\xef\xbb\xbf");
+}
+
 TEST(JsonTest, EveryTruncationIsRefused) {
   const std::string whole = R"({"a": [1, 2.5, "x\u00e9"], "b": {"c": null, "d": false}})";
   ASSERT_TRUE(ParseJson(whole, "test").ok());

@@ -122,6 +122,9 @@ std::vector<BadHeader> BadHeaders() {
       {"LeadingSpace", " {}", 0, "does not begin with {"},
       {"Nested", "{\"a\":" + std::string(100000, '['), 0, "nested deeper than 3"},
       {"NestedObjects", R"({"a":{"shape":{"x":{}}}})", 0, "nested deeper than 3"},
+      {"NulAndMore", std::string("{}\0evil", 7), 0, "header: byte 2: a NUL byte"},
+      // Only spaces may pad a header.
+      {"NulPadding", std::string("{}\0\0\0\0\0\0", 8), 0, "header: byte 2: a NUL byte"},
       {"Utf8", "{\"\xff\":1}", 0, "header: byte"},
       {"TensorTwice",
        R"({"w":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},)"

@@ -1,8 +1,10 @@
 #include "coordinator/admission/json_object.h"
 
 #include <cstddef>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_text.h"
 #include "nlohmann/json.hpp"
 
 namespace phalanx {
@@ -64,6 +66,9 @@ class ObjectChecker final : public nlohmann::json::json_sax_t {
 }  // namespace
 
 std::string FindJsonObjectProblem(absl::string_view json) {
+  if (const std::optional<JsonTextProblem> problem = FindJsonTextProblem(json)) {
+    return absl::StrCat("is no JSON at byte ", problem->byte, ": ", problem->what);
+  }
   ObjectChecker checker;
   nlohmann::json::sax_parse(json.begin(), json.end(), &checker);
   return checker.problem();

@@ -50,5 +50,21 @@ TEST(JsonObjectTest, TellsWhatIsWrong) {
   EXPECT_NE(FindJsonObjectProblem("{\"a\": \"\\ud800\"}"), "");
 }
 
+TEST(JsonObjectTest, TheWholeTextIsRead) {
+  using namespace std::string_literals;  // NOLINT(build/namespaces): strings with NUL bytes.
+  const struct {
+    std::string json;
+    std::string problem;
+  } cases[] = {
+      {"{\"a\": 1}\0 , evil"s, "is no JSON at byte 8: a NUL byte, which JSON does not allow"},
+      {"{}\0"s, "is no JSON at byte 2: a NUL byte, which JSON does not allow"},
+      {"\0{}"s, "is no JSON at byte 0: a NUL byte, which JSON does not allow"},
+      {"{\"a\0\": 1}"s, "is no JSON at byte 3: a NUL byte, which JSON does not allow"},
+      {"\xef\xbb\xbf{}", "is no JSON at byte 0: a byte order mark, which JSON does not allow"},
+  };
+  for (const auto& bad : cases) EXPECT_EQ(FindJsonObjectProblem(bad.json), bad.problem);
+  EXPECT_EQ(FindJsonObjectProblem("{\"a\\u0000\": \"\\u0000\"}"), "");
+}
+
 }  // namespace
 }  // namespace phalanx
