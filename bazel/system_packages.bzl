@@ -55,6 +55,11 @@ def _system_packages_impl(ctx):
 system_packages = repository_rule(
     implementation = _system_packages_impl,
     attrs = {
+        "installed": attr.label(
+            doc = "A file that changes whenever a package is installed or removed: then pkg-config is " +
+                  "asked again, also by a server that runs.",
+            mandatory = True,
+        ),
         "libraries": attr.string_list_dict(
             doc = "Target name to the pkg-config packages behind it.",
         ),
@@ -63,6 +68,10 @@ system_packages = repository_rule(
         ),
     },
     configure = True,
+    environ = [
+        "PKG_CONFIG_LIBDIR",
+        "PKG_CONFIG_PATH",
+    ],
     local = True,
     doc = "One cc_library per entry; headers are the system's own under /usr/include.",
 )
