@@ -12,7 +12,7 @@
 #include <climits>
 #include <cstdint>
 
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 namespace phalanx {
@@ -36,12 +36,12 @@ ShutdownSignal::~ShutdownSignal() {
 
 int ShutdownSignal::Wait(absl::Duration timeout) {
   const bool forever = timeout == absl::InfiniteDuration();
-  const absl::Time end = forever ? absl::InfiniteFuture() : absl::Now() + timeout;
+  const absl::Time end = forever ? absl::InfiniteFuture() : MonotonicClock()->Now() + timeout;
   while (true) {
     pollfd fds[] = {{signal_fd_, POLLIN, 0}, {event_fd_, POLLIN, 0}};
     int wait_ms = -1;
     if (!forever) {
-      const int64_t left_ms = absl::ToInt64Milliseconds(end - absl::Now()) + 1;
+      const int64_t left_ms = absl::ToInt64Milliseconds(end - MonotonicClock()->Now()) + 1;
       wait_ms = static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX));
     }
     const int ready = poll(fds, 2, wait_ms);
@@ -52,7 +52,7 @@ int ShutdownSignal::Wait(absl::Duration timeout) {
     }
     uint64_t count = 0;
     if (read(event_fd_, &count, sizeof(count)) == sizeof(count)) return 0;
-    if (!forever && absl::Now() >= end) return -1;
+    if (!forever && MonotonicClock()->Now() >= end) return -1;
   }
 }
 

@@ -1,11 +1,14 @@
 #include "client/inference_client.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
+#include <cstdint>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "client/stream_checker.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -25,13 +28,19 @@ absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
+// Of the monotonic clock: the time of day may be set while a call runs.
+gpr_timespec DeadlineAfter(absl::Duration timeout) {
+  const int64_t ns = absl::ToInt64Nanoseconds(timeout);
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(ns, GPR_TIMESPAN));
+}
+
 // A ClientContext that has the deadline and listens to the cancellation of CallOptions.
 class CallContext {
  public:
   explicit CallContext(const CallOptions& options)
       : scope_(options.cancellation, [this] { context_.TryCancel(); }) {
     if (options.timeout != absl::InfiniteDuration()) {
-      context_.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+      context_.set_deadline(DeadlineAfter(options.timeout));
     }
   }
 
@@ -170,12 +179,12 @@ absl::StatusOr<ServingState> InferenceClient::CheckHealth(const std::string& ser
 
 absl::Status InferenceClient::WaitUntilServing(const std::string& service,
                                                const CallOptions& options) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + options.timeout;
   HealthCheckRequest request;
   request.set_service(service);
   while (true) {
     CallOptions attempt = options;
-    attempt.timeout = deadline - absl::Now();
+    attempt.timeout = deadline - MonotonicClock()->Now();
     CallContext context(attempt);
     context.get()->set_wait_for_ready(true);
     const auto reader = stubs_->health.Watch(context.get(), request);

@@ -1,5 +1,6 @@
 #include "coordinator/server/coordinator_server.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
@@ -55,7 +56,8 @@ class Coordinator final : public CoordinatorServer {
   ~Coordinator() override {
     workers_.reset();
     if (server_ != nullptr) {
-      server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+      server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                     gpr_time_from_seconds(kGoodbye.count(), GPR_TIMESPAN)));
       server_->Wait();
     }
     text_pool_.reset();

@@ -29,6 +29,19 @@ GRPC_FOLDERS = (
     "tests/",
 )
 CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
+# The wall clock may be set at any time: only for dates that people read, never for how long
+# something takes.
+WALL_CLOCK_FILES = (
+    "base/log",
+    "base/metrics_endpoint.cc",
+    "base/wall_clock_steps",
+    "coordinator/text/jinja",
+    "examples/",
+)
+WALL_CLOCK = re.compile(
+    r"\babsl::Now\(|\bsystem_clock\b|\bCLOCK_REALTIME\b|\bgettimeofday\(|\bstd::time\(|"
+    r"\bSystemTime\b|\bGPR_CLOCK_REALTIME\b"
+)
 EMPTY_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
@@ -105,6 +118,20 @@ def cuda_headers(tree):
                 yield f"{path}: no place for CUDA or NCCL headers ({name})"
 
 
+def is_for_tests(path):
+    return re.search(r"(_test|_fixture|/fake_\w+|/testing/\w+)\.(cc|h)$", path) is not None
+
+
+def wall_clock(tree):
+    for path, text in tree.items():
+        if not (is_cpp(path) or path.endswith(".rs")) or path.startswith(WALL_CLOCK_FILES):
+            continue
+        if is_for_tests(path):
+            continue
+        for match in WALL_CLOCK.finditer(text):
+            yield f"{path}: {match[0]} is the wall clock; see base/clock.h"
+
+
 def tests_without_target(tree):
     """A test that no BUILD file names is never run."""
     for path in tree:
@@ -155,6 +182,7 @@ RULES = (
     edges,
     grpc_headers,
     cuda_headers,
+    wall_clock,
     tests_without_target,
     empty_names,
     include_guards,

@@ -45,6 +45,15 @@ class RuleTest(unittest.TestCase):
         self.assert_caught(architecture.cuda_headers, {"worker/model/a.cc": text}, 2)
         self.assert_caught(architecture.cuda_headers, {"kernels/cuda/a.cu": text}, 0)
 
+    def test_the_wall_clock_where_time_is_measured(self):
+        text = "const absl::Time deadline = absl::Now() + timeout;\n"
+        self.assert_caught(architecture.wall_clock, {"worker/group/a.cc": text})
+        self.assert_caught(architecture.wall_clock, {"base/a.h": "std::chrono::system_clock x;"})
+        allowed = {"base/log.cc": text, "worker/a_test.cc": text, "client/fake_server.cc": text}
+        self.assert_caught(architecture.wall_clock, allowed, 0)
+        steady = {"worker/a.cc": "MonotonicClock()->Now(); std::chrono::steady_clock::now();"}
+        self.assert_caught(architecture.wall_clock, steady, 0)
+
     def test_a_test_that_is_never_run(self):
         tree = {"base/a_test.cc": "", "base/BUILD.bazel": 'srcs = ["b_test.cc"]'}
         self.assert_caught(architecture.tests_without_target, tree)

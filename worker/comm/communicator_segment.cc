@@ -13,7 +13,7 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_text.h"
 
 namespace phalanx {
@@ -135,7 +135,7 @@ absl::Status CommunicatorSegment::WaitForAll(uint64_t exchange, int spins, absl:
       ++spin;
     }
     if (slot.arrived.load(std::memory_order_acquire) >= exchange) continue;
-    if (deadline == absl::InfinitePast()) deadline = absl::Now() + timeout;
+    if (deadline == absl::InfinitePast()) deadline = MonotonicClock()->Now() + timeout;
     if (absl::Status status = SleepUntilArrived(rank, exchange, deadline); !status.ok()) {
       return status;
     }
@@ -156,7 +156,7 @@ absl::Status CommunicatorSegment::SleepUntilArrived(int rank, uint64_t exchange,
       status = absl::AbortedError("the communicator was aborted");
       break;
     }
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - MonotonicClock()->Now();
     if (left <= absl::ZeroDuration()) {
       status = absl::DeadlineExceededError(
           absl::StrCat("rank ", rank, " did not come to a collective in time"));

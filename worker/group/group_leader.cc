@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/comm/shm_communicator.h"
@@ -67,7 +67,7 @@ absl::Status GroupLeader::Form() {
   ASSIGN_OR_RETURN(const UnixListener listener, UnixListener::Create(options_.address));
   RETURN_IF_ERROR(StartRanks());
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
-  const absl::Time deadline = absl::Now() + options_.startup_timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
   for (int joined = 1; joined < options_.world; ++joined) {
     RETURN_IF_ERROR(AcceptRank(listener, segment->fd(), deadline));
   }
@@ -173,13 +173,13 @@ absl::StatusOr<int> GroupLeader::CheckJoin(const worker::v1::Join& join) const {
 
 absl::Status GroupLeader::AwaitReady(Decoder* decoder) {
   decoder_ = decoder;
-  const absl::Time deadline = absl::Now() + options_.startup_timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
   MutexLock lock(&mutex_);
   while (lost_.ok()) {
     const auto late = std::find_if(members_.begin() + 1, members_.end(),
                                    [](const Member& member) { return !member.ready; });
     if (late == members_.end()) return absl::OkStatus();
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - MonotonicClock()->Now();
     if (left <= absl::ZeroDuration()) {
       return absl::UnavailableError(absl::StrCat("rank ", late - members_.begin(),
                                                  " was not ready within ",
@@ -217,10 +217,10 @@ absl::StatusOr<StepResult> GroupLeader::Execute(const StepInput& input) {
 
 absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
   {
-    const absl::Time deadline = absl::Now() + kReapTimeout;
+    const absl::Time deadline = MonotonicClock()->Now() + kReapTimeout;
     MutexLock lock(&mutex_);
-    while (lost_.ok() && absl::Now() < deadline) {
-      ready_changed_.WaitFor(&mutex_, deadline - absl::Now());
+    while (lost_.ok() && MonotonicClock()->Now() < deadline) {
+      ready_changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
     }
   }
   Lose(absl::UnavailableError(symptom));
@@ -242,10 +242,11 @@ void GroupLeader::Stop(absl::Duration timeout) {
     // A rank that is gone already needs no telling.
     member.channel->Send(stop).IgnoreError();
   }
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + timeout;
   for (int rank = 1; rank < options_.world; ++rank) {
     Member& member = members_[rank];
-    const bool ended = member.process == nullptr || member.process->Wait(deadline - absl::Now());
+    const bool ended =
+        member.process == nullptr || member.process->Wait(deadline - MonotonicClock()->Now());
     if (!ended && timeout > absl::ZeroDuration()) {
       LOG(WARNING) << "rank " << rank << " does not stop: killing it";
     }

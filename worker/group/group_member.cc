@@ -7,7 +7,7 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/shm_communicator.h"
@@ -81,9 +81,9 @@ absl::Status GroupMember::Serve(Decoder& decoder,
     RETURN_IF_ERROR(channel_.Receive(&message, {.interrupt_fd = interrupt_fd_}));
     if (message.has_stop()) return absl::OkStatus();
     ASSIGN_OR_RETURN(const StepInput input, sequence.Decode(message.plan()));
-    const absl::Time start = absl::Now();
+    const absl::Time start = MonotonicClock()->Now();
     RETURN_IF_ERROR(decoder.Step(input).status());
-    on_step(absl::Now() - start);
+    on_step(MonotonicClock()->Now() - start);
   }
 }
 

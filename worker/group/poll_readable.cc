@@ -9,7 +9,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_text.h"
 
 namespace phalanx {
@@ -17,7 +17,7 @@ namespace {
 
 int MillisecondsUntil(absl::Time deadline) {
   if (deadline == absl::InfiniteFuture()) return -1;
-  const int64_t left_ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
+  const int64_t left_ms = absl::ToInt64Milliseconds(deadline - MonotonicClock()->Now()) + 1;
   return static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX));
 }
 
@@ -32,7 +32,8 @@ absl::StatusOr<size_t> PollReadable(absl::Span<const int> fds, absl::Time deadli
     if (ready < 0 && errno != EINTR) {
       return absl::InternalError(absl::StrCat("cannot poll: ", ErrnoText(errno)));
     }
-    if (absl::Now() >= deadline) return absl::DeadlineExceededError("nothing came in time");
+    if (MonotonicClock()->Now() >= deadline)
+      return absl::DeadlineExceededError("nothing came in time");
   }
   const auto first = std::find_if(polled.begin(), polled.end(),
                                   [](const pollfd& polled_fd) { return polled_fd.revents != 0; });

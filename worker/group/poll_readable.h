@@ -11,8 +11,8 @@
 namespace phalanx {
 
 // Blocks until one of `fds` can be read or has hung up; negative ones never can. Returns the index
-// of the first such. DEADLINE_EXCEEDED if there is none by `deadline`, INTERNAL if the system
-// cannot wait for them.
+// of the first such. DEADLINE_EXCEEDED if there is none by `deadline` of the monotonic clock,
+// INTERNAL if the system cannot wait for them.
 absl::StatusOr<size_t> PollReadable(absl::Span<const int> fds, absl::Time deadline);
 
 }  // namespace phalanx

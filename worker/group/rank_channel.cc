@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_text.h"
 #include "base/status.h"
 #include "google/protobuf/message_lite.h"
@@ -97,7 +97,7 @@ absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int
 
 absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
                                   const ReceiveOptions& options) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + options.timeout;
   uint32_t length = 0;
   RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(reinterpret_cast<char*>(&length), kLengthBytes),
                               deadline, options));

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_text.h"
 #include "worker/group/poll_readable.h"
 
@@ -52,7 +52,7 @@ RankProcess::~RankProcess() {
 
 bool RankProcess::Wait(absl::Duration timeout) {
   if (ended_) return true;
-  if (!PollReadable({pidfd_.get()}, absl::Now() + timeout).ok()) return false;
+  if (!PollReadable({pidfd_.get()}, MonotonicClock()->Now() + timeout).ok()) return false;
   ended_ = true;
   int status = 0;
   if (waitpid(pid_, &status, 0) == pid_) status_ = status;

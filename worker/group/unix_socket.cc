@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_text.h"
 #include "base/status.h"
 #include "worker/group/poll_readable.h"
@@ -101,7 +101,7 @@ absl::StatusOr<UniqueFd> UnixListener::Accept() const {
 absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration timeout,
                                      int interrupt_fd) {
   ASSIGN_OR_RETURN(const SocketAddress parsed, Parse(address));
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicClock()->Now() + timeout;
   while (true) {
     UniqueFd socket = NewSocket();
     if (connect(socket.get(), parsed.get(), parsed.length) == 0) {
@@ -109,11 +109,11 @@ absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration 
       return socket;
     }
     const int error = errno;
-    if (absl::Now() >= deadline) {
+    if (MonotonicClock()->Now() >= deadline) {
       return absl::UnavailableError(
           absl::StrCat("no leader answers on ", address, ": ", ErrnoText(error)));
     }
-    if (PollReadable({interrupt_fd}, absl::Now() + kRetryInterval).ok()) {
+    if (PollReadable({interrupt_fd}, MonotonicClock()->Now() + kRetryInterval).ok()) {
       return absl::CancelledError("interrupted while waiting for the leader");
     }
   }

@@ -1,6 +1,7 @@
 #include "worker/server/worker_server.h"
 
-#include <chrono>
+#include <grpc/support/time.h>
+
 #include <utility>
 
 #include "absl/status/status.h"
@@ -133,7 +134,7 @@ class WorkerServer::Impl {
     SetServing(false);
     service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
     // Only the watchers of the health service are left, or sessions that had their grace.
-    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
     server_->Wait();
     service_.WaitUntilAllGone(absl::InfiniteFuture());
   }
