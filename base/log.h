@@ -1,4 +1,5 @@
-// LOG(INFO|WARNING|ERROR|FATAL) << ...  writes one line to standard error.
+// LOG(INFO|WARNING|ERROR|FATAL) << ...  writes one line to standard error. A program that serves
+//                                       has a LogWriter (base/log_writer.h): then LOG never waits.
 // CHECK(condition) << ...               ends the process if the condition does not hold.
 //
 // CHECK is for what this program alone guarantees, never for bytes from disk, network or a caller.

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/log_writer.h"
 #include "base/options.h"
 #include "base/status.h"
 #include "prometheus/collectable.h"
@@ -92,6 +93,9 @@ class ProcessCollector final : public prometheus::Collectable {
     build.metric[0].label = {{"version", VersionString()}, {"program", program_}};
     return {
         std::move(build),
+        Single("phalanx_log_lines_dropped_total",
+               "Lines of the log that came faster than standard error took them.",
+               MetricType::Counter, static_cast<double>(LogLinesDropped())),
         Single("process_cpu_seconds_total", "User and system CPU time.", MetricType::Counter,
                CpuSeconds()),
         Single("process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,

@@ -22,9 +22,10 @@ prometheus::Histogram::BucketBoundaries RequestLatencyBuckets();
 prometheus::Histogram::BucketBoundaries StepLatencyBuckets();
 
 // Serves the metrics of one registry over HTTP, together with the process's own:
-// phalanx_build_info{version,program}, process_cpu_seconds_total, process_resident_memory_bytes,
-// process_open_fds, process_max_fds, process_start_time_seconds (names as in the Prometheus client
-// guidelines). Thread-safe. The page is gone when the object dies.
+// phalanx_build_info{version,program}, phalanx_log_lines_dropped_total, process_cpu_seconds_total,
+// process_resident_memory_bytes, process_open_fds, process_max_fds, process_start_time_seconds
+// (names as in the Prometheus client guidelines). Thread-safe. The page is gone when the object
+// dies.
 class MetricsEndpoint {
  public:
   // `address` is HOST:PORT; port 0 takes a free one. `program` is for build_info. `registry` is

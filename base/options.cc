@@ -34,6 +34,20 @@ CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Dur
   return option;
 }
 
+CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format) {
+  CLI::Option* option = app.add_option_function<std::string>(
+      "--log_format",
+      [format](const std::string& name) {
+        *format = name == "json" ? LogFormat::kJson : LogFormat::kText;
+      },
+      "how lines of the log look: text, or json for one object a line");
+  option->check(CLI::IsMember({"text", "json"}));
+  option->default_str(LogFormatName(*format));
+  return option;
+}
+
+std::string LogFormatName(LogFormat format) { return format == LogFormat::kJson ? "json" : "text"; }
+
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);

@@ -7,6 +7,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
+#include "base/log_format.h"
 
 namespace phalanx {
 
@@ -23,6 +24,12 @@ void AddStandardOptions(CLI::App& app);
 // the default, shown in the help.
 CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Duration* value,
                                const std::string& help);
+
+// Adds --log_format=text|json. `*format` holds the default.
+CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format);
+
+// What --log_format takes: "text" or "json".
+std::string LogFormatName(LogFormat format);
 
 // Parses the command line. Returns the exit code with which main must return now: kExitOk after
 // --help or --version (printed to standard output), kExitUsage after an error (one line and a hint

@@ -12,7 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/cpu_budget.h"
+#include "base/grpc_log.h"
 #include "base/log.h"
+#include "base/log_writer.h"
 #include "base/metrics_endpoint.h"
 #include "base/options.h"
 #include "base/shutdown_signal.h"
@@ -35,6 +37,7 @@ struct Flags {
   std::vector<std::string> workers;
   std::string metrics_listen = "127.0.0.1:9400";
   absl::Duration drain_timeout = absl::Seconds(30);
+  LogFormat log_format = LogFormat::kText;
   CoordinatorServer::Options server;
 };
 
@@ -57,6 +60,7 @@ void AddFlags(CLI::App& app, Flags* flags) {
       });
   app.add_option("--listen", server.listen, "HOST:PORT for clients");
   app.add_option("--metrics_listen", flags->metrics_listen, "HOST:PORT of the /metrics page");
+  AddLogFormatOption(app, &flags->log_format);
   app.add_option_function<std::string>(
          "--longrope",
          [&server](const std::string& policy) {
@@ -157,7 +161,9 @@ int Main(int argc, char** argv) {
   if (const std::optional<int> exit_code = ParseCommandLine(app, argc, argv)) return *exit_code;
   // Protobuf would print a line for every request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
+  SendGrpcLogToOurs();
   ShutdownSignal shutdown;
+  const LogWriter log_writer({.format = flags.log_format});
   const absl::Status status = Run(std::move(flags), shutdown);
   if (status.ok()) return kExitOk;
   LOG(ERROR) << status.message();

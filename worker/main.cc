@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/grpc_log.h"
 #include "base/log.h"
+#include "base/log_writer.h"
 #include "base/options.h"
 #include "base/shutdown_signal.h"
 #include "worker/leader.h"
@@ -28,10 +30,12 @@ int main(int argc, char** argv) {
   if (const std::optional<int> exit_code = phalanx::ParseCommandLine(app, argc, argv)) {
     return *exit_code;
   }
+  if (options.group_size() > 1) phalanx::SetLogTag(absl::StrCat("rank ", options.rank));
+  phalanx::SendGrpcLogToOurs();
+  const phalanx::LogWriter log_writer({.format = options.log_format});
   if (const absl::Status status = phalanx::CheckWorkerOptions(options); !status.ok()) {
     return Fail(status, phalanx::kExitUsage);
   }
-  if (options.group_size() > 1) phalanx::SetLogTag(absl::StrCat("rank ", options.rank));
 
   // Whoever started us may have ignored it, and then nobody could tell how a rank ended.
   signal(SIGCHLD, SIG_DFL);

@@ -91,6 +91,7 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
                  "Address of /metrics; rank r takes the port plus r, port 0 takes free ones");
   AddDurationOption(app, "--drain_timeout", &options.drain_timeout,
                     "How long running requests may go on after SIGTERM");
+  AddLogFormatOption(app, &options.log_format);
   AddGroupOptions(app, options);
   AddEngineOptions(app, options);
 }
@@ -119,8 +120,9 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
           flag("rank", rank),
           // A Ctrl-C at the terminal reaches ranks too, but requests may have to be finished first.
           "--supervised", flag("group_socket", options.group_socket),
-          flag("metrics_listen", options.metrics_listen), flag("threads", ThreadsPerRank(options)),
-          flag("context_tokens", options.context_tokens),
+          flag("metrics_listen", options.metrics_listen),
+          flag("log_format", LogFormatName(options.log_format)),
+          flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
           flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
           flag("step_timeout", absl::FormatDuration(options.step_timeout))};
 }

@@ -8,6 +8,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/log_format.h"
 #include "model/spec.h"
 #include "worker/model/step_input.h"
 
@@ -32,6 +33,7 @@ struct WorkerOptions {
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);
   absl::Duration drain_timeout = absl::Seconds(30);
+  LogFormat log_format = LogFormat::kText;
 
   bool starts_ranks() const { return world == 0; }
   int group_size() const { return world == 0 ? tp : world; }

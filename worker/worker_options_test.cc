@@ -26,6 +26,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.threads = 2;
   leader.group_socket = "@socket";
   leader.step_timeout = absl::Milliseconds(1500);
+  leader.log_format = LogFormat::kJson;
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -37,6 +38,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.group_socket, "@socket");
   EXPECT_EQ(rank.threads, 2);
   EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
+  EXPECT_EQ(rank.log_format, LogFormat::kJson);
 }
 
 TEST(WorkerOptionsTest, RefusesContradictions) {

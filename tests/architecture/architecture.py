@@ -27,6 +27,8 @@ GRPC_FOLDERS = (
     "client/",
     "examples/",
     "tests/",
+    # Logging only, no server: linked by the programs alone.
+    "base/grpc_log",
 )
 CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
 # The wall clock may be set at any time: only for dates that people read, never for how long

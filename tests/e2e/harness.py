@@ -168,12 +168,13 @@ class Cluster:
         command = [path_of("WORKER"), "--model", model, *place, *addresses]
         return self._start(f"rank{rank}", command)
 
-    def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=()):
+    def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
+        """`prefix` as for worker."""
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
         for address in workers:
             addresses += ["--worker", address]
         command = [path_of("COORDINATOR"), "--model", model, *addresses, *flags]
-        return self._start("coordinator", command)
+        return self._start("coordinator", [*prefix, *command])
 
     def serve(self, model, tp=1, worker_flags=(), coordinator_flags=()):
         """A worker group and a coordinator that is SERVING."""
