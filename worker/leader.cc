@@ -186,9 +186,11 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                      loss.Set(s);
                      shutdown.Notify();
                    }));
-  ASSIGN_OR_RETURN(const RankModel model,
-                   LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
-                                 [&] { return shutdown.pending(); }));
+  absl::StatusOr<RankModel> loaded =
+      LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
+                    [&] { return shutdown.pending() || !loss.status().ok(); });
+  RETURN_IF_ERROR(loss.status());
+  ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
   executor.Attach(*group, *model.decoder);
   absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),

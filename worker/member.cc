@@ -50,9 +50,11 @@ absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutd
                                       .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
   absl::Status status = LoadAndServe(options, *checkpoint, spec, *member);
   if (status.ok()) return status;
+  // Either may have shown as an aborted step or an interrupted load.
   if (!options.supervised && shutdown.pending()) {
-    // It may have shown as an aborted step.
     status = absl::CancelledError("told by a signal to leave the group");
+  } else if (member->abandoned()) {
+    status = absl::UnavailableError("the leader is gone");
   }
   member->SendFailed(status);
   return status;

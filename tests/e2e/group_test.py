@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import tempfile
 import uuid
 
@@ -113,6 +114,65 @@ def test_a_rank_with_another_model_is_refused(cluster, tiny_model, smollm2, grou
         program.expected_exit = 1
         assert program.wait(SOON_SECONDS) == 1, program.log()
     assert "rank 1 has another model" in leader.log()
+
+
+def test_strangers_at_the_socket_keep_no_group_from_forming(cluster, tiny_model, group_socket):
+    leader = cluster.rank(tiny_model, 0, group_socket)
+    leader.wait_for_log("waiting for ranks")
+    silent, garbage, closed = (socket.socket(socket.AF_UNIX) for _ in range(3))
+    for stranger in (silent, garbage, closed):
+        stranger.connect("\0" + group_socket[1:])
+    garbage.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    closed.close()
+    rank = cluster.rank(tiny_model, 1, group_socket)
+    leader.wait_ready()
+    assert "turned away process" in leader.log()
+    silent.close()
+    garbage.close()
+    leader.send(signal.SIGTERM)
+    assert leader.wait(SOON_SECONDS) == 0
+    assert rank.wait(SOON_SECONDS) == 0
+
+
+def test_a_leader_that_was_killed_while_forming_leaves_no_obstacle(cluster, tiny_model):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        path = f"{folder}/group"
+        killed = cluster.rank(tiny_model, 0, path)
+        killed.wait_for_log("waiting for ranks")
+        killed.expected_exit = -signal.SIGKILL
+        killed.send(signal.SIGKILL)
+        killed.wait(SOON_SECONDS)
+        rank = cluster.rank(tiny_model, 1, path)
+        leader = cluster.rank(tiny_model, 0, path).wait_ready()
+        leader.send(signal.SIGTERM)
+        assert leader.wait(SOON_SECONDS) == 0
+        assert rank.wait(SOON_SECONDS) == 0
+        assert not os.listdir(folder)
+
+
+def test_a_rank_that_dies_while_the_group_loads_ends_the_load(cluster, smollm2, group_socket):
+    leader = cluster.rank(smollm2, 0, group_socket)
+    rank = cluster.rank(smollm2, 1, group_socket)
+    rank.expected_exit = -signal.SIGKILL
+    leader.wait_for_log("rank 1 has joined")
+    rank.send(signal.SIGKILL)
+    leader.expected_exit = 1
+    assert leader.wait(SOON_SECONDS) == 1
+    assert "rank 1 (process" in leader.log()
+    # What it says at the end of its own load.
+    assert "rank 0 of 2" not in leader.log()
+
+
+def test_a_leader_that_dies_while_a_rank_loads_ends_the_load(cluster, smollm2, group_socket):
+    leader = cluster.rank(smollm2, 0, group_socket)
+    rank = cluster.rank(smollm2, 1, group_socket)
+    leader.expected_exit = -signal.SIGKILL
+    leader.wait_for_log("rank 1 has joined")
+    leader.send(signal.SIGKILL)
+    rank.expected_exit = 1
+    assert rank.wait(SOON_SECONDS) == 1
+    assert "the leader is gone" in rank.log()
+    assert "rank 1 of 2" not in rank.log()
 
 
 # --- Ranks that the leader started ---

@@ -3,13 +3,16 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
 #include <future>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/group_fixture.h"
 
 namespace phalanx {
@@ -28,7 +31,9 @@ TEST_F(GroupFormingTest, RefusesARankWithAnotherModel) {
   const absl::Status status = GroupLeader::Start(leader_options_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(status.message().find("other"), absl::string_view::npos) << status;
-  EXPECT_FALSE(member.get().ok());
+  const absl::Status refusal = member.get();
+  EXPECT_EQ(refusal.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(refusal.message().find("has another model"), absl::string_view::npos) << refusal;
 }
 
 TEST_F(GroupFormingTest, RefusesARankOfAnotherWorld) {
@@ -54,16 +59,122 @@ TEST_F(GroupFormingTest, RefusesARankThatJoinsTwice) {
   EXPECT_FALSE(both_left);
 }
 
-TEST_F(GroupFormingTest, NamesAProcessThatConnectsButDoesNotJoin) {
-  leader_options_.world = 2;
-  std::thread process(
-      [&] { EXPECT_TRUE(ConnectUnix(leader_options_.address, absl::Minutes(1)).ok()); });
+// Connections that are no ranks: none may end the group or hold it up.
+class StrangersTest : public GroupTest {
+ protected:
+  StrangersTest() { leader_options_.world = 2; }
+
+  // Rank 1 joins once `visit` is over, and the group forms all the same.
+  void FormDespite(const std::function<void()>& visit) {
+    std::future<absl::Status> member = std::async(std::launch::async, [&] {
+      visit();
+      return RunMember(MemberOptions(1));
+    });
+    StartLeader();
+    EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+    leader_->Stop(absl::Minutes(1));
+    EXPECT_TRUE(member.get().ok());
+  }
+
+  UniqueFd Connect() {
+    auto socket = ConnectUnix(leader_options_.address, absl::Minutes(1));
+    CHECK_OK(socket.status());
+    return *std::move(socket);
+  }
+
+  void Say(const std::string& bytes) {
+    const UniqueFd& socket = open_.emplace_back(Connect());
+    CHECK(write(socket.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  }
+
+  // Stay open until the end of the test.
+  std::vector<UniqueFd> open_;
+};
+
+TEST_F(StrangersTest, ASilentOneHoldsNobodyUp) {
+  FormDespite([this] { open_.push_back(Connect()); });
+}
+
+TEST_F(StrangersTest, ManySilentOnesKeepNoRankOut) {
+  FormDespite([this] {
+    for (int i = 0; i < 300; ++i) open_.push_back(Connect());
+  });
+}
+
+TEST_F(StrangersTest, OneThatClosesEndsNothing) {
+  FormDespite([this] { Connect(); });
+}
+
+TEST_F(StrangersTest, GarbageEndsNothing) {
+  FormDespite([this] {
+    Say("GET / HTTP/1.1\r\n\r\n");
+    Say(std::string("\x03\0\0\0\xff\xff\xff", 7));
+    Say("\xff\xff\xff\xff");
+    Say(std::string("\0\0\0\0", 4));
+    Say("\x08");
+    Say(std::string("\x08\0\0\0abc", 7));
+  });
+}
+
+TEST_F(StrangersTest, OneThatIsReadyBeforeItHasJoinedIsTurnedAway) {
+  FormDespite([this] {
+    RankChannel channel(Connect());
+    worker::v1::RankMessage message;
+    message.mutable_ready();
+    CHECK_OK(channel.Send(message));
+    EXPECT_EQ(channel.Receive(&message).code(), absl::StatusCode::kUnavailable);
+  });
+}
+
+TEST_F(StrangersTest, ASilentOneIsDroppedInTheEnd) {
+  leader_options_.handshake_timeout = absl::Milliseconds(20);
+  FormDespite([this] {
+    RankChannel channel(Connect());
+    worker::v1::LeaderMessage message;
+    EXPECT_EQ(channel.Receive(&message).code(), absl::StatusCode::kUnavailable);
+  });
+}
+
+TEST_F(GroupFormingTest, ARankThatLeavesWhileOthersAreAwaitedEndsTheGroup) {
+  leader_options_.world = 3;
+  std::thread rank([&] {
+    RankChannel channel = JoinByHand(1);
+    worker::v1::RankMessage message;
+    message.mutable_failed()->set_code(static_cast<int>(absl::StatusCode::kInternal));
+    message.mutable_failed()->set_message("no weights");
+    CHECK_OK(channel.Send(message));
+  });
   const absl::Status status = GroupLeader::Start(leader_options_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(status.message(), absl::StrCat("process ", getpid(),
-                                           " connected but did not join: the other end has closed "
-                                           "the connection"));
-  process.join();
+  EXPECT_EQ(status.message(), "rank 1 failed: no weights");
+  rank.join();
+}
+
+TEST_F(GroupFormingTest, ARankThatVanishesWhileTheLeaderLoadsIsNoticedBeforeTheLoadHasEnded) {
+  leader_options_.world = 2;
+  std::thread rank([&] {
+    auto joined = GroupMember::Join(MemberOptions(1));
+    EXPECT_TRUE(joined.ok());
+  });
+  const auto leader = GroupLeader::Start(leader_options_);
+  ASSERT_TRUE(leader.ok()) << leader.status();
+  // The leader would load now.
+  EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
+  rank.join();
+}
+
+TEST_F(GroupFormingTest, ARankThatLoadsNoticesThatItsLeaderIsGone) {
+  leader_options_.world = 2;
+  auto joining =
+      std::async(std::launch::async, [&] { return GroupMember::Join(MemberOptions(1)); });
+  leader_options_.on_lost = [](const absl::Status&) {};
+  auto leader = GroupLeader::Start(leader_options_);
+  ASSERT_TRUE(leader.ok()) << leader.status();
+  const auto member = joining.get();
+  ASSERT_TRUE(member.ok()) << member.status();
+  EXPECT_FALSE((*member)->abandoned());
+  leader->reset();
+  // What a load looks at between two tensors.
+  while (!(*member)->abandoned()) std::this_thread::yield();
 }
 
 TEST_F(GroupFormingTest, FormingCanBeInterrupted) {

@@ -64,15 +64,14 @@ absl::Status GroupLeader::Form() {
       segment, 0, ShmCommunicator::Options{.timeout = options_.step_timeout});
   if (options_.world == 1) return absl::OkStatus();
 
-  ASSIGN_OR_RETURN(const UnixListener listener, UnixListener::Create(options_.address));
+  ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Create(options_.address));
   RETURN_IF_ERROR(StartRanks());
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
-  const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
-  for (int joined = 1; joined < options_.world; ++joined) {
-    RETURN_IF_ERROR(AcceptRank(listener, segment->fd(), deadline));
-  }
-  monitor_ = std::thread([this] { Monitor(); });
-  return absl::OkStatus();
+  auto reception = std::make_unique<RankReception>(std::move(listener), options_.handshake_timeout);
+  segment_fd_ = segment->fd();
+  monitor_ =
+      std::thread([this, owned = std::move(reception)]() mutable { Monitor(std::move(owned)); });
+  return AwaitJoins();
 }
 
 absl::Status GroupLeader::StartRanks() {
@@ -83,75 +82,50 @@ absl::Status GroupLeader::StartRanks() {
   return absl::OkStatus();
 }
 
-absl::Status GroupLeader::AcceptRank(const UnixListener& listener, int segment_fd,
-                                     absl::Time deadline) {
-  ASSIGN_OR_RETURN(UniqueFd socket, AcceptConnection(listener, deadline));
-  const pid_t pid = PeerPid(socket);
-  auto channel = std::make_unique<RankChannel>(std::move(socket));
-  RETURN_IF_ERROR(AwaitReadable(channel->fd(), deadline));
-  worker::v1::RankMessage message;
-  if (absl::Status status = channel->Receive(&message, {.timeout = kMessageTimeout});
-      !status.ok()) {
-    return DescribeFailedJoin(pid, status);
+absl::Status GroupLeader::AwaitJoins() {
+  const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
+  MutexLock lock(&mutex_);
+  while (lost_.ok()) {
+    const auto missing = std::find_if(members_.begin() + 1, members_.end(),
+                                      [](const Member& member) { return !member.joined; });
+    if (missing == members_.end()) return absl::OkStatus();
+    const absl::Duration left = deadline - MonotonicClock()->Now();
+    if (left <= absl::ZeroDuration()) {
+      return absl::UnavailableError(absl::StrCat("rank ", missing - members_.begin(),
+                                                 " did not join within ",
+                                                 absl::FormatDuration(options_.startup_timeout)));
+    }
+    changed_.WaitFor(&mutex_, left);
   }
-  ASSIGN_OR_RETURN(const int rank, CheckJoin(message.join()));
+  return lost_;
+}
+
+absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
+  const absl::StatusOr<int> rank = CheckJoin(arrival.join);
   worker::v1::LeaderMessage answer;
+  if (!rank.ok()) {
+    answer.mutable_refused()->set_message(std::string(rank.status().message()));
+    arrival.channel->Send(answer).IgnoreError();
+    return rank.status();
+  }
   worker::v1::Welcome* const welcome = answer.mutable_welcome();
   welcome->set_epoch(options_.epoch);
   welcome->set_max_step_tokens(options_.limits.max_step_tokens);
   welcome->set_max_seqs(options_.limits.max_seqs);
   welcome->set_max_blocks_per_seq(options_.limits.max_blocks_per_seq);
   welcome->set_kv_blocks(options_.limits.kv_blocks);
-  RETURN_IF_ERROR(channel->Send(answer, segment_fd));
-  members_[rank].channel = std::move(channel);
-  members_[rank].pid = pid;
+  if (absl::Status status = arrival.channel->Send(answer, segment_fd_); !status.ok()) {
+    LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
+    return absl::OkStatus();
+  }
+  LOG(INFO) << "rank " << *rank << " has joined: process " << arrival.pid;
+  Member& member = members_[*rank];
+  member.channel = std::move(arrival.channel);
+  MutexLock lock(&mutex_);
+  member.pid = arrival.pid;
+  member.joined = true;
+  changed_.SignalAll();
   return absl::OkStatus();
-}
-
-absl::StatusOr<UniqueFd> GroupLeader::AcceptConnection(const UnixListener& listener,
-                                                       absl::Time deadline) {
-  while (true) {
-    RETURN_IF_ERROR(AwaitReadable(listener.fd(), deadline));
-    absl::StatusOr<UniqueFd> socket = listener.Accept();
-    if (!absl::IsPermissionDenied(socket.status())) return socket;
-    LOG(WARNING) << "turned away a rank: " << socket.status().message();
-  }
-}
-
-absl::Status GroupLeader::AwaitReadable(int fd, absl::Time deadline) {
-  // By rank, with the interrupt in the leader's place and `fd` behind the last.
-  std::vector<int> fds = {options_.interrupt_fd};
-  for (int rank = 1; rank < options_.world; ++rank) {
-    const RankProcess* const process = members_[rank].process.get();
-    fds.push_back(process == nullptr ? -1 : process->pidfd());
-  }
-  fds.push_back(fd);
-  const absl::StatusOr<size_t> ready = PollReadable(fds, deadline);
-  if (absl::IsDeadlineExceeded(ready.status())) {
-    const auto missing = std::find_if(members_.begin() + 1, members_.end(),
-                                      [](const Member& member) { return !member.channel; });
-    return absl::UnavailableError(absl::StrCat("rank ", missing - members_.begin(),
-                                               " did not join within ",
-                                               absl::FormatDuration(options_.startup_timeout)));
-  }
-  RETURN_IF_ERROR(ready.status());
-  if (*ready == 0) return absl::CancelledError("interrupted while the group formed");
-  if (*ready == fds.size() - 1) return absl::OkStatus();
-  RankProcess& process = *members_[*ready].process;
-  process.Wait(kReapTimeout);
-  return absl::UnavailableError(
-      absl::StrCat("rank ", *ready, " ", process.Describe(), " while the group formed"));
-}
-
-absl::Status GroupLeader::DescribeFailedJoin(pid_t pid, const absl::Status& status) {
-  for (int rank = 1; rank < options_.world; ++rank) {
-    RankProcess* const process = members_[rank].process.get();
-    if (process == nullptr || process->pid() != pid || !process->Wait(kReapTimeout)) continue;
-    return absl::UnavailableError(
-        absl::StrCat("rank ", rank, " ", process->Describe(), " while the group formed"));
-  }
-  return absl::UnavailableError(
-      absl::StrCat("process ", pid, " connected but did not join: ", status.message()));
 }
 
 absl::StatusOr<int> GroupLeader::CheckJoin(const worker::v1::Join& join) const {
@@ -171,6 +145,11 @@ absl::StatusOr<int> GroupLeader::CheckJoin(const worker::v1::Join& join) const {
   return rank;
 }
 
+bool GroupLeader::AllJoined() const {
+  return std::all_of(members_.begin() + 1, members_.end(),
+                     [](const Member& member) { return member.channel != nullptr; });
+}
+
 absl::Status GroupLeader::AwaitReady(Decoder* decoder) {
   decoder_ = decoder;
   const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
@@ -185,7 +164,7 @@ absl::Status GroupLeader::AwaitReady(Decoder* decoder) {
                                                  " was not ready within ",
                                                  absl::FormatDuration(options_.startup_timeout)));
     }
-    ready_changed_.WaitFor(&mutex_, left);
+    changed_.WaitFor(&mutex_, left);
   }
   return lost_;
 }
@@ -220,7 +199,7 @@ absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
     const absl::Time deadline = MonotonicClock()->Now() + kReapTimeout;
     MutexLock lock(&mutex_);
     while (lost_.ok() && MonotonicClock()->Now() < deadline) {
-      ready_changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
+      changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
     }
   }
   Lose(absl::UnavailableError(symptom));
@@ -264,24 +243,56 @@ absl::Status GroupLeader::DescribeLoss(int rank, const absl::Status& channel_sta
                                              ") is lost: ", channel_status.message()));
 }
 
-void GroupLeader::Monitor() {
-  // By rank, with the interrupt in the leader's place, behind the order to stop.
-  std::vector<int> fds = {stop_event_.get(), options_.interrupt_fd};
-  for (int rank = 1; rank < options_.world; ++rank) fds.push_back(members_[rank].channel->fd());
-  while (true) {
-    const absl::StatusOr<size_t> ready = PollReadable(fds, absl::InfiniteFuture());
-    if (!ready.ok()) return Lose(ready.status());
-    if (*ready == 0) return;
-    if (*ready == 1) {
-      if (InterruptLoading()) return;
-      fds[1] = -1;
-      continue;
-    }
-    const absl::Status cause = ReceiveFrom(static_cast<int>(*ready) - 1);
-    if (cause.ok()) continue;
-    if (!absl::IsAborted(cause)) return Lose(cause);
-    fds[*ready] = -1;
+void GroupLeader::Monitor(std::unique_ptr<RankReception> reception) {
+  bool interruptible = true;
+  while (MonitorOnce(reception, interruptible)) {
   }
+}
+
+bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible) {
+  // By rank, with the interrupt in the leader's place, behind the order to stop.
+  std::vector<int> fds = {stop_event_.get(), interruptible ? options_.interrupt_fd : -1};
+  for (int rank = 1; rank < options_.world; ++rank) fds.push_back(WatchedFd(members_[rank]));
+  if (reception != nullptr) reception->AppendFds(&fds);
+  const absl::StatusOr<size_t> ready =
+      PollReadable(fds, reception == nullptr ? absl::InfiniteFuture() : reception->next_deadline());
+  absl::Status status;
+  if (!ready.ok() && !absl::IsDeadlineExceeded(ready.status())) {
+    status = ready.status();
+  } else if (ready.ok() && *ready == 0) {
+    return false;
+  } else if (ready.ok() && *ready == 1) {
+    if (InterruptStart()) return false;
+    interruptible = false;
+  } else if (ready.ok() && static_cast<int>(*ready) <= options_.world) {
+    status = HearRank(static_cast<int>(*ready) - 1);
+  } else if (reception != nullptr) {
+    for (RankReception::Arrival& arrival : reception->Receive()) {
+      if (status.ok()) status = Admit(std::move(arrival));
+    }
+    if (AllJoined()) reception.reset();
+  }
+  if (!status.ok()) Lose(status);
+  return status.ok();
+}
+
+int GroupLeader::WatchedFd(const Member& member) const {
+  if (member.silent) return -1;
+  if (member.channel != nullptr) return member.channel->fd();
+  return member.process == nullptr ? -1 : member.process->pidfd();
+}
+
+absl::Status GroupLeader::HearRank(int rank) {
+  Member& member = members_[rank];
+  if (member.channel == nullptr) {
+    member.process->Wait(kReapTimeout);
+    return absl::UnavailableError(
+        absl::StrCat("rank ", rank, " ", member.process->Describe(), " while the group formed"));
+  }
+  absl::Status cause = ReceiveFrom(rank);
+  if (!absl::IsAborted(cause)) return cause;
+  member.silent = true;
+  return absl::OkStatus();
 }
 
 absl::Status GroupLeader::ReceiveFrom(int rank) {
@@ -292,11 +303,12 @@ absl::Status GroupLeader::ReceiveFrom(int rank) {
     return DescribeLoss(rank, status);
   }
   if (message.has_failed()) return CauseOf(rank, message.failed());
-  const worker::v1::Ready& ready = message.ready();
-  MutexLock lock(&mutex_);
-  if (!message.has_ready() || member.ready) {
+  if (!message.has_ready()) {
     return absl::InternalError(absl::StrCat("rank ", rank, " sent what was not its turn to send"));
   }
+  const worker::v1::Ready& ready = message.ready();
+  MutexLock lock(&mutex_);
+  if (member.ready) return absl::InternalError(absl::StrCat("rank ", rank, " was ready twice"));
   member.ready = true;
   member.info = {.weight_bytes = ready.weight_bytes(),
                  .kv_arena_bytes = ready.kv_arena_bytes(),
@@ -304,11 +316,11 @@ absl::Status GroupLeader::ReceiveFrom(int rank) {
   LOG(INFO) << "rank " << rank << " is ready: process " << member.pid << ", weights "
             << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
             << " MiB, metrics on port " << ready.metrics_port();
-  ready_changed_.SignalAll();
+  changed_.SignalAll();
   return absl::OkStatus();
 }
 
-bool GroupLeader::InterruptLoading() {
+bool GroupLeader::InterruptStart() {
   MutexLock lock(&mutex_);
   if (std::all_of(members_.begin() + 1, members_.end(),
                   [](const Member& member) { return member.ready; })) {
@@ -316,8 +328,8 @@ bool GroupLeader::InterruptLoading() {
   }
   // As Stop, which will follow: nobody is told of a loss.
   stopping_ = true;
-  lost_ = absl::CancelledError("interrupted while the ranks loaded");
-  ready_changed_.SignalAll();
+  lost_ = absl::CancelledError("interrupted while the group started");
+  changed_.SignalAll();
   return true;
 }
 
@@ -326,8 +338,9 @@ void GroupLeader::Lose(const absl::Status& cause) {
     MutexLock lock(&mutex_);
     if (stopping_ || !lost_.ok()) return;
     lost_ = cause;
-    ready_changed_.SignalAll();
+    changed_.SignalAll();
   }
+  LOG(ERROR) << "the group is lost: " << cause.message();
   communicator_->Abort();
   options_.on_lost(cause);
 }

@@ -6,9 +6,9 @@
 //   (*leader)->Execute(input);                      // for the engine, any number of times
 //   (*leader)->Stop(timeout);
 //
-// A rank is lost when its process ends, its socket closes, or it says that it failed. The group is
-// then lost as a whole, for good: the communicator is aborted, so that nobody waits for the dead,
-// and Execute fails with the cause.
+// A rank is lost when its process ends, its socket closes, or it says that it failed, from when it
+// has joined. The group is then lost as a whole, for good: the communicator is aborted, so that
+// nobody waits for the dead, and Execute fails with the cause.
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 
@@ -31,8 +31,8 @@
 #include "worker/engine/step_executor.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_process.h"
+#include "worker/group/rank_reception.h"
 #include "worker/group/step_plan_codec.h"
-#include "worker/group/unix_socket.h"
 #include "worker/model/decoder.h"
 #include "worker/model/step_input.h"
 
@@ -45,7 +45,8 @@ class GroupLeader final : public StepExecutor {
     StepLimits limits;
     // model/fingerprint.h; a rank with another one is refused.
     std::string fingerprint;
-    // Where the ranks join, see unix_socket.h. Must not exist yet; gone once all have joined.
+    // Where the ranks join, see unix_socket.h. Nobody may listen there yet; gone once all have
+    // joined.
     std::string address;
     // Command line of rank r as its child process; null waits for ranks that others start.
     std::function<std::vector<std::string>(int rank)> rank_command;
@@ -53,6 +54,8 @@ class GroupLeader final : public StepExecutor {
     uint64_t epoch = 1;
     // Until all have joined, and again until all are ready.
     absl::Duration startup_timeout = absl::Minutes(2);
+    // How long a connection may take to say who it is; others are heard meanwhile.
+    absl::Duration handshake_timeout = absl::Seconds(10);
     // How long a collective waits for a rank before it counts as hung.
     absl::Duration step_timeout = absl::Minutes(1);
     // Readable when Start and AwaitReady are to give up; -1 is never.
@@ -70,8 +73,8 @@ class GroupLeader final : public StepExecutor {
 
   // Blocks until all ranks have joined. The thread that calls it must outlive the group (see
   // RankProcess). UNAVAILABLE if a rank ends or does not come, FAILED_PRECONDITION if one does not
-  // fit (wrong number, world or model), CANCELLED if interrupted: messages name the rank. Processes
-  // of other users are turned away.
+  // fit (wrong number, world or model), CANCELLED if interrupted: messages name the rank.
+  // Connections that do not join are turned away, with a line in the log.
   static absl::StatusOr<std::unique_ptr<GroupLeader>> Start(Options options);
   GroupLeader(const GroupLeader&) = delete;
   GroupLeader& operator=(const GroupLeader&) = delete;
@@ -100,26 +103,36 @@ class GroupLeader final : public StepExecutor {
     std::unique_ptr<RankProcess> process;  // Null if others started it.
     std::unique_ptr<RankChannel> channel;
     pid_t pid = 0;  // Of the process that joined.
+    bool joined = false;
     bool ready = false;
+    // It gave up because another rank had: nothing more is to be heard of it.
+    bool silent = false;
     RankInfo info;
   };
 
   explicit GroupLeader(Options options);
   absl::Status Form();
   absl::Status StartRanks();
-  absl::Status AcceptRank(const UnixListener& listener, int segment_fd, absl::Time deadline);
-  absl::StatusOr<UniqueFd> AcceptConnection(const UnixListener& listener, absl::Time deadline);
-  // Until `fd` is readable, unless a child ends before.
-  absl::Status AwaitReadable(int fd, absl::Time deadline);
-  absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
-  absl::Status DescribeFailedJoin(pid_t pid, const absl::Status& status);
+  absl::Status AwaitJoins();
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
-  // The monitor thread: the only one that receives.
-  void Monitor();
-  // Why the group is lost, if it is. ABORTED is the echo of a loss that is to be told elsewhere.
+
+  // The monitor thread: the only one that accepts and receives. It ends with the group or on Stop.
+  void Monitor(std::unique_ptr<RankReception> reception);
+  // Waits for the next thing to deal with. Whether to go on.
+  bool MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible);
+  // Readable when the rank has something to say or has ended; -1 if it is not to be watched.
+  int WatchedFd(const Member& member) const;
+  // Lets a rank in; an error is why the group cannot form.
+  absl::Status Admit(RankReception::Arrival arrival);
+  absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
+  bool AllJoined() const;
+  // Deals with what WatchedFd of the rank has shown. An error is why the group is lost. ABORTED:
+  // the rank gave up because another one had, whose own report is still to come.
+  absl::Status HearRank(int rank);
   absl::Status ReceiveFrom(int rank);
-  // Ends AwaitReady. False if the ranks were all ready before: then there is nothing to end.
-  bool InterruptLoading();
+  // Ends AwaitJoins or AwaitReady. False if all were ready before: then there is nothing to end.
+  bool InterruptStart();
+
   void Lose(const absl::Status& cause);
   // Gives the monitor a moment to see the cause; without one, `symptom` is it.
   absl::Status LoseBySymptom(absl::string_view symptom);
@@ -127,16 +140,20 @@ class GroupLeader final : public StepExecutor {
 
   const Options options_;
   std::unique_ptr<Communicator> communicator_;
+  // Of the communicator's memory, for those who join.
+  int segment_fd_ = -1;
   Decoder* decoder_ = nullptr;
   StepSequence sequence_;
   worker::v1::LeaderMessage plan_message_;
-  // By rank; entry 0 stays empty. Made before the monitor starts; `ready` and `info` are guarded.
+  // By rank; entry 0 stays empty. The monitor fills in who joins; `joined`, `ready` and `info` are
+  // guarded, and nobody else looks at a channel before all have joined.
   std::vector<Member> members_;
   UniqueFd stop_event_;
   std::thread monitor_;
 
   mutable Mutex mutex_;
-  CondVar ready_changed_;
+  // A rank has joined or is ready, or the group is lost.
+  CondVar changed_;
   absl::Status lost_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
 };

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
@@ -33,6 +34,10 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
   RETURN_IF_ERROR(member->channel_.Receive(&answer, {.timeout = options.startup_timeout,
                                                      .interrupt_fd = options.interrupt_fd,
                                                      .fd = &segment_fd}));
+  if (answer.has_refused()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the leader refused this rank: ", answer.refused().message()));
+  }
   const worker::v1::Welcome& welcome = answer.welcome();
   member->epoch_ = welcome.epoch();
   member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),

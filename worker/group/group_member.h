@@ -35,8 +35,9 @@ class GroupMember {
     int interrupt_fd = -1;
   };
 
-  // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader, or it refuses
-  // us (its log says why), PERMISSION_DENIED if it is another user's, CANCELLED if interrupted.
+  // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader,
+  // FAILED_PRECONDITION if it refuses us, PERMISSION_DENIED if it is another user's, CANCELLED if
+  // interrupted.
   static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const Options& options);
   GroupMember(const GroupMember&) = delete;
   GroupMember& operator=(const GroupMember&) = delete;

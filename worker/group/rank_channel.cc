@@ -65,7 +65,8 @@ UniqueFd::~UniqueFd() {
 
 int UniqueFd::Release() { return std::exchange(fd_, -1); }
 
-RankChannel::RankChannel(UniqueFd socket) : socket_(std::move(socket)) {
+RankChannel::RankChannel(UniqueFd socket, size_t max_receive_bytes)
+    : socket_(std::move(socket)), max_receive_bytes_(max_receive_bytes) {
   const timeval patience{.tv_sec = 10, .tv_usec = 0};
   setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 }
@@ -98,23 +99,7 @@ absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int
 absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
                                   const ReceiveOptions& options) {
   const absl::Time deadline = MonotonicClock()->Now() + options.timeout;
-  uint32_t length = 0;
-  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(reinterpret_cast<char*>(&length), kLengthBytes),
-                              deadline, options));
-  if (length > kMaxRankMessageBytes) {
-    return absl::DataLossError(absl::StrCat("a message that claims ", length, " bytes"));
-  }
-  receive_buffer_.resize(length);
-  RETURN_IF_ERROR(ReadExactly(absl::MakeSpan(receive_buffer_), deadline, options));
-  if (!message->ParseFromString(receive_buffer_)) {
-    return absl::DataLossError(absl::StrCat("bytes that are no ", message->GetTypeName()));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status RankChannel::ReadExactly(absl::Span<char> to, absl::Time deadline,
-                                      const ReceiveOptions& options) {
-  while (!to.empty()) {
+  while (true) {
     const absl::StatusOr<size_t> ready =
         PollReadable({options.interrupt_fd, socket_.get()}, deadline);
     if (absl::IsDeadlineExceeded(ready.status())) {
@@ -123,7 +108,36 @@ absl::Status RankChannel::ReadExactly(absl::Span<char> to, absl::Time deadline,
     }
     RETURN_IF_ERROR(ready.status());
     if (*ready == 0) return absl::CancelledError("interrupted while waiting for a message");
-    iovec data{to.data(), to.size()};
+    ASSIGN_OR_RETURN(const bool whole, ReceiveArrived(message, options.fd));
+    if (whole) return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<bool> RankChannel::ReceiveArrived(google::protobuf::MessageLite* message,
+                                                 UniqueFd* fd) {
+  if (received_ < kLengthBytes) {
+    receive_buffer_.resize(kLengthBytes);
+    ASSIGN_OR_RETURN(const bool length_came, FillBuffer(fd));
+    if (!length_came) return false;
+  }
+  uint32_t length = 0;
+  std::memcpy(&length, receive_buffer_.data(), kLengthBytes);
+  if (length > max_receive_bytes_) {
+    return absl::DataLossError(absl::StrCat("a message that claims ", length, " bytes"));
+  }
+  receive_buffer_.resize(kLengthBytes + length);
+  ASSIGN_OR_RETURN(const bool whole, FillBuffer(fd));
+  if (!whole) return false;
+  received_ = 0;
+  if (!message->ParseFromArray(receive_buffer_.data() + kLengthBytes, static_cast<int>(length))) {
+    return absl::DataLossError(absl::StrCat("bytes that are no ", message->GetTypeName()));
+  }
+  return true;
+}
+
+absl::StatusOr<bool> RankChannel::FillBuffer(UniqueFd* fd) {
+  while (received_ < receive_buffer_.size()) {
+    iovec data{receive_buffer_.data() + received_, receive_buffer_.size() - received_};
     msghdr header{};
     header.msg_iov = &data;
     header.msg_iovlen = 1;
@@ -131,14 +145,15 @@ absl::Status RankChannel::ReadExactly(absl::Span<char> to, absl::Time deadline,
     header.msg_control = control.bytes;
     header.msg_controllen = sizeof(control.bytes);
     const ssize_t bytes = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (bytes < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0 && errno == EAGAIN) return false;
     if (bytes < 0) return PeerGone("the connection broke");
     if (bytes == 0) return absl::UnavailableError("the other end has closed the connection");
-    UniqueFd received = DetachFd(&header);
-    if (received.get() >= 0 && options.fd != nullptr) *options.fd = std::move(received);
-    to.remove_prefix(static_cast<size_t>(bytes));
+    UniqueFd attached = DetachFd(&header);
+    if (attached.get() >= 0 && fd != nullptr) *fd = std::move(attached);
+    received_ += static_cast<size_t>(bytes);
   }
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace phalanx

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 
 namespace google::protobuf {
 class MessageLite;
@@ -18,6 +18,8 @@ namespace phalanx {
 
 // Longer messages are refused: a step's plan is far below it.
 inline constexpr size_t kMaxRankMessageBytes = size_t{64} << 20;
+// What a rank sends is short.
+inline constexpr size_t kMaxMessageBytesFromRank = size_t{64} << 10;
 
 // Owns a descriptor; -1 is none.
 class UniqueFd {
@@ -47,7 +49,8 @@ struct ReceiveOptions {
 // One thread may send while another receives; no more than one of each.
 class RankChannel {
  public:
-  explicit RankChannel(UniqueFd socket);
+  // Messages that claim more than `max_receive_bytes` are refused.
+  explicit RankChannel(UniqueFd socket, size_t max_receive_bytes = kMaxRankMessageBytes);
 
   // Sends `message`, and `fd` with it unless that is -1; `fd` stays the caller's. UNAVAILABLE if
   // the peer is gone or has not read for ten seconds.
@@ -58,14 +61,23 @@ class RankChannel {
   // that are no message. After an error the channel is of no more use.
   absl::Status Receive(google::protobuf::MessageLite* message, const ReceiveOptions& options = {});
 
+  // As Receive, but takes in only what has come already: false if that is no whole message yet.
+  // Call again once fd() is readable.
+  absl::StatusOr<bool> ReceiveArrived(google::protobuf::MessageLite* message,
+                                      UniqueFd* fd = nullptr);
+
   int fd() const { return socket_.get(); }
 
  private:
-  absl::Status ReadExactly(absl::Span<char> to, absl::Time deadline, const ReceiveOptions& options);
+  // Reads until receive_buffer_ is full. False if no more has come.
+  absl::StatusOr<bool> FillBuffer(UniqueFd* fd);
 
   UniqueFd socket_;
+  const size_t max_receive_bytes_;
   std::string send_buffer_;
+  // The message that is arriving, behind its length; its first `received_` bytes are there.
   std::string receive_buffer_;
+  size_t received_ = 0;
 };
 
 }  // namespace phalanx

@@ -90,6 +90,28 @@ TEST_F(RankChannelTest, TheTimeoutIsForTheWholeMessage) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST_F(RankChannelTest, TakesInWhatHasArrivedWithoutWaiting) {
+  const std::string bytes("\x04\0\0\0\x0a\x02\x08\x05", 8);
+  for (int round = 0; round < 2; ++round) {
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      const auto whole = channel_->ReceiveArrived(&message_);
+      ASSERT_TRUE(whole.ok()) << whole.status();
+      EXPECT_FALSE(*whole) << i << " bytes";
+      WriteRaw(bytes.substr(i, 1));
+    }
+    EXPECT_TRUE(channel_->ReceiveArrived(&message_).value());
+    EXPECT_EQ(message_.join().rank(), 5);
+  }
+  raw_ = UniqueFd();
+  EXPECT_EQ(channel_->ReceiveArrived(&message_).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RankChannelTest, RefusesMoreThanItsOwnLimit) {
+  channel_.emplace(UniqueFd(dup(channel_->fd())), 3);
+  WriteRaw(std::string("\x04\0\0\0", 4));
+  EXPECT_EQ(channel_->ReceiveArrived(&message_).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST_F(RankChannelTest, StopsWaitingWhenInterrupted) {
   const UniqueFd interrupt(eventfd(1, EFD_CLOEXEC));
   EXPECT_EQ(channel_->Receive(&message_, {.interrupt_fd = interrupt.get()}).code(),

@@ -1,6 +1,9 @@
 #include "worker/group/unix_socket.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/errno_text.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "worker/group/poll_readable.h"
 
@@ -64,6 +68,41 @@ absl::Status CheckSameUser(const UniqueFd& socket) {
                                                   peer.uid, ", this one to ", geteuid()));
 }
 
+std::string LockPath(const std::string& path) { return path + ".lock"; }
+
+// Whether `fd` is still the file of that name: its last owner may have removed it meanwhile.
+bool IsFileAt(const std::string& path, int fd) {
+  struct stat ours {};
+  struct stat there {};
+  return fstat(fd, &ours) == 0 && stat(path.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
+         ours.st_ino == there.st_ino;
+}
+
+// Held by the listener of `path`; the system frees it however the process ends.
+absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
+  const std::string lock_path = LockPath(path);
+  while (true) {
+    UniqueFd lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (lock.get() < 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot make ", lock_path, ": ", ErrnoText(errno)));
+    }
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      return absl::UnavailableError(absl::StrCat("another process listens on ", path));
+    }
+    if (IsFileAt(lock_path, lock.get())) return lock;
+  }
+}
+
+// Removes a socket that nobody listens on. What else may be at `path` is left for bind to refuse.
+void RemoveStaleSocket(const std::string& path, const SocketAddress& address) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return;
+  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connect(probe.get(), address.get(), address.length) == 0 || errno != ECONNREFUSED) return;
+  if (unlink(path.c_str()) == 0) LOG(INFO) << "removed " << path << ", which nobody listens on";
+}
+
 }  // namespace
 
 std::string UnusedAbstractAddress() {
@@ -73,11 +112,19 @@ std::string UnusedAbstractAddress() {
 
 absl::StatusOr<UnixListener> UnixListener::Create(const std::string& address) {
   ASSIGN_OR_RETURN(const SocketAddress parsed, Parse(address));
+  const bool is_path = !IsAbstract(address);
+  UniqueFd lock;
+  if (is_path) {
+    ASSIGN_OR_RETURN(lock, TakeLock(address));
+    RemoveStaleSocket(address, parsed);
+  }
   UniqueFd socket = NewSocket();
   if (bind(socket.get(), parsed.get(), parsed.length) != 0) {
-    return absl::UnavailableError(absl::StrCat("cannot bind ", address, ": ", ErrnoText(errno)));
+    const int error = errno;
+    if (is_path) unlink(LockPath(address).c_str());
+    return absl::UnavailableError(absl::StrCat("cannot bind ", address, ": ", ErrnoText(error)));
   }
-  UnixListener listener(std::move(socket), IsAbstract(address) ? "" : address);
+  UnixListener listener(std::move(socket), is_path ? address : "", std::move(lock));
   if (listen(listener.fd(), SOMAXCONN) != 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", address, ": ", ErrnoText(errno)));
@@ -86,7 +133,9 @@ absl::StatusOr<UnixListener> UnixListener::Create(const std::string& address) {
 }
 
 UnixListener::~UnixListener() {
-  if (socket_.get() >= 0 && !path_.empty()) unlink(path_.c_str());
+  if (socket_.get() < 0 || path_.empty()) return;
+  unlink(path_.c_str());
+  unlink(LockPath(path_).c_str());
 }
 
 absl::StatusOr<UniqueFd> UnixListener::Accept() const {

@@ -1,6 +1,7 @@
 // Unix stream sockets between processes of one user. An address is the path of a file, or "@name",
 // a name in Linux's abstract namespace: that one leaves nothing behind, however its owner ends, but
-// no file permissions guard it, so both ends check who the other is.
+// no file permissions guard it, so both ends check who the other is. Beside a path lies PATH.lock,
+// locked while somebody listens: what a listener that was killed leaves behind is replaced.
 #ifndef PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 #define PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 
@@ -20,10 +21,11 @@ std::string UnusedAbstractAddress();
 
 class UnixListener {
  public:
-  // INVALID_ARGUMENT if the address is too long, UNAVAILABLE if it is taken or cannot be made.
+  // INVALID_ARGUMENT if the address is too long, UNAVAILABLE if somebody listens there, if the path
+  // is a file of another kind, or if it cannot be made.
   static absl::StatusOr<UnixListener> Create(const std::string& address);
   UnixListener(UnixListener&&) = default;
-  // Removes the file, if the address was a path.
+  // Removes the files, if the address was a path.
   ~UnixListener();
 
   // Readable when a connection waits.
@@ -33,11 +35,12 @@ class UnixListener {
   absl::StatusOr<UniqueFd> Accept() const;
 
  private:
-  UnixListener(UniqueFd socket, std::string path)
-      : socket_(std::move(socket)), path_(std::move(path)) {}
+  UnixListener(UniqueFd socket, std::string path, UniqueFd lock)
+      : socket_(std::move(socket)), path_(std::move(path)), lock_(std::move(lock)) {}
 
   UniqueFd socket_;
   std::string path_;  // Empty: no file.
+  UniqueFd lock_;     // None if there is no file.
 };
 
 // Tries until somebody listens there. UNAVAILABLE after `timeout`, CANCELLED once `interrupt_fd` is

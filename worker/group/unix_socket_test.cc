@@ -1,7 +1,12 @@
 #include "worker/group/unix_socket.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -40,6 +45,62 @@ TEST(UnixSocketTest, APathIsRemovedWithItsListener) {
     EXPECT_EQ(access(path.c_str(), F_OK), 0);
   }
   EXPECT_EQ(rmdir(name), 0) << "the socket is left";
+}
+
+class SocketPathTest : public testing::Test {
+ protected:
+  SocketPathTest() {
+    char name[] = "/tmp/phalanx_socket_XXXXXX";
+    EXPECT_NE(mkdtemp(name), nullptr);
+    folder_ = name;
+    path_ = folder_ + "/group";
+  }
+  ~SocketPathTest() override { EXPECT_EQ(rmdir(folder_.c_str()), 0) << "something is left"; }
+
+  std::string folder_;
+  std::string path_;
+};
+
+// What is left of a listener that was killed: the socket's file and the lock's.
+TEST_F(SocketPathTest, AListenerThatWasKilledIsReplaced) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto listener = UnixListener::Create(path_);
+    raise(listener.ok() ? SIGKILL : SIGABRT);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(WTERMSIG(status), SIGKILL);
+  ASSERT_EQ(access(path_.c_str(), F_OK), 0);
+  const auto listener = UnixListener::Create(path_);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  EXPECT_TRUE(ConnectUnix(path_, kLong).ok());
+}
+
+TEST_F(SocketPathTest, AListenerThatLivesIsNot) {
+  const auto listener = UnixListener::Create(path_);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const absl::Status second = UnixListener::Create(path_).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(second.message(), "another process listens on " + path_);
+  EXPECT_TRUE(ConnectUnix(path_, kLong).ok());
+}
+
+TEST_F(SocketPathTest, ASocketOfAnotherProgramIsLeftAlone) {
+  const UniqueFd other(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  path_.copy(address.sun_path, path_.size());
+  ASSERT_EQ(bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(other.get(), 1), 0);
+  EXPECT_EQ(UnixListener::Create(path_).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(ConnectUnix(path_, kLong).ok());
+  unlink(path_.c_str());
+}
+
+TEST_F(SocketPathTest, AFileThatIsNoSocketIsLeftAlone) {
+  { const UniqueFd file(open(path_.c_str(), O_CREAT | O_CLOEXEC, 0600)); }
+  EXPECT_EQ(UnixListener::Create(path_).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(unlink(path_.c_str()), 0);
 }
 
 TEST(UnixSocketTest, RefusesAddressesThatCannotBe) {

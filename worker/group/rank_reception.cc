@@ -1,0 +1,104 @@
+#include "worker/group/rank_reception.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "worker/group/poll_readable.h"
+
+namespace phalanx {
+namespace {
+
+// More silent connections than this, and the oldest goes: a flood of them keeps no rank out.
+constexpr size_t kMaxGuests = 64;
+// Between two tries when the system cannot accept, for example for want of descriptors.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+
+bool IsReadable(int fd) { return PollReadable({fd}, absl::InfinitePast()).ok(); }
+
+void LogTurnedAway(pid_t pid, absl::string_view why) {
+  LOG(WARNING) << "turned away process " << pid << " at the group's socket: " << why;
+}
+
+}  // namespace
+
+RankReception::RankReception(UnixListener listener, absl::Duration patience)
+    : listener_(std::move(listener)), patience_(patience) {}
+
+void RankReception::AppendFds(std::vector<int>* fds) const {
+  const bool accepts = MonotonicClock()->Now() >= accept_again_;
+  fds->push_back(accepts ? listener_.fd() : -1);
+  for (const Guest& guest : guests_) fds->push_back(guest.channel->fd());
+}
+
+absl::Time RankReception::next_deadline() const {
+  absl::Time next = guests_.empty() ? absl::InfiniteFuture() : guests_.front().deadline;
+  if (MonotonicClock()->Now() < accept_again_) next = std::min(next, accept_again_);
+  return next;
+}
+
+std::vector<RankReception::Arrival> RankReception::Receive() {
+  Accept();
+  std::vector<Arrival> arrivals;
+  for (auto it = guests_.begin(); it != guests_.end();) {
+    Guest& guest = *it;
+    worker::v1::Join join;
+    const absl::StatusOr<bool> joined = Hear(guest, &join);
+    if (joined.ok() && !*joined) {
+      ++it;
+      continue;
+    }
+    if (joined.ok()) {
+      arrivals.push_back({std::move(guest.channel), guest.pid, std::move(join)});
+    } else {
+      LogTurnedAway(guest.pid, joined.status().message());
+    }
+    it = guests_.erase(it);
+  }
+  return arrivals;
+}
+
+absl::StatusOr<bool> RankReception::Hear(Guest& guest, worker::v1::Join* join) const {
+  worker::v1::RankMessage message;
+  ASSIGN_OR_RETURN(const bool whole, guest.channel->ReceiveArrived(&message));
+  if (whole) {
+    if (!message.has_join()) return absl::DataLossError("its first message is not Join");
+    *join = std::move(*message.mutable_join());
+    return true;
+  }
+  if (MonotonicClock()->Now() < guest.deadline) return false;
+  return absl::DeadlineExceededError(
+      absl::StrCat("it did not say who it is within ", absl::FormatDuration(patience_)));
+}
+
+void RankReception::Accept() {
+  const absl::Time now = MonotonicClock()->Now();
+  if (now < accept_again_) return;
+  // No more at a time than there is room for: who floods us must not keep us here.
+  for (size_t accepted = 0; accepted < kMaxGuests && IsReadable(listener_.fd()); ++accepted) {
+    absl::StatusOr<UniqueFd> socket = listener_.Accept();
+    if (absl::IsPermissionDenied(socket.status())) {
+      LOG(WARNING) << "turned away at the group's socket: " << socket.status().message();
+      continue;
+    }
+    if (!socket.ok()) {
+      LOG(WARNING) << socket.status().message();
+      accept_again_ = now + kAcceptPause;
+      return;
+    }
+    if (guests_.size() == kMaxGuests) {
+      LogTurnedAway(guests_.front().pid, "too many connections have not said who they are");
+      guests_.pop_front();
+    }
+    const pid_t pid = PeerPid(*socket);
+    guests_.push_back({std::make_unique<RankChannel>(*std::move(socket), kMaxMessageBytesFromRank),
+                       pid, now + patience_});
+  }
+}
+
+}  // namespace phalanx
