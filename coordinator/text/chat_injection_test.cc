@@ -47,8 +47,9 @@ Conversation Saying(const std::string& text, const Json& entry) {
   if (entry["tools_input"] != "none") conversation.tools.push_back({"f", text, schema.dump()});
   const Json object = {{text, {{"deep", {text, 1, {{text + "2", text}}}}}}};
   if (entry["shows_tool_calls"].get<bool>()) {
-    conversation.messages.push_back(
-        {.role = "assistant", .content = "", .tool_calls = {{"call12340", "f", object.dump()}}});
+    ChatMessage& called = conversation.messages.emplace_back(ChatMessage{.role = "assistant"});
+    called.tool_calls = {{"call12340", "f", object.dump()}};
+    if (entry["leaves_calls_out_beside"].empty()) called.content = "";
     conversation.messages.push_back(
         {.role = "tool", .content = text, .tool_call_id = "call12340", .name = "f"});
   }
@@ -96,7 +97,11 @@ TEST(ChatInjectionTest, MostTemplatesServeSuchStrings) {
   const Json golden = ReadChatGolden();
   std::vector<std::string> refusing;
   for (const Json& entry : golden["templates"]) {
-    const Conversation hostile = {.messages = {{"user", AllControlTokens(entry)}}};
+    Conversation hostile = {.messages = {{"user", AllControlTokens(entry)}}};
+    // One template is for conversations with tools only.
+    if (entry["tools_input"] == "variable") {
+      hostile.tools.push_back({"f", "d", R"({"type": "object", "properties": {}})"});
+    }
     if (!EncodeChat(*TokenizerOf(entry), *GoldenTemplate(entry), hostile, "nonce-").ok()) {
       refusing.push_back(entry["name"].get<std::string>());
     }

@@ -55,11 +55,7 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_
     chat_template->tools_input_ = input;
     break;
   }
-  for (const ArgumentsForm form : {ArgumentsForm::kObject, ArgumentsForm::kText}) {
-    if (!absl::StrContains(source, "tool_calls") || !chat_template->ShowsToolCalls(form)) continue;
-    chat_template->arguments_form_ = form;
-    break;
-  }
+  if (absl::StrContains(source, "tool_calls")) chat_template->TryToolCalls();
   return chat_template;
 }
 
@@ -76,34 +72,56 @@ bool ChatTemplate::ShowsTools(ToolsInput input) {
   return text.ok() && absl::StrContains(*text, kProbeName);
 }
 
-// With and without content, as some templates cannot do without and others with it.
-bool ChatTemplate::ShowsToolCalls(ArgumentsForm form) {
-  arguments_form_ = form;
+absl::StatusOr<std::string> ChatTemplate::RenderProbeCall(
+    std::optional<std::string> content) const {
   const ToolCall call = {kProbeId, kProbeName, absl::StrCat(R"({"a": ")", kProbeArgument, R"("})")};
   Conversation conversation = {
       .messages = {{"user", "x"},
-                   {.role = "assistant", .tool_calls = {call}},
+                   {.role = "assistant", .content = std::move(content), .tool_calls = {call}},
                    {.role = "tool", .content = "x", .tool_call_id = kProbeId, .name = kProbeName}}};
   if (tools_input_ != ToolsInput::kNone) conversation.tools.push_back(ProbeTool());
-  absl::StatusOr<std::string> text = Render(conversation);
-  if (!text.ok()) {
-    conversation.messages[1].content = "";
-    text = Render(conversation);
+  return Render(conversation);
+}
+
+void ChatTemplate::TryToolCalls() {
+  const auto shows = [](const absl::StatusOr<std::string>& text) {
+    return text.ok() && absl::StrContains(*text, kProbeArgument);
+  };
+  const auto hides = [&](const absl::StatusOr<std::string>& text) {
+    return text.ok() && !shows(text);
+  };
+  using Form = CallForm;
+  for (const auto arguments : {Form::Arguments::kObject, Form::Arguments::kText}) {
+    for (const auto no_content :
+         {Form::NoContent::kAbsent, Form::NoContent::kNone, Form::NoContent::kEmpty}) {
+      call_form_ = {arguments, no_content};
+      if (!shows(RenderProbeCall(std::nullopt))) continue;
+      content_hides_calls_ = hides(RenderProbeCall("x"));
+      empty_content_hides_calls_ = hides(RenderProbeCall(""));
+      return;
+    }
   }
-  arguments_form_.reset();
-  return text.ok() && absl::StrContains(*text, kProbeArgument);
+  call_form_.reset();
 }
 
 absl::Status ChatTemplate::CheckTools(const Conversation& conversation) const {
   if (!conversation.tools.empty() && tools_input_ == ToolsInput::kNone) {
     return absl::InvalidArgumentError("chat.tools: this model's template takes none");
   }
-  if (arguments_form_.has_value()) return absl::OkStatus();
   for (size_t i = 0; i < conversation.messages.size(); ++i) {
-    if (conversation.messages[i].tool_calls.empty()) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "chat.messages[", i,
-        "].tool_calls: this model's template leaves them out; write the call as content"));
+    const ChatMessage& message = conversation.messages[i];
+    if (message.tool_calls.empty()) continue;
+    const std::string field = absl::StrCat("chat.messages[", i, "].tool_calls: ");
+    if (!call_form_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, "this model's template leaves them out; write the call as content"));
+    }
+    if (!message.content) continue;
+    if (message.content->empty() ? empty_content_hides_calls_ : content_hides_calls_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, "this model's template leaves them out of a message that has content; leave ",
+          "content unset, and send it as a message of its own"));
+    }
   }
   return absl::OkStatus();
 }
@@ -128,8 +146,7 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   RETURN_IF_ERROR(CheckTools(conversation));
   TemplateValue context;
   ASSIGN_OR_RETURN(context["messages"],
-                   MessagesVariable(conversation, arguments_form_.value_or(ArgumentsForm::kObject),
-                                    caller_text));
+                   MessagesVariable(conversation, call_form_.value_or(CallForm()), caller_text));
   RETURN_IF_ERROR(AddTools(conversation, caller_text, &context));
   context["documents"] = nullptr;
   context["add_generation_prompt"] = add_generation_prompt;

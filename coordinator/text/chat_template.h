@@ -32,8 +32,8 @@ enum class ToolsInput {
 // Thread-safe; immutable.
 class ChatTemplate {
  public:
-  // Compiles `source` and tries on made-up conversations what it can do. INVALID_ARGUMENT telling
-  // where the syntax of `source` is wrong, or which bound it exceeds.
+  // Compiles `source` and tries on made-up conversations what it can do. Errors as of
+  // JinjaTemplate::Create.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
                                                               ChatTemplateOptions options);
 
@@ -55,7 +55,10 @@ class ChatTemplate {
   absl::Status AddTools(const Conversation& conversation, CallerText caller_text,
                         TemplateValue* context) const;
   bool ShowsTools(ToolsInput input);
-  bool ShowsToolCalls(ArgumentsForm form);
+  // Finds out how tool calls are shown, if they are.
+  void TryToolCalls();
+  // What comes of a call beside this content.
+  absl::StatusOr<std::string> RenderProbeCall(std::optional<std::string> content) const;
 
   const ChatTemplateOptions options_;
   std::unique_ptr<JinjaTemplate> template_;
@@ -63,7 +66,11 @@ class ChatTemplate {
   std::unique_ptr<JinjaTemplate> json_writer_;
   ToolsInput tools_input_ = ToolsInput::kNone;
   // Unset if the template leaves tool calls out.
-  std::optional<ArgumentsForm> arguments_form_;
+  std::optional<CallForm> call_form_;
+  // Whether it leaves them out, without an error, of a message that has content, and of one whose
+  // content is empty.
+  bool content_hides_calls_ = false;
+  bool empty_content_hides_calls_ = false;
 };
 
 }  // namespace phalanx

@@ -37,9 +37,10 @@ TEST_F(ChatTemplateFileTest, NamesTheFileAndWhatIsWrongWithIt) {
   EXPECT_EQ(ErrorFor(std::string((1 << 20) + 1, 'x')), path_ + ": is larger than 1048576 bytes");
   EXPECT_THAT(ErrorFor("ab\xff"),
               AllOf(HasSubstr(path_), HasSubstr("utf-8"), HasSubstr("index 2")));
-  EXPECT_THAT(ErrorFor("a\nb\n{% if %}\n"),
-              AllOf(HasSubstr(path_ + ": syntax error"), HasSubstr("chat_template:3")));
-  EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}{% if %}"), HasSubstr("chat_template:3"));
+  EXPECT_THAT(ErrorFor("a\nb\n{% if %}\n"), HasSubstr(path_ + ": line 3: syntax error"));
+  EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}{% if %}"), HasSubstr("line 3: "));
+  EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}"),
+              HasSubstr(path_ + ": line 3: there is no filter \"nothing\""));
 }
 
 }  // namespace

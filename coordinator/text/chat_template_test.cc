@@ -39,6 +39,13 @@ TEST(ChatTemplateTest, WritesJsonAsPythonDoes) {
   EXPECT_EQ(*Render("{{ messages | tojson }}"), "[{\"role\": \"user\", \"content\": \"hi\"}]");
 }
 
+TEST(ChatTemplateTest, ReadsJsonForTheTemplatesThatDo) {
+  EXPECT_EQ(
+      *Render("{{ ('{\"a\": [1, \"b\"]}' | fromjson).a[1] }}{{ '[1]' | from_json | length }}"),
+      "b1");
+  EXPECT_EQ(Render("{{ '{' | fromjson }}").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ChatTemplateTest, KnowsTheTime) { EXPECT_EQ(Render("{{ strftime_now('%Y') }}")->size(), 4u); }
 
 TEST(ChatTemplateTest, EscapesNothing) {
@@ -54,10 +61,53 @@ TEST(ChatTemplateTest, PassesOnWhatTheTemplateRefuses) {
   EXPECT_NE(status.message().find("system first"), absl::string_view::npos) << status;
 }
 
+void ExpectRefused(const std::string& source, const std::string& message) {
+  SCOPED_TRACE(source);
+  const absl::Status status = ChatTemplate::Create(source, {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_EQ(std::string(status.message()), "chat template: " + message);
+}
+
 TEST(ChatTemplateTest, TellsWhereTheSourceIsWrong) {
-  const absl::Status status = ChatTemplate::Create("{% for %}", {}).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(status.message().find("syntax"), absl::string_view::npos) << status;
+  ExpectRefused("a\n{% for %}", "line 2: syntax error: unexpected end of block, expected in");
+  ExpectRefused("a\n\n{{ 'x' | nothing }}", "line 3: there is no filter \"nothing\"");
+  ExpectRefused("{% if false %}\n{{ 1 is nothing }}\n{% endif %}",
+                "line 2: there is no test \"nothing\"");
+  ExpectRefused("{% macro f() %}\n{{ nothing(1) }}{% endmacro %}",
+                "line 2: there is no function \"nothing\"");
+  ExpectRefused("{{ [messages | map('nothing')] }}", "line 1: there is no filter \"nothing\"");
+  ExpectRefused("{{ messages | selectattr('role', 'nothing') | list }}",
+                "line 1: there is no test \"nothing\"");
+  ExpectRefused("{% filter nothing %}{% endfilter %}", "line 1: there is no filter \"nothing\"");
+  ExpectRefused("\n{% set x | nothing %}{% endset %}", "line 2: there is no filter \"nothing\"");
+  for (const char* const tag : {"include", "extends", "import", "from"}) {
+    const std::string more = std::string(tag) == "import" ? " as y" : " import y";
+    const bool takes_more = std::string(tag) == "import" || std::string(tag) == "from";
+    ExpectRefused(
+        "\n{% " + std::string(tag) + " 'x'" + (takes_more ? more : "") + " %}",
+        "line 2: {% " + std::string(tag) + " %}: a chat template can use no other template");
+  }
+}
+
+TEST(ChatTemplateTest, WhatTheTemplateItselfAsksForIsNoFault) {
+  EXPECT_EQ(*Render("{% if f is defined %}{{ f() }}{% endif %}x"), "x");
+  EXPECT_EQ(*Render("{% if 'f' is filter %}{{ 1 | f }}{% endif %}x"), "x");
+  EXPECT_EQ(*Render("{% if 'f' is test %}{{ 1 is f }}{% endif %}x"), "x");
+}
+
+TEST(ChatTemplateTest, ACallBesideContentIsNotLeftOutInSilence) {
+  const std::string source =
+      "{% for m in messages %}{% if m.content is none %}{{ m.tool_calls[0].function.name + "
+      "m.tool_calls[0].function.arguments }}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+  const ChatMessage call = {.role = "assistant", .tool_calls = {{"id", "f", R"({"a": 1})"}}};
+  EXPECT_EQ(*Render(source, {{"user", "hi"}, call}), "hif{\"a\": 1}");
+  for (const char* const content : {"", "text"}) {
+    ChatMessage with_content = call;
+    with_content.content = content;
+    const absl::Status status = Render(source, {{"user", "hi"}, with_content}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message().substr(0, 28), "chat.messages[1].tool_calls:") << status;
+  }
 }
 
 TEST(ChatTemplateTest, FailsCleanlyOnARuntimeError) {

@@ -20,7 +20,8 @@
 namespace phalanx {
 
 struct JinjaOptions {
-  // Bounds of one rendering; a real template takes some tens of steps for a message.
+  // Bounds of one rendering; a real template takes some tens of steps for a message. Output that is
+  // captured by the template counts too.
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
   // Of what the template makes, beside the messages and the output; also in compiling, and in all
@@ -36,7 +37,9 @@ struct JinjaOptions {
 // Thread-safe; immutable.
 class JinjaTemplate {
  public:
-  // INVALID_ARGUMENT telling where the syntax of `source` is wrong, or which bound it exceeds.
+  // INVALID_ARGUMENT telling the line where the syntax of `source` is wrong, or where it uses a
+  // filter, a test, a function or another template that is not there, or which bound it exceeds.
+  // What the template itself asks for (`f is defined`, `'f' is filter`) need not be there.
   static absl::StatusOr<std::unique_ptr<JinjaTemplate>> Create(absl::string_view source,
                                                                const JinjaOptions& options);
 

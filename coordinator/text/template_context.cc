@@ -35,7 +35,7 @@ absl::StatusOr<TemplateValue> ParseObject(const std::string& field, const std::s
 }
 
 absl::StatusOr<TemplateValue> ToolCallVariable(const std::string& field, const ToolCall& call,
-                                               ArgumentsForm arguments_form,
+                                               CallForm::Arguments arguments_form,
                                                CallerText caller_text) {
   TemplateValue variable = TemplateValue::object();
   if (call.id) variable["id"] = caller_text(field + ".id", *call.id);
@@ -43,7 +43,7 @@ absl::StatusOr<TemplateValue> ToolCallVariable(const std::string& field, const T
   TemplateValue& function = variable["function"] = TemplateValue::object();
   function["name"] = caller_text(field + ".name", call.name);
   const std::string arguments = field + ".arguments";
-  if (arguments_form == ArgumentsForm::kText) {
+  if (arguments_form == CallForm::Arguments::kText) {
     function["arguments"] = caller_text(arguments, call.arguments_json);
   } else {
     ASSIGN_OR_RETURN(function["arguments"],
@@ -54,19 +54,23 @@ absl::StatusOr<TemplateValue> ToolCallVariable(const std::string& field, const T
 
 }  // namespace
 
-absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation,
-                                               ArgumentsForm arguments_form,
+absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation, CallForm form,
                                                CallerText caller_text) {
   TemplateValue list = TemplateValue::array();
   for (size_t i = 0; i < conversation.messages.size(); ++i) {
     const ChatMessage& message = conversation.messages[i];
     const std::string field = absl::StrCat("chat.messages[", i, "]");
     TemplateValue variable = {{"role", message.role}};
-    if (message.content) variable["content"] = caller_text(field + ".content", *message.content);
+    if (message.content) {
+      variable["content"] = caller_text(field + ".content", *message.content);
+    } else if (form.no_content != CallForm::NoContent::kAbsent) {
+      const bool is_empty = form.no_content == CallForm::NoContent::kEmpty;
+      variable["content"] = is_empty ? TemplateValue("") : TemplateValue(nullptr);
+    }
     for (size_t j = 0; j < message.tool_calls.size(); ++j) {
       ASSIGN_OR_RETURN(TemplateValue call,
                        ToolCallVariable(absl::StrCat(field, ".tool_calls[", j, "]"),
-                                        message.tool_calls[j], arguments_form, caller_text));
+                                        message.tool_calls[j], form.arguments, caller_text));
       variable["tool_calls"].push_back(std::move(call));
     }
     if (message.tool_call_id) {

@@ -19,12 +19,18 @@ using TemplateValue = nlohmann::ordered_json;
 using CallerText =
     absl::FunctionRef<std::string(const std::string& field, const std::string& text)>;
 
-// How templates take the arguments of an assistant's tool call.
-enum class ArgumentsForm { kObject, kText };
+// How templates take the tool calls of an assistant's message.
+struct CallForm {
+  enum class Arguments { kObject, kText };
+  // `content` of a message that has calls and none. Some templates tell by one of these that calls
+  // are all that there is, and fail on the others.
+  enum class NoContent { kAbsent, kNone, kEmpty };
+  Arguments arguments = Arguments::kObject;
+  NoContent no_content = NoContent::kAbsent;
+};
 
 // `messages`. INVALID_ARGUMENT naming the field: a JSON text that is no object.
-absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation,
-                                               ArgumentsForm arguments_form,
+absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation, CallForm form,
                                                CallerText caller_text);
 
 // The functions that a conversation has: name, description, parameters. Errors as above.

@@ -58,6 +58,13 @@ n | upper ; n | trim ; n | replace('o', 'x') ; n | length ; n | first ; n | join
 m | map(attribute='x') | list ; m | map(attribute='role') | list ; m | selectattr('role', 'in', ['user']) | list | length ; m | selectattr('role', 'ne', 'user') | list | length ; m | rejectattr('n') | list | length ; m | sum(attribute='n') ; m | map('length') | list
 l | join(d='-') ; m | join(',', attribute='role') ; 'abc' | join('-') ; d | join(',') ; s | list | join ; l | map('string') | list ; m | sort(attribute='role') | map(attribute='role') | list ; l | select('greaterthan', 1) | list ; l | select('>', 1) | list ; l | select('ge', 2) | list
 0x1f ; 1_000 ; 0o17 ; 0b11 ; 'a\\u00e9' ; '\\x41' ; '\\'' ; "\\"" ; 'tab\\t' ; '\\d' ; '\\\\' ; 18446744073709551615 ; -9223372036854775808 ; 99999999999999999999 ; 2 ** 70 ; i // 0 ; i % 0
+
+1 / 0 ; 1 // 0 ; 1 % 0 ; 1.0 / 0 ; 1 / 0.0 ; 1.5 // 0 ; 1.5 % 0 ; 0 / 0 ; 0.0 / 0.0 ; -1 / 0 ; f // 0.0 ; f % 0.0 ; i / (i - 7) ; i / false ; i // false ; 0 ** -1 ; 0.0 ** -1 ; 0 ** 0 ; 1 / -0.0
+7 // -2 ; 7 % -2 ; -7 // -2 ; -7 % -2 ; 7.5 // -2 ; 7.5 % -2 ; -7.5 % 2 ; -7.5 // 2 ; 7.0 // 0.5 ; 6.0 % 3 ; -6.0 % 3 ; 1 // 0.1 ; 1 % 0.1 ; 0 // 5 ; 0.0 // -5 ; 5 / 2.0 ; true / 2 ; true // 2 ; true % 2 ; 10 % 3.5 ; 1e308 / 1e-308 ; 123456789012345678 // 10 ; 123456789012345678 % 10
+2 ** -1 ; 2 ** 0.5 ; 4 ** 0.5 ; (-2) ** 3 ; (-2) ** -1 ; 2.0 ** 3 ; true ** 2 ; 1 ** 1000 ; (-1) ** 1001 ; 0 ** 5 ; 10.0 ** 400 ; (-1.0) ** 2.0 ; 2 ** true ; -2 ** 2
+s / 2 ; 2 / s ; s // 2 ; n / 1 ; 1 // n ; l / 2 ; missing / 2 ; 2 % missing ; d ** 2 ; s - 1 ; s - 'H' ; l - [1] ; n * 2 ; n - 1 ; 1 - n ; s ** 2 ; -s ; -n ; -l ; 1 % s ; n % 2 ; d // 1 ; d + d ; l + d ; l + s ; s + l ; d - d ; f + s ; f * s
+int('x') ; int('1') ; str(1) ; len(l) ; float('x') ; sum(l) ; abs(-1) ; nothing(1) ; raise('x') ; 'x' | int + 'y' ; 1 < 'a' ; n < 1 ; l < 1 ; [1] < ['a'] ; s > 1 ; 1 in 2 ; 1 in s ; n in s ; s in n ; l[s] ; l['0'] ; d[l] ; s[l] ; n[0] ; i[0]
+[1.0, 'a'] ~ '' ; ['a'] ~ {'k': none} ; 1e16 ~ '' ; 1e-5 ~ '' ; (1.0) ~ 2 ; {'a': [1, {'b': 'c'}]} ~ s ; true ~ none ~ 1.5 ; 0.1 ~ 0.2 ~ ['x'] ; missing ~ missing ~ 1 ; u ~ q
 """
 
 # Whole templates, likewise.
@@ -76,6 +83,11 @@ TEMPLATES = [
     "{% set content = m[0]['content'] | trim + 'x' %}{{ content }}", "{% if m[0]['role'] == 'user' %}{{ '<' + m[0].role + '>' }}{% endif %}", "{% set l2 = m[1:] %}{% for x in l2 %}{{ x.content }}{% endfor %}{{ l2 | length }}", "{% for x in m[::-1] %}{{ x.role }}{% endfor %}", "{% set _ = l.append(4) %}{{ l }}", "{% set _ = d.update({'a': 1}) %}{{ d }}", "{% set d.x = 1 %}", "{% do l %}",
     "{{ m | selectattr('role', 'equalto', 'user') | map(attribute='content') | list }}", "{% set ns = namespace() %}{% set ns.a = [1] %}{% set ns.a = ns.a + [2] %}{{ ns.a }}", "{{ [1, 2] == [1, 2] }}{{ {'a': 1} == {'a': 1} }}", "{{ d['a'] is iterable and d['a'] is not string and d['a'] is not mapping }}", "{% if l | length > 2 and l[0] == 1 %}y{% endif %}", "{{ (m | last).content }}", "{{ m | length - 1 }}",
     "{{ {'a': 1, 'b': [1, {'c': none}]} | tojson }}", "{{ dict(name='x', arguments=d) | tojson }}", "{% set x = {'role': 'a', **d} %}{{ x }}", "{{ [1, *l] }}", "{{ 'a' if s is string else 'b' }}{{ 'x' if missing is defined }}", "{{ '\\n'.join(m | map(attribute='content')) }}", "{{ m | map(attribute='content') | join('\\n') }}", "{{ l | map('string') | join(',') }}", "{{ ['a b'] | map('split') | list }}", "{{ m | groupby('role') | list | length }}",
+    "{% for x in n %}a{% endfor %}", "{% for x in none %}a{% else %}b{% endfor %}", "{% for x in i %}a{% endfor %}", "{% for x in n or [] %}a{% else %}b{% endfor %}", "{% for x in m[0].nothing %}a{% else %}b{% endfor %}", "{% for x in n if x %}a{% endfor %}", "{% for x in true %}{% endfor %}",
+    "{% if false %}{{ 1 / 0 }}{% endif %}x", "{{ 1 / 0 if false else 'x' }}", "{% set x = 1 / 0 %}", "{% macro f() %}{{ 1 // 0 }}{% endmacro %}x", "{% macro f() %}{{ 1 // 0 }}{% endmacro %}{{ f() }}", "{% if t or 1 / 0 %}x{% endif %}", "{{ [1 / 0] }}", "{{ {'a': 1 % 0} }}", "{{ l[1 // 0] }}", "{{ (6 / 2) | int }}{{ 7 // 2 * 2 + 7 % 2 }}{{ 2 * 3 ** 2 / 9 }}{{ 1 ~ 2 * 3 }}{{ 10 - 4 // 3 }}",
+    "{% if nothing is defined %}{{ nothing() }}{% endif %}x", "{% if nothing %}{{ nothing(1) }}{% endif %}x", "{{ nothing() if nothing is defined else 'x' }}", "{% if 'nothing' is filter %}{{ s | nothing }}{% endif %}x", "{% if 'nothing' is test %}{{ s is nothing }}{% endif %}x", "{% if 'upper' is filter %}{{ s | upper }}{% endif %}",
+    "{{ f2() }}{% macro f2() %}x{% endmacro %}", "{% set f = joiner() %}{{ f() }}{{ f() }}", "{% macro f() %}{{ caller(1) }}{% endmacro %}{% call(x) f() %}{{ x }}{% endcall %}", "{% for x in [[1, [2]], [3]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}", "{% for g in [range] %}{{ g(3) | list }}{% endfor %}", "{% with g = range %}{{ g(2) | list }}{% endwith %}", "{% macro f(g) %}{{ g(2) | list }}{% endmacro %}{{ f(range) }}", "{% block a %}{{ s | upper }}{% endblock %}",
+    "a\n\n{{ s | nothing }}", "{{ m | map('nothing') | list }}", "{{ l | select('nothing') | list }}", "{{ m | selectattr('role', 'nothing') | list }}", "{% filter nothing %}x{% endfilter %}", "{% set x | nothing %}y{% endset %}", "{% set x | upper %}y{% endset %}{{ x }}", "{% include 'x' ignore missing %}", "{% from 'x' import y %}",
     "{{ joiner is defined }}{{ cycler is defined }}{{ strftime_now is defined }}{{ raise_exception is defined }}{{ debug is defined }}", "{% set x = joiner(', ') %}{{ x() }}a{{ x() }}b", "{{ x }}{% set x = 1 %}{{ x }}", "{% block a %}x{% endblock %}", "{% trans %}x{% endtrans %}",
 ]
 
@@ -102,6 +114,10 @@ UNSUPPORTED = [
     "{{ ('<b>' | safe) + '<c' }}",
     "{{ ('<b>' | safe) ~ '<c' }}",
     "{{ ('<b>' | safe) | upper }}",
+    "{% if false %}{{ s | nothing }}{% endif %}",
+    "{% if false %}{{ s is nothing }}{% endif %}",
+    "{% if false %}{{ nothing() }}{% endif %}",
+    "{% if false %}{% include 'x' %}{% endif %}",
 ]
 
 

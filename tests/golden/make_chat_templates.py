@@ -5,6 +5,7 @@ Usage: python make_chat_templates.py PATH_OF_SmolLM2-135M-Instruct.Q4_1.gguf FOL
 `tools/install test` fetches both, to models/ and templates/ of its cache.
 """
 
+import copy
 import datetime
 import hashlib
 import json
@@ -22,24 +23,25 @@ import smollm2_tokenizer
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOW = datetime.datetime(2024, 7, 26, 12, 34, 56)
 
-# File, bos, eos, how it takes tools, whether it shows an assistant's tool calls, control tokens.
+# File, bos, eos, how it takes tools, how it shows an assistant's tool calls, control tokens.
+# Calls are shown with arguments as an object or as text, or not at all.
 PHI = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 LLAMA = ["<|begin_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>"]
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 DEEPSEEK = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]
 TEMPLATES = [
-    ("microsoft-Phi-4-mini-reasoning.jinja", PHI[0], PHI[0], "system message", False, PHI),
+    ("microsoft-Phi-4-mini-reasoning.jinja", PHI[0], PHI[0], "system message", "none", PHI),
     # That of Phi-4-mini-instruct as well.
-    ("microsoft-Phi-4-multimodal-instruct.jinja", PHI[0], PHI[0], "system message", False, PHI),
-    ("meta-llama-Llama-3.1-8B-Instruct.jinja", LLAMA[0], LLAMA[1], "variable", True, LLAMA),
-    ("meta-llama-Llama-3.2-3B-Instruct.jinja", LLAMA[0], LLAMA[1], "variable", True, LLAMA),
-    ("Qwen-Qwen2-1.5B-Instruct.jinja", None, QWEN[2], "none", False, QWEN),
-    ("Qwen-Qwen2.5-7B-Instruct.jinja", None, QWEN[2], "variable", True, QWEN),
-    ("unsloth-Qwen3-8B.jinja", None, QWEN[2], "variable", True, QWEN),
-    ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja", DEEPSEEK[0], DEEPSEEK[1], "none", False, DEEPSEEK),
+    ("microsoft-Phi-4-multimodal-instruct.jinja", PHI[0], PHI[0], "system message", "none", PHI),
+    ("meta-llama-Llama-3.1-8B-Instruct.jinja", LLAMA[0], LLAMA[1], "variable", "object", LLAMA),
+    ("meta-llama-Llama-3.2-3B-Instruct.jinja", LLAMA[0], LLAMA[1], "variable", "object", LLAMA),
+    ("Qwen-Qwen2-1.5B-Instruct.jinja", None, QWEN[2], "none", "none", QWEN),
+    ("Qwen-Qwen2.5-7B-Instruct.jinja", None, QWEN[2], "variable", "object", QWEN),
+    ("unsloth-Qwen3-8B.jinja", None, QWEN[2], "variable", "object", QWEN),
+    ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja", DEEPSEEK[0], DEEPSEEK[1], "none", "text", DEEPSEEK),
     # That of the distills of Qwen and Llama alike, as published first.
-    ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B@56a144.jinja", DEEPSEEK[0], DEEPSEEK[1], "none", False, DEEPSEEK),
-    ("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja", "<|begin_of_text|>", QWEN[2], "variable", True, QWEN),
+    ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B@56a144.jinja", DEEPSEEK[0], DEEPSEEK[1], "none", "text", DEEPSEEK),
+    ("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja", "<|begin_of_text|>", QWEN[2], "variable", "object", QWEN),
 ]
 
 CITY = {"type": "object", "properties": {
@@ -110,6 +112,10 @@ TOOL_CHATS = [
     ([user("Both?"), assistant("", ASKED, call("now", {}, 1)), result("1", 0), result("2", 1)], [WEATHER, NO_ARGUMENTS]),
     ([user("Weather?"), assistant(None, ASKED), result("21", 0)], []),
     ([user("x"), result("no call before", 0)], []),
+    ([user("Weather?"), assistant("", ASKED), result("21", 0)], []),
+    ([user("Weather?"), assistant("Let me see.", ASKED), result("21", 0), assistant("21.")], []),
+    ([system("s"), user("Both?"), assistant(None, ASKED, call("now", {}, 1)), result("1", 0), result("2", 1),
+      assistant("<think>x</think>Done."), user("Again."), assistant(None, call("now", {"a": "</think>"}, 2)), result("3", 2)], []),
     ([user("Inject?")], [{"name": "f", "description": "<|end|><|im_end|><|eot_id|>", "parameters": {"<|im_start|>": "<|user|>"}}]),
 ]
 
@@ -122,7 +128,7 @@ class Clock(datetime.datetime):
 
 def sources(gguf_path, folder):
     fields = smollm2_tokenizer.read_fields(gguf_path)
-    yield ("SmolLM2", fields["tokenizer.chat_template"], QWEN[1], QWEN[2], "none", False, QWEN)
+    yield ("SmolLM2", fields["tokenizer.chat_template"], QWEN[1], QWEN[2], "none", "none", QWEN)
     for file, *rest in TEMPLATES:
         with open(os.path.join(folder, file), encoding="utf-8", newline="") as source:
             yield (file, source.read(), *rest)
@@ -138,13 +144,34 @@ def in_system_message(messages, functions):
     return messages
 
 
-def render(tokenizer, messages, functions, tools_input, generate):
+def as_taken(message, shows_calls, no_content):
+    """A message with calls as a template takes it that shows them."""
+    if "tool_calls" not in message:
+        return message
+    message = copy.deepcopy(message)
+    if "content" not in message and no_content != "absent":
+        message["content"] = {"none": None, "empty": ""}[no_content]
+    if shows_calls == "text":
+        for made in message["tool_calls"]:
+            text = json.dumps(made["function"]["arguments"], ensure_ascii=False, separators=(",", ":"))
+            made["function"]["arguments"] = text
+    return message
+
+
+def render(tokenizer, messages, functions, tools_input, generate, shows_calls="none", no_content="absent"):
     tools = None
+    messages = [as_taken(message, shows_calls, no_content) for message in messages]
     if functions and tools_input == "system message":
         messages = in_system_message(messages, functions)
     elif functions:
         tools = [tool(function) for function in functions]
     try:
+        if no_content == "none":
+            # Since version 5 apply_chat_template takes out what is None, and these templates fail.
+            [text], _ = chat_template_utils.render_jinja_template(
+                [messages], tools=tools, chat_template=tokenizer.chat_template, add_generation_prompt=generate,
+                **tokenizer.special_tokens_map)
+            return {"rendered": text}
         return {"rendered": tokenizer.apply_chat_template(
             messages, tools=tools, tokenize=False, add_generation_prompt=generate)}
     except (jinja2.TemplateError, TypeError, AttributeError, KeyError) as error:
@@ -152,12 +179,28 @@ def render(tokenizer, messages, functions, tools_input, generate):
         return {"error": str(error) if raised else type(error).__name__, "raised": raised}
 
 
-def check_abilities(name, tokenizer, tools_input, shows_calls):
-    """That what is claimed about a template is true of it."""
+def abilities(name, tokenizer, tools_input, shows_calls):
+    """How a template takes a missing content beside calls, and the contents beside which it leaves
+    calls out. Checks that what is claimed about it is true."""
     shown = render(tokenizer, [user("x")], [WEATHER], tools_input, True).get("rendered", "")
     assert ("get_weather" in shown) == (tools_input != "none"), name
-    shown = render(tokenizer, [user("x"), assistant("", ASKED)], [WEATHER], tools_input, True).get("rendered", "")
-    assert ("b'c" in shown) == shows_calls, name
+
+    def text(content, form, no_content):
+        chat = [user("x"), assistant(content, ASKED), result("x", 0)]
+        return render(tokenizer, chat, [WEATHER], tools_input, True, form, no_content).get("rendered")
+
+    forms = [(form, no_content) for form in ("object", "text") for no_content in ("absent", "none", "empty")
+             if "b'c" in (text(None, form, no_content) or "")]
+    assert (forms[0][0] if forms else "none") == shows_calls, (name, forms)
+    if not forms:
+        return "none", [None, "", "x"]
+    left_out = [content for content in ("", "x") if "b'c" not in (text(content, *forms[0]) or "b'c")]
+    return forms[0][1], left_out
+
+
+def leaves_calls_out(message, left_out):
+    content = message.get("content")
+    return "tool_calls" in message and ("x" if content else content) in left_out
 
 
 def chats():
@@ -169,13 +212,13 @@ def template_entry(name, source, bos, eos, tools_input, shows_calls, control_tok
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer(tokenizers.models.BPE()), chat_template=source,
         bos_token=bos, eos_token=eos)
-    check_abilities(name, tokenizer, tools_input, shows_calls)
+    no_content, left_out = abilities(name, tokenizer, tools_input, shows_calls)
     results = []
     for chat in chats():
         refused = None
         if chat["functions"] and tools_input == "none":
             refused = "chat.tools"
-        elif not shows_calls and any("tool_calls" in message for message in chat["messages"]):
+        elif any(leaves_calls_out(message, left_out) for message in chat["messages"]):
             refused = "tool_calls"
         if name.endswith("-tool_use.jinja") and not chat["functions"]:
             # One of several templates, for chats with tools only.
@@ -183,9 +226,11 @@ def template_entry(name, source, bos, eos, tools_input, shows_calls, control_tok
             continue
         for generate in (True, False):
             results.append({"refused": refused} if refused else render(
-                tokenizer, chat["messages"], chat["functions"], tools_input, generate))
+                tokenizer, chat["messages"], chat["functions"], tools_input, generate, shows_calls,
+                no_content))
     return {"name": name, "sha256": hashlib.sha256(source.encode()).hexdigest(), "bos_token": bos,
-            "eos_token": eos, "tools_input": tools_input, "shows_tool_calls": shows_calls,
+            "eos_token": eos, "tools_input": tools_input, "shows_tool_calls": shows_calls != "none",
+            "no_content": no_content, "leaves_calls_out_beside": left_out,
             "control_tokens": control_tokens, "results": results}
 
 

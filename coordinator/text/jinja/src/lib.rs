@@ -6,17 +6,21 @@
 #![feature(alloc_error_hook)]
 
 mod bounds;
+mod python_math;
 mod python_semantics;
 mod python_text;
+mod rewrite;
 mod source;
 
 use bounds::{Bounds, Exceeded, Failure};
-use minijinja::machinery::{tokenize, Token};
+use minijinja::machinery::{
+    make_string_output, parse, tokenize, CodeGenerator, Instructions, Token, Vm, WhitespaceConfig,
+};
 use minijinja::value::Value;
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::ffi::{c_char, CString};
-use std::io::{self, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,11 +37,22 @@ const MAX_BLOCK_TOKENS: usize = 2048;
 /// Messages go into trailers of HTTP/2.
 const MAX_MESSAGE_CHARS: usize = 1000;
 
+const TEMPLATE_NAME: &str = "chat_template";
+
 /// Formats the time of now into a buffer; returns the length, 0 if it does not fit.
 type FormatNow = extern "C" fn(*const c_char, *mut u8, usize) -> usize;
 
+/// A compiled template. The instructions borrow from the source, and code runs in an environment that
+/// lives as long; both are on the heap, where they stay.
+struct Program {
+    instructions: Instructions<'static>,
+    blocks: BTreeMap<&'static str, Instructions<'static>>,
+    environment: Box<Environment<'static>>,
+    _source: Box<str>,
+}
+
 pub struct Template {
-    environment: Environment<'static>,
+    program: Program,
     bounds: Bounds,
     /// Bytes that renderings have not freed, as values that hold each other are never freed.
     kept: AtomicUsize,
@@ -72,12 +87,11 @@ fn compile(source: &[u8], limits: &Limits, format_now: FormatNow) -> Result<Temp
         time: Duration::from_millis(limits.milliseconds),
         source: source.len(),
     };
-    let environment =
-        bounds::run(&bounds, || make_environment(source, limits.steps, format_now))
-            .result
-            .unwrap_or_else(|failure| Err(describe_failure(&failure)))?;
+    let program = bounds::run(&bounds, || make_program(source, limits.steps, format_now))
+        .result
+        .unwrap_or_else(|failure| Err(describe_failure(&failure)))?;
     bounds.source = 0;
-    Ok(Template { environment, bounds, kept: AtomicUsize::new(0) })
+    Ok(Template { program, bounds, kept: AtomicUsize::new(0) })
 }
 
 /// An error if something between {{ and }}, or {% and %}, is too long.
@@ -97,20 +111,12 @@ fn check_blocks(source: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn make_environment(
-    source: &[u8],
-    fuel: u64,
-    format_now: FormatNow,
-) -> Result<Environment<'static>, String> {
-    let source = std::str::from_utf8(source).map_err(|e| e.to_string())?;
-    let source = source::adapt(source);
-    check_blocks(&source)?;
+fn make_environment(fuel: u64, format_now: FormatNow) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
     environment.set_fuel(Some(fuel));
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
     python_semantics::install(&mut environment);
+    python_math::install(&mut environment);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
     });
@@ -122,33 +128,53 @@ fn make_environment(
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     });
     environment
-        .add_template_owned("chat_template", source)
-        .map_err(|e| shorten(&format!("{e:#}")))?;
-    Ok(environment)
 }
 
-struct LimitedWriter {
-    bytes: Vec<u8>,
-    limit: usize,
+fn make_program(source: &[u8], fuel: u64, format_now: FormatNow) -> Result<Program, String> {
+    let source = std::str::from_utf8(source).map_err(|e| e.to_string())?;
+    let source = source::adapt(source).into_boxed_str();
+    check_blocks(&source)?;
+    let environment = Box::new(make_environment(fuel, format_now));
+    // SAFETY: a Program holds the source for as long as what borrows from it.
+    let text: &'static str = unsafe { &*(&*source as *const str) };
+    let white_space = WhitespaceConfig {
+        trim_blocks: true,
+        lstrip_blocks: true,
+        ..WhitespaceConfig::default()
+    };
+    let parsed = parse(text, TEMPLATE_NAME, Default::default(), white_space)
+        .map_err(|e| shorten(&describe_error(&e)))?;
+    let rewritten = rewrite::rewrite(&parsed, &environment).map_err(|e| shorten(&e))?;
+    let mut generator = CodeGenerator::new(TEMPLATE_NAME, text);
+    generator.compile_stmt(&rewritten);
+    let (instructions, blocks) = generator.finish();
+    Ok(Program { instructions, blocks, environment, _source: source })
 }
 
-impl Write for LimitedWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if data.len() > self.limit - self.bytes.len() {
-            return Err(io::Error::other("output limit"));
-        }
-        bounds::uncounted(|| self.bytes.extend_from_slice(data));
-        Ok(data.len())
+impl Program {
+    fn run(&self, context: Value, out: &mut String) -> Result<(), Error> {
+        // SAFETY: nothing that borrows from it outlives this call.
+        let environment: &'static Environment = unsafe { &*(&*self.environment as *const _) };
+        let mut output = make_string_output(out);
+        Vm::new(environment)
+            .eval(&self.instructions, context, &self.blocks, &mut output, AutoEscape::None)
+            .map(|_| ())
     }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+}
+
+/// With the line first.
+fn describe_error(error: &Error) -> String {
+    let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+    match error.detail() {
+        Some(detail) => format!("{line}{}: {detail}", error.kind()),
+        None => format!("{line}{}", error.kind()),
     }
 }
 
 fn describe(error: &Error) -> (i32, String) {
     match error.kind() {
         ErrorKind::OutOfFuel => return (EXHAUSTED, "takes too many steps".into()),
-        ErrorKind::WriteFailure => return (EXHAUSTED, "output is too long".into()),
+        ErrorKind::WriteFailure => return (EXHAUSTED, "writes too much".into()),
         _ => {}
     }
     let mut source: Option<&(dyn StdError + 'static)> = error.source();
@@ -158,7 +184,7 @@ fn describe(error: &Error) -> (i32, String) {
         }
         source = cause.source();
     }
-    (FAILED, shorten(&error.to_string()))
+    (FAILED, shorten(&describe_error(error)))
 }
 
 fn shorten(message: &str) -> String {
@@ -177,12 +203,11 @@ fn describe_failure(failure: &Failure) -> String {
 }
 
 /// An error if a text was joined to one marked by `safe`.
-fn check_markup(text: Vec<u8>) -> Result<Vec<u8>, (i32, String)> {
-    let misused = python_semantics::MISUSED.as_bytes();
-    if text.windows(misused.len()).any(|window| window == misused) {
+fn check_markup(text: String) -> Result<Vec<u8>, (i32, String)> {
+    if text.contains(python_semantics::MISUSED) {
         return Err((FAILED, "joining to a text marked by `safe` is not supported".into()));
     }
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, (i32, String)> {
@@ -193,18 +218,15 @@ fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, 
     }
     // These outlive the bounded part: they are no memory of the template's.
     let context = python_semantics::from_json(context);
-    let mut writer = LimitedWriter { bytes: Vec::new(), limit };
+    let mut text = String::new();
     let done = bounds::run(&template.bounds, || {
-        template
-            .environment
-            .get_template("chat_template")
-            .and_then(|compiled| compiled.render_captured_to(context.clone(), &mut writer))
-            .map(|_| ())
-            .map_err(|e| bounds::uncounted(|| describe(&e)))
+        python_semantics::limit_output(limit);
+        let done = template.program.run(context.clone(), &mut text);
+        done.map_err(|e| bounds::uncounted(|| describe(&e)))
     });
     template.kept.fetch_add(done.kept, Ordering::Relaxed);
     match done.result {
-        Ok(rendered) => rendered.and_then(|()| check_markup(writer.bytes)),
+        Ok(rendered) => rendered.and_then(|()| check_markup(text)),
         Err(Failure::Panic) => Err((FAILED, describe_failure(&Failure::Panic))),
         Err(failure) => Err((EXHAUSTED, describe_failure(&failure))),
     }

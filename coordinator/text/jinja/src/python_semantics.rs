@@ -1,16 +1,15 @@
 //! Values as Python sees them: what Jinja2 prints and tests and minijinja does differently.
 //!
 //! Not followed, as the engine leaves no way to it; real chat templates have none of these:
-//! - Iterating over none is an empty loop, and dividing by zero gives inf; Python raises.
-//! - `~` with a list or a dict that the template itself wrote, or a float of 1e16 and more or below
-//!   1e-4, writes it in the engine's way ("a" and not 'a'). What callers sent is written in Python's.
 //! - Tuples are lists: `{{ (1, 2) }}` writes [1, 2].
 //! - Attributes of Python's objects other than methods of strings, lists and dicts.
 
+use crate::bounds;
 use crate::python_text;
 use indexmap::IndexMap;
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectExt, ObjectRepr, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,14 +93,30 @@ pub fn from_json(json: serde_json::Value) -> Value {
     }
 }
 
+thread_local! {
+    /// Bytes that the rendering of this thread may still write.
+    static OUTPUT_LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Limits what this thread's next rendering writes, captured text included.
+pub fn limit_output(bytes: usize) {
+    OUTPUT_LEFT.set(bytes);
+}
+
+fn write(out: &mut Output, text: &str) -> Result<(), Error> {
+    let left = OUTPUT_LEFT.get().checked_sub(text.len());
+    OUTPUT_LEFT.set(left.ok_or_else(|| Error::from(ErrorKind::WriteFailure))?);
+    bounds::uncounted(|| out.write_str(text)).map_err(Error::from)
+}
+
 fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
     if !matches!(state.auto_escape(), AutoEscape::None) {
         return no_html(value).map(|_| ());
     }
     let markup = value.downcast_object_ref::<Markup>().map(|markup| markup.0.as_str());
     match value.as_str().or(markup) {
-        Some(text) => out.write_str(text).map_err(Error::from),
-        None => out.write_str(&python_text::str(value)).map_err(Error::from),
+        Some(text) => write(out, text),
+        None => write(out, &python_text::str(value)),
     }
 }
 
@@ -157,6 +172,14 @@ fn to_json(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     }
     kwargs.assert_all_used()?;
     Ok(Value::from_safe_string(python_text::json(value, &style)?))
+}
+
+/// Nobody's filter in Jinja2, yet several published templates use it, where a tool call's arguments
+/// are a text.
+fn from_json_text(text: &str) -> Result<Value, Error> {
+    serde_json::from_str(text).map(from_json).map_err(|error| {
+        Error::new(ErrorKind::InvalidOperation, format!("fromjson: {error}"))
+    })
 }
 
 fn first(value: &Value) -> Result<Value, Error> {
@@ -311,6 +334,8 @@ pub fn install(environment: &mut Environment) {
     environment.set_formatter(format);
     environment.set_unknown_method_callback(methods);
     environment.add_filter("tojson", to_json);
+    environment.add_filter("fromjson", from_json_text);
+    environment.add_filter("from_json", from_json_text);
     environment.add_filter("string", python_text::str);
     environment.add_filter("join", join);
     environment.add_filter("trim", trim);
