@@ -10,7 +10,8 @@ std::optional<int> ChooseGroup(absl::Span<const GroupCandidate> candidates) {
   const auto least = std::min_element(
       candidates.begin(), candidates.end(), [](const GroupCandidate& a, const GroupCandidate& b) {
         const auto rank = [](const GroupCandidate& group) {
-          return std::make_tuple(group.pending_prompt_tokens + kTokensPerRequest * group.requests,
+          return std::make_tuple(group.refused_lately,
+                                 group.pending_prompt_tokens + kTokensPerRequest * group.requests,
                                  group.dispatched);
         };
         return rank(a) < rank(b);

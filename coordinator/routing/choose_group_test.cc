@@ -20,5 +20,10 @@ TEST(ChooseGroupTest, TakesTurnsAmongEqualGroups) {
   EXPECT_EQ(ChooseGroup({{.dispatched = 4}, {.dispatched = 4}}), 0);
 }
 
+TEST(ChooseGroupTest, AGroupThatRefusedLatelyComesLastHoweverIdleItIs) {
+  EXPECT_EQ(ChooseGroup({{.refused_lately = true}, {.requests = 30}}), 1);
+  EXPECT_EQ(ChooseGroup({{.requests = 2, .refused_lately = true}, {.refused_lately = true}}), 1);
+}
+
 }  // namespace
 }  // namespace phalanx

@@ -45,6 +45,7 @@ EngineFinish FinishFrom(EngineFinish::Reason reason, const worker::v1::EngineFin
 EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   EngineEvent event;
   event.request_id = message.request_id();
+  event.accepted = message.accepted();
   event.token_ids = message.token_ids();
   event.log_probs = message.log_probs();
   if (message.has_error()) {

@@ -19,6 +19,8 @@ namespace phalanx {
 struct EngineRequest {
   // Given by GroupRegistry.
   uint64_t id = 0;
+  // What the client knows the request by; for logs.
+  std::string name;
   std::vector<int32_t> prompt_token_ids;
   int max_new_tokens = 0;
   std::vector<int32_t> eos_token_ids;
@@ -36,6 +38,7 @@ struct EngineRequest {
 struct EngineFinish {
   enum class Reason { kEos, kLength, kScored };
   Reason reason = Reason::kLength;
+  // For a GenerationSink from GroupRegistry::Submit on, whichever groups the request went to.
   absl::Duration queue = absl::ZeroDuration();
   absl::Duration prefill = absl::ZeroDuration();
   absl::Duration decode = absl::ZeroDuration();
@@ -43,6 +46,8 @@ struct EngineFinish {
 
 struct EngineEvent {
   uint64_t request_id = 0;
+  // The group has taken the request in.
+  bool accepted = false;
   absl::Span<const int32_t> token_ids = {};
   absl::Span<const float> log_probs = {};
   // At most one of these ends the request.
@@ -73,14 +78,16 @@ class EngineSession {
   virtual void Cancel(uint64_t request_id) = 0;
 };
 
-// Takes what comes back for one request: any number of OnTokens (or of OnLogProbs, if the request
-// was to score), then exactly one of OnFinished and OnFailed, all from one thread at a time. They
-// run on the session's event thread, so they must not block. Events that were under way may still
-// arrive after a Cancel.
+// Takes what comes back for one request: OnAccepted, any number of OnTokens (or of OnLogProbs, if
+// the request was to score), then exactly one of OnFinished and OnFailed, all from one thread at a
+// time; OnFailed may also be the first. They run on a session's event thread, so they must not
+// block. Events that were under way may still arrive after a Cancel.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
 
+  // A worker group has taken the request in. Once, even if the request moves to another group.
+  virtual void OnAccepted() = 0;
   virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
   virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(const EngineFinish& finish) = 0;

@@ -107,11 +107,14 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     if (request.has_cancel()) cancels_.push_back(request.cancel().request_id());
     if (request.has_submit()) {
       submits_.push_back(request.submit());
-      if (script_) {
-        for (worker::v1::RequestEvent& event : script_(request.submit())) {
-          event.set_request_id(request.submit().request_id());
-          Write(event, stream);
-        }
+      const uint64_t id = request.submit().request_id();
+      std::vector<worker::v1::RequestEvent> events;
+      if (script_) events = script_(request.submit());
+      const bool accepts = events.empty() ? options_.accepts : !events[0].has_error();
+      if (accepts) Write(AcceptedEvent(id), stream);
+      for (worker::v1::RequestEvent& event : events) {
+        event.set_request_id(id);
+        Write(event, stream);
       }
     }
     changed_.SignalAll();
@@ -152,6 +155,21 @@ worker::v1::Submit FakeEngine::WaitForSubmit(int count) { return service_->WaitF
 uint64_t FakeEngine::WaitForCancel(int count) { return service_->WaitForCancel(count); }
 void FakeEngine::Send(const worker::v1::RequestEvent& event) { service_->Send(event); }
 void FakeEngine::EndSessions(const absl::Status& status) { service_->EndSessions(status); }
+
+worker::v1::RequestEvent AcceptedEvent(uint64_t request_id) {
+  worker::v1::RequestEvent event;
+  event.set_request_id(request_id);
+  event.set_accepted(true);
+  return event;
+}
+
+worker::v1::RequestEvent ErrorEvent(uint64_t request_id, const absl::Status& status) {
+  worker::v1::RequestEvent event;
+  event.set_request_id(request_id);
+  event.mutable_error()->set_code(static_cast<int>(status.code()));
+  event.mutable_error()->set_message(std::string(status.message()));
+  return event;
+}
 
 worker::v1::RequestEvent TokensEvent(uint64_t request_id, const std::vector<int32_t>& token_ids) {
   worker::v1::RequestEvent event;

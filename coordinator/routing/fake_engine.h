@@ -19,12 +19,15 @@ class FakeEngine {
     std::string fingerprint = "feed";
     int context_tokens = 64;
     bool serving = true;
+    // Without a script: whether a Submit is accepted at once, or when the test says so by Send.
+    bool accepts = true;
     // 0 takes a free one.
     int port = 0;
   };
 
-  // Answers each Submit at once, one StepEvents per element; request ids are filled in. Without it
-  // the test answers through Send.
+  // Answers each Submit at once, one StepEvents per element; request ids are filled in, and an
+  // acceptance comes first unless the first element is an error. Without a script the test answers
+  // through Send.
   using Script =
       std::function<std::vector<worker::v1::RequestEvent>(const worker::v1::Submit& submit)>;
 
@@ -58,6 +61,8 @@ class FakeEngine {
 };
 
 // Events by their parts.
+worker::v1::RequestEvent AcceptedEvent(uint64_t request_id);
+worker::v1::RequestEvent ErrorEvent(uint64_t request_id, const absl::Status& status);
 worker::v1::RequestEvent TokensEvent(uint64_t request_id, const std::vector<int32_t>& token_ids);
 worker::v1::RequestEvent LogProbsEvent(uint64_t request_id, const std::vector<float>& log_probs);
 worker::v1::RequestEvent FinishedEvent(uint64_t request_id,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,19 +33,45 @@ enum class GroupState {
 
 inline constexpr int kNumGroupStates = 4;
 
+// Why a request went from one group to another.
+enum class MoveReason {
+  kQueueFull,  // The group refused it: as many wait as may.
+  kDraining,   // The group refused it: it takes nothing new.
+  kLost,       // The group was lost before it sent anything of the answer.
+};
+
+inline constexpr int kNumMoveReasons = 3;
+
+// "queue_full", "draining", "lost".
+absl::string_view MoveReasonName(MoveReason reason);
+
 // "connecting", "not_serving", ...: as in logs and metric labels.
 absl::string_view GroupStateName(GroupState state);
 
 // One instance per process: connections report what they see of their group, requests are sent
-// through Submit. Knows no transport. Thread-safe. Calls sinks, sessions and `on_change` without
-// holding a lock, and sinks never from within Submit or Cancel.
+// through Submit. A request that its group refuses, or whose group is lost before it sent a token
+// or a score, goes to another group, at most kMaxDispatches in all and never to the same one twice;
+// its sink does not notice. Only when none is left does the sink hear a failure, which names no
+// group: it is for the public; the log has the rest.
+//
+// Knows no transport. Thread-safe. Calls sinks, sessions, `on_change` and `on_move` without holding
+// a lock, and sinks never from within Submit or Cancel.
 class GroupRegistry {
  public:
   struct Options {
     // What a group must serve.
     std::string model_fingerprint = "";
     int vocab = 0;
+    // Called for each request that moves; may be null.
+    std::function<void(MoveReason)> on_move = nullptr;
   };
+
+  // Groups that one request is sent to, at most.
+  static constexpr int kMaxDispatches = 5;
+  // How many of them may have been lost: the request itself may be what ends them.
+  static constexpr int kMaxLosses = 3;
+  // Others come first for so long after a group refused a request.
+  static constexpr absl::Duration kRefusalMemory = absl::Seconds(1);
 
   // `clock` must outlive the object. `on_change` is called after any group changed its state, on
   // the thread that brought the change; it may call the const methods.
@@ -75,7 +102,8 @@ class GroupRegistry {
   // outside the vocabulary, log-probabilities that are none, scores that were not asked for) fail
   // their request with INTERNAL.
   void StepReceived(GroupId group, absl::Span<const EngineEvent> events, const GroupLoad& load);
-  // Fails all requests of the group with UNAVAILABLE.
+  // Moves the group's requests to others, or fails them with UNAVAILABLE; only fails them if
+  // `reason` is CANCELLED: this coordinator has ended the session itself.
   void SessionEnded(GroupId group, const absl::Status& reason);
 
   // --- For requests. ---
@@ -104,23 +132,83 @@ class GroupRegistry {
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;
+    absl::Time refused_at = absl::InfinitePast();
     // From the group's last report: what others had sent it.
     int others = 0;
     absl::Time reported_at = absl::InfinitePast();
   };
 
   struct Request {
-    GroupId group;
     std::shared_ptr<GenerationSink> sink;
+    // As it was sent last. Null once the first token, or score, came: from there it cannot move.
+    std::shared_ptr<const EngineRequest> content;
+    std::string name;
+    absl::Time deadline;
+    absl::Time submitted_at;
+    // To the group that it is with.
+    absl::Time sent_at;
+    // Those that it was sent to; it is with the last.
+    std::vector<GroupId> groups;
+    int losses = 0;
     // 0 once the first token, or score, came.
     int64_t pending_prompt_tokens = 0;
     bool score = false;
+    // By the group that it is with.
+    bool accepted = false;
+    // The sink has heard of an acceptance.
+    bool acceptance_told = false;
+
+    GroupId group() const { return groups.back(); }
   };
 
   using RequestMap = absl::flat_hash_map<uint64_t, Request>;
 
-  // Whether a group that makes sense can have sent this; OK for errors of its own.
-  absl::Status CheckEvent(const EngineEvent& event, const Request& request) const;
+  // What is to be done once the lock is free.
+  struct Sending {
+    std::shared_ptr<EngineSession> session;
+    std::shared_ptr<const EngineRequest> content;
+    GroupId group = {};
+  };
+  struct Delivery {
+    std::shared_ptr<GenerationSink> sink;
+    // Null for a request whose session has ended.
+    const EngineEvent* event = nullptr;
+    bool accepted = false;
+    // From the submission until the group was asked that answers.
+    absl::Duration moved = absl::ZeroDuration();
+    absl::Status error = absl::OkStatus();
+  };
+  struct Outcome {
+    std::vector<Delivery> deliveries;
+    std::vector<Sending> sendings;
+    std::vector<MoveReason> moves;
+    // Requests that the group of the events is to forget.
+    std::vector<uint64_t> abandoned;
+  };
+
+  // Which groups could take the request, and the best of them. UNAVAILABLE or INVALID_ARGUMENT as
+  // Submit.
+  absl::StatusOr<GroupId> ChooseFor(const Request& request) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Books the request, which has `content`, with `group`.
+  Sending Assign(Request& request, GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Without the lock. A request that was cancelled meanwhile is cancelled there too.
+  void Send(const Sending& sending);
+
+  void Apply(GroupId group, const EngineEvent& event, Outcome* outcome)
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What `error` means for a request that has sent nothing yet; nullopt if another group would say
+  // the same.
+  static std::optional<MoveReason> ReasonToMove(const Request& request, const absl::Status& error);
+  // Sends the request, which its group has no more, to another one; else ends it with `error`,
+  // which may name the group.
+  void MoveOrFail(RequestMap::iterator request, MoveReason reason, const absl::Status& error,
+                  Outcome* outcome) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // As its session ended for `reason`; the group's own counts are zero already.
+  void Lose(RequestMap::iterator request, const absl::Status& reason, Outcome* outcome)
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `session` is where to abandon requests; may be null if there are none.
+  void CarryOut(const Outcome& outcome, EngineSession* session);
+
   Group& Find(GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes the request out of its group's counts.
   void Settle(Request& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_);

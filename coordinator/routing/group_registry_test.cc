@@ -1,11 +1,10 @@
 #include "coordinator/routing/group_registry.h"
 
-#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "base/fake_clock.h"
+#include "coordinator/routing/registry_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -16,94 +15,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Remembers what it was asked for.
-class FakeSession final : public EngineSession {
- public:
-  void Submit(const EngineRequest& request) override {
-    MutexLock lock(&mutex_);
-    submitted_.push_back(request.id);
-  }
-  void Cancel(uint64_t request_id) override {
-    MutexLock lock(&mutex_);
-    cancelled_.push_back(request_id);
-  }
-  std::vector<uint64_t> submitted() const {
-    MutexLock lock(&mutex_);
-    return submitted_;
-  }
-  std::vector<uint64_t> cancelled() const {
-    MutexLock lock(&mutex_);
-    return cancelled_;
-  }
-
- private:
-  mutable Mutex mutex_;
-  std::vector<uint64_t> submitted_ GUARDED_BY(mutex_);
-  std::vector<uint64_t> cancelled_ GUARDED_BY(mutex_);
-};
-
-// Remembers what it heard; a second end is a failure.
-class FakeSink final : public GenerationSink {
- public:
-  void OnTokens(absl::Span<const int32_t> token_ids) override {
-    EXPECT_EQ(ends, 0);
-    tokens.insert(tokens.end(), token_ids.begin(), token_ids.end());
-  }
-  void OnLogProbs(absl::Span<const float> new_log_probs) override {
-    EXPECT_EQ(ends, 0);
-    log_probs.insert(log_probs.end(), new_log_probs.begin(), new_log_probs.end());
-  }
-  void OnFinished(const EngineFinish& finish) override {
-    EXPECT_EQ(++ends, 1);
-    reason = finish.reason;
-  }
-  void OnFailed(const absl::Status& failure) override {
-    EXPECT_EQ(++ends, 1);
-    status = failure;
-  }
-
-  std::vector<int32_t> tokens;
-  std::vector<float> log_probs;
-  std::atomic<int> ends = 0;
-  EngineFinish::Reason reason = EngineFinish::Reason::kLength;
-  absl::Status status;
-};
-
-class GroupRegistryTest : public ::testing::Test {
- protected:
-  struct Worker {
-    GroupId id;
-    std::shared_ptr<FakeSession> session;
-  };
-
-  Worker Connect(const std::string& address, int context_tokens = 1000) {
-    Worker worker{registry_.Add(address), std::make_shared<FakeSession>()};
-    registry_.SessionStarted(worker.id, worker.session);
-    EXPECT_TRUE(registry_
-                    .HelloReceived(
-                        worker.id,
-                        {.model_fingerprint = "feed", .context_tokens = context_tokens, .world = 2})
-                    .ok());
-    registry_.HealthChanged(worker.id, true);
-    return worker;
-  }
-
-  static EngineRequest Request(int prompt_tokens = 4, int max_new_tokens = 8) {
-    EngineRequest request;
-    request.prompt_token_ids.assign(prompt_tokens, 1);
-    request.max_new_tokens = max_new_tokens;
-    return request;
-  }
-
-  void Disconnect(const Worker& worker) {
-    registry_.SessionEnded(worker.id, absl::UnavailableError("socket closed"));
-  }
-
-  FakeClock clock_;
-  int changes_ = 0;
-  GroupRegistry registry_{
-      {.model_fingerprint = "feed", .vocab = 10}, &clock_, [this] { ++changes_; }};
-};
+using GroupRegistryTest = RegistryTest;
 
 TEST_F(GroupRegistryTest, AGroupServesOnceItGreetedAndIsHealthy) {
   const GroupId id = registry_.Add("a:1");
@@ -261,12 +173,14 @@ TEST_F(GroupRegistryTest, CancelReachesTheWorkerOnceAndTheSinkHearsNothingMore) 
 TEST_F(GroupRegistryTest, ALostSessionFailsItsRequestsAndNoOthers) {
   const Worker a = Connect("a:1"), b = Connect("b:1");
   const auto lost = std::make_shared<FakeSink>(), kept = std::make_shared<FakeSink>();
-  registry_.Submit(Request(), lost).IgnoreError();
+  const uint64_t lost_id = *registry_.Submit(Request(), lost);
   const uint64_t kept_id = *registry_.Submit(Request(), kept);
+  const std::vector<int32_t> token = {1};
+  registry_.StepReceived(a.id, {{.request_id = lost_id, .token_ids = token}}, {});
   Disconnect(a);
   EXPECT_EQ(lost->status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(lost->status.message()),
-              HasSubstr("lost worker group a:1: socket closed"));
+              HasSubstr("the worker group that had the request was lost"));
   EXPECT_EQ(kept->ends, 0);
   EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1);
   // What is new goes to the group that is left.

@@ -24,11 +24,11 @@ prometheus::Histogram& MakeHistogram(prometheus::Registry& registry, const char*
 
 CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std::string& model)
     : requests_running(MakeGauge(registry, "phalanx_requests_running",
-                                 "Requests given to a worker group and not done.")),
+                                 "Requests accepted by a worker group and not done.")),
       requests_waiting(MakeGauge(registry, "phalanx_requests_waiting",
                                  "Requests that arrived and are not running yet.")),
       prompt_tokens(MakeCounter(registry, "phalanx_prompt_tokens_total",
-                                "Prompt tokens of requests given to a worker group.")),
+                                "Prompt tokens of requests accepted by a worker group.")),
       generation_tokens(
           MakeCounter(registry, "phalanx_generation_tokens_total", "Tokens generated.")),
       reasoning_tokens(MakeCounter(registry, "phalanx_reasoning_tokens_total",
@@ -57,6 +57,14 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
     const std::string state(GroupStateName(static_cast<GroupState>(i)));
     groups_[i] = &groups.Add({{"state", state}});
   }
+  auto& moves = prometheus::BuildCounter()
+                    .Name("phalanx_requests_moved_total")
+                    .Help("Times that a request went from one worker group to another, by reason.")
+                    .Register(registry);
+  for (int i = 0; i < kNumMoveReasons; ++i) {
+    const std::string reason(MoveReasonName(static_cast<MoveReason>(i)));
+    moves_[i] = &moves.Add({{"reason", reason}});
+  }
 }
 
 void CoordinatorMetrics::CountRequest(absl::string_view method, absl::StatusCode code) {
@@ -69,6 +77,10 @@ void CoordinatorMetrics::CountRequest(absl::string_view method, absl::StatusCode
 
 void CoordinatorMetrics::SetGroups(GroupState state, int count) {
   groups_[static_cast<int>(state)]->Set(count);
+}
+
+void CoordinatorMetrics::CountMove(MoveReason reason) {
+  moves_[static_cast<int>(reason)]->Increment();
 }
 
 }  // namespace phalanx

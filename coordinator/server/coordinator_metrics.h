@@ -26,12 +26,13 @@ class CoordinatorMetrics {
   // Counts a finished call of "Generate", "Tokenize", ...
   void CountRequest(absl::string_view method, absl::StatusCode code);
   void SetGroups(GroupState state, int count);
+  void CountMove(MoveReason reason);
 
-  // Generate and Score. Running: given to a worker group and not done; waiting: arrived, not
+  // Generate and Score. Running: accepted by a worker group and not done; waiting: arrived, not
   // running.
   prometheus::Gauge& requests_running;
   prometheus::Gauge& requests_waiting;
-  // Of requests that were given to a worker group.
+  // Of requests that a worker group accepted.
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generation_tokens;
   // Those of them that were reasoning, counted when their request ends.
@@ -46,6 +47,7 @@ class CoordinatorMetrics {
   const std::string model_;
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Gauge* groups_[kNumGroupStates];
+  prometheus::Counter* moves_[kNumMoveReasons];
 };
 
 }  // namespace phalanx

@@ -45,7 +45,6 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
   AnswerText::Options options = TextOptions(prompt);
   MutexLock lock(&mutex_);
   text_.emplace(environment_.text->NewAnswerDecoder(), std::move(options));
-  prompt_tokens_ = static_cast<int>(prompt.size());
   return MakeEngineRequest(std::move(prompt), max_new_tokens);
 }
 
@@ -80,7 +79,7 @@ AnswerText::Options GenerateCall::TextOptions(absl::Span<const int32_t> prompt_t
   return options;
 }
 
-void GenerateCall::Dispatched(const EngineRequest& request) {
+void GenerateCall::Dispatching(const EngineRequest& request) {
   // A long prompt need not stay for as long as its answer.
   v1::GenerateRequest().Swap(&request_);
   buffer_.Start(MakeStarted(id_, environment_, request));

@@ -22,7 +22,7 @@ class GenerateCall final : public StreamCall {
   absl::Status Parse(const grpc::ByteBuffer& bytes) override;
   bool NeedsTextPool() const override { return !request_.has_tokens(); }
   absl::StatusOr<EngineRequest> Prepare() override;
-  void Dispatched(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnTokens(absl::Span<const int32_t> token_ids) override;
   // The registry lets none through to a request that did not ask to score.
@@ -46,7 +46,6 @@ class GenerateCall final : public StreamCall {
 
   std::optional<AnswerText> text_ GUARDED_BY(mutex_);
   AnswerBuffer buffer_ GUARDED_BY(mutex_);
-  int prompt_tokens_ GUARDED_BY(mutex_) = 0;
   int completion_tokens_ GUARDED_BY(mutex_) = 0;
   absl::Time first_token_at_ GUARDED_BY(mutex_);
   absl::Time last_token_at_ GUARDED_BY(mutex_);

@@ -28,15 +28,12 @@ absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
       CheckScoreTokens(static_cast<int64_t>(tokens.size()), CurrentLimits(environment_)));
   engine_request.score = true;
   engine_request.time_left = TimeLeft();
-  MutexLock lock(&mutex_);
-  num_tokens_ = static_cast<int>(tokens.size());
-  delta_.set_position(1);
   return engine_request;
 }
 
-void ScoreCall::Dispatched(const EngineRequest& request) {
+void ScoreCall::Dispatching(const EngineRequest& request) {
   v1::ScoreRequest().Swap(&request_);
-  dispatched_ = true;
+  delta_.set_position(1);
   started_.emplace();
   started_->set_request_id(id_);
   started_->set_model(environment_.limits.model_name);
@@ -57,7 +54,7 @@ void ScoreCall::OnFinished(const EngineFinish& finish) {
     MutexLock lock(&mutex_);
     if (!Listening()) return;
     ReleaseEngine();
-    if (scored_tokens_ == num_tokens_ - 1) {
+    if (scored_tokens_ == prompt_tokens_ - 1) {
       v1::ScoreFinished& finished = finished_.emplace();
       finished.set_scored_tokens(scored_tokens_);
       finished.set_queue_seconds(
@@ -71,7 +68,6 @@ void ScoreCall::OnFinished(const EngineFinish& finish) {
 }
 
 std::optional<StreamCall::Event> ScoreCall::TakeEvent() {
-  if (!dispatched_) return std::nullopt;
   v1::ScoreEvent event;
   if (started_.has_value()) {
     *event.mutable_started() = *std::exchange(started_, std::nullopt);
@@ -89,7 +85,7 @@ std::optional<StreamCall::Event> ScoreCall::TakeEvent() {
 }
 
 std::string ScoreCall::Settled(absl::Duration total) {
-  return absl::StrCat("prompt_tokens=", num_tokens_, " scored_tokens=", scored_tokens_);
+  return absl::StrCat("prompt_tokens=", prompt_tokens_, " scored_tokens=", scored_tokens_);
 }
 
 }  // namespace phalanx

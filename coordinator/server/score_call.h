@@ -20,7 +20,7 @@ class ScoreCall final : public StreamCall {
   absl::Status Parse(const grpc::ByteBuffer& bytes) override;
   bool NeedsTextPool() const override { return request_.has_text(); }
   absl::StatusOr<EngineRequest> Prepare() override;
-  void Dispatched(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The registry lets none through to a request that asked to score.
   void OnTokens(absl::Span<const int32_t> token_ids) override {}
@@ -38,8 +38,6 @@ class ScoreCall final : public StreamCall {
   v1::ScoreDelta delta_ GUARDED_BY(mutex_);
   std::optional<v1::ScoreFinished> finished_ GUARDED_BY(mutex_);
 
-  bool dispatched_ GUARDED_BY(mutex_) = false;
-  int num_tokens_ GUARDED_BY(mutex_) = 0;
   int scored_tokens_ GUARDED_BY(mutex_) = 0;
 };
 

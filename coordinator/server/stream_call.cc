@@ -56,32 +56,37 @@ absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
 }
 
 absl::Status StreamCall::Dispatch() {
-  ASSIGN_OR_RETURN(const EngineRequest request, Prepare());
+  ASSIGN_OR_RETURN(EngineRequest request, Prepare());
+  request.name = id_;
   {
     MutexLock lock(&mutex_);
     if (ended_) return absl::OkStatus();
     dispatched_at_ = environment_.clock->Now();
+    prompt_tokens_ = static_cast<int>(request.prompt_token_ids.size());
+    Dispatching(request);
   }
   ASSIGN_OR_RETURN(const uint64_t engine_id,
-                   environment_.groups->Submit(request, shared_from_this()));
+                   environment_.groups->Submit(std::move(request), shared_from_this()));
   {
     MutexLock lock(&mutex_);
-    if (!ended_) {
-      running_ = true;
-      environment_.metrics->requests_waiting.Decrement();
-      environment_.metrics->requests_running.Increment();
-      environment_.metrics->prompt_tokens.Increment(
-          static_cast<double>(request.prompt_token_ids.size()));
-      const bool engine_works = !engine_done_;
-      if (engine_works) engine_id_ = engine_id;
-      Dispatched(request);
-      Pump();
-      if (engine_works) return absl::OkStatus();
+    if (!ended_ && !engine_done_) {
+      engine_id_ = engine_id;
+      return absl::OkStatus();
     }
   }
   // The call, or the answer, was over before its id was known here.
   environment_.groups->Cancel(engine_id);
   return absl::OkStatus();
+}
+
+void StreamCall::OnAccepted() {
+  MutexLock lock(&mutex_);
+  if (ended_) return;
+  accepted_ = true;
+  environment_.metrics->requests_waiting.Decrement();
+  environment_.metrics->requests_running.Increment();
+  environment_.metrics->prompt_tokens.Increment(prompt_tokens_);
+  Pump();
 }
 
 std::optional<uint64_t> StreamCall::ReleaseEngine() {
@@ -98,7 +103,7 @@ void StreamCall::CheckUnread(int64_t buffered_bytes) {
 }
 
 void StreamCall::Pump() {
-  if (writing_ || ended_) return;
+  if (!accepted_ || writing_ || ended_) return;
   std::optional<Event> event = TakeEvent();
   if (!event.has_value()) return;
   outgoing_ = std::move(event->bytes);
@@ -168,7 +173,7 @@ void StreamCall::FinishIfIdle() {
 
 void StreamCall::Settle(const absl::Status& status) {
   CoordinatorMetrics& metrics = *environment_.metrics;
-  (running_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
+  (accepted_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
   metrics.CountRequest(method_, status.code());
   const absl::Duration total = environment_.clock->Now() - arrived_at_;
   const std::string details = Settled(total);

@@ -54,10 +54,11 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   virtual bool NeedsTextPool() const = 0;
   // The errors are for the client.
   virtual absl::StatusOr<EngineRequest> Prepare() = 0;
-  // The request has been given to a worker group, and what was parsed is needed no more. Tokens may
-  // have come already.
-  virtual void Dispatched(const EngineRequest& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // The next event for the client, or nullopt if there is none yet.
+  // The request is about to be given to a worker group, and what was parsed is needed no more.
+  virtual void Dispatching(const EngineRequest& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // The next event for the client, or nullopt if there is none yet. Not called before a worker
+  // group has accepted the request: until then a refusal is the first that the client hears, so
+  // that it may try elsewhere.
   virtual std::optional<Event> TakeEvent() EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Counts what the kind of call has of its own; returns words for the log, "a=1 b=2".
   virtual std::string Settled(absl::Duration total) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -85,6 +86,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   Mutex mutex_;
   absl::Time dispatched_at_ GUARDED_BY(mutex_);
+  // 0 until the request was dispatched.
+  int prompt_tokens_ GUARDED_BY(mutex_) = 0;
 
  private:
   // --- The way in; each step calls the next. ---
@@ -92,6 +95,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Status Admit(const grpc::ByteBuffer& bytes);
   absl::Status Dispatch();
 
+  void OnAccepted() override;
   void OnFailed(const absl::Status& status) override { End(status); }
 
   // --- The end. ---
@@ -125,7 +129,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool alarm_set_ GUARDED_BY(mutex_) = false;
   // What the worker group knows the request by, while it works on it.
   std::optional<uint64_t> engine_id_ GUARDED_BY(mutex_);
-  bool running_ GUARDED_BY(mutex_) = false;
+  // By a worker group.
+  bool accepted_ GUARDED_BY(mutex_) = false;
   bool engine_done_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
   bool done_ GUARDED_BY(mutex_) = false;

@@ -86,7 +86,8 @@ absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const 
   }
   if (live_requests_ - running_requests_ >= options_.max_waiting) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(options_.max_waiting, " requests are waiting already"));
+        absl::StrCat(options_.max_waiting,
+                     " requests wait in the worker group already, its limit (--max_waiting)"));
   }
   return absl::OkStatus();
 }

@@ -80,6 +80,15 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
   return response;
 }
 
+worker::v1::SessionResponse ToAcceptance(RequestId id, const EngineLoad& load) {
+  worker::v1::SessionResponse response;
+  worker::v1::RequestEvent* const event = response.mutable_step()->add_requests();
+  event->set_request_id(static_cast<uint64_t>(id));
+  event->set_accepted(true);
+  SetLoad(load, response.mutable_step()->mutable_load());
+  return response;
+}
+
 worker::v1::SessionResponse ToRefusal(RequestId id, const absl::Status& status,
                                       const EngineLoad& load) {
   RequestEvent event;

@@ -18,6 +18,9 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
 worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
                                          const EngineLoad& load);
 
+// The first event of a request that the engine has taken in.
+worker::v1::SessionResponse ToAcceptance(RequestId id, const EngineLoad& load);
+
 // The only event of a request that was refused with `status`.
 worker::v1::SessionResponse ToRefusal(RequestId id, const absl::Status& status,
                                       const EngineLoad& load);

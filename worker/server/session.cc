@@ -133,7 +133,8 @@ void Session::Submit(const worker::v1::Submit& submit) {
   if (closing_.has_value()) return;
   const absl::Status status =
       request.ok() ? engine_session_->Submit(id, *std::move(request)) : request.status();
-  if (!status.ok()) Send(ToRefusal(id, status, engine_->load()));
+  // Still under the lock, so that it is written before what the engine has to say.
+  Send(status.ok() ? ToAcceptance(id, engine_->load()) : ToRefusal(id, status, engine_->load()));
 }
 
 void Session::OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) {

@@ -181,6 +181,26 @@ TEST_F(WorkerServerTest, GreetsThenStreamsTokens) {
   EXPECT_TRUE(peer.Finish().ok());
 }
 
+TEST_F(WorkerServerTest, SaysAtOnceThatItHasTakenARequestIn) {
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  // No step ends: what comes now does not wait for one.
+  Pause(true);
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  const SessionResponse response = peer->Read();
+  ASSERT_EQ(response.step().requests_size(), 1);
+  EXPECT_EQ(response.step().requests(0).request_id(), 1u);
+  EXPECT_TRUE(response.step().requests(0).accepted());
+  EXPECT_EQ(response.step().load().waiting_requests() + response.step().load().running_requests(),
+            1);
+  Pause(false);
+  EXPECT_EQ(ReadToEnd(*peer, 1).token_ids_size(), 5);
+  // A refusal comes without it.
+  ASSERT_TRUE(peer->stream->Write(Submit(2, -1)));
+  const RequestEvent refusal = ReadToEnd(*peer, 2);
+  EXPECT_TRUE(refusal.has_error());
+  EXPECT_FALSE(refusal.accepted());
+}
+
 TEST_F(WorkerServerTest, RefusesBadFieldsByNameAndGoesOn) {
   const std::unique_ptr<SessionPeer> peer = Connect();
   SessionRequest bad = Submit(1, 5);

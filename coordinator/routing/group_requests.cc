@@ -1,0 +1,272 @@
+// The part of GroupRegistry that deals with requests.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "coordinator/routing/check_event.h"
+#include "coordinator/routing/group_registry.h"
+
+namespace phalanx {
+namespace {
+
+// A group reports only while it works for us; older news of other coordinators' requests is stale.
+constexpr absl::Duration kLoadReportLifetime = absl::Seconds(2);
+
+bool IsLast(const EngineEvent& event) { return event.finished.has_value() || !event.error.ok(); }
+
+// What the client is told: no group, and no words of gRPC's that could hold an address. CANCELLED
+// is what a session ends with that this coordinator has left.
+absl::Status ForThePublic(const absl::Status& error) {
+  if (absl::IsCancelled(error)) return absl::UnavailableError("the server is shutting down");
+  if (!absl::IsUnavailable(error)) return error;
+  return absl::UnavailableError("the worker group that had the request was lost");
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest content,
+                                               std::shared_ptr<GenerationSink> sink) {
+  Sending sending;
+  uint64_t id = 0;
+  {
+    MutexLock lock(&mutex_);
+    Request request;
+    request.sink = std::move(sink);
+    request.name = content.name;
+    request.submitted_at = clock_->Now();
+    request.deadline = request.submitted_at + content.time_left;
+    request.score = content.score;
+    id = content.id = next_request_++;
+    request.content = std::make_shared<const EngineRequest>(std::move(content));
+    ASSIGN_OR_RETURN(const GroupId group, ChooseFor(request));
+    sending = Assign(request, group);
+    requests_.emplace(id, std::move(request));
+  }
+  Send(sending);
+  return id;
+}
+
+void GroupRegistry::Cancel(uint64_t request_id) {
+  // The sink may die here, which must not happen under the lock.
+  Request request;
+  std::shared_ptr<EngineSession> session;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = requests_.find(request_id);
+    if (found == requests_.end()) return;
+    session = Find(found->second.group()).session;
+    Settle(found->second);
+    request = std::move(found->second);
+    requests_.erase(found);
+  }
+  session->Cancel(request_id);
+}
+
+absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
+  const EngineRequest& content = *request.content;
+  const int64_t total_tokens =
+      static_cast<int64_t>(content.prompt_token_ids.size()) + content.max_new_tokens;
+  std::vector<GroupId> ids;
+  std::vector<GroupCandidate> candidates;
+  int largest_context = 0;
+  for (const auto& [id, group] : groups_) {
+    if (group.state() != GroupState::kServing) continue;
+    largest_context = std::max(largest_context, group.context_tokens);
+    if (total_tokens > group.context_tokens) continue;
+    if (std::find(request.groups.begin(), request.groups.end(), id) != request.groups.end()) {
+      continue;
+    }
+    ids.push_back(id);
+    candidates.push_back(Describe(group));
+  }
+  const std::optional<int> chosen = ChooseGroup(candidates);
+  if (chosen.has_value()) return ids[*chosen];
+  if (largest_context == 0) return absl::UnavailableError("no worker group can take requests now");
+  return absl::InvalidArgumentError(
+      absl::StrCat("max_new_tokens: prompt and answer need ", total_tokens,
+                   " tokens, the worker groups' context is ", largest_context));
+}
+
+GroupRegistry::Sending GroupRegistry::Assign(Request& request, GroupId group) {
+  Group& entry = Find(group);
+  request.groups.push_back(group);
+  request.sent_at = clock_->Now();
+  request.accepted = false;
+  request.pending_prompt_tokens = static_cast<int64_t>(request.content->prompt_token_ids.size());
+  ++entry.outstanding;
+  ++entry.dispatched;
+  entry.pending_prompt_tokens += request.pending_prompt_tokens;
+  return {entry.session, request.content, group};
+}
+
+void GroupRegistry::Send(const Sending& sending) {
+  sending.session->Submit(*sending.content);
+  {
+    MutexLock lock(&mutex_);
+    const auto found = requests_.find(sending.content->id);
+    if (found != requests_.end() && found->second.group() == sending.group) return;
+  }
+  // A cancellation may have overtaken the request on its way to the group.
+  sending.session->Cancel(sending.content->id);
+}
+
+void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> events,
+                                 const GroupLoad& load) {
+  Outcome outcome;
+  std::shared_ptr<EngineSession> session;
+  {
+    MutexLock lock(&mutex_);
+    Group& entry = Find(group);
+    session = entry.session;
+    for (const EngineEvent& event : events) Apply(group, event, &outcome);
+    entry.others = std::max(0, load.running_requests + load.waiting_requests - entry.outstanding);
+    entry.reported_at = clock_->Now();
+  }
+  CarryOut(outcome, session.get());
+}
+
+void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outcome) {
+  const auto found = requests_.find(event.request_id);
+  if (found == requests_.end() || found->second.group() != group) return;
+  Request& request = found->second;
+  const absl::Status sense = CheckEvent(event, request.score, options_.vocab);
+  if (!sense.ok()) outcome->abandoned.push_back(event.request_id);
+  const absl::Status& error = sense.ok() ? event.error : sense;
+  const bool has_answer = !event.token_ids.empty() || !event.log_probs.empty();
+  if (!error.ok() && !has_answer) {
+    if (const auto reason = ReasonToMove(request, error); reason.has_value()) {
+      Settle(request);
+      return MoveOrFail(found, *reason, error, outcome);
+    }
+  }
+  request.accepted |= event.accepted || has_answer || event.finished.has_value();
+  outcome->deliveries.push_back(
+      {.sink = request.sink,
+       .event = &event,
+       .accepted = request.accepted && !std::exchange(request.acceptance_told, request.accepted),
+       .moved = request.sent_at - request.submitted_at,
+       .error = ForThePublic(error)});
+  if (has_answer) {
+    Find(group).pending_prompt_tokens -= std::exchange(request.pending_prompt_tokens, 0);
+    request.content = nullptr;
+  }
+  if (absl::IsUnavailable(error) || absl::IsInternal(error)) {
+    LOG(WARNING) << "request " << request.name << " fails in worker group " << Find(group).address
+                 << ": " << error;
+  }
+  if (IsLast(event) || !error.ok()) {
+    Settle(request);
+    requests_.erase(found);
+  }
+}
+
+std::optional<MoveReason> GroupRegistry::ReasonToMove(const Request& request,
+                                                      const absl::Status& error) {
+  if (request.content == nullptr) return std::nullopt;
+  if (request.accepted) {
+    return absl::IsUnavailable(error) ? std::optional(MoveReason::kLost) : std::nullopt;
+  }
+  if (absl::IsUnavailable(error)) return MoveReason::kDraining;
+  if (absl::IsResourceExhausted(error)) return MoveReason::kQueueFull;
+  return std::nullopt;
+}
+
+void GroupRegistry::MoveOrFail(RequestMap::iterator found, MoveReason reason,
+                               const absl::Status& error, Outcome* outcome) {
+  Request& request = found->second;
+  Group& left = Find(request.group());
+  const absl::Time now = clock_->Now();
+  if (reason != MoveReason::kLost) left.refused_at = now;
+  if (reason == MoveReason::kLost) ++request.losses;
+  absl::Status failure = reason == MoveReason::kDraining
+                             ? absl::UnavailableError("no worker group can take requests now")
+                             : ForThePublic(error);
+  absl::StatusOr<GroupId> next = failure;
+  if (request.deadline <= now) {
+    failure = absl::DeadlineExceededError("the deadline passed before a worker group answered");
+  } else if (static_cast<int>(request.groups.size()) < kMaxDispatches &&
+             request.losses < kMaxLosses && !absl::IsCancelled(error)) {
+    next = ChooseFor(request);
+  }
+  LOG(INFO) << "request " << request.name << " leaves worker group " << left.address << " ("
+            << MoveReasonName(reason) << ") "
+            << (next.ok() ? absl::StrCat("for ", Find(*next).address) : "and finds no other")
+            << ": " << error;
+  if (!next.ok()) {
+    outcome->deliveries.push_back({.sink = std::move(request.sink), .error = failure});
+    requests_.erase(found);
+    return;
+  }
+  EngineRequest content = *request.content;
+  content.time_left = request.deadline - now;
+  request.content = std::make_shared<const EngineRequest>(std::move(content));
+  outcome->sendings.push_back(Assign(request, *next));
+  outcome->moves.push_back(reason);
+}
+
+void GroupRegistry::CarryOut(const Outcome& outcome, EngineSession* session) {
+  for (const uint64_t id : outcome.abandoned) session->Cancel(id);
+  for (const MoveReason reason : outcome.moves) {
+    if (options_.on_move) options_.on_move(reason);
+  }
+  for (const Sending& sending : outcome.sendings) Send(sending);
+  for (const Delivery& delivery : outcome.deliveries) {
+    if (!delivery.error.ok()) {
+      delivery.sink->OnFailed(delivery.error);
+      continue;
+    }
+    const EngineEvent& event = *delivery.event;
+    if (delivery.accepted) delivery.sink->OnAccepted();
+    if (!event.token_ids.empty()) delivery.sink->OnTokens(event.token_ids);
+    if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
+    if (!event.finished.has_value()) continue;
+    EngineFinish finish = *event.finished;
+    finish.queue += delivery.moved;
+    delivery.sink->OnFinished(finish);
+  }
+}
+
+void GroupRegistry::SessionEnded(GroupId group, const absl::Status& reason) {
+  Outcome outcome;
+  Change(group, [&](Group& entry) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    entry.session = nullptr;
+    entry.greeted = false;
+    entry.healthy = false;
+    entry.outstanding = 0;
+    entry.pending_prompt_tokens = 0;
+    entry.others = 0;
+    for (auto it = requests_.begin(); it != requests_.end();) {
+      const auto current = it++;
+      if (current->second.group() == group) Lose(current, reason, &outcome);
+    }
+  });
+  CarryOut(outcome, nullptr);
+}
+
+void GroupRegistry::Lose(RequestMap::iterator found, const absl::Status& reason, Outcome* outcome) {
+  if (found->second.content != nullptr) {
+    return MoveOrFail(found, MoveReason::kLost, reason, outcome);
+  }
+  outcome->deliveries.push_back(
+      {.sink = std::move(found->second.sink), .error = ForThePublic(reason)});
+  requests_.erase(found);
+}
+
+void GroupRegistry::Settle(Request& request) {
+  Group& group = Find(request.group());
+  --group.outstanding;
+  group.pending_prompt_tokens -= request.pending_prompt_tokens;
+}
+
+GroupCandidate GroupRegistry::Describe(const Group& group) const {
+  const absl::Time now = clock_->Now();
+  const bool fresh = now - group.reported_at <= kLoadReportLifetime;
+  return {.requests = group.outstanding + (fresh ? group.others : 0),
+          .pending_prompt_tokens = group.pending_prompt_tokens,
+          .dispatched = group.dispatched,
+          .refused_lately = now - group.refused_at < kRefusalMemory};
+}
+
+}  // namespace phalanx
