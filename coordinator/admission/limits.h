@@ -2,6 +2,7 @@
 #ifndef PHALANX_COORDINATOR_ADMISSION_LIMITS_H_
 #define PHALANX_COORDINATOR_ADMISSION_LIMITS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -22,6 +23,12 @@ struct RequestLimits {
   int64_t max_prompt_bytes = int64_t{1} << 20;
   // Of one Detokenize call.
   int max_detokenize_tokens = 1 << 17;
+
+  // Of one request on the wire, compressed or not: the text, and as much again for what is beside
+  // it (roles, tools, ids).
+  int64_t max_message_bytes() const {
+    return std::max<int64_t>(int64_t{4} << 20, 2 * max_prompt_bytes);
+  }
 };
 
 }  // namespace phalanx

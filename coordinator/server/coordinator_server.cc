@@ -1,8 +1,6 @@
 #include "coordinator/server/coordinator_server.h"
 
 #include <grpc/support/time.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
@@ -16,17 +14,15 @@
 #include "base/mutex.h"
 #include "base/thread_pool.h"
 #include "coordinator/server/inference_service.h"
+#include "phalanx/v1/inference.grpc.pb.h"
+#include "rpc/health_service.h"
+#include "rpc/server_setup.h"
 
 namespace phalanx {
 namespace {
 
-constexpr int kMinMessageBytes = 4 << 20;
 // gRPC's buffers of all connections together; soft, see ARCHITECTURE.md.
 constexpr size_t kQuotaBytes = size_t{512} << 20;
-// A silent client is found gone after both; a client's own pings may come every 30 s.
-constexpr int kKeepaliveTimeMs = 30'000;
-constexpr int kKeepaliveTimeoutMs = 10'000;
-constexpr int kMinPingIntervalMs = 30'000;
 // For the last statuses to reach their clients.
 constexpr std::chrono::seconds kGoodbye(1);
 
@@ -52,11 +48,13 @@ class Coordinator final : public CoordinatorServer {
                      .gate = &gate_,
                      .groups = &groups_,
                      .metrics = &metrics_},
-        service_(MakeInferenceService(&environment_)) {}
+        service_(MakeInferenceService(&environment_)),
+        health_({options_.limits.model_name, v1::Inference::service_full_name()}) {}
 
   // Without workers every call ends by itself, with a clear status; the rest is cut off.
   ~Coordinator() override {
     workers_.reset();
+    health_.EndWatches();
     if (server_ != nullptr) {
       server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                                      gpr_time_from_seconds(kGoodbye.count(), GPR_TIMESPAN)));
@@ -66,22 +64,13 @@ class Coordinator final : public CoordinatorServer {
   }
 
   absl::Status Listen() {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
+    SetUpServer(options_.limits.max_message_bytes(), builder);
     builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service_.get());
-    builder.SetMaxReceiveMessageSize(static_cast<int>(
-        std::max<int64_t>(kMinMessageBytes, 2 * options_.limits.max_prompt_bytes)));
+    builder.RegisterService(health_.service());
     grpc::ResourceQuota quota("coordinator");
     builder.SetResourceQuota(quota.Resize(kQuotaBytes));
-    // A second server on the port must fail, not share it.
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                               kMinPingIntervalMs);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       return absl::UnavailableError(
@@ -124,11 +113,7 @@ class Coordinator final : public CoordinatorServer {
       const auto state = static_cast<GroupState>(i);
       metrics_.SetGroups(state, groups_.CountGroups(state));
     }
-    if (server_ == nullptr) return;
-    const bool serving = !draining_ && groups_.CountGroups(GroupState::kServing) > 0;
-    grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
-    health.SetServingStatus("", serving);
-    health.SetServingStatus(options_.limits.model_name, serving);
+    health_.SetServing(!draining_ && groups_.CountGroups(GroupState::kServing) > 0);
   }
 
   const Options options_;
@@ -141,6 +126,7 @@ class Coordinator final : public CoordinatorServer {
   std::unique_ptr<ThreadPool> text_pool_;
   const ServingEnvironment environment_;
   const std::unique_ptr<grpc::Service> service_;
+  HealthService health_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<WorkerPool> workers_;

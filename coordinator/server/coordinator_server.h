@@ -18,8 +18,9 @@
 
 namespace phalanx {
 
-// Serves phalanx.v1.Inference, grpc.health.v1.Health (for "" and the model's name: SERVING while a
-// worker group takes requests and no drain has begun) and server reflection. Thread-safe.
+// Serves phalanx.v1.Inference, grpc.health.v1.Health (for "", the model's name and
+// "phalanx.v1.Inference": SERVING while a worker group takes requests and no drain has begun; for
+// "liveness": SERVING) and server reflection. Thread-safe.
 class CoordinatorServer {
  public:
   struct Options {

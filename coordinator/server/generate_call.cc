@@ -9,6 +9,7 @@
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
+#include "rpc/read_message.h"
 
 namespace phalanx {
 namespace {
@@ -24,7 +25,7 @@ v1::FinishReason ReasonOf(const EngineFinish& finish) {
 }  // namespace
 
 absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
-  RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  RETURN_IF_ERROR(ReadMessage(bytes, environment_.limits.max_message_bytes(), &request_));
   return ValidateGenerate(request_, environment_.limits);
 }
 

@@ -10,6 +10,7 @@
 #include "coordinator/server/score_call.h"
 #include "coordinator/server/unary_call.h"
 #include "phalanx/v1/inference.grpc.pb.h"
+#include "rpc/read_message.h"
 
 namespace phalanx {
 namespace {
@@ -26,7 +27,7 @@ template <typename Request>
 absl::Status Parse(const grpc::ByteBuffer& bytes, const RequestLimits& limits,
                    absl::Status (*validate)(const Request&, const RequestLimits&),
                    Request* request) {
-  RETURN_IF_ERROR(ParseMessage(bytes, request));
+  RETURN_IF_ERROR(ReadMessage(bytes, limits.max_message_bytes(), request));
   return validate(*request, limits);
 }
 
@@ -91,7 +92,8 @@ class InferenceService final : public RawInference {
                                        const grpc::ByteBuffer* bytes,
                                        grpc::ByteBuffer* response) override {
     v1::ListModelsRequest request;
-    const absl::Status checked = ParseMessage(*bytes, &request);
+    const absl::Status checked =
+        ReadMessage(*bytes, environment_.limits.max_message_bytes(), &request);
     return NewCall("ListModels", context, response)
         ->RunHere(checked, [this](grpc::ByteBuffer* out) {
           v1::ListModelsResponse message;

@@ -1,7 +1,6 @@
 #include "coordinator/server/raw_messages.h"
 
 #include <grpc/support/time.h>
-#include <grpcpp/support/proto_buffer_reader.h>
 
 #include <string>
 
@@ -9,16 +8,6 @@
 #include "coordinator/server/request_id.h"
 
 namespace phalanx {
-
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
-  grpc::ByteBuffer copy = bytes;  // By reference; the reader wants a mutable one.
-  grpc::ProtoBufferReader reader(&copy);
-  const bool parsed = reader.status().ok() && message->ParseFromZeroCopyStream(&reader);
-  if (parsed && reader.status().ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("request: the ", bytes.Length(), " bytes are no ", message->GetTypeName(),
-                   ": truncated, malformed, or with a string that is not UTF-8"));
-}
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::Slice slice(message.ByteSizeLong());

@@ -15,10 +15,6 @@
 
 namespace phalanx {
 
-// INVALID_ARGUMENT if the bytes are no such message: truncated, malformed, or with a string that is
-// not UTF-8. Unknown fields are ignored.
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
-
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 
 grpc::Status ToGrpcStatus(const absl::Status& status);

@@ -13,13 +13,15 @@ ALLOWED = {
     "proto": set(),
     "model": {"base"},
     "kernels": set(),
-    "coordinator": {"proto", "base", "model"},
-    "worker": {"proto", "base", "model", "kernels"},
+    "rpc": {"proto", "base"},
+    "coordinator": {"proto", "base", "model", "rpc"},
+    "worker": {"proto", "base", "model", "kernels", "rpc"},
     "client": {"proto", "base", "model"},
 }
 # What the generated headers of proto/ are included as.
 PROTO_PREFIXES = ("phalanx/v1/", "phalanx/worker/v1/", "grpc/health/v1/")
 GRPC_FOLDERS = (
+    "rpc/",
     "coordinator/server/",
     "worker/server/",
     "coordinator/routing/",

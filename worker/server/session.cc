@@ -11,7 +11,9 @@
 #include "absl/types/span.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
+#include "rpc/read_message.h"
 #include "worker/engine/event_sink.h"
 #include "worker/server/engine_messages.h"
 
@@ -107,10 +109,7 @@ void Session::OnReadDone(bool ok) {
 
 absl::Status Session::HandleCommand() {
   worker::v1::SessionRequest request;
-  if (!grpc::SerializationTraits<worker::v1::SessionRequest>::Deserialize(&incoming_, &request)
-           .ok()) {
-    return absl::InvalidArgumentError("not a phalanx.worker.v1.SessionRequest");
-  }
+  RETURN_IF_ERROR(ReadMessage(incoming_, kMaxCommandBytes, &request));
   switch (request.command_case()) {
     case worker::v1::SessionRequest::kSubmit:
       Submit(request.submit());

@@ -3,6 +3,7 @@
 #define PHALANX_WORKER_SERVER_SESSION_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #include "grpcpp/support/byte_buffer.h"
@@ -12,12 +13,16 @@
 
 namespace phalanx {
 
+// Of one command on the wire, compressed or not.
+inline constexpr int64_t kMaxCommandBytes = int64_t{4} << 20;
+
 using SessionReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 // Starts to serve a stream that was just opened. The session reads commands, writes events, and
 // frees itself when the stream is over, then calls `on_gone`, its last act. It ends
 //  * OK when the peer has closed its side,
-//  * INVALID_ARGUMENT after bytes that are no SessionRequest,
+//  * INVALID_ARGUMENT after bytes that are no SessionRequest, or that would take more memory than a
+//    small multiple of kMaxCommandBytes,
 //  * RESOURCE_EXHAUSTED when more than `max_queued_bytes` wait for a peer that does not read,
 //  * UNAVAILABLE or INTERNAL with the engine, after the last events.
 // Its requests are cancelled with it. Messages travel as bytes because generated methods would

@@ -11,21 +11,15 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
-#include "grpcpp/health_check_service_interface.h"
 #include "kernels/ops.h"
 #include "phalanx/worker/v1/engine.grpc.pb.h"
+#include "rpc/health_service.h"
+#include "rpc/server_setup.h"
 #include "worker/server/session.h"
 
 namespace phalanx {
 namespace {
-
-// Coordinators ping every 10 s, without calls too; more than twice as often is abuse.
-constexpr absl::Duration kMinPingInterval = absl::Seconds(4);
-// A coordinator whose host is gone is noticed after the sum of these; its requests then end.
-constexpr absl::Duration kKeepaliveTime = absl::Seconds(10);
-constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
 
 worker::v1::Hello ToHello(const HelloInfo& info) {
   worker::v1::Hello hello;
@@ -84,56 +78,39 @@ class EngineService final
   int open_sessions_ GUARDED_BY(mutex_) = 0;
 };
 
-void SetChannelArguments(grpc::ServerBuilder& builder) {
-  // Else a second server on the port would take half of the connections.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             static_cast<int>(absl::ToInt64Milliseconds(kMinPingInterval)));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
-                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTime)));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTimeout)));
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-}
-
 }  // namespace
 
 class WorkerServer::Impl {
  public:
   Impl(const Options& options, Engine* engine, const HelloInfo& hello)
-      : service_(engine, hello, options.max_queued_bytes) {}
+      : service_(engine, hello, options.max_queued_bytes),
+        health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start(const std::string& address) {
     RETURN_IF_ERROR(CheckAddress(address));
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
-    SetChannelArguments(builder);
+    SetUpServer(kMaxCommandBytes, builder);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&service_);
+    builder.RegisterService(health_.service());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
     }
-    SetServing(false);
     return absl::OkStatus();
   }
 
   int port() const { return port_; }
 
-  void SetServing(bool serving) {
-    grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
-    health->SetServingStatus("", serving);
-    health->SetServingStatus(worker::v1::Engine::service_full_name(), serving);
-  }
+  void SetServing(bool serving) { health_.SetServing(serving); }
 
   void Shutdown(absl::Duration grace) {
     if (server_ == nullptr) return;
     SetServing(false);
     service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
-    // Only the watchers of the health service are left, or sessions that had their grace.
+    health_.EndWatches();
+    // Only sessions that had their grace are left.
     server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
     server_->Wait();
     service_.WaitUntilAllGone(absl::InfiniteFuture());
@@ -141,6 +118,7 @@ class WorkerServer::Impl {
 
  private:
   EngineService service_;
+  HealthService health_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -124,8 +124,9 @@ class WorkerServerTest : public ::testing::Test {
     return peer;
   }
 
-  std::unique_ptr<RawPeer> ConnectRaw() {
+  std::unique_ptr<RawPeer> ConnectRaw(grpc_compression_algorithm compression = GRPC_COMPRESS_NONE) {
     auto peer = std::make_unique<RawPeer>();
+    peer->context.set_compression_algorithm(compression);
     const grpc::internal::RpcMethod method("/phalanx.worker.v1.Engine/Session",
                                            grpc::internal::RpcMethod::BIDI_STREAMING);
     peer->stream.reset(
@@ -271,6 +272,37 @@ TEST_F(WorkerServerTest, GarbageEndsItsOwnSessionOnly) {
   EXPECT_TRUE(ReadToEnd(*other, 1).has_finished());
 }
 
+TEST_F(WorkerServerTest, BombsEndTheirOwnSessionsOnly) {
+  const std::unique_ptr<SessionPeer> other = Connect();
+  // Compressed zeros, and prompt_token_ids of a byte each on the wire.
+  std::string ids("\x0a\x83\x80\x80\x01\x12\xff\xff\x7f", 9);
+  ids.append((1 << 21) - 1, '\1');
+  for (const auto& [compression, bytes, message] :
+       {std::tuple(GRPC_COMPRESS_GZIP, std::string(64 << 20, '\0'), "when decompressed"),
+        std::tuple(GRPC_COMPRESS_NONE, ids, "submit.prompt_token_ids: so many"),
+        std::tuple(GRPC_COMPRESS_GZIP, ids, "submit.prompt_token_ids: so many")}) {
+    const std::unique_ptr<RawPeer> peer = ConnectRaw(compression);
+    const grpc::Slice slice(bytes);
+    ASSERT_TRUE(peer->stream->Write(grpc::ByteBuffer(&slice, 1)));
+    const grpc::Status status = peer->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr(message));
+  }
+  ASSERT_TRUE(other->stream->Write(Submit(1, 5)));
+  EXPECT_TRUE(ReadToEnd(*other, 1).has_finished());
+}
+
+TEST_F(WorkerServerTest, CompressedCommandsAreCarriedOut) {
+  SessionPeer peer;
+  peer.context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  peer.stream = worker::v1::Engine::NewStub(channel_)->Session(&peer.context);
+  SessionRequest request = Submit(1, 5);
+  for (int i = 0; i < 1000; ++i) request.mutable_submit()->add_prompt_token_ids(7);
+  ASSERT_TRUE(peer.stream->Write(request));
+  peer.Read();
+  EXPECT_TRUE(ReadToEnd(peer, 1).has_finished());
+}
+
 TEST_F(WorkerServerTest, APeerThatDoesNotReadIsClosed) {
   server_.reset();
   Serve({.address = "127.0.0.1:0", .max_queued_bytes = 4096});
@@ -342,6 +374,7 @@ TEST_F(WorkerServerTest, HealthSaysWhatSetServingSaid) {
     EXPECT_EQ(check(service), HealthCheckResponse::SERVING);
     server_->SetServing(false);
   }
+  EXPECT_EQ(check("liveness"), HealthCheckResponse::SERVING);
 }
 
 TEST_F(WorkerServerTest, APortInUseIsAnErrorThatNamesIt) {

@@ -1,0 +1,167 @@
+#include "rpc/message_cost.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include <algorithm>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace phalanx {
+namespace {
+
+using ::google::protobuf::Descriptor;
+using ::google::protobuf::FieldDescriptor;
+using ::google::protobuf::Message;
+using ::google::protobuf::MessageFactory;
+using ::google::protobuf::internal::WireFormatLite;
+
+// A std::string with its place in a list and the header of its memory.
+constexpr int64_t kStringCost = sizeof(std::string) + 2 * sizeof(void*);
+constexpr int64_t kElementCost = 8;
+// An UnknownField; one with a length owns a string.
+constexpr int64_t kUnknownCost = 16;
+
+class CostScanner {
+ public:
+  CostScanner(absl::string_view bytes, int64_t max_cost)
+      : in_(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size())),
+        max_cost_(max_cost) {
+    in_.PushLimit(static_cast<int>(bytes.size()));
+  }
+
+  // False if the limit was passed or the bytes are malformed.
+  bool Scan(const Descriptor* type) {
+    while (const uint32_t tag = in_.ReadTag()) {
+      const FieldDescriptor* const field =
+          type->FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+      if (!ScanField(field, tag)) {
+        if (over_limit()) Blame(field);
+        return false;
+      }
+    }
+    return in_.ConsumedEntireMessage();
+  }
+
+  bool over_limit() const { return cost_.bytes > max_cost_; }
+  const MessageCost& cost() const { return cost_; }
+  // Where the limit was passed, from the outermost message.
+  const std::string& path() const { return path_; }
+
+ private:
+  bool ScanField(const FieldDescriptor* field, uint32_t tag) {
+    const WireFormatLite::WireType wire_type = WireFormatLite::GetTagWireType(tag);
+    if (wire_type == WireFormatLite::WIRETYPE_START_GROUP ||
+        wire_type == WireFormatLite::WIRETYPE_END_GROUP) {
+      return false;
+    }
+    if (field != nullptr) {
+      const auto own_type = WireFormatLite::WireTypeForFieldType(
+          static_cast<WireFormatLite::FieldType>(field->type()));
+      if (wire_type == own_type) {
+        return wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED
+                   ? ScanObject(field)
+                   : ScanScalar(tag, kElementCost);
+      }
+      if (field->is_packable() && wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+        return ScanPacked(own_type);
+      }
+    }
+    cost_.has_unknown_fields = true;
+    return wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED
+               ? ScanText(kUnknownCost + kStringCost)
+               : ScanScalar(tag, kUnknownCost);
+  }
+
+  bool ScanScalar(uint32_t tag, int64_t cost) {
+    return Charge(cost) && WireFormatLite::SkipField(&in_, tag);
+  }
+
+  // A text, bytes or a message.
+  bool ScanObject(const FieldDescriptor* field) {
+    if (field->message_type() == nullptr) return ScanText(kStringCost);
+    int length;
+    if (!Charge(CostOf(field->message_type())) || !ReadLength(&length)) return false;
+    const auto outer = in_.PushLimit(length);
+    const bool scanned = Scan(field->message_type());
+    in_.PopLimit(outer);
+    return scanned;
+  }
+
+  bool ScanText(int64_t fixed_cost) {
+    int length;
+    return ReadLength(&length) && Charge(fixed_cost + length) && in_.Skip(length);
+  }
+
+  bool ScanPacked(WireFormatLite::WireType element_type) {
+    int length;
+    if (!ReadLength(&length)) return false;
+    if (element_type != WireFormatLite::WIRETYPE_VARINT) {
+      return Charge(2 * static_cast<int64_t>(length)) && in_.Skip(length);
+    }
+    const void* data = nullptr;
+    int available = 0;
+    if (length > 0 && !in_.GetDirectBufferPointer(&data, &available)) return false;
+    // Each varint has one byte without the continuation bit.
+    const auto* const begin = static_cast<const uint8_t*>(data);
+    const int64_t elements =
+        std::count_if(begin, begin + length, [](uint8_t byte) { return byte < 0x80; });
+    return Charge(elements * kElementCost) && in_.Skip(length);
+  }
+
+  bool ReadLength(int* length) {
+    uint32_t value;
+    if (!in_.ReadVarint32(&value) || value > static_cast<uint32_t>(in_.BytesUntilLimit())) {
+      return false;
+    }
+    *length = static_cast<int>(value);
+    return true;
+  }
+
+  bool Charge(int64_t bytes) {
+    cost_.bytes += bytes;
+    return !over_limit();
+  }
+
+  int64_t CostOf(const Descriptor* type) {
+    const auto [place, is_new] = object_costs_.try_emplace(type, 0);
+    if (is_new) {
+      const Message* const prototype = MessageFactory::generated_factory()->GetPrototype(type);
+      place->second = static_cast<int64_t>(prototype->SpaceUsedLong()) + 2 * kElementCost;
+    }
+    return place->second;
+  }
+
+  void Blame(const FieldDescriptor* field) {
+    const std::string name = field == nullptr ? "an unknown field" : field->name();
+    path_ = path_.empty() ? name : absl::StrCat(name, ".", path_);
+  }
+
+  google::protobuf::io::CodedInputStream in_;
+  const int64_t max_cost_;
+  MessageCost cost_;
+  std::string path_;
+  absl::flat_hash_map<const Descriptor*, int64_t> object_costs_;
+};
+
+}  // namespace
+
+absl::StatusOr<MessageCost> MeasureMessage(const Message& message, absl::string_view bytes,
+                                           int64_t max_cost) {
+  CostScanner scanner(bytes, max_cost);
+  if (scanner.Scan(message.GetDescriptor())) return scanner.cost();
+  if (scanner.over_limit()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(scanner.path(), ": so many or so large values that the request would take ",
+                     "more than ", max_cost, " bytes of memory, which is the most it may"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("request: the ", bytes.size(), " bytes are no ",
+                                                 message.GetTypeName(),
+                                                 ": truncated or malformed"));
+}
+
+}  // namespace phalanx
