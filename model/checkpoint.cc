@@ -20,8 +20,12 @@ namespace {
 constexpr absl::string_view kConfig = "config.json";
 constexpr absl::string_view kGenerationConfig = "generation_config.json";
 // What a Hugging Face folder may have beside its weights, and what changes answers.
-constexpr absl::string_view kSmallFiles[] = {kConfig, kGenerationConfig, "tokenizer.json",
-                                             "tokenizer_config.json", "chat_template.jinja"};
+constexpr absl::string_view kSmallFiles[] = {kConfig,
+                                             kGenerationConfig,
+                                             "tokenizer.json",
+                                             "tokenizer_config.json",
+                                             "special_tokens_map.json",
+                                             "chat_template.jinja"};
 constexpr absl::string_view kFolderEndings[] = {".safetensors", ".json", ".jinja", ".bin", ".pt"};
 
 bool IsFolder(const std::string& path) {

@@ -101,7 +101,7 @@ TEST(CheckpointTest, FingerprintIsOverHeadersAndEverySmallFile) {
   EXPECT_EQ(fingerprint(files), base);
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "chat_template.jinja", "additional_chat_templates/rag.jinja"}) {
+        "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/rag.jinja"}) {
     std::map<std::string, std::string> changed = files;
     changed[name] += "\n";
     EXPECT_NE(fingerprint(changed), base) << name;

@@ -60,6 +60,9 @@ struct TokenizerAssets {
   int32_t bos_token_id = -1;  // -1: none.
   int32_t eos_token_id = -1;  // The one named by the file, for templates.
   bool add_bos = false;       // Text that is no chat begins with bos.
+  // Spellings by the name under which templates know them: bos_token, pad_token, and names that the
+  // model gives to tokens of its own.
+  std::map<std::string, std::string> template_tokens;
   // Jinja source; empty if the file has none.
   std::string chat_template;
   // By name, beside the one above: "tool_use", "rag".
@@ -71,8 +74,9 @@ struct TokenizerAssets {
 absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const GgufFile& file);
 
 // The same for a Hugging Face folder: tokenizer.json, and if they are there tokenizer_config.json,
-// chat_template.jinja and additional_chat_templates/*.jinja. `vocab` is how many rows the model's
-// table has; ids from there on are DATA_LOSS. NOT_FOUND without a tokenizer.json.
+// special_tokens_map.json, chat_template.jinja and additional_chat_templates/*.jinja. `vocab` is
+// how many rows the model's table has; ids from there on are DATA_LOSS. NOT_FOUND without a
+// tokenizer.json.
 absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const std::string& folder, int vocab);
 
 // The files of chat templates with a name, below `folder` and by their path from there; ascending.

@@ -191,6 +191,20 @@ absl::StatusOr<int32_t> ReadTokenId(const GgufFile& file, absl::string_view key,
   return static_cast<int32_t>(id);
 }
 
+// Under the names that templates know. An id that is no token's stands for none: files have such
+// padding ids.
+void ReadTemplateTokens(const GgufFile& file, TokenizerAssets& assets) {
+  constexpr std::pair<absl::string_view, absl::string_view> kTokens[] = {
+      {"bos_token", "bos"},       {"eos_token", "eos"},       {"unk_token", "unknown"},
+      {"sep_token", "seperator"}, {"sep_token", "separator"}, {"pad_token", "padding"},
+      {"cls_token", "cls"},       {"mask_token", "mask"}};
+  for (const auto& [name, role] : kTokens) {
+    const absl::StatusOr<int32_t> id = ReadTokenId(
+        file, absl::StrCat("tokenizer.ggml.", role, "_token_id"), assets.token_bytes.size());
+    if (id.ok() && *id >= 0) assets.template_tokens[std::string(name)] = assets.token_bytes[*id];
+  }
+}
+
 absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
   const size_t vocab = assets.token_bytes.size();
   ASSIGN_OR_RETURN(assets.bos_token_id, ReadTokenId(file, "tokenizer.ggml.bos_token_id", vocab));
@@ -235,6 +249,7 @@ absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const GgufFile& file) {
   RETURN_IF_ERROR(ReadTokens(file, assets, vocabulary));
   RETURN_IF_ERROR(ReadMerges(file, vocabulary, assets));
   RETURN_IF_ERROR(ReadSpecialIds(file, assets));
+  ReadTemplateTokens(file, assets);
   RETURN_IF_ERROR(ReadChatTemplates(file, assets));
   return assets;
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -9,6 +10,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -25,6 +27,8 @@ namespace {
 
 constexpr absl::string_view kTokenizer = "tokenizer.json";
 constexpr absl::string_view kConfig = "tokenizer_config.json";
+constexpr absl::string_view kTokensMap = "special_tokens_map.json";
+constexpr absl::string_view kAddedTokens = "added_tokens_decoder";
 constexpr absl::string_view kTemplate = "chat_template.jinja";
 constexpr absl::string_view kTemplateFolder = "additional_chat_templates";
 constexpr absl::string_view kTemplateEnding = ".jinja";
@@ -33,6 +37,9 @@ constexpr absl::string_view kTemplateEnding = ".jinja";
 constexpr absl::string_view kRoles[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                         "pad_token", "cls_token", "mask_token"};
 constexpr absl::string_view kRoleLists[] = {"additional_special_tokens", "extra_special_tokens"};
+// Objects of tokens by name, which templates know under these names.
+constexpr absl::string_view kNamedTokens[] = {"extra_special_tokens",
+                                              "model_specific_special_tokens"};
 
 // tokenizer_config.json, on top of what tokenizer.json says. Source: transformers,
 // tokenization_utils_base.py and tokenization_utils_tokenizers.py of version 5. There, where there
@@ -48,13 +55,20 @@ class TokenizerConfigReader {
       return absl::DataLossError(absl::StrCat(path_, ": ", json_.TypeName(), ", not an object"));
     }
     RETURN_IF_ERROR(ReadAddedTokens());
-    RETURN_IF_ERROR(ReadRoles());
+    RETURN_IF_ERROR(ReadRolesOnly());
     RETURN_IF_ERROR(ReadTemplates());
     const JsonValue* const split = json_.Find("split_special_tokens");
     if (split != nullptr && split->AsBool().value_or(false)) {
       return absl::UnimplementedError(
           absl::StrCat(path_, ": split_special_tokens: true is not supported"));
     }
+    return absl::OkStatus();
+  }
+
+  // Of special_tokens_map.json, which has nothing else.
+  absl::Status ReadRolesOnly() {
+    RETURN_IF_ERROR(ReadRoles());
+    ReadNamedTokens();
     return absl::OkStatus();
   }
 
@@ -66,6 +80,9 @@ class TokenizerConfigReader {
 
   absl::Status ReadAddedTokens();
   absl::Status ReadRoles();
+  // Tokens that the model names: image_token.
+  void ReadNamedTokens();
+  void ReadNamedToken(absl::string_view name, const JsonValue& value);
   // The token that `value` names, a control token from now on.
   absl::StatusOr<int32_t> MakeControl(absl::string_view key, const JsonValue& value);
   absl::Status ReadTemplates();
@@ -116,7 +133,7 @@ std::optional<int32_t> TokenizerConfigReader::FindToken(absl::string_view spelli
 
 // The flags here are newer than those in tokenizer.json.
 absl::Status TokenizerConfigReader::ReadAddedTokens() {
-  const JsonValue* const added = json_.Find("added_tokens_decoder");
+  const JsonValue* const added = json_.Find(kAddedTokens);
   if (added == nullptr) return absl::OkStatus();
   for (const JsonMember& member : added->members()) {
     const std::string key = absl::StrCat("added_tokens_decoder[", Quoted(member.key), "]");
@@ -156,6 +173,7 @@ absl::Status TokenizerConfigReader::ReadRoles() {
     const JsonValue* const value = json_.Find(role);
     if (value == nullptr || value->is_null()) continue;
     ASSIGN_OR_RETURN(const int32_t id, MakeControl(role, *value));
+    assets_.template_tokens[std::string(role)] = assets_.token_bytes[id];
     if (role == "eos_token") assets_.eos_token_id = id;
     if (role != "bos_token") continue;
     if (assets_.add_bos && assets_.bos_token_id != id) {
@@ -176,6 +194,28 @@ absl::Status TokenizerConfigReader::ReadRoles() {
     }
   }
   return absl::OkStatus();
+}
+
+void TokenizerConfigReader::ReadNamedToken(absl::string_view name, const JsonValue& value) {
+  const JsonValue* const content = value.is_object() ? value.Find("content") : &value;
+  if (content == nullptr || content->AsString() == nullptr) return;
+  assets_.template_tokens[std::string(name)] = *content->AsString();
+  // One that is not in the vocabulary has no id that a model could know.
+  if (FindToken(*content->AsString())) MakeControl(name, value).IgnoreError();
+}
+
+void TokenizerConfigReader::ReadNamedTokens() {
+  for (const JsonMember& member : json_.members()) {
+    const bool is_role =
+        std::find(std::begin(kRoles), std::end(kRoles), member.key) != std::end(kRoles);
+    if (is_role || !absl::EndsWith(member.key, "_token")) continue;
+    ReadNamedToken(member.key, member.value);
+  }
+  for (const absl::string_view list : kNamedTokens) {
+    const JsonValue* const values = json_.Find(list);
+    if (values == nullptr) continue;
+    for (const JsonMember& member : values->members()) ReadNamedToken(member.key, member.value);
+  }
 }
 
 // One, or a list of named ones.
@@ -257,6 +297,16 @@ absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const std::string& folder, i
     RETURN_IF_ERROR(TokenizerConfigReader(*config, config_path, assets).Read());
   } else if (!absl::IsNotFound(config.status())) {
     return config.status();
+  }
+  // An older way to say the same, which transformers follows if the newer one is not there.
+  if (!config.ok() || config->Find(kAddedTokens) == nullptr) {
+    const std::string map_path = absl::StrCat(folder, "/", kTokensMap);
+    const absl::StatusOr<JsonValue> map = ReadJsonFile(map_path);
+    if (map.ok()) {
+      RETURN_IF_ERROR(TokenizerConfigReader(*map, map_path, assets).ReadRolesOnly());
+    } else if (!absl::IsNotFound(map.status())) {
+      return map.status();
+    }
   }
   RETURN_IF_ERROR(ReadTemplateFiles(folder, assets));
   assets.eos_token_ids = TurnEnds(assets, {assets.eos_token_id});

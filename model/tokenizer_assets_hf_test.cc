@@ -62,6 +62,51 @@ TEST(TokenizerAssetsHfTest, TokensWithARoleAreControlTokens) {
   EXPECT_EQ(assets->token_kinds[kTinyFirstByte + 1], TokenKind::kNormal);
 }
 
+using Tokens = std::map<std::string, std::string>;
+
+// The expectations are special_tokens_map of transformers 5.23 for the same files.
+TEST(TokenizerAssetsHfTest, TemplatesKnowTokensByTheirNames) {
+  const auto tokens = [](const std::string& config) {
+    const auto assets = ReadWithConfig(config);
+    EXPECT_TRUE(assets.ok()) << assets.status();
+    return assets.ok() ? assets->template_tokens : Tokens();
+  };
+  EXPECT_EQ(tokens(R"({"bos_token": "!", "eos_token": {"content": "#"}, "pad_token": "$",
+                       "unk_token": "%", "image_token": "&", "add_bos_token": true,
+                       "sep_token": null, "additional_special_tokens": ["'"]})"),
+            (Tokens{{"bos_token", "!"},
+                    {"eos_token", "#"},
+                    {"pad_token", "$"},
+                    {"unk_token", "%"},
+                    {"image_token", "&"}}));
+  EXPECT_EQ(tokens(R"({"extra_special_tokens": {"image_token": "!", "video": "#"}})"),
+            (Tokens{{"image_token", "!"}, {"video", "#"}}));
+  EXPECT_EQ(tokens(R"({"model_specific_special_tokens": {"image_token": "!"},
+                       "cls_token": {"__type": "AddedToken", "content": "#"}})"),
+            (Tokens{{"image_token", "!"}, {"cls_token", "#"}}));
+  EXPECT_EQ(tokens(R"({"image_token": "no token"})"), (Tokens{{"image_token", "no token"}}));
+}
+
+TEST(TokenizerAssetsHfTest, TheOlderMapOfTokensCountsWhereTheNewerIsNot) {
+  Files files = {{"tokenizer.json", TinyTokenizerFiles()["tokenizer.json"]},
+                 {"special_tokens_map.json", R"({"bos_token": "!", "pad_token": {"content": "#"},
+                  "extra_special_tokens": {"v": "$"}, "foo": "%", "img_token": "&"})"}};
+  const Tokens from_map = {{"bos_token", "!"}, {"pad_token", "#"}, {"v", "$"}, {"img_token", "&"}};
+  auto assets = Read(files);
+  ASSERT_TRUE(assets.ok()) << assets.status();
+  EXPECT_EQ(assets->template_tokens, from_map);
+  EXPECT_EQ(assets->bos_token_id, kTinyFirstByte);
+  files["tokenizer_config.json"] = R"({"bos_token": "'", "unk_token": "("})";
+  Tokens both = from_map;
+  both["unk_token"] = "(";
+  EXPECT_EQ(Read(files)->template_tokens, both);
+  files["tokenizer_config.json"] = R"({"bos_token": "'", "added_tokens_decoder": {}})";
+  EXPECT_EQ(Read(files)->template_tokens, (Tokens{{"bos_token", "'"}}));
+  files["tokenizer_config.json"] = "{}";
+  files["special_tokens_map.json"] = R"({"pad_token": "no token"})";
+  EXPECT_THAT(std::string(Read(files).status().message()), HasSubstr("special_tokens_map.json"));
+}
+
 TEST(TokenizerAssetsHfTest, FlagsOfTheConfigurationReplaceThoseOfTheTokenizer) {
   const auto assets = ReadWithConfig(R"({"added_tokens_decoder": {
       "1": {"content": "<|im_start|>", "lstrip": true, "special": false}}})");

@@ -107,6 +107,22 @@ TEST(TokenizerAssetsTest, EosIsTheUnionOfKeysAndSpellings) {
   EXPECT_EQ(assets->eos_token_id, 4);
 }
 
+TEST(TokenizerAssetsTest, TemplatesKnowTokensByTheirNames) {
+  Parts parts;
+  parts.more = [](GgufWriter& w) {
+    w.AddU32("tokenizer.ggml.eos_token_id", 4);
+    w.AddU32("tokenizer.ggml.unknown_token_id", 2);
+    w.AddU32("tokenizer.ggml.seperator_token_id", 3);
+    w.AddU32("tokenizer.ggml.padding_token_id", 0xffffffff);
+    w.AddU32("tokenizer.ggml.mask_token_id", 0);
+  };
+  const auto assets = Read(Write(parts));
+  ASSERT_TRUE(assets.ok()) << assets.status();
+  EXPECT_THAT(assets->template_tokens,
+              ElementsAre(Pair("eos_token", "ab"), Pair("mask_token", "<|end|>"),
+                          Pair("sep_token", " "), Pair("unk_token", "b")));
+}
+
 struct BadParts {
   std::string what;
   std::function<void(Parts&)> spoil;

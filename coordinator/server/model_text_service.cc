@@ -1,7 +1,6 @@
 #include "coordinator/server/model_text_service.h"
 
 #include <cstdint>
-#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -91,16 +90,16 @@ class ModelTextService final : public TextService {
   const ModelTemplates templates_;
 };
 
-std::optional<std::string> SpellingOf(const TokenizerAssets& assets, int32_t id) {
-  if (id < 0) return std::nullopt;
-  return assets.token_bytes[id];
-}
-
 absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(const TokenizerAssets& assets,
                                                            const std::string& source) {
   if (source.empty()) return nullptr;
-  return ChatTemplate::Create(source, {.bos_token = SpellingOf(assets, assets.bos_token_id),
-                                       .eos_token = SpellingOf(assets, assets.eos_token_id)});
+  ChatTemplateOptions options;
+  options.tokens = assets.template_tokens;
+  for (const auto& [name, id] :
+       {std::pair("bos_token", assets.bos_token_id), {"eos_token", assets.eos_token_id}}) {
+    if (id >= 0) options.tokens.emplace(name, assets.token_bytes[id]);
+  }
+  return ChatTemplate::Create(source, options);
 }
 
 std::string NamedTemplate(const TokenizerAssets& assets, const std::string& name) {

@@ -70,11 +70,12 @@ std::string TemplateSource(const std::string& name) {
 }
 
 std::unique_ptr<ChatTemplate> GoldenTemplate(const Json& entry) {
-  return ChatTemplate::Create(TemplateSource(entry["name"].get<std::string>()),
-                              {.bos_token = OptionalText(entry, "bos_token"),
-                               .eos_token = OptionalText(entry, "eos_token"),
-                               .jinja = {.format_now = &FormatGoldenTime}})
-      .value();
+  ChatTemplateOptions options;
+  options.jinja.format_now = &FormatGoldenTime;
+  for (const char* const name : {"bos_token", "eos_token"}) {
+    if (const auto token = OptionalText(entry, name)) options.tokens[name] = *token;
+  }
+  return ChatTemplate::Create(TemplateSource(entry["name"].get<std::string>()), options).value();
 }
 
 size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size) {

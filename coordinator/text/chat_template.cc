@@ -150,8 +150,8 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   RETURN_IF_ERROR(AddTools(conversation, caller_text, &context));
   context["documents"] = nullptr;
   context["add_generation_prompt"] = add_generation_prompt;
-  if (options_.bos_token) context["bos_token"] = *options_.bos_token;
-  if (options_.eos_token) context["eos_token"] = *options_.eos_token;
+  // What transformers passes itself counts more than a token of the same name.
+  for (const auto& [name, spelling] : options_.tokens) context.emplace(name, spelling);
   absl::StatusOr<std::string> text = template_->Render(context);
   if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());
   return text;

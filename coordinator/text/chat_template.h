@@ -2,6 +2,7 @@
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_TEMPLATE_H_
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,9 +17,8 @@
 namespace phalanx {
 
 struct ChatTemplateOptions {
-  // Spellings, for the variables of these names; a template sees no variable for an unset one.
-  std::optional<std::string> bos_token = std::nullopt;
-  std::optional<std::string> eos_token = std::nullopt;
+  // Spellings of tokens by the variable that holds them: "bos_token".
+  std::map<std::string, std::string> tokens = {};
   JinjaOptions jinja = {};
 };
 

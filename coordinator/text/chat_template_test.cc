@@ -10,7 +10,10 @@ namespace {
 
 absl::StatusOr<std::string> Render(const std::string& source,
                                    const std::vector<ChatMessage>& messages = {{"user", "hi"}}) {
-  auto chat_template = ChatTemplate::Create(source, {.bos_token = "<s>", .eos_token = "</s>"});
+  auto chat_template = ChatTemplate::Create(
+      source,
+      {.tokens = {
+           {"bos_token", "<s>"}, {"eos_token", "</s>"}, {"pad_token", "<p>"}, {"tools", "<t>"}}});
   if (!chat_template.ok()) return chat_template.status();
   return (*chat_template)->Render(Conversation{messages});
 }
@@ -19,6 +22,8 @@ TEST(ChatTemplateTest, HasTheVariablesThatTransformersGives) {
   EXPECT_EQ(*Render("{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m['content'] }}"
                     "{% endfor %}{% if add_generation_prompt %}>{% endif %}{{ eos_token }}"),
             "<s>user:hi></s>");
+  EXPECT_EQ(*Render("{{ pad_token }}{{ unk_token is defined }}{{ tools }}{{ documents }}"),
+            "<p>FalseNoneNone");
 }
 
 TEST(ChatTemplateTest, TrimsBlocksAsTransformersDoes) {

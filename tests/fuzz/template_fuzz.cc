@@ -22,8 +22,7 @@ constexpr size_t kMaxMemoryBytes = 1 << 20;
 
 void CheckTemplate(absl::string_view source) {
   const auto chat_template =
-      ChatTemplate::Create(source, {.bos_token = "<s>",
-                                    .eos_token = "</s>",
+      ChatTemplate::Create(source, {.tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}},
                                     .jinja = {.max_steps = 20'000,
                                               .max_output_bytes = kMaxOutputBytes,
                                               .max_memory_bytes = kMaxMemoryBytes,
