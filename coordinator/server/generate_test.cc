@@ -1,6 +1,19 @@
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <future>
+#include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "base/log.h"
 #include "coordinator/server/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -41,6 +54,37 @@ class OpenCall {
 
  private:
   const std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> reader_;
+};
+
+// A client's connection that can end as if the client's machine had: its HTTP/2 has no chance to
+// say that the call is cancelled.
+class SeverableConnection {
+ public:
+  explicit SeverableConnection(const std::string& address) {
+    const std::pair<std::string, std::string> host_port =
+        absl::StrSplit(address, absl::MaxSplits(':', 1));
+    int port = 0;
+    CHECK(absl::SimpleAtoi(host_port.second, &port));
+    sockaddr_in to = {};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<uint16_t>(port));
+    CHECK(inet_pton(AF_INET, host_port.first.c_str(), &to.sin_addr) == 1);
+    fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+    const int channels_fd = dup(fd_);
+    CHECK(fcntl(channels_fd, F_SETFL, O_NONBLOCK) == 0);
+    channel_ = grpc::CreateInsecureChannelFromFd("severable", channels_fd);
+  }
+  SeverableConnection(const SeverableConnection&) = delete;
+  SeverableConnection& operator=(const SeverableConnection&) = delete;
+  ~SeverableConnection() { close(fd_); }
+
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  void Sever() { CHECK(shutdown(fd_, SHUT_RDWR) == 0); }
+
+ private:
+  int fd_;
+  std::shared_ptr<grpc::Channel> channel_;
 };
 
 TEST_F(GenerateTest, StreamsStartedDeltasAndFinishedInOrder) {
@@ -285,14 +329,17 @@ TEST_F(GenerateTest, AVanishedClientIsCancelledInTheEngine) {
   FakeEngine engine({});
   Start({&engine});
   WaitUntilServing();
-  auto channel = NewChannel();
-  auto stub = v1::Inference::NewStub(channel);
-  auto call = std::make_unique<OpenCall>(*stub, TextRequest("hi"));
-  EXPECT_TRUE(call->Next().has_started());
-  call.reset();
-  stub.reset();
-  channel.reset();
-  EXPECT_EQ(engine.WaitForCancel(), engine.WaitForSubmit().request_id());
+  SeverableConnection connection(server_->address());
+  const auto stub = v1::Inference::NewStub(connection.channel());
+  OpenCall call(*stub, TextRequest("hi"));
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  engine.Send(TokensEvent(id, {'a'}));
+  EXPECT_TRUE(call.Next().has_started());
+  EXPECT_EQ(call.Next().delta().text(), "a");
+  connection.Sever();
+  EXPECT_EQ(engine.WaitForCancel(), id);
+  WaitUntilIdle();
+  EXPECT_EQ(RequestsMetric("Generate", "CANCELLED"), "1");
 }
 
 TEST_F(GenerateTest, LongRopePolicyTravelsAndIsToldToTheClient) {

@@ -212,6 +212,10 @@ class Serving:
     def engine(self):
         return scrape(self.worker.metrics_addresses()[0])
 
+    def ends(self):
+        """Counts requests by how they end: call it before, and `since` on the result after."""
+        return Ends(self)
+
     def wait_idle(self):
         """Waits until no request is left anywhere and every KV block is free."""
 
@@ -226,6 +230,40 @@ class Serving:
             )
 
         wait_until(idle, "no request and no used KV block is left")
+
+
+class Ends:
+    """What the coordinator and the engine counted of requests that ended, from one moment on."""
+
+    def __init__(self, serving):
+        self._serving = serving
+        self._before = self._read()
+
+    def _read(self):
+        front = scrape(self._serving.coordinator.metrics_addresses()[0])
+        engine = self._serving.engine()
+        return {
+            "coordinator": front.values("phalanx_requests_total", "code", method="Generate"),
+            "engine": engine.values("phalanx_engine_requests_total", "code"),
+            "tokens": engine.values("phalanx_engine_generation_tokens_total"),
+        }
+
+    def _since(self, key):
+        now = self._read()[key]
+        grown = {label: value - self._before[key].get(label, 0) for label, value in now.items()}
+        return {label: value for label, value in grown.items() if value}
+
+    def at_coordinator(self):
+        """Generate calls that have ended since, by status code, for example {"CANCELLED": 1}."""
+        return self._since("coordinator")
+
+    def in_engine(self):
+        """Requests that the engine has ended since, by status code."""
+        return self._since("engine")
+
+    def tokens(self):
+        """Tokens that the engine has generated since."""
+        return sum(self._since("tokens").values())
 
 
 # --- Calls ---
@@ -329,18 +367,25 @@ class Metrics:
     def __init__(self, text):
         self.text = text
 
-    def total(self, name, **labels):
-        """Sum over the series of this name that have these labels; fails if there is none."""
-        values = []
+    def _series(self, name, labels):
+        """Yields the labels and the value of each series of this name that has these labels."""
         for line in self.text.splitlines():
             match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)(?: \d+)?", line)
             if match is None or match[1] != name:
                 continue
             have = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
             if labels.items() <= have.items():
-                values.append(float(match[3]))
+                yield have, float(match[3])
+
+    def total(self, name, **labels):
+        """Sum over the series of this name that have these labels; fails if there is none."""
+        values = [value for _, value in self._series(name, labels)]
         assert values, f"no series {name} {labels} in:\n{self.text}"
         return sum(values)
+
+    def values(self, name, by=None, **labels):
+        """Value of each such series by its label `by`; a single series needs none."""
+        return {have.get(by): value for have, value in self._series(name, labels)}
 
 
 def scrape(address):
