@@ -106,7 +106,8 @@ std::string ModelJson(const v1::Model& model) {
                    {"has_chat_template", model.has_chat_template()},
                    {"supports_tools", model.supports_tools()},
                    {"reasons", model.reasons()},
-                   {"serving_groups", model.serving_groups()}});
+                   {"serving_groups", model.serving_groups()},
+                   {"weights_digest", model.weights_digest()}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {

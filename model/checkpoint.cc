@@ -129,6 +129,15 @@ absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {
   return read;
 }
 
+std::vector<absl::Span<const std::byte>> Checkpoint::weight_data() const {
+  std::vector<absl::Span<const std::byte>> data;
+  for (const std::unique_ptr<GgufFile>& file : gguf_files_) data.push_back(file->data());
+  for (const std::unique_ptr<SafetensorsFile>& file : safetensors_files_) {
+    data.push_back(file->data());
+  }
+  return data;
+}
+
 void Checkpoint::DropPages() const {
   for (const std::unique_ptr<GgufFile>& file : gguf_files_) file->DropPages();
   for (const std::unique_ptr<SafetensorsFile>& file : safetensors_files_) file->DropPages();

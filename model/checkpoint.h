@@ -35,10 +35,12 @@ class Checkpoint {
 
   const std::string& path() const { return path_; }
   const ModelSpec& spec() const { return spec_; }
-  // Tells whether two processes serve the same model: 16 hexadecimal digits, see
-  // model/fingerprint.h. Of a folder, over the headers of its weights and all of its other files
-  // that are read.
+  // Tells whether two processes serve the same network with the same tokenizer: 16 hexadecimal
+  // digits, see model/fingerprint.h. Of a folder, over the headers of its weights and all of its
+  // other files that are read.
   const std::string& fingerprint() const { return fingerprint_; }
+  // The data of all files in file order, for model/weights_digest.h.
+  std::vector<absl::Span<const std::byte>> weight_data() const;
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
   // The errors of ReadTokenizerAssets; DATA_LOSS if a configuration names an eos id beyond the

@@ -37,6 +37,8 @@ class SafetensorsFile {
 
   // The bytes before the tensor data.
   absl::Span<const std::byte> header() const { return header_; }
+  // All bytes from there on.
+  absl::Span<const std::byte> data() const { return map_->bytes().subspan(header_.size()); }
   // Size of the whole file.
   size_t file_bytes() const { return map_->bytes().size(); }
 

@@ -19,6 +19,7 @@
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
+#include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
 #include "worker/rank_model.h"
 #include "worker/server/worker_server.h"
@@ -87,9 +88,10 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     const WorkerOptions& options, const Checkpoint& checkpoint, const StepLimits& limits,
     const ShutdownSignal& shutdown, std::function<void(const absl::Status&)> on_lost) {
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint()));
   GroupLeader::Options group{.world = options.group_size(),
                              .limits = limits,
-                             .fingerprint = checkpoint.fingerprint(),
+                             .identity = std::move(identity),
                              .address = options.group_socket,
                              .rank_command = nullptr,
                              .startup_timeout = options.startup_timeout,
@@ -114,12 +116,13 @@ Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spe
 }
 
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,
-                const StepLimits& limits) {
+                const StepLimits& limits, const RankModel& model) {
   return {.model_name = spec.name,
           .model_fingerprint = checkpoint.fingerprint(),
           .context_tokens = spec.context_tokens,
           .world = options.group_size(),
-          .total_kv_blocks = limits.kv_blocks};
+          .total_kv_blocks = limits.kv_blocks,
+          .weights_digest = model.weights_digest};
 }
 
 // Runs the engine until a signal or a loss ends it; returns the loss.
@@ -177,8 +180,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
-                   WorkerServer::Start({.address = options.listen}, &engine,
-                                       Hello(options, *checkpoint, spec, limits)));
+                   WorkerServer::Start({.address = options.listen}, &engine));
 
   LossReport loss;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
@@ -191,8 +193,9 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                     [&] { return shutdown.pending() || !loss.status().ok(); });
   RETURN_IF_ERROR(loss.status());
   ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
-  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get()));
+  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest));
   executor.Attach(*group, *model.decoder);
+  server->Announce(Hello(options, *checkpoint, spec, limits, model));
   absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
                               engine, *server, loss, shutdown);
   group->Stop(kRankStopTimeout);

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "worker/group/group_member.h"
+#include "worker/group/rank_identity.h"
 #include "worker/rank_metrics.h"
 #include "worker/rank_model.h"
 
@@ -25,8 +26,8 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
   ASSIGN_OR_RETURN(const RankModel model,
                    LoadRankModel(checkpoint, spec, member.limits(), ThreadsPerRank(options),
                                  member.communicator(), [&] { return member.abandoned(); }));
-  RETURN_IF_ERROR(
-      member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes), endpoint->port()));
+  RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
+                                   model.weights_digest, endpoint->port()));
   return member.Serve(*model.decoder, [&](absl::Duration step_time) {
     metrics.ObserveStep(step_time, model.decoder->last_comm_time());
   });
@@ -39,11 +40,12 @@ absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutd
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   RETURN_IF_ERROR(LimitContext(options, spec));
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint->fingerprint()));
   LOG(INFO) << "joining the group at " << options.group_socket;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,
                                       .world = options.group_size(),
-                                      .fingerprint = checkpoint->fingerprint(),
+                                      .identity = std::move(identity),
                                       .address = options.group_socket,
                                       .startup_timeout = options.startup_timeout,
                                       .step_timeout = options.step_timeout,

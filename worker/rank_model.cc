@@ -1,14 +1,40 @@
 #include "worker/rank_model.h"
 
+#include <atomic>
+#include <future>
 #include <utility>
 
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "model/shard.h"
+#include "model/weights_digest.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {
+
+namespace {
+
+// Made by a thread of its own: packing takes longer than reading, and from a cold disk this reads
+// ahead of it.
+class BackgroundDigest {
+ public:
+  BackgroundDigest(const Checkpoint& checkpoint, const std::function<bool()>& interrupted)
+      : digest_(std::async(std::launch::async, [this, &checkpoint, &interrupted] {
+          return WeightsDigest(checkpoint.weight_data(),
+                               [&] { return abandoned_ || (interrupted && interrupted()); });
+        })) {}
+  ~BackgroundDigest() { abandoned_ = true; }
+
+  absl::StatusOr<std::string> Take() { return digest_.get(); }
+
+ private:
+  std::atomic<bool> abandoned_ = false;
+  // Waits in its destructor.
+  std::future<absl::StatusOr<std::string>> digest_;
+};
+
+}  // namespace
 
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
@@ -17,8 +43,11 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
   RankModel model;
   ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
   ASSIGN_OR_RETURN(model.backend, kernels::MakeCpuBackend({.num_threads = num_threads}));
+  BackgroundDigest digest(checkpoint, interrupted);
   ASSIGN_OR_RETURN(DecoderWeights weights,
                    LoadDecoderWeights(checkpoint, spec, shard, *model.backend, interrupted));
+  ASSIGN_OR_RETURN(model.weights_digest, digest.Take());
+  checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
   ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits,
                                                   model.backend.get(), comm));
@@ -28,7 +57,8 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
             << " FFN columns, " << shard.vocab.size() << " vocabulary rows; weights "
             << model.weight_bytes / kMiB << " MiB, KV cache "
             << model.decoder->kv_arena_bytes() / kMiB << " MiB, activations "
-            << model.decoder->activation_bytes() / kMiB << " MiB; " << model.backend->Describe();
+            << model.decoder->activation_bytes() / kMiB << " MiB; " << model.backend->Describe()
+            << "; digest of all weights " << model.weights_digest;
   return model;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
@@ -20,11 +21,12 @@ struct RankModel {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
+  std::string weights_digest;  // Of the whole files, see model/weights_digest.h.
 };
 
 // Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
-// and must outlive the model. CANCELLED soon after `interrupted` returns true, else the errors of
-// MakeCpuBackend, ShardModel, LoadDecoderWeights and Decoder::Create.
+// and must outlive the model. CANCELLED soon after `interrupted` returns true, which another thread
+// asks too, else the errors of MakeCpuBackend, ShardModel, LoadDecoderWeights and Decoder::Create.
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
                                         Communicator* comm,

@@ -97,7 +97,8 @@ GroupHello HelloFrom(const worker::v1::Hello& hello) {
           .model_fingerprint = hello.model_fingerprint(),
           .context_tokens = hello.context_tokens(),
           .world = hello.world(),
-          .total_kv_blocks = hello.total_kv_blocks()};
+          .total_kv_blocks = hello.total_kv_blocks(),
+          .weights_digest = hello.weights_digest()};
 }
 
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step) {

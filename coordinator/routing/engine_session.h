@@ -61,6 +61,7 @@ struct GroupHello {
   int context_tokens = 0;
   int world = 0;
   int total_kv_blocks = 0;
+  std::string weights_digest = "";
 };
 
 struct GroupLoad {

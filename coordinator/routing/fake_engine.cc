@@ -46,6 +46,7 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     worker::v1::SessionResponse hello;
     hello.mutable_hello()->set_model_name("tiny");
     hello.mutable_hello()->set_model_fingerprint(options_.fingerprint);
+    hello.mutable_hello()->set_weights_digest(options_.weights_digest);
     hello.mutable_hello()->set_context_tokens(options_.context_tokens);
     hello.mutable_hello()->set_world(1);
     stream->Write(hello);

@@ -17,6 +17,7 @@ class FakeEngine {
  public:
   struct Options {
     std::string fingerprint = "feed";
+    std::string weights_digest = "cafe";
     int context_tokens = 64;
     bool serving = true;
     // Without a script: whether a Submit is accepted at once, or when the test says so by Send.

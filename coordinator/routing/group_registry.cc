@@ -88,18 +88,34 @@ void GroupRegistry::SessionStarted(GroupId group, std::shared_ptr<EngineSession>
 
 absl::Status GroupRegistry::HelloReceived(GroupId group, const GroupHello& hello) {
   absl::Status status;
-  Change(group, [&](Group& entry) {
-    if (hello.model_fingerprint != options_.model_fingerprint) {
-      status = absl::FailedPreconditionError(
-          absl::StrCat("worker group ", entry.address, " serves \"", hello.model_name,
-                       "\" with fingerprint ", hello.model_fingerprint,
-                       ", this coordinator has fingerprint ", options_.model_fingerprint));
-    }
+  Change(group, [&](Group& entry) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    status = CheckHello(group, hello);
     entry.refused = !status.ok();
     entry.greeted = status.ok();
     entry.context_tokens = hello.context_tokens;
+    entry.weights_digest.reset();
+    if (status.ok()) entry.weights_digest = hello.weights_digest;
   });
   return status;
+}
+
+absl::Status GroupRegistry::CheckHello(GroupId group, const GroupHello& hello) const {
+  const std::string& address = groups_.at(group).address;
+  if (hello.model_fingerprint != options_.model_fingerprint) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("worker group ", address, " serves \"", hello.model_name,
+                     "\" with fingerprint ", hello.model_fingerprint,
+                     ", this coordinator has fingerprint ", options_.model_fingerprint));
+  }
+  for (const auto& [id, other] : groups_) {
+    if (id == group || other.retired || !other.weights_digest.has_value()) continue;
+    if (*other.weights_digest == hello.weights_digest) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "worker group ", address, " has other weights than worker group ", other.address,
+        ", under the same headers: digest ", hello.weights_digest, " instead of ",
+        *other.weights_digest, "; give both the same file, or take one off the list of workers"));
+  }
+  return absl::OkStatus();
 }
 
 void GroupRegistry::HealthChanged(GroupId group, bool serving) {
@@ -120,6 +136,14 @@ int GroupRegistry::ServingContextTokens() const {
     if (group.state() == GroupState::kServing) largest = std::max(largest, group.context_tokens);
   }
   return largest;
+}
+
+std::string GroupRegistry::ServingWeightsDigest() const {
+  MutexLock lock(&mutex_);
+  for (const auto& [id, group] : groups_) {
+    if (group.state() == GroupState::kServing) return *group.weights_digest;
+  }
+  return "";
 }
 
 GroupRegistry::Group& GroupRegistry::Find(GroupId group) {

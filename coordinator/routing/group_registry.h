@@ -27,7 +27,7 @@ enum class GroupId : uint64_t {};
 enum class GroupState {
   kConnecting,  // No session, or one that has not said Hello.
   kNotServing,  // Connected; its health is not SERVING, or it has left the service.
-  kRefused,     // It serves another model.
+  kRefused,     // It serves another model, or other weights than the groups before it.
   kServing,     // Takes requests.
 };
 
@@ -94,7 +94,10 @@ class GroupRegistry {
   // --- For the group's connection; its calls for one group come one at a time. ---
 
   void SessionStarted(GroupId group, std::shared_ptr<EngineSession> session);
-  // FAILED_PRECONDITION if the group serves another model; the connection should then end.
+  // FAILED_PRECONDITION if the group serves another model, or has other weights than a group that
+  // is on the list, not retired, and was let in the last time it said Hello, even if that one is
+  // gone now: one service gives one answer. The connection should then end. So a list of groups
+  // changes its weights as its last group with the old ones does.
   absl::Status HelloReceived(GroupId group, const GroupHello& hello);
   // What the health service of the group says. False until the first call of a session.
   void HealthChanged(GroupId group, bool serving);
@@ -118,6 +121,8 @@ class GroupRegistry {
   int CountGroups(GroupState state) const;
   // The largest context of the groups that take requests; 0 with none.
   int ServingContextTokens() const;
+  // Of the groups that take requests, see model/weights_digest.h; empty with none.
+  std::string ServingWeightsDigest() const;
 
  private:
   struct Group {
@@ -129,6 +134,8 @@ class GroupRegistry {
     bool refused = false;
     bool healthy = false;
     int context_tokens = 0;
+    // Of its last Hello, if that was accepted; outlives the session.
+    std::optional<std::string> weights_digest;
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;
@@ -209,6 +216,8 @@ class GroupRegistry {
   // `session` is where to abandon requests; may be null if there are none.
   void CarryOut(const Outcome& outcome, EngineSession* session);
 
+  absl::Status CheckHello(GroupId group, const GroupHello& hello) const
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Group& Find(GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes the request out of its group's counts.
   void Settle(Request& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -11,6 +11,7 @@
 namespace phalanx {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -47,6 +48,56 @@ TEST_F(GroupRegistryTest, RefusesAGroupWithAnotherModel) {
   registry_.SessionEnded(id, status);
   EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
   EXPECT_EQ(registry_.Submit(Request(), nullptr).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GroupRegistryTest, RefusesAGroupWithOtherWeightsThanTheOnesBefore) {
+  const Worker a = Connect("a:1");
+  EXPECT_EQ(registry_.ServingWeightsDigest(), "cafe");
+  const GroupId b = registry_.Add("b:1");
+  const auto greet_b = [&](const char* digest) {
+    registry_.SessionStarted(b, std::make_shared<FakeSession>());
+    const absl::Status status = registry_.HelloReceived(
+        b, {.model_fingerprint = "feed", .context_tokens = 64, .weights_digest = digest});
+    if (!status.ok()) registry_.SessionEnded(b, status);
+    return status;
+  };
+  const absl::Status status = greet_b("babe");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("b:1 has other weights than worker group a:1"),
+                    HasSubstr("babe instead of cafe")));
+  EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
+  // Not in turns either.
+  Disconnect(a);
+  EXPECT_FALSE(greet_b("babe").ok());
+  EXPECT_EQ(registry_.ServingWeightsDigest(), "");
+  EXPECT_TRUE(greet_b("cafe").ok());
+  EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 0);
+}
+
+TEST_F(GroupRegistryTest, WeightsMayChangeOnceNoGroupOnTheListHasTheOldOnes) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  const auto greet = [&](GroupId id, const char* digest) {
+    registry_.SessionStarted(id, std::make_shared<FakeSession>());
+    const absl::Status status = registry_.HelloReceived(
+        id, {.model_fingerprint = "feed", .context_tokens = 64, .weights_digest = digest});
+    if (!status.ok()) registry_.SessionEnded(id, status);
+    return status;
+  };
+  // One address after the other starts again with new weights: the last one decides.
+  Disconnect(a);
+  EXPECT_FALSE(greet(a.id, "babe").ok());
+  Disconnect(b);
+  EXPECT_TRUE(greet(b.id, "babe").ok());
+  EXPECT_TRUE(greet(a.id, "babe").ok());
+  // And where groups come under new addresses, those that leave do not count.
+  const GroupId c = registry_.Add("c:1");
+  EXPECT_FALSE(greet(c, "beef").ok());
+  registry_.SetRetired(a.id, true);
+  EXPECT_FALSE(greet(c, "beef").ok());
+  Disconnect(b);
+  registry_.Remove(b.id);
+  EXPECT_TRUE(greet(c, "beef").ok());
 }
 
 TEST_F(GroupRegistryTest, SpreadsRequestsOverEqualGroups) {

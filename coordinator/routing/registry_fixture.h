@@ -99,9 +99,10 @@ class RegistryTest : public ::testing::Test {
     Worker worker{registry_.Add(address), std::make_shared<FakeSession>()};
     registry_.SessionStarted(worker.id, worker.session);
     EXPECT_TRUE(registry_
-                    .HelloReceived(
-                        worker.id,
-                        {.model_fingerprint = "feed", .context_tokens = context_tokens, .world = 2})
+                    .HelloReceived(worker.id, {.model_fingerprint = "feed",
+                                               .context_tokens = context_tokens,
+                                               .world = 2,
+                                               .weights_digest = "cafe"})
                     .ok());
     registry_.HealthChanged(worker.id, true);
     return worker;

@@ -126,6 +126,7 @@ class InferenceService final : public RawInference {
     model.set_reasons(served.reasons);
     if (served.original_context_tokens > 0) *model.mutable_long_rope() = MakeLongRope(served);
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));
+    model.set_weights_digest(environment_.groups->ServingWeightsDigest());
     return model;
   }
 

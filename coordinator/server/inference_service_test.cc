@@ -102,6 +102,7 @@ TEST_F(InferenceServiceTest, DescribesItsModel) {
   EXPECT_FALSE(model.default_sampling().has_seed());
   EXPECT_TRUE(model.has_chat_template());
   EXPECT_EQ(model.serving_groups(), 1);
+  EXPECT_EQ(model.weights_digest(), "cafe");
 }
 
 TEST_F(InferenceServiceTest, UnknownModelsAreNotFound) {

@@ -202,21 +202,25 @@ class CpuBackend : public Backend {
   ThreadTeam team_;
 };
 
+const KernelSet& BestKernels() {
+  const KernelSet* const avx2 = Avx2Kernels();
+  return avx2 == nullptr ? PortableKernels() : *avx2;
+}
+
 }  // namespace
+
+absl::string_view BestCpuInstructions() { return BestKernels().name; }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   if (options.num_threads < 1) {
     return absl::InvalidArgumentError(absl::StrCat("num_threads: ", options.num_threads));
   }
-  const KernelSet* kernels = &PortableKernels();
-  if (options.instructions != CpuInstructions::kPortable) {
-    const KernelSet* avx2 = Avx2Kernels();
-    if (avx2 != nullptr) kernels = avx2;
-    if (avx2 == nullptr && options.instructions == CpuInstructions::kAvx2) {
-      return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
-    }
+  if (options.instructions == CpuInstructions::kAvx2 && Avx2Kernels() == nullptr) {
+    return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
   }
-  return std::make_unique<CpuBackend>(options.num_threads, *kernels);
+  const bool portable = options.instructions == CpuInstructions::kPortable;
+  return std::make_unique<CpuBackend>(options.num_threads,
+                                      portable ? PortableKernels() : BestKernels());
 }
 
 }  // namespace phalanx::kernels

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
@@ -21,6 +22,9 @@ struct CpuOptions {
   int num_threads = 1;
   CpuInstructions instructions = CpuInstructions::kBest;
 };
+
+// What kBest is on this machine: "avx2" or "portable". Other instructions give other bits.
+absl::string_view BestCpuInstructions();
 
 // Differs from the reference only by the rounding of float32 sums: weights are dequantized to the
 // same bits. Results do not depend on the number of threads, only on `instructions`.

@@ -161,11 +161,11 @@ class Cluster:
         command = [path_of("WORKER"), "--model", model, "--tp", str(tp), *addresses, *flags]
         return self._start("worker", [*prefix, *command])
 
-    def rank(self, model, rank, group_socket, world=2):
+    def rank(self, model, rank, group_socket, world=2, program=None):
         """One process of a group whose ranks are started by hand; rank 0 leads it."""
         place = ["--world", str(world), "--rank", str(rank), "--group_socket", group_socket]
         addresses = ["--listen", ANY_PORT, "--metrics_listen", ANY_PORT]
-        command = [path_of("WORKER"), "--model", model, *place, *addresses]
+        command = [program or path_of("WORKER"), "--model", model, *place, *addresses]
         return self._start(f"rank{rank}", command)
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):

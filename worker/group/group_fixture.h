@@ -5,14 +5,17 @@
 
 #include <future>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "base/log.h"
 #include "gtest/gtest.h"
 #include "worker/group/group_leader.h"
 #include "worker/group/group_member.h"
 #include "worker/group/rank_channel.h"
+#include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
 
 namespace phalanx {
@@ -62,8 +65,11 @@ inline StepInput Step(int32_t token) {
 
 class GroupTest : public testing::Test {
  protected:
+  static constexpr absl::string_view kWeightsDigest = "weights";
+
   GroupTest() {
-    leader_options_.fingerprint = "model";
+    leader_options_.identity = {
+        .model_fingerprint = "model", .build = "build", .arithmetic = "avx2"};
     leader_options_.limits = {
         .max_step_tokens = 8, .max_seqs = 4, .max_blocks_per_seq = 2, .kv_blocks = 16};
     leader_options_.address = UnusedAbstractAddress();
@@ -73,20 +79,22 @@ class GroupTest : public testing::Test {
   GroupMember::Options MemberOptions(int rank) const {
     return {.rank = rank,
             .world = leader_options_.world,
-            .fingerprint = leader_options_.fingerprint,
+            .identity = leader_options_.identity,
             .address = leader_options_.address,
             .startup_timeout = absl::Minutes(1)};
   }
 
   // A rank's whole life. `fail_with` is what its first step fails with.
   static absl::Status RunMember(const GroupMember::Options& options,
-                                const absl::Status& fail_with = absl::OkStatus()) {
+                                const absl::Status& fail_with = absl::OkStatus(),
+                                absl::string_view weights_digest = kWeightsDigest) {
     auto member = GroupMember::Join(options);
     if (!member.ok()) return member.status();
     EXPECT_EQ((*member)->limits().kv_blocks, 16);
     AddingDecoder decoder((*member)->communicator());
     decoder.fail_with = fail_with;
-    absl::Status status = (*member)->SendReady(decoder, 1000 + options.rank, 9000 + options.rank);
+    absl::Status status =
+        (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
     if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration) {});
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
@@ -105,11 +113,11 @@ class GroupTest : public testing::Test {
     worker::v1::RankMessage message;
     message.mutable_join()->set_rank(rank);
     message.mutable_join()->set_world(leader_options_.world);
-    message.mutable_join()->set_model_fingerprint(leader_options_.fingerprint);
+    WriteIdentity(leader_options_.identity, message.mutable_join());
     CHECK_OK(channel.Send(message));
     worker::v1::LeaderMessage welcome;
     CHECK_OK(channel.Receive(&welcome));
-    message.mutable_ready();
+    message.mutable_ready()->set_weights_digest(std::string(kWeightsDigest));
     CHECK_OK(channel.Send(message));
     return channel;
   }
@@ -119,7 +127,7 @@ class GroupTest : public testing::Test {
     ASSERT_TRUE(leader.ok()) << leader.status();
     leader_ = *std::move(leader);
     decoder_ = std::make_unique<AddingDecoder>(leader_->communicator());
-    const absl::Status ready = leader_->AwaitReady(decoder_.get());
+    const absl::Status ready = leader_->AwaitReady(decoder_.get(), kWeightsDigest);
     ASSERT_TRUE(ready.ok()) << ready;
   }
 

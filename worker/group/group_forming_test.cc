@@ -22,18 +22,36 @@ using GroupFormingTest = GroupTest;
 
 constexpr char kAddressVariable[] = "PHALANX_TEST_ADDRESS";
 
-TEST_F(GroupFormingTest, RefusesARankWithAnotherModel) {
+TEST_F(GroupFormingTest, RefusesARankOfAnotherModelBuildOrArithmetic) {
   leader_options_.world = 2;
-  GroupMember::Options options = MemberOptions(1);
-  options.fingerprint = "other";
-  std::future<absl::Status> member =
-      std::async(std::launch::async, [=] { return RunMember(options); });
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(status.message().find("other"), absl::string_view::npos) << status;
-  const absl::Status refusal = member.get();
-  EXPECT_EQ(refusal.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(refusal.message().find("has another model"), absl::string_view::npos) << refusal;
+  leader_options_.on_lost = [](const absl::Status&) {};
+  for (std::string RankIdentity::*field :
+       {&RankIdentity::model_fingerprint, &RankIdentity::build, &RankIdentity::arithmetic}) {
+    GroupMember::Options options = MemberOptions(1);
+    options.identity.*field = "other";
+    std::future<absl::Status> member =
+        std::async(std::launch::async, [=] { return RunMember(options); });
+    const absl::Status status = GroupLeader::Start(leader_options_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_NE(status.message().find("other"), absl::string_view::npos) << status;
+    const absl::Status refusal = member.get();
+    EXPECT_EQ(refusal.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_NE(refusal.message().find("rank 1 "), absl::string_view::npos) << refusal;
+  }
+}
+
+TEST_F(GroupFormingTest, RefusesARankWithOtherWeights) {
+  leader_options_.world = 3;
+  std::future<absl::Status> first = StartMember(1);
+  std::future<absl::Status> second = std::async(std::launch::async, [options = MemberOptions(2)] {
+    return RunMember(options, absl::OkStatus(), "others");
+  });
+  auto leader = GroupLeader::Start(leader_options_);
+  ASSERT_TRUE(leader.ok()) << leader.status();
+  AddingDecoder decoder((*leader)->communicator());
+  const absl::Status status = (*leader)->AwaitReady(&decoder, kWeightsDigest);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find("rank 2 has other weights"), absl::string_view::npos) << status;
 }
 
 TEST_F(GroupFormingTest, RefusesARankOfAnotherWorld) {
@@ -197,7 +215,7 @@ TEST_F(GroupFormingTest, WaitingForRanksThatLoadCanBeInterrupted) {
   ASSERT_TRUE(member.ok()) << member.status();
   AddingDecoder decoder((*leader)->communicator());
   ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
-  EXPECT_EQ((*leader)->AwaitReady(&decoder).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ((*leader)->AwaitReady(&decoder, kWeightsDigest).code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(GroupFormingTest, SaysWhichRankDidNotJoin) {

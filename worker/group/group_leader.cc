@@ -137,11 +137,7 @@ absl::StatusOr<int> GroupLeader::CheckJoin(const worker::v1::Join& join) const {
   if (members_[rank].channel != nullptr) {
     return absl::FailedPreconditionError(absl::StrCat("rank ", rank, " joined twice"));
   }
-  if (join.model_fingerprint() != options_.fingerprint) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("rank ", rank, " has another model: fingerprint ", join.model_fingerprint(),
-                     " instead of ", options_.fingerprint));
-  }
+  RETURN_IF_ERROR(CheckSameIdentity(rank, IdentityFrom(join), options_.identity));
   return rank;
 }
 
@@ -150,14 +146,27 @@ bool GroupLeader::AllJoined() const {
                      [](const Member& member) { return member.channel != nullptr; });
 }
 
-absl::Status GroupLeader::AwaitReady(Decoder* decoder) {
+absl::Status GroupLeader::CheckWeights(absl::string_view weights_digest) const {
+  for (size_t rank = 1; rank < members_.size(); ++rank) {
+    const std::string& others = members_[rank].info.weights_digest;
+    if (others == weights_digest) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("rank ", rank, " has other weights under the same headers: digest ", others,
+                     " instead of ", weights_digest,
+                     "; one of the two files is damaged or of "
+                     "another version"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupLeader::AwaitReady(Decoder* decoder, absl::string_view weights_digest) {
   decoder_ = decoder;
   const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
   MutexLock lock(&mutex_);
   while (lost_.ok()) {
     const auto late = std::find_if(members_.begin() + 1, members_.end(),
                                    [](const Member& member) { return !member.ready; });
-    if (late == members_.end()) return absl::OkStatus();
+    if (late == members_.end()) return CheckWeights(weights_digest);
     const absl::Duration left = deadline - MonotonicClock()->Now();
     if (left <= absl::ZeroDuration()) {
       return absl::UnavailableError(absl::StrCat("rank ", late - members_.begin(),
@@ -312,7 +321,8 @@ absl::Status GroupLeader::ReceiveFrom(int rank) {
   member.ready = true;
   member.info = {.weight_bytes = ready.weight_bytes(),
                  .kv_arena_bytes = ready.kv_arena_bytes(),
-                 .metrics_port = ready.metrics_port()};
+                 .metrics_port = ready.metrics_port(),
+                 .weights_digest = ready.weights_digest()};
   LOG(INFO) << "rank " << rank << " is ready: process " << member.pid << ", weights "
             << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
             << " MiB, metrics on port " << ready.metrics_port();

@@ -2,7 +2,8 @@
 //
 //   auto leader = GroupLeader::Start(options);      // ranks run and know their limits
 //   ... load weights, make a Decoder on (*leader)->communicator() ...
-//   (*leader)->AwaitReady(&decoder);                // ranks have loaded theirs
+//   (*leader)->AwaitReady(&decoder, digest);        // ranks have loaded theirs, of the same
+//   weights
 //   (*leader)->Execute(input);                      // for the engine, any number of times
 //   (*leader)->Stop(timeout);
 //
@@ -30,6 +31,7 @@
 #include "worker/comm/communicator.h"
 #include "worker/engine/step_executor.h"
 #include "worker/group/rank_channel.h"
+#include "worker/group/rank_identity.h"
 #include "worker/group/rank_process.h"
 #include "worker/group/rank_reception.h"
 #include "worker/group/step_plan_codec.h"
@@ -43,8 +45,8 @@ class GroupLeader final : public StepExecutor {
   struct Options {
     int world = 1;
     StepLimits limits;
-    // model/fingerprint.h; a rank with another one is refused.
-    std::string fingerprint;
+    // A rank with another one is refused.
+    RankIdentity identity;
     // Where the ranks join, see unix_socket.h. Nobody may listen there yet; gone once all have
     // joined.
     std::string address;
@@ -69,11 +71,12 @@ class GroupLeader final : public StepExecutor {
     int64_t weight_bytes = 0;
     int64_t kv_arena_bytes = 0;
     int metrics_port = 0;
+    std::string weights_digest;
   };
 
   // Blocks until all ranks have joined. The thread that calls it must outlive the group (see
   // RankProcess). UNAVAILABLE if a rank ends or does not come, FAILED_PRECONDITION if one does not
-  // fit (wrong number, world or model), CANCELLED if interrupted: messages name the rank.
+  // fit (wrong number, world or identity), CANCELLED if interrupted: messages name the rank.
   // Connections that do not join are turned away, with a line in the log.
   static absl::StatusOr<std::unique_ptr<GroupLeader>> Start(Options options);
   GroupLeader(const GroupLeader&) = delete;
@@ -85,9 +88,10 @@ class GroupLeader final : public StepExecutor {
   Communicator* communicator() { return communicator_.get(); }
 
   // Blocks until all ranks are ready and takes `decoder`, lent until Stop, for rank 0's part of the
-  // steps. The status that the group was lost with, UNAVAILABLE after the startup timeout, or
-  // CANCELLED if interrupted.
-  absl::Status AwaitReady(Decoder* decoder);
+  // steps. `weights_digest` (model/weights_digest.h) is that of rank 0's files. The status that the
+  // group was lost with, UNAVAILABLE after the startup timeout, FAILED_PRECONDITION if a rank has
+  // other weights, or CANCELLED if interrupted.
+  absl::Status AwaitReady(Decoder* decoder, absl::string_view weights_digest);
   // By rank; rank 0's entry is empty. After AwaitReady.
   std::vector<RankInfo> ranks() const;
 
@@ -125,6 +129,8 @@ class GroupLeader final : public StepExecutor {
   // Lets a rank in; an error is why the group cannot form.
   absl::Status Admit(RankReception::Arrival arrival);
   absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
+  absl::Status CheckWeights(absl::string_view weights_digest) const
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AllJoined() const;
   // Deals with what WatchedFd of the rank has shown. An error is why the group is lost. ABORTED:
   // the rank gave up because another one had, whose own report is still to come.

@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
   worker::v1::Join* const join = request.mutable_join();
   join->set_rank(options.rank);
   join->set_world(options.world);
-  join->set_model_fingerprint(options.fingerprint);
+  WriteIdentity(options.identity, join);
   RETURN_IF_ERROR(member->channel_.Send(request));
 
   worker::v1::LeaderMessage answer;
@@ -69,12 +69,13 @@ void GroupMember::WatchLeader() {
 }
 
 absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes,
-                                    int metrics_port) {
+                                    absl::string_view weights_digest, int metrics_port) {
   worker::v1::RankMessage message;
   worker::v1::Ready* const ready = message.mutable_ready();
   ready->set_weight_bytes(weight_bytes);
   ready->set_kv_arena_bytes(static_cast<int64_t>(decoder.kv_arena_bytes()));
   ready->set_metrics_port(metrics_port);
+  ready->set_weights_digest(std::string(weights_digest));
   return channel_.Send(message);
 }
 

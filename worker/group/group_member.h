@@ -12,9 +12,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "worker/comm/communicator.h"
 #include "worker/group/rank_channel.h"
+#include "worker/group/rank_identity.h"
 #include "worker/model/decoder.h"
 #include "worker/model/step_input.h"
 
@@ -26,7 +28,7 @@ class GroupMember {
   struct Options {
     int rank = 1;
     int world = 2;
-    std::string fingerprint;
+    RankIdentity identity;
     // Where the leader listens, see unix_socket.h.
     std::string address;
     absl::Duration startup_timeout = absl::Minutes(2);
@@ -52,8 +54,9 @@ class GroupMember {
   // Any thread.
   bool abandoned() const { return abandoned_; }
 
-  // Says that this rank can run steps.
-  absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes, int metrics_port);
+  // Says that this rank can run steps, with weights of that digest (model/weights_digest.h).
+  absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes,
+                         absl::string_view weights_digest, int metrics_port);
 
   // Runs steps until the leader says stop (OK). `on_step`, called after each, is told the time it
   // took. Else UNAVAILABLE when the leader is gone, CANCELLED if interrupted, or the error of a

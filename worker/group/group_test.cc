@@ -55,7 +55,7 @@ TEST_F(GroupTest, ARankThatVanishesIsNoticedWithoutAStep) {
     auto joined = GroupMember::Join(MemberOptions(1));
     ASSERT_TRUE(joined.ok());
     AddingDecoder decoder((*joined)->communicator());
-    ASSERT_TRUE((*joined)->SendReady(decoder, 0, 0).ok());
+    ASSERT_TRUE((*joined)->SendReady(decoder, 0, kWeightsDigest, 0).ok());
     formed.get_future().wait();
   });
   StartLeader();

@@ -34,12 +34,16 @@ grpc::ByteBuffer Serialize(const worker::v1::SessionResponse& response) {
 }
 
 // Locks are taken in the order: engine session (while it calls the sink), mutex_, engine.
-class Session final : public SessionReactor, private EventSink {
+class Session final : public GreetableSession, private EventSink {
  public:
-  Session(Engine* engine, size_t max_queued_bytes, std::function<void()> on_gone)
-      : engine_(engine), max_queued_bytes_(max_queued_bytes), on_gone_(std::move(on_gone)) {}
+  Session(Engine* engine, size_t max_queued_bytes, std::function<void(GreetableSession*)> on_done,
+          std::function<void()> on_gone)
+      : engine_(engine),
+        max_queued_bytes_(max_queued_bytes),
+        on_done_(std::move(on_done)),
+        on_gone_(std::move(on_gone)) {}
 
-  void Start(const worker::v1::Hello& hello);
+  void Greet(const worker::v1::Hello& hello) override;
 
  private:
   ~Session() override = default;
@@ -67,12 +71,13 @@ class Session final : public SessionReactor, private EventSink {
 
   Engine* const engine_;
   const size_t max_queued_bytes_;
+  const std::function<void(GreetableSession*)> on_done_;
   const std::function<void()> on_gone_;
   // Read into by gRPC between StartRead and OnReadDone.
   grpc::ByteBuffer incoming_;
 
   Mutex mutex_;
-  // Null if the engine had ended before the session began.
+  // Null before the greeting, and if the engine had ended before it.
   std::unique_ptr<EngineSession> engine_session_ GUARDED_BY(mutex_);
   // The first one is being written while writing_.
   std::deque<grpc::ByteBuffer> outgoing_ GUARDED_BY(mutex_);
@@ -83,8 +88,10 @@ class Session final : public SessionReactor, private EventSink {
   bool finished_ GUARDED_BY(mutex_) = false;
 };
 
-void Session::Start(const worker::v1::Hello& hello) {
+void Session::Greet(const worker::v1::Hello& hello) {
   MutexLock lock(&mutex_);
+  // The peer may have left meanwhile.
+  if (closing_.has_value()) return;
   absl::StatusOr<std::unique_ptr<EngineSession>> engine_session = engine_->OpenSession(this);
   if (!engine_session.ok()) {
     Close(engine_session.status());
@@ -198,6 +205,7 @@ void Session::OnCancel() {
 }
 
 void Session::OnDone() {
+  on_done_(this);
   std::unique_ptr<EngineSession> engine_session;
   {
     MutexLock lock(&mutex_);
@@ -212,11 +220,10 @@ void Session::OnDone() {
 
 }  // namespace
 
-SessionReactor* StartSession(Engine* engine, const worker::v1::Hello& hello,
-                             size_t max_queued_bytes, std::function<void()> on_gone) {
-  auto* const session = new Session(engine, max_queued_bytes, std::move(on_gone));
-  session->Start(hello);
-  return session;
+GreetableSession* NewSession(Engine* engine, size_t max_queued_bytes,
+                             std::function<void(GreetableSession*)> on_done,
+                             std::function<void()> on_gone) {
+  return new Session(engine, max_queued_bytes, std::move(on_done), std::move(on_gone));
 }
 
 }  // namespace phalanx

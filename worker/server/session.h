@@ -18,8 +18,8 @@ inline constexpr int64_t kMaxCommandBytes = int64_t{4} << 20;
 
 using SessionReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-// Starts to serve a stream that was just opened. The session reads commands, writes events, and
-// frees itself when the stream is over, then calls `on_gone`, its last act. It ends
+// A stream that was just opened. It says and reads nothing until it is greeted; from then on it
+// reads commands and writes events. It ends
 //  * OK when the peer has closed its side,
 //  * INVALID_ARGUMENT after bytes that are no SessionRequest, or that would take more memory than a
 //    small multiple of kMaxCommandBytes,
@@ -27,8 +27,17 @@ using SessionReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffe
 //  * UNAVAILABLE or INTERNAL with the engine, after the last events.
 // Its requests are cancelled with it. Messages travel as bytes because generated methods would
 // report garbage like an orderly end.
-SessionReactor* StartSession(Engine* engine, const worker::v1::Hello& hello,
-                             size_t max_queued_bytes, std::function<void()> on_gone);
+class GreetableSession : public SessionReactor {
+ public:
+  // Says `hello` and starts to serve. Once.
+  virtual void Greet(const worker::v1::Hello& hello) = 0;
+};
+
+// The session frees itself when the stream is over. Before that it calls `on_done`, after which it
+// may not be greeted, and afterwards `on_gone`, its last act.
+GreetableSession* NewSession(Engine* engine, size_t max_queued_bytes,
+                             std::function<void(GreetableSession*)> on_done,
+                             std::function<void()> on_gone);
 
 }  // namespace phalanx
 

@@ -2,13 +2,16 @@
 
 #include <grpc/support/time.h>
 
+#include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mutex.h"
 #include "base/status.h"
 #include "grpcpp/grpcpp.h"
@@ -29,6 +32,7 @@ worker::v1::Hello ToHello(const HelloInfo& info) {
   hello.set_world(info.world);
   hello.set_total_kv_blocks(info.total_kv_blocks);
   hello.set_kv_block_tokens(kernels::kKvBlockTokens);
+  hello.set_weights_digest(info.weights_digest);
   return hello;
 }
 
@@ -45,18 +49,36 @@ absl::Status CheckAddress(absl::string_view address) {
 class EngineService final
     : public worker::v1::Engine::WithRawCallbackMethod_Session<worker::v1::Engine::Service> {
  public:
-  EngineService(Engine* engine, const HelloInfo& hello, size_t max_queued_bytes)
-      : engine_(engine), hello_(ToHello(hello)), max_queued_bytes_(max_queued_bytes) {}
+  EngineService(Engine* engine, size_t max_queued_bytes)
+      : engine_(engine), max_queued_bytes_(max_queued_bytes) {}
 
   SessionReactor* Session(grpc::CallbackServerContext*) override {
-    {
-      MutexLock lock(&mutex_);
-      ++open_sessions_;
+    GreetableSession* const session = NewSession(
+        engine_, max_queued_bytes_,
+        [this](GreetableSession* done) {
+          MutexLock lock(&mutex_);
+          waiting_.erase(done);
+        },
+        [this] {
+          MutexLock lock(&mutex_);
+          if (--open_sessions_ == 0) all_gone_.SignalAll();
+        });
+    MutexLock lock(&mutex_);
+    ++open_sessions_;
+    if (hello_.has_value()) {
+      session->Greet(*hello_);
+    } else {
+      waiting_.insert(session);
     }
-    return StartSession(engine_, hello_, max_queued_bytes_, [this] {
-      MutexLock lock(&mutex_);
-      if (--open_sessions_ == 0) all_gone_.SignalAll();
-    });
+    return session;
+  }
+
+  void Announce(const HelloInfo& info) {
+    MutexLock lock(&mutex_);
+    CHECK(!hello_.has_value());
+    hello_ = ToHello(info);
+    for (GreetableSession* const session : waiting_) session->Greet(*hello_);
+    waiting_.clear();
   }
 
   // Returns when no session is open or at `deadline` of the monotonic clock.
@@ -71,9 +93,12 @@ class EngineService final
 
  private:
   phalanx::Engine* const engine_;
-  const worker::v1::Hello hello_;
   const size_t max_queued_bytes_;
+  // Taken before a session's.
   Mutex mutex_;
+  std::optional<worker::v1::Hello> hello_ GUARDED_BY(mutex_);
+  // Not greeted yet.
+  absl::flat_hash_set<GreetableSession*> waiting_ GUARDED_BY(mutex_);
   CondVar all_gone_;
   int open_sessions_ GUARDED_BY(mutex_) = 0;
 };
@@ -82,8 +107,8 @@ class EngineService final
 
 class WorkerServer::Impl {
  public:
-  Impl(const Options& options, Engine* engine, const HelloInfo& hello)
-      : service_(engine, hello, options.max_queued_bytes),
+  Impl(const Options& options, Engine* engine)
+      : service_(engine, options.max_queued_bytes),
         health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
@@ -102,6 +127,8 @@ class WorkerServer::Impl {
   }
 
   int port() const { return port_; }
+
+  void Announce(const HelloInfo& hello) { service_.Announce(hello); }
 
   void SetServing(bool serving) { health_.SetServing(serving); }
 
@@ -124,9 +151,8 @@ class WorkerServer::Impl {
 };
 
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(const Options& options,
-                                                                  Engine* engine,
-                                                                  const HelloInfo& hello) {
-  auto impl = std::make_unique<Impl>(options, engine, hello);
+                                                                  Engine* engine) {
+  auto impl = std::make_unique<Impl>(options, engine);
   RETURN_IF_ERROR(impl->Start(options.address));
   return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(impl)));
 }
@@ -136,6 +162,8 @@ WorkerServer::WorkerServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 WorkerServer::~WorkerServer() = default;
 
 int WorkerServer::port() const { return impl_->port(); }
+
+void WorkerServer::Announce(const HelloInfo& hello) { impl_->Announce(hello); }
 
 void WorkerServer::SetServing(bool serving) { impl_->SetServing(serving); }
 

@@ -20,6 +20,7 @@ struct HelloInfo {
   int context_tokens = 0;
   int world = 0;
   int total_kv_blocks = 0;
+  std::string weights_digest;
 };
 
 // Thread-safe.
@@ -33,11 +34,11 @@ class WorkerServer {
     size_t max_queued_bytes = 4 << 20;
   };
 
-  // Starts to serve, the health service saying NOT_SERVING. `engine` is lent and must outlive the
-  // server. INVALID_ARGUMENT if the address is malformed, UNAVAILABLE, naming it, if it cannot be
-  // listened on.
-  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const Options& options, Engine* engine,
-                                                             const HelloInfo& hello);
+  // Starts to listen, the health service saying NOT_SERVING; sessions wait for the Announce.
+  // `engine` is lent and must outlive the server. INVALID_ARGUMENT if the address is malformed,
+  // UNAVAILABLE, naming it, if it cannot be listened on.
+  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const Options& options,
+                                                             Engine* engine);
   WorkerServer(const WorkerServer&) = delete;
   WorkerServer& operator=(const WorkerServer&) = delete;
   // As Shutdown with a grace of zero.
@@ -45,6 +46,9 @@ class WorkerServer {
 
   // The port that is listened on.
   int port() const;
+
+  // Greets the sessions that wait, and from now on each that comes. Once, before SetServing(true).
+  void Announce(const HelloInfo& hello);
 
   // What the health service says for "" and for "phalanx.worker.v1.Engine".
   void SetServing(bool serving);

@@ -89,13 +89,21 @@ class WorkerServerTest : public ::testing::Test {
   }
 
   void Serve(const WorkerServer::Options& options) {
-    server_ = WorkerServer::Start(options, &engine_,
-                                  {.model_name = "tiny",
-                                   .model_fingerprint = "f00d",
-                                   .context_tokens = kContext,
-                                   .world = 2,
-                                   .total_kv_blocks = kLimits.kv_blocks})
-                  .value();
+    Listen(options);
+    Announce();
+  }
+
+  void Announce() {
+    server_->Announce({.model_name = "tiny",
+                       .model_fingerprint = "f00d",
+                       .context_tokens = kContext,
+                       .world = 2,
+                       .total_kv_blocks = kLimits.kv_blocks,
+                       .weights_digest = "cafe"});
+  }
+
+  void Listen(const WorkerServer::Options& options) {
+    server_ = WorkerServer::Start(options, &engine_).value();
     // A small window, so that a peer that does not read is noticed after few bytes.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
@@ -163,6 +171,29 @@ class WorkerServerTest : public ::testing::Test {
   std::shared_ptr<grpc::Channel> channel_;
 };
 
+TEST_F(WorkerServerTest, SessionsWaitUntilThereIsSomethingToAnnounce) {
+  Listen({.address = "127.0.0.1:0"});
+  SessionPeer waiting;
+  waiting.stream = worker::v1::Engine::NewStub(channel_)->Session(&waiting.context);
+  SessionPeer leaving;
+  leaving.stream = worker::v1::Engine::NewStub(channel_)->Session(&leaving.context);
+  // Commands are not read before the greeting, and not lost.
+  EXPECT_TRUE(waiting.stream->Write(Submit(1, 3)));
+  leaving.context.TryCancel();
+  EXPECT_EQ(leaving.Finish().error_code(), grpc::StatusCode::CANCELLED);
+  Announce();
+  EXPECT_EQ(waiting.Read().hello().weights_digest(), "cafe");
+  EXPECT_EQ(ReadToEnd(waiting, 1).token_ids_size(), 3);
+}
+
+TEST_F(WorkerServerTest, AServerThatNeverAnnouncesEndsItsSessions) {
+  Listen({.address = "127.0.0.1:0"});
+  SessionPeer waiting;
+  waiting.stream = worker::v1::Engine::NewStub(channel_)->Session(&waiting.context);
+  server_.reset();
+  EXPECT_FALSE(waiting.Finish().ok());
+}
+
 TEST_F(WorkerServerTest, GreetsThenStreamsTokens) {
   SessionPeer peer;
   peer.stream = worker::v1::Engine::NewStub(channel_)->Session(&peer.context);
@@ -172,6 +203,7 @@ TEST_F(WorkerServerTest, GreetsThenStreamsTokens) {
   EXPECT_EQ(hello.world(), 2);
   EXPECT_EQ(hello.total_kv_blocks(), kLimits.kv_blocks);
   EXPECT_EQ(hello.kv_block_tokens(), 16);
+  EXPECT_EQ(hello.weights_digest(), "cafe");
 
   ASSERT_TRUE(peer.stream->Write(Submit(3, 20)));
   const RequestEvent answer = ReadToEnd(peer, 3);
@@ -379,14 +411,14 @@ TEST_F(WorkerServerTest, HealthSaysWhatSetServingSaid) {
 
 TEST_F(WorkerServerTest, APortInUseIsAnErrorThatNamesIt) {
   const std::string address = absl::StrCat("127.0.0.1:", server_->port());
-  const absl::Status status = WorkerServer::Start({.address = address}, &engine_, {}).status();
+  const absl::Status status = WorkerServer::Start({.address = address}, &engine_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(address));
 }
 
 TEST_F(WorkerServerTest, AMalformedAddressIsInvalid) {
   for (const char* address : {"", "localhost", ":80", "127.0.0.1:x", "127.0.0.1:70000"}) {
-    EXPECT_EQ(WorkerServer::Start({.address = address}, &engine_, {}).status().code(),
+    EXPECT_EQ(WorkerServer::Start({.address = address}, &engine_).status().code(),
               absl::StatusCode::kInvalidArgument)
         << address;
   }

@@ -1,0 +1,64 @@
+#include "worker/group/rank_identity.h"
+
+#include <gnu/libc-version.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/content_digest.h"
+#include "base/status.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "model/mapped_file.h"
+
+namespace phalanx {
+namespace {
+
+absl::Status Refuse(int rank, absl::string_view what, absl::string_view own,
+                    absl::string_view leaders, absl::string_view advice) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("rank ", rank, " ", what, " ", own, " instead of ", leaders, "; ", advice));
+}
+
+}  // namespace
+
+absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint) {
+  // The running program, whatever lies at its path by now.
+  ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> program, MappedFile::Open("/proc/self/exe"));
+  ContentDigest digest;
+  digest.Add(program->bytes());
+  return RankIdentity{.model_fingerprint = std::string(model_fingerprint),
+                      .build = digest.Hex(),
+                      .arithmetic = absl::StrCat(kernels::BestCpuInstructions(), ", glibc ",
+                                                 gnu_get_libc_version())};
+}
+
+absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders) {
+  if (own.model_fingerprint != leaders.model_fingerprint) {
+    return Refuse(rank, "has another model: fingerprint", own.model_fingerprint,
+                  leaders.model_fingerprint, "give all ranks the same --model");
+  }
+  if (own.build != leaders.build) {
+    return Refuse(rank, "is another build of the worker: digest", own.build, leaders.build,
+                  "start all ranks of a group from the same program");
+  }
+  if (own.arithmetic != leaders.arithmetic) {
+    return Refuse(rank, "computes with", own.arithmetic, leaders.arithmetic,
+                  "sums would differ in their last bits: all ranks of a group need the same "
+                  "instructions and libraries");
+  }
+  return absl::OkStatus();
+}
+
+void WriteIdentity(const RankIdentity& identity, worker::v1::Join* join) {
+  join->set_model_fingerprint(identity.model_fingerprint);
+  join->set_build(identity.build);
+  join->set_arithmetic(identity.arithmetic);
+}
+
+RankIdentity IdentityFrom(const worker::v1::Join& join) {
+  return {.model_fingerprint = join.model_fingerprint(),
+          .build = join.build(),
+          .arithmetic = join.arithmetic()};
+}
+
+}  // namespace phalanx

@@ -1,0 +1,38 @@
+// What the ranks of one group must have in common: each computes a part of the same sums, to the
+// same bits.
+#ifndef PHALANX_WORKER_GROUP_RANK_IDENTITY_H_
+#define PHALANX_WORKER_GROUP_RANK_IDENTITY_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "phalanx/worker/v1/rank.pb.h"
+
+namespace phalanx {
+
+struct RankIdentity {
+  // model/fingerprint.h. The weights themselves are compared once they are read, see
+  // GroupLeader::AwaitReady.
+  std::string model_fingerprint;
+  // A digest of the program's file.
+  std::string build;
+  // The instructions that the kernels use, and whose mathematical functions: "avx2, glibc 2.36".
+  // Another one rounds differently.
+  std::string arithmetic;
+};
+
+// That of this process. The errors of MappedFile::Open if its program cannot be read.
+absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint);
+
+// FAILED_PRECONDITION, naming the rank, what differs and what to do, unless `own` is the leader's.
+absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders);
+
+// To and from the first message of a rank.
+void WriteIdentity(const RankIdentity& identity, worker::v1::Join* join);
+RankIdentity IdentityFrom(const worker::v1::Join& join);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_GROUP_RANK_IDENTITY_H_

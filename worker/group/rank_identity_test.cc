@@ -1,0 +1,53 @@
+#include "worker/group/rank_identity.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+TEST(RankIdentityTest, TheOwnOneIsOfTheProgramTheMachineAndTheModel) {
+  const absl::StatusOr<RankIdentity> own = OwnIdentity("model");
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_EQ(own->model_fingerprint, "model");
+  EXPECT_THAT(own->build, testing::MatchesRegex("[0-9a-f]{32}"));
+  EXPECT_THAT(own->arithmetic, testing::MatchesRegex("(avx2|portable), glibc [0-9.]+"));
+  const absl::StatusOr<RankIdentity> again = OwnIdentity("model");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(CheckSameIdentity(1, *again, *own).ok());
+}
+
+TEST(RankIdentityTest, EachDifferenceIsRefusedByName) {
+  const RankIdentity leaders = {
+      .model_fingerprint = "m1", .build = "b1", .arithmetic = "avx2, glibc 2.36"};
+  const auto refusal = [&](std::string RankIdentity::*field, const char* value) {
+    RankIdentity own = leaders;
+    own.*field = value;
+    const absl::Status status = CheckSameIdentity(3, own, leaders);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal(&RankIdentity::model_fingerprint, "m2"),
+              AllOf(HasSubstr("rank 3 has another model"), HasSubstr("m2 instead of m1")));
+  EXPECT_THAT(refusal(&RankIdentity::build, "b2"),
+              AllOf(HasSubstr("rank 3 is another build"), HasSubstr("b2 instead of b1")));
+  EXPECT_THAT(refusal(&RankIdentity::arithmetic, "portable, glibc 2.36"),
+              AllOf(HasSubstr("rank 3 computes with portable"), HasSubstr("instead of avx2")));
+  // A rank of a build that does not tell is another one.
+  EXPECT_THAT(refusal(&RankIdentity::build, ""), HasSubstr("another build"));
+}
+
+TEST(RankIdentityTest, TravelsWhole) {
+  const RankIdentity sent = {.model_fingerprint = "m", .build = "b", .arithmetic = "a"};
+  worker::v1::Join join;
+  WriteIdentity(sent, &join);
+  EXPECT_TRUE(CheckSameIdentity(1, IdentityFrom(join), sent).ok());
+}
+
+}  // namespace
+}  // namespace phalanx
