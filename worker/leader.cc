@@ -1,8 +1,10 @@
 #include "worker/leader.h"
 
+#include <algorithm>
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -29,7 +31,13 @@ namespace {
 
 // For sessions to hand out the last events of their requests.
 constexpr absl::Duration kServerGrace = absl::Seconds(2);
-constexpr absl::Duration kRankStopTimeout = absl::Seconds(5);
+constexpr absl::Duration kRankStopTimeout = absl::Seconds(2);
+// How long the step that runs may go on once no request is left that it is for. Then it is broken
+// off; a thread that does not end thereafter hangs.
+constexpr absl::Duration kStepPatience = absl::Seconds(1);
+constexpr absl::Duration kBreakOffPatience = absl::Seconds(2);
+// Between two looks for a second signal while requests are finished.
+constexpr absl::Duration kSignalInterval = absl::Milliseconds(50);
 
 // The executor of the engine, with the time that the group spends in collectives on its metrics.
 class MeasuredExecutor final : public StepExecutor {
@@ -71,6 +79,41 @@ class LossReport {
   absl::Status status_ GUARDED_BY(mutex_);
 };
 
+// The engine's thread.
+class EngineThread {
+ public:
+  // `on_end` is called by it when the engine has ended.
+  EngineThread(Engine& engine, std::function<void()> on_end)
+      : thread_([this, &engine, on_end = std::move(on_end)] {
+          absl::Status status = engine.Run();
+          {
+            MutexLock lock(&mutex_);
+            result_ = std::move(status);
+            ended_.SignalAll();
+          }
+          on_end();
+        }) {}
+  ~EngineThread() { thread_.join(); }
+
+  // What the engine ended with; nothing if it still runs after `timeout`.
+  std::optional<absl::Status> Wait(absl::Duration timeout) {
+    const absl::Time deadline = MonotonicClock()->Now() + timeout;
+    MutexLock lock(&mutex_);
+    while (!result_.has_value()) {
+      const absl::Duration left = deadline - MonotonicClock()->Now();
+      if (left <= absl::ZeroDuration()) break;
+      ended_.WaitFor(&mutex_, left);
+    }
+    return result_;
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar ended_;
+  std::optional<absl::Status> result_ GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
 std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_port,
@@ -87,7 +130,8 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     const WorkerOptions& options, const Checkpoint& checkpoint, const StepLimits& limits,
-    const ShutdownSignal& shutdown, std::function<void(const absl::Status&)> on_lost) {
+    const ShutdownSignal& shutdown, std::function<void(const absl::Status&)> on_lost,
+    std::function<void(absl::Duration)> on_pulse) {
   ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint()));
   GroupLeader::Options group{.world = options.group_size(),
                              .limits = limits,
@@ -95,9 +139,11 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
                              .address = options.group_socket,
                              .rank_command = nullptr,
                              .startup_timeout = options.startup_timeout,
+                             .stall_timeout = options.stall_timeout,
                              .step_timeout = options.step_timeout,
                              .interrupt_fd = shutdown.fd(),
-                             .on_lost = std::move(on_lost)};
+                             .on_lost = std::move(on_lost),
+                             .on_pulse = std::move(on_pulse)};
   if (options.starts_ranks()) {
     group.rank_command = [&options](int rank) { return RankCommand(options, rank); };
   }
@@ -125,14 +171,42 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .weights_digest = model.weights_digest};
 }
 
+// Lets requests finish until the drain timeout, a second signal or the loss of the group.
+void Drain(const WorkerOptions& options, Engine& engine, const LossReport& loss,
+           const ShutdownSignal& shutdown) {
+  const absl::Time deadline = MonotonicClock()->Now() + options.drain_timeout;
+  while (true) {
+    const absl::Duration left = deadline - MonotonicClock()->Now();
+    if (engine.Drain(std::min(left, kSignalInterval)) || !loss.status().ok()) return;
+    if (shutdown.pending()) {
+      LOG(WARNING) << "a second signal: ending the requests that are left";
+      return;
+    }
+    if (left <= absl::ZeroDuration()) {
+      LOG(WARNING) << "requests are left after --drain_timeout "
+                   << absl::FormatDuration(options.drain_timeout) << ": ending them";
+      return;
+    }
+  }
+}
+
+// The engine has been told to end. Returns what it ended with.
+absl::Status AwaitEnd(EngineThread& engine, GroupLeader& group) {
+  std::optional<absl::Status> result = engine.Wait(kStepPatience);
+  if (!result.has_value()) {
+    LOG(WARNING) << "breaking off the step that runs";
+    group.Abandon();
+    result = engine.Wait(kBreakOffPatience);
+  }
+  if (!result.has_value()) LOG(FATAL) << "a step hangs on this rank: ending the process";
+  return *result;
+}
+
 // Runs the engine until a signal or a loss ends it; returns the loss.
 absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, Engine& engine,
-                   WorkerServer& server, const LossReport& loss, ShutdownSignal& shutdown) {
-  absl::Status engine_status;
-  std::thread loop([&] {
-    engine_status = engine.Run();
-    shutdown.Notify();
-  });
+                   GroupLeader& group, WorkerServer& server, const LossReport& loss,
+                   ShutdownSignal& shutdown) {
+  EngineThread thread(engine, [&shutdown] { shutdown.Notify(); });
   server.SetServing(true);
   std::cout << ready_line << std::endl;
 
@@ -141,12 +215,14 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
   if (signal > 0) {
     LOG(INFO) << "signal " << signal << ": draining for at most "
               << absl::FormatDuration(options.drain_timeout);
-    if (!engine.Drain(options.drain_timeout)) LOG(WARNING) << "requests are left: ending them";
+    Drain(options, engine, loss, shutdown);
+  }
+  if (loss.status().ok()) {
     engine.Stop();
-  } else if (!loss.status().ok()) {
+  } else {
     engine.Fail(loss.status());
   }
-  loop.join();
+  const absl::Status engine_status = AwaitEnd(thread, group);
   server.Shutdown(kServerGrace);
   RETURN_IF_ERROR(loss.status());
   return engine_status;
@@ -183,11 +259,16 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                    WorkerServer::Start({.address = options.listen}, &engine));
 
   LossReport loss;
+  const auto on_lost = [&](const absl::Status& status) {
+    loss.Set(status);
+    shutdown.Notify();
+  };
+  const auto on_pulse = [&](absl::Duration silence) {
+    metrics.rank_silence_seconds.Set(absl::ToDoubleSeconds(silence));
+    metrics.step_age_seconds.Set(absl::ToDoubleSeconds(engine.step_age()));
+  };
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
-                   FormGroup(options, *checkpoint, limits, shutdown, [&](const absl::Status& s) {
-                     loss.Set(s);
-                     shutdown.Notify();
-                   }));
+                   FormGroup(options, *checkpoint, limits, shutdown, on_lost, on_pulse));
   absl::StatusOr<RankModel> loaded =
       LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
                     [&] { return shutdown.pending() || !loss.status().ok(); });
@@ -197,7 +278,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   executor.Attach(*group, *model.decoder);
   server->Announce(Hello(options, *checkpoint, spec, limits, model));
   absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
-                              engine, *server, loss, shutdown);
+                              engine, *group, *server, loss, shutdown);
   group->Stop(kRankStopTimeout);
   return status;
 }

@@ -13,6 +13,8 @@
 namespace phalanx {
 namespace {
 
+constexpr absl::Duration kMinStallTimeout = absl::Milliseconds(100);
+
 int BlocksFor(int tokens) {
   return (tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
 }
@@ -49,8 +51,15 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
   AddDurationOption(app, "--startup_timeout", &options.startup_timeout,
                     "How long ranks may take to join, and again to load")
       ->group(group);
+  AddDurationOption(
+      app, "--stall_timeout", &options.stall_timeout,
+      "How long a rank may say nothing, as one that was stopped, or the group come no "
+      "further within a step, before it counts as lost. A step of more than 256 "
+      "tokens has more time, in proportion. At least 100ms")
+      ->group(group);
   AddDurationOption(app, "--step_timeout", &options.step_timeout,
-                    "How long a rank may keep the others waiting before the group counts as lost")
+                    "How long a rank waits for another within a step before it leaves the group, "
+                    "should the leader not have ended it by then")
       ->group(group);
 }
 
@@ -103,6 +112,11 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options) {
   }
   if (!options.starts_ranks() && options.world > 1 && options.group_socket.empty()) {
     return absl::InvalidArgumentError("--world needs --group_socket");
+  }
+  if (options.stall_timeout < kMinStallTimeout) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--stall_timeout ", absl::FormatDuration(options.stall_timeout), " is below ",
+        absl::FormatDuration(kMinStallTimeout), ": a busy machine would lose its ranks"));
   }
   if (options.max_step_tokens < options.max_seqs) {
     return absl::InvalidArgumentError(

@@ -30,6 +30,7 @@ struct WorkerOptions {
   int max_seqs = 32;
   int max_step_tokens = 256;
   int max_waiting = 256;
+  absl::Duration stall_timeout = absl::Seconds(5);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);
   absl::Duration drain_timeout = absl::Seconds(30);

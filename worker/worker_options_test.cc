@@ -41,6 +41,15 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.log_format, LogFormat::kJson);
 }
 
+TEST(WorkerOptionsTest, RefusesAStallTimeoutThatNoRankCanKeep) {
+  WorkerOptions options;
+  EXPECT_EQ(options.stall_timeout, absl::Seconds(5));
+  options.stall_timeout = absl::Milliseconds(99);
+  EXPECT_FALSE(CheckWorkerOptions(options).ok());
+  options.stall_timeout = absl::Milliseconds(100);
+  EXPECT_TRUE(CheckWorkerOptions(options).ok());
+}
+
 TEST(WorkerOptionsTest, RefusesContradictions) {
   WorkerOptions options;
   options.world = 2;

@@ -17,8 +17,8 @@ struct EngineConnectionOptions {
   // The seed is replaced by a random one.
   ReconnectBackoff::Options backoff;
   // A ping after this long, and how long its answer may take: a frozen peer is lost after both.
-  absl::Duration keepalive_time = absl::Seconds(10);
-  absl::Duration keepalive_timeout = absl::Seconds(5);
+  absl::Duration keepalive_time = absl::Seconds(2);
+  absl::Duration keepalive_timeout = absl::Seconds(3);
 };
 
 // Keeps one Engine.Session and one health Watch open to the group at `address`, over one channel,

@@ -38,6 +38,7 @@ CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
 WALL_CLOCK_FILES = (
     "base/log",
     "base/metrics_endpoint.cc",
+    "base/process_collector.cc",
     "base/wall_clock_steps",
     "coordinator/text/jinja",
     "examples/",

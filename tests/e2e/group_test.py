@@ -199,6 +199,7 @@ def test_a_rank_that_hangs_ends_the_group(cluster, tiny_model):
     rank.suspend()
     serving.worker.expected_exit = 1
     code, details = status_of(stream)
-    assert code == grpc.StatusCode.UNAVAILABLE and "rank 1" in details, f"{code} {details}"
+    assert code == grpc.StatusCode.UNAVAILABLE, f"{code} {details}"
     assert serving.worker.wait(SOON_SECONDS) == 1
     assert "rank 1 is ready: process" in serving.worker.log()
+    assert "rank 1 did not come to a collective in time" in serving.worker.log()

@@ -102,7 +102,7 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
       const SequenceId sequence{next_sequence_++};
       session->live.emplace(id, SessionState::Live{.sequence = sequence});
       commands_.push_back(Submission{session, id, sequence, std::move(request), clock_->Now()});
-      ++live_requests_;
+      if (live_requests_++ == 0) last_progress_ = clock_->Now();
       wake_.Signal();
     }
   }
@@ -178,6 +178,11 @@ EngineLoad Engine::load() const {
   return {.running_requests = running_requests_,
           .waiting_requests = live_requests_ - running_requests_,
           .used_kv_blocks = used_kv_blocks_};
+}
+
+absl::Duration Engine::step_age() const {
+  MutexLock lock(&mutex_);
+  return live_requests_ == 0 ? absl::ZeroDuration() : clock_->Now() - last_progress_;
 }
 
 absl::Status Engine::Run() {
@@ -282,6 +287,10 @@ absl::Status Engine::RunStep() {
     return absl::InternalError(absl::StrCat(
         "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
         " instead of ", plan.input.logit_rows.size(), " and ", plan.input.score_rows.size()));
+  }
+  {
+    MutexLock lock(&mutex_);
+    last_progress_ = end;
   }
   scheduler_.Commit(plan, result.tokens);
   ApplyResult(plan, result, end);

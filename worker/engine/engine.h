@@ -114,6 +114,10 @@ class Engine {
 
   EngineLoad load() const;
 
+  // Time since the last step ended or, if that is later, since there is work again; zero without
+  // work. Any thread, also while a step hangs.
+  absl::Duration step_age() const;
+
  private:
   friend class EngineSession;
   using SessionState = EngineSession::State;
@@ -205,6 +209,8 @@ class Engine {
   int live_requests_ GUARDED_BY(mutex_) = 0;
   // Ended, but the sink may not know yet.
   int unpublished_ends_ GUARDED_BY(mutex_) = 0;
+  // When the last step ended, or the first request came to an idle engine.
+  absl::Time last_progress_ GUARDED_BY(mutex_) = absl::InfiniteFuture();
   int running_requests_ GUARDED_BY(mutex_) = 0;
   int used_kv_blocks_ GUARDED_BY(mutex_) = 0;
 };

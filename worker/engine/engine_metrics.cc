@@ -66,6 +66,11 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
           AddGauge(registry, "phalanx_engine_kv_blocks_used", "KV blocks that requests hold.")),
       kv_blocks_total(
           AddGauge(registry, "phalanx_engine_kv_blocks_capacity", "KV blocks in the arena.")),
+      step_age_seconds(AddGauge(registry, "phalanx_engine_step_age_seconds",
+                                "Time since the last step ended, or since there is work again; 0 "
+                                "without work.")),
+      rank_silence_seconds(AddGauge(registry, "phalanx_group_rank_silence_seconds",
+                                    "Longest time that a rank of the group has not answered for.")),
       step_seconds(AddHistogram(registry, "phalanx_engine_step_seconds",
                                 "Time that one step took on all ranks.", StepLatencyBuckets())),
       step_tokens(AddHistogram(registry, "phalanx_engine_step_tokens",

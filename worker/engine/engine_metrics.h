@@ -37,6 +37,9 @@ class EngineMetrics {
   prometheus::Counter& preemptions_total;
   prometheus::Gauge& kv_blocks_used;
   prometheus::Gauge& kv_blocks_total;
+  // Set by whoever watches the engine and the ranks.
+  prometheus::Gauge& step_age_seconds;
+  prometheus::Gauge& rank_silence_seconds;
   prometheus::Histogram& step_seconds;
   prometheus::Histogram& step_tokens;
   prometheus::Histogram& all_reduce_seconds;

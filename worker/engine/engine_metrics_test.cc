@@ -31,7 +31,8 @@ TEST(EngineMetricsTest, AllFamiliesAndSeriesAreThereFromTheStart) {
         "phalanx_engine_preemptions_total", "phalanx_engine_kv_blocks_used",
         "phalanx_engine_kv_blocks_capacity", "phalanx_engine_step_seconds",
         "phalanx_engine_step_tokens", "phalanx_engine_all_reduce_seconds",
-        "phalanx_engine_time_to_first_token_seconds"}) {
+        "phalanx_engine_time_to_first_token_seconds", "phalanx_engine_step_age_seconds",
+        "phalanx_group_rank_silence_seconds"}) {
     EXPECT_THAT(families, Contains(Pair(name, SizeIs(1)))) << name;
   }
   EXPECT_THAT(families, Contains(Pair("phalanx_engine_requests_total", SizeIs(7))));

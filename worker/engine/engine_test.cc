@@ -23,6 +23,22 @@ TEST_F(EngineTest, GeneratesUntilTheLengthIsReached) {
   ExpectIdle();
 }
 
+TEST_F(EngineTest, TheAgeOfTheLastStepCountsWhileThereIsWork) {
+  clock_.Advance(absl::Hours(1));
+  EXPECT_EQ(engine_->step_age(), absl::ZeroDuration());
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(20), 2)).ok());
+  clock_.Advance(absl::Seconds(3));
+  EXPECT_EQ(engine_->step_age(), absl::Seconds(3));
+  RunSteps(1);
+  EXPECT_EQ(engine_->step_age(), absl::ZeroDuration());
+  clock_.Advance(absl::Seconds(4));
+  ASSERT_TRUE(Submit(kSecond, Request(Prompt(20), 2)).ok());
+  EXPECT_EQ(engine_->step_age(), absl::Seconds(4)) << "a new request is no step";
+  RunUntilIdle();
+  clock_.Advance(absl::Hours(1));
+  EXPECT_EQ(engine_->step_age(), absl::ZeroDuration());
+}
+
 TEST_F(EngineTest, AnEosTokenEndsTheAnswerAndIsItsLastToken) {
   const std::vector<int32_t> expected = executor_->Continuation(Prompt(20), 10);
   GenerationRequest request = Request(Prompt(20), 10);

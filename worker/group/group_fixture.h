@@ -3,6 +3,9 @@
 #ifndef PHALANX_WORKER_GROUP_GROUP_FIXTURE_H_
 #define PHALANX_WORKER_GROUP_GROUP_FIXTURE_H_
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -33,6 +36,8 @@ class AddingDecoder final : public Decoder {
   absl::StatusOr<StepResult> Step(const StepInput& input) override {
     float sum = static_cast<float>(comm_->rank() + input.token_ids[0]);
     if (!fail_with.ok()) return fail_with;
+    if (before_reduce) before_reduce();
+    ++progress_;
     InstantStream stream;
     if (absl::Status status = comm_->AllReduceSum(stream, &sum, 1); !status.ok()) {
       return status;
@@ -43,12 +48,15 @@ class AddingDecoder final : public Decoder {
 
   const float* last_logits() const override { return nullptr; }
   absl::Duration last_comm_time() const override { return absl::ZeroDuration(); }
+  uint64_t progress() const override { return progress_; }
   size_t kv_arena_bytes() const override { return 64; }
   size_t activation_bytes() const override { return 0; }
 
   absl::Status fail_with;
+  std::function<void()> before_reduce;
 
  private:
+  std::atomic<uint64_t> progress_{0};
   Communicator* const comm_;
 };
 
@@ -73,6 +81,8 @@ class GroupTest : public testing::Test {
     leader_options_.limits = {
         .max_step_tokens = 8, .max_seqs = 4, .max_blocks_per_seq = 2, .kv_blocks = 16};
     leader_options_.address = UnusedAbstractAddress();
+    // Members by hand have no pulse.
+    leader_options_.stall_timeout = absl::Minutes(1);
     leader_options_.on_lost = [this](const absl::Status& status) { lost_.set_value(status); };
   }
 
@@ -84,15 +94,18 @@ class GroupTest : public testing::Test {
             .startup_timeout = absl::Minutes(1)};
   }
 
-  // A rank's whole life. `fail_with` is what its first step fails with.
+  // A rank's whole life. `fail_with` is what its first step fails with, `before_reduce` is called
+  // in every step.
   static absl::Status RunMember(const GroupMember::Options& options,
                                 const absl::Status& fail_with = absl::OkStatus(),
+                                const std::function<void()>& before_reduce = nullptr,
                                 absl::string_view weights_digest = kWeightsDigest) {
     auto member = GroupMember::Join(options);
     if (!member.ok()) return member.status();
     EXPECT_EQ((*member)->limits().kv_blocks, 16);
     AddingDecoder decoder((*member)->communicator());
     decoder.fail_with = fail_with;
+    decoder.before_reduce = before_reduce;
     absl::Status status =
         (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
     if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration) {});

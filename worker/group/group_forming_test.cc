@@ -44,7 +44,7 @@ TEST_F(GroupFormingTest, RefusesARankWithOtherWeights) {
   leader_options_.world = 3;
   std::future<absl::Status> first = StartMember(1);
   std::future<absl::Status> second = std::async(std::launch::async, [options = MemberOptions(2)] {
-    return RunMember(options, absl::OkStatus(), "others");
+    return RunMember(options, absl::OkStatus(), nullptr, "others");
   });
   auto leader = GroupLeader::Start(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();

@@ -53,7 +53,9 @@ GroupLeader::GroupLeader(Options options)
     : options_(std::move(options)),
       sequence_(options_.epoch),
       members_(options_.world),
-      stop_event_(eventfd(0, EFD_CLOEXEC)) {}
+      stop_event_(eventfd(0, EFD_CLOEXEC)),
+      pulse_watch_(options_.world, options_.stall_timeout),
+      next_pulse_check_(MonotonicClock()->Now() + pulse_watch_.interval()) {}
 
 GroupLeader::~GroupLeader() { Stop(absl::ZeroDuration()); }
 
@@ -62,8 +64,10 @@ absl::Status GroupLeader::Form() {
                    CommunicatorSegment::Create(options_.world));
   communicator_ = std::make_unique<ShmCommunicator>(
       segment, 0, ShmCommunicator::Options{.timeout = options_.step_timeout});
-  if (options_.world == 1) return absl::OkStatus();
-
+  if (options_.world == 1) {
+    monitor_ = std::thread([this] { Monitor(nullptr); });
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Create(options_.address));
   RETURN_IF_ERROR(StartRanks());
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
@@ -114,6 +118,7 @@ absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
   welcome->set_max_seqs(options_.limits.max_seqs);
   welcome->set_max_blocks_per_seq(options_.limits.max_blocks_per_seq);
   welcome->set_kv_blocks(options_.limits.kv_blocks);
+  welcome->set_pulse_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(pulse_watch_.interval())));
   if (absl::Status status = arrival.channel->Send(answer, segment_fd_); !status.ok()) {
     LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
     return absl::OkStatus();
@@ -121,6 +126,7 @@ absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
   LOG(INFO) << "rank " << *rank << " has joined: process " << arrival.pid;
   Member& member = members_[*rank];
   member.channel = std::move(arrival.channel);
+  pulse_watch_.Joined(*rank);
   MutexLock lock(&mutex_);
   member.pid = arrival.pid;
   member.joined = true;
@@ -186,7 +192,20 @@ std::vector<GroupLeader::RankInfo> GroupLeader::ranks() const {
 }
 
 absl::StatusOr<StepResult> GroupLeader::Execute(const StepInput& input) {
-  RETURN_IF_ERROR(lost());
+  RETURN_IF_ERROR(BeginStep(input.num_tokens()));
+  absl::StatusOr<StepResult> result = RunStep(input);
+  MutexLock lock(&mutex_);
+  running_step_.reset();
+  return result;
+}
+
+absl::Status GroupLeader::BeginStep(int num_tokens) {
+  MutexLock lock(&mutex_);
+  if (lost_.ok()) running_step_ = {.number = ++steps_, .num_tokens = num_tokens};
+  return lost_;
+}
+
+absl::StatusOr<StepResult> GroupLeader::RunStep(const StepInput& input) {
   if (options_.world > 1) sequence_.Encode(input, plan_message_.mutable_plan());
   for (int rank = 1; rank < options_.world; ++rank) {
     if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
@@ -213,6 +232,16 @@ absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
   }
   Lose(absl::UnavailableError(symptom));
   return lost();
+}
+
+void GroupLeader::Abandon() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (lost_.ok()) lost_ = absl::CancelledError("the group was told to stop");
+    changed_.SignalAll();
+  }
+  communicator_->Abort();
 }
 
 void GroupLeader::Stop(absl::Duration timeout) {
@@ -263,8 +292,9 @@ bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& i
   std::vector<int> fds = {stop_event_.get(), interruptible ? options_.interrupt_fd : -1};
   for (int rank = 1; rank < options_.world; ++rank) fds.push_back(WatchedFd(members_[rank]));
   if (reception != nullptr) reception->AppendFds(&fds);
-  const absl::StatusOr<size_t> ready =
-      PollReadable(fds, reception == nullptr ? absl::InfiniteFuture() : reception->next_deadline());
+  absl::Time deadline = next_pulse_check_;
+  if (reception != nullptr) deadline = std::min(deadline, reception->next_deadline());
+  const absl::StatusOr<size_t> ready = PollReadable(fds, deadline);
   absl::Status status;
   if (!ready.ok() && !absl::IsDeadlineExceeded(ready.status())) {
     status = ready.status();
@@ -281,8 +311,26 @@ bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& i
     }
     if (AllJoined()) reception.reset();
   }
+  if (status.ok() && MonotonicClock()->Now() >= next_pulse_check_) status = CheckPulses();
   if (!status.ok()) Lose(status);
   return status.ok();
+}
+
+absl::Status GroupLeader::CheckPulses() {
+  // From now, not from when it was due: a check that comes late is one check.
+  next_pulse_check_ = MonotonicClock()->Now() + pulse_watch_.interval();
+  std::optional<RunningStep> step;
+  {
+    MutexLock lock(&mutex_);
+    step = running_step_;
+  }
+  if (step.has_value()) pulse_watch_.Progressed(0, decoder_->progress());
+  absl::Status status = pulse_watch_.Turn(step);
+  options_.on_pulse(pulse_watch_.silence());
+  // The engine's thread may be waiting for it to take a message.
+  if (pulse_watch_.silent_rank().has_value())
+    members_[*pulse_watch_.silent_rank()].channel->Break();
+  return status;
 }
 
 int GroupLeader::WatchedFd(const Member& member) const {
@@ -310,6 +358,11 @@ absl::Status GroupLeader::ReceiveFrom(int rank) {
   if (absl::Status status = member.channel->Receive(&message, {.timeout = kMessageTimeout});
       !status.ok()) {
     return DescribeLoss(rank, status);
+  }
+  pulse_watch_.Heard(rank);
+  if (message.has_pulse()) {
+    pulse_watch_.Progressed(rank, message.pulse().progress());
+    return absl::OkStatus();
   }
   if (message.has_failed()) return CauseOf(rank, message.failed());
   if (!message.has_ready()) {

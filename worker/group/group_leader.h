@@ -7,9 +7,10 @@
 //   (*leader)->Execute(input);                      // for the engine, any number of times
 //   (*leader)->Stop(timeout);
 //
-// A rank is lost when its process ends, its socket closes, or it says that it failed, from when it
-// has joined. The group is then lost as a whole, for good: the communicator is aborted, so that
-// nobody waits for the dead, and Execute fails with the cause.
+// A rank is lost when its process ends, its socket closes, it says that it failed, or it is silent
+// or comes no further in a step (pulse_watch.h), from when it has joined. The group is then lost as
+// a whole, for good: the communicator is aborted, so that nobody waits for the dead, and Execute
+// fails with the cause.
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/step_executor.h"
+#include "worker/group/pulse_watch.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
 #include "worker/group/rank_process.h"
@@ -58,12 +61,17 @@ class GroupLeader final : public StepExecutor {
     absl::Duration startup_timeout = absl::Minutes(2);
     // How long a connection may take to say who it is; others are heard meanwhile.
     absl::Duration handshake_timeout = absl::Seconds(10);
-    // How long a collective waits for a rank before it counts as hung.
+    // How long a rank may be silent or come no further in a step; see pulse_watch.h.
+    absl::Duration stall_timeout = absl::Seconds(5);
+    // How long a collective waits for a rank. Longer than the above, which says more.
     absl::Duration step_timeout = absl::Minutes(1);
     // Readable when Start and AwaitReady are to give up; -1 is never.
     int interrupt_fd = -1;
     // Called at most once, from another thread, when the group is lost while nobody stopped it.
     std::function<void(const absl::Status&)> on_lost = [](const absl::Status&) {};
+    // Called by the same thread several times a second, with the longest time that a rank has been
+    // silent for.
+    std::function<void(absl::Duration silence)> on_pulse = [](absl::Duration) {};
   };
 
   // What a rank said when it was ready.
@@ -98,6 +106,10 @@ class GroupLeader final : public StepExecutor {
   // See StepExecutor. Engine thread only.
   absl::StatusOr<StepResult> Execute(const StepInput& input) override;
 
+  // Breaks off the step that runs: Execute fails soon, on this rank and the others, and the group
+  // is of no more use than to be stopped. on_lost is not called. Any thread.
+  void Abandon();
+
   // Tells the ranks to leave and waits for those that are our children; kills them after `timeout`.
   // No Execute may run or follow.
   void Stop(absl::Duration timeout);
@@ -118,6 +130,8 @@ class GroupLeader final : public StepExecutor {
   absl::Status Form();
   absl::Status StartRanks();
   absl::Status AwaitJoins();
+  absl::Status BeginStep(int num_tokens);
+  absl::StatusOr<StepResult> RunStep(const StepInput& input);
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
 
   // The monitor thread: the only one that accepts and receives. It ends with the group or on Stop.
@@ -136,6 +150,8 @@ class GroupLeader final : public StepExecutor {
   // the rank gave up because another one had, whose own report is still to come.
   absl::Status HearRank(int rank);
   absl::Status ReceiveFrom(int rank);
+  // An interval of the pulse has passed.
+  absl::Status CheckPulses();
   // Ends AwaitJoins or AwaitReady. False if all were ready before: then there is nothing to end.
   bool InterruptStart();
 
@@ -155,6 +171,9 @@ class GroupLeader final : public StepExecutor {
   // guarded, and nobody else looks at a channel before all have joined.
   std::vector<Member> members_;
   UniqueFd stop_event_;
+  // The monitor's.
+  PulseWatch pulse_watch_;
+  absl::Time next_pulse_check_;
   std::thread monitor_;
 
   mutable Mutex mutex_;
@@ -162,6 +181,8 @@ class GroupLeader final : public StepExecutor {
   CondVar changed_;
   absl::Status lost_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
+  std::optional<RunningStep> running_step_ GUARDED_BY(mutex_);
+  uint64_t steps_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace phalanx

@@ -48,7 +48,10 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
                    CommunicatorSegment::Map(segment_fd.Release(), options.world));
   member->communicator_ = std::make_unique<ShmCommunicator>(
       std::move(segment), options.rank, ShmCommunicator::Options{.timeout = options.step_timeout});
-  member->watcher_ = std::thread([raw = member.get()] { raw->WatchLeader(); });
+  const absl::Duration pulse_interval =
+      welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();
+  member->watcher_ =
+      std::thread([raw = member.get(), pulse_interval] { raw->WatchLeader(pulse_interval); });
   return member;
 }
 
@@ -58,14 +61,36 @@ GroupMember::~GroupMember() {
   if (watcher_.joinable()) watcher_.join();
 }
 
-void GroupMember::WatchLeader() {
+void GroupMember::WatchLeader(absl::Duration pulse_interval) {
   pollfd fds[] = {
       {stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}, {interrupt_fd_, POLLIN, 0}};
-  while (poll(fds, std::size(fds), -1) < 0) {
+  const int wait_ms = pulse_interval == absl::InfiniteDuration()
+                          ? -1
+                          : static_cast<int>(absl::ToInt64Milliseconds(pulse_interval));
+  while (true) {
+    const int ready = poll(fds, std::size(fds), wait_ms);
+    if (ready > 0) break;
+    if (ready == 0) SendPulse();
   }
   if (fds[1].revents == 0 && fds[2].revents == 0) return;
   abandoned_ = true;
   communicator_->Abort();
+}
+
+void GroupMember::SendPulse() {
+  worker::v1::RankMessage message;
+  MutexLock lock(&send_mutex_);
+  message.mutable_pulse()->set_progress(decoder_ == nullptr ? 0 : decoder_->progress());
+  // A leader that does not read is not to hold this thread up.
+  pollfd channel{channel_.fd(), POLLOUT, 0};
+  if (poll(&channel, 1, 0) == 1 && (channel.revents & POLLOUT) != 0) {
+    channel_.Send(message).IgnoreError();
+  }
+}
+
+absl::Status GroupMember::Send(const worker::v1::RankMessage& message) {
+  MutexLock lock(&send_mutex_);
+  return channel_.Send(message);
 }
 
 absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes,
@@ -76,11 +101,23 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
   ready->set_kv_arena_bytes(static_cast<int64_t>(decoder.kv_arena_bytes()));
   ready->set_metrics_port(metrics_port);
   ready->set_weights_digest(std::string(weights_digest));
-  return channel_.Send(message);
+  return Send(message);
 }
 
 absl::Status GroupMember::Serve(Decoder& decoder,
                                 const std::function<void(absl::Duration)>& on_step) {
+  const auto watch = [this](const Decoder* watched) {
+    MutexLock lock(&send_mutex_);
+    decoder_ = watched;
+  };
+  watch(&decoder);
+  absl::Status status = RunSteps(decoder, on_step);
+  watch(nullptr);
+  return status;
+}
+
+absl::Status GroupMember::RunSteps(Decoder& decoder,
+                                   const std::function<void(absl::Duration)>& on_step) {
   StepSequence sequence(epoch_);
   worker::v1::LeaderMessage message;
   while (true) {
@@ -98,7 +135,7 @@ void GroupMember::SendFailed(const absl::Status& status) {
   message.mutable_failed()->set_code(static_cast<int>(status.code()));
   message.mutable_failed()->set_message(std::string(status.message()));
   // A leader that is gone cannot be told.
-  channel_.Send(message).IgnoreError();
+  Send(message).IgnoreError();
 }
 
 }  // namespace phalanx

@@ -14,6 +14,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
+#include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
@@ -71,7 +73,11 @@ class GroupMember {
       : channel_(std::move(channel)),
         interrupt_fd_(interrupt_fd),
         stop_event_(std::move(stop_event)) {}
-  void WatchLeader();
+  absl::Status RunSteps(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
+  // Sends pulses too.
+  void WatchLeader(absl::Duration pulse_interval);
+  void SendPulse();
+  absl::Status Send(const worker::v1::RankMessage& message);
 
   RankChannel channel_;
   const int interrupt_fd_;
@@ -80,6 +86,9 @@ class GroupMember {
   StepLimits limits_;
   std::unique_ptr<Communicator> communicator_;
   std::atomic<bool> abandoned_ = false;
+  Mutex send_mutex_;
+  // Null but while steps are served.
+  const Decoder* decoder_ GUARDED_BY(send_mutex_) = nullptr;
   // Aborts the communicator when the rank is abandoned: it may be in a collective.
   std::thread watcher_;
 };

@@ -96,6 +96,8 @@ absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int
   return absl::OkStatus();
 }
 
+void RankChannel::Break() { shutdown(socket_.get(), SHUT_RDWR); }
+
 absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
                                   const ReceiveOptions& options) {
   const absl::Time deadline = MonotonicClock()->Now() + options.timeout;

@@ -66,6 +66,9 @@ class RankChannel {
   absl::StatusOr<bool> ReceiveArrived(google::protobuf::MessageLite* message,
                                       UniqueFd* fd = nullptr);
 
+  // Ends the connection for both ends, and a Send that blocks. Any thread.
+  void Break();
+
   int fd() const { return socket_.get(); }
 
  private:

@@ -1,6 +1,7 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <string>
@@ -60,6 +61,7 @@ class ShardedDecoder final : public Decoder {
   absl::StatusOr<StepResult> Step(const StepInput& input) override;
   const float* last_logits() const override { return act_.logits.f32(); }
   absl::Duration last_comm_time() const override { return comm_time_; }
+  uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes(); }
 
@@ -74,6 +76,9 @@ class ShardedDecoder final : public Decoder {
   absl::Status ComputeLogits(const StepBatch& batch);
   absl::Status DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens);
   absl::Status ScoreTokens(const StepBatch& batch, int num_rows, std::vector<float>* log_probs);
+
+  // One more piece of work is done. Not for what only some ranks do.
+  void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
 
   // Sums a partial result over all ranks.
   absl::Status AllReduce(Tensor partial);
@@ -105,6 +110,7 @@ class ShardedDecoder final : public Decoder {
   std::vector<int64_t> vocab_of_rank_;  // Columns of logits.
   std::vector<int32_t> seq_of_token_;   // Host side of the array of that name.
   std::vector<int32_t> first_list_;     // As many zeros as sequences may be.
+  std::atomic<uint64_t> progress_{0};
   std::chrono::nanoseconds comm_ticks_{0};
   absl::Duration comm_time_;
 };
@@ -183,7 +189,8 @@ absl::Status ShardedDecoder::Timed(Collective collective) {
 }
 
 absl::Status ShardedDecoder::AllReduce(Tensor partial) {
-  if (shard_.world == 1) return absl::OkStatus();
+  // With a world of one it is where a step can be broken off.
+  if (comm_ == nullptr) return absl::OkStatus();
   return Timed(
       [&] { return comm_->AllReduceSum(*stream_, partial.f32(), partial.rows * partial.cols); });
 }
@@ -211,6 +218,7 @@ absl::StatusOr<StepResult> ShardedDecoder::Step(const StepInput& input) {
 absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
   const Tensor residual = FirstRows(act_.residual, batch.num_tokens);
   backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
+  Mark();
   RETURN_IF_ERROR(AllReduce(residual));
   backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
                    FirstRows(act_.hidden, batch.num_tokens));
@@ -231,10 +239,13 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
   const Tensor qkv_bias =
       w.qkv_bias == nullptr ? Tensor{} : Tensor{w.qkv_bias->data(), DType::kF32, 1, qkv.cols};
   backend_.Linear(*stream_, hidden, *w.qkv, qkv_bias, qkv);
+  Mark();
   backend_.RopeAndWriteKv(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
                           qkv, *cache_, layer);
   backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
+  Mark();
   backend_.Linear(*stream_, attention, *w.attention_out, /*bias=*/{}, hidden);
+  Mark();
   RETURN_IF_ERROR(AllReduce(hidden));
   backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
                       Norm(*w.ffn_norm), spec_.rms_norm_eps, hidden);
@@ -249,8 +260,10 @@ absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   const Tensor ffn = FirstRows(act_.ffn, batch.num_tokens);
 
   backend_.Linear(*stream_, hidden, *w.gate_up, /*bias=*/{}, gate_up);
+  Mark();
   backend_.SiluMul(*stream_, gate_up, ffn);
   backend_.Linear(*stream_, ffn, *w.down, /*bias=*/{}, hidden);
+  Mark();
   RETURN_IF_ERROR(AllReduce(hidden));
   backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
                       NormAfter(layer), spec_.rms_norm_eps, hidden);
@@ -264,6 +277,7 @@ absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
   const Tensor local_logits = FirstRows(act_.local_logits, rows);
   backend_.GatherLogitRows(*stream_, batch, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
   backend_.Linear(*stream_, logit_hidden, weights_.logits(), /*bias=*/{}, local_logits);
+  Mark();
   if (shard_.world == 1) return absl::OkStatus();
   return Timed([&] {
     return comm_->GatherColumns(*stream_, local_logits.f32(), rows, vocab_of_rank_.data(),

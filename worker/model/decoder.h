@@ -44,6 +44,11 @@ class Decoder {
   // Time that the last step spent in collectives, waiting for peers included.
   virtual absl::Duration last_comm_time() const = 0;
 
+  // Grows while a step is computed, at least with every product with a matrix, and stands still
+  // while the rank waits for its peers. Ranks that have come equally far in the same steps have
+  // equal numbers. Any thread.
+  virtual uint64_t progress() const = 0;
+
   virtual size_t kv_arena_bytes() const = 0;
   virtual size_t activation_bytes() const = 0;
 };

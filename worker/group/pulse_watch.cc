@@ -1,0 +1,77 @@
+#include "worker/group/pulse_watch.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace phalanx {
+namespace {
+
+constexpr absl::Duration kMaxInterval = absl::Milliseconds(500);
+// A step of more tokens may take longer between two marks of its progress.
+constexpr int kTokensPerTimeout = 256;
+
+std::string Describe(const RunningStep& step) {
+  return absl::StrCat("step ", step.number, " (", step.num_tokens, " tokens)");
+}
+
+}  // namespace
+
+PulseWatch::PulseWatch(int world, absl::Duration timeout)
+    : timeout_(timeout),
+      interval_(std::clamp(timeout / 10, absl::Milliseconds(1), kMaxInterval)),
+      max_turns_(timeout / interval_),
+      pulses_(world) {}
+
+void PulseWatch::Joined(int rank) { pulses_[rank].joined = true; }
+
+void PulseWatch::Heard(int rank) { pulses_[rank].silent_turns = 0; }
+
+void PulseWatch::Progressed(int rank, uint64_t progress) {
+  if (pulses_[rank].progress != progress) progressed_ = true;
+  pulses_[rank].progress = progress;
+}
+
+absl::Status PulseWatch::Turn(std::optional<RunningStep> step) {
+  if (absl::Status status = CheckSilence(step); !status.ok()) return status;
+  return CheckProgress(step);
+}
+
+absl::Status PulseWatch::CheckSilence(const std::optional<RunningStep>& step) {
+  for (size_t rank = 1; rank < pulses_.size(); ++rank) {
+    Pulse& pulse = pulses_[rank];
+    if (!pulse.joined || ++pulse.silent_turns <= max_turns_) continue;
+    silent_rank_ = static_cast<int>(rank);
+    return absl::UnavailableError(
+        absl::StrCat("rank ", rank, " has not answered for ", absl::FormatDuration(timeout_), ", ",
+                     step.has_value() ? absl::StrCat(Describe(*step), " runs") : "no step runs"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
+  const bool same_step = step.has_value() && step->number == last_step_;
+  last_step_ = step.has_value() ? step->number : 0;
+  stuck_turns_ = same_step && !progressed_ ? stuck_turns_ + 1 : 0;
+  progressed_ = false;
+  if (stuck_turns_ == 0) return absl::OkStatus();
+  const double scale = std::max(1.0, static_cast<double>(step->num_tokens) / kTokensPerTimeout);
+  if (static_cast<double>(stuck_turns_) <= static_cast<double>(max_turns_) * scale) {
+    return absl::OkStatus();
+  }
+  const auto last =
+      std::min_element(pulses_.begin(), pulses_.end(),
+                       [](const Pulse& a, const Pulse& b) { return a.progress < b.progress; });
+  return absl::UnavailableError(
+      absl::StrCat("rank ", last - pulses_.begin(), " has come no further for ",
+                   absl::FormatDuration(timeout_ * scale), " in ", Describe(*step)));
+}
+
+absl::Duration PulseWatch::silence() const {
+  int64_t turns = 0;
+  for (const Pulse& pulse : pulses_) turns = std::max(turns, pulse.silent_turns);
+  return interval_ * turns;
+}
+
+}  // namespace phalanx
