@@ -40,7 +40,7 @@ absl::Status Chat(CommandContext& context) {
     RETURN_IF_ERROR(text.status());
     if (!text->has_value()) return absl::OkStatus();
     if ((*text)->empty()) continue;
-    const absl::Status status = TakeTurn(context, **text, &conversation);
+    absl::Status status = TakeTurn(context, **text, &conversation);
     if (terminal.output_closed()) return status;
     if (!status.ok()) {
       if (!interactive) return status;

@@ -184,7 +184,7 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   AddStandardOptions(app);
   app.require_subcommand(1);
   // Not by CLI11's envname: that would let it override a --target of another subcommand.
-  if (const char* const target = std::getenv("PHALANX_TARGET")) line->target = target;
+  if (const char* const target = secure_getenv("PHALANX_TARGET")) line->target = target;
   const std::pair<CLI::App*, Command> commands[] = {
       {AddGenerate(app, line), Command::kGenerate},
       {AddChat(app, line), Command::kChat},

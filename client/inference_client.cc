@@ -192,7 +192,7 @@ absl::Status InferenceClient::WaitUntilServing(const std::string& service,
     while (reader->Read(&response)) {
       if (response.status() == HealthCheckResponse::SERVING) return absl::OkStatus();
     }
-    const absl::Status status = FromGrpc(reader->Finish());
+    absl::Status status = FromGrpc(reader->Finish());
     // A server that goes down or restarts ends the stream; it may come back.
     if (!status.ok() && !absl::IsUnavailable(status)) return status;
     absl::SleepFor(kWatchPause);

@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/errno_text.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -23,7 +23,7 @@ constexpr size_t kReadBytes = 64 << 10;
 
 int MakeEventFd() {
   const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  CHECK(fd >= 0) << "eventfd: " << std::strerror(errno);
+  CHECK(fd >= 0) << "eventfd: " << ErrnoText(errno);
   return fd;
 }
 
@@ -94,7 +94,7 @@ absl::Status Terminal::Write(absl::string_view text) {
   if (error == 0) return absl::OkStatus();
   if (error == EINTR) return absl::CancelledError("interrupted");
   output_closed_ = output_closed_ || error == EPIPE;
-  return absl::InternalError(absl::StrCat("writing to standard output: ", std::strerror(error)));
+  return absl::InternalError(absl::StrCat("writing to standard output: ", ErrnoText(error)));
 }
 
 void Terminal::WriteError(absl::string_view text) { WriteAll(err_, interrupt_->fd(), text); }
@@ -127,7 +127,7 @@ bool Terminal::error_is_tty() const { return isatty(err_) == 1; }
 absl::StatusOr<bool> Terminal::Fill() {
   pollfd fds[] = {{in_, POLLIN, 0}, {interrupt_->fd(), POLLIN, 0}};
   while (poll(fds, 2, -1) < 0) {
-    if (errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
+    if (errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", ErrnoText(errno)));
   }
   if (fds[1].revents != 0) return absl::CancelledError("interrupted");
   char bytes[kReadBytes];
@@ -138,7 +138,7 @@ absl::StatusOr<bool> Terminal::Fill() {
   }
   if (count == 0) return false;
   if (errno == EINTR || errno == EAGAIN) return true;
-  return absl::InternalError(absl::StrCat("reading standard input: ", std::strerror(errno)));
+  return absl::InternalError(absl::StrCat("reading standard input: ", ErrnoText(errno)));
 }
 
 }  // namespace phalanx

@@ -106,7 +106,7 @@ void StreamCall::Pump() {
   if (!accepted_ || writing_ || ended_) return;
   std::optional<Event> event = TakeEvent();
   if (!event.has_value()) return;
-  outgoing_ = std::move(event->bytes);
+  outgoing_.Swap(&event->bytes);
   writing_ = true;
   WatchWrite();
   if (!event->last) {
