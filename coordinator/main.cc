@@ -65,13 +65,15 @@ void AddFlags(CLI::App& app, Flags* flags) {
          "--longrope",
          [&server](const std::string& policy) {
            server.model.long_rope_policy =
-               policy == "reference" ? LongRopePolicy::kReference : LongRopePolicy::kAdmission;
+               policy == "admission" ? LongRopePolicy::kAdmission : LongRopePolicy::kReference;
          },
-         "how sequences of a LongRoPE model choose their rotary factors: admission (by prompt and "
-         "max_new_tokens, once) or reference (as transformers: an answer that grows beyond the "
-         "original context is computed anew)")
+         "how sequences of a LongRoPE model choose their rotary factors: reference (as "
+         "transformers: an answer that grows beyond the original context is computed anew, once) "
+         "or admission (once, by prompt and max_new_tokens together, where unset means the whole "
+         "context)")
       ->check(CLI::IsMember({"admission", "reference"}))
-      ->default_str("admission");
+      ->default_str(kDefaultLongRopePolicy == LongRopePolicy::kReference ? "reference"
+                                                                         : "admission");
   AddDurationOption(app, "--drain_timeout", &flags->drain_timeout,
                     "how long streams may go on after SIGTERM");
   AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,

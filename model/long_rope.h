@@ -15,6 +15,10 @@ enum class LongRopePolicy : uint8_t {
   kReference,
 };
 
+// What an operator who says nothing gets: answers as those of the reference, whatever their length.
+// Under kAdmission an unset max_new_tokens means the whole context, so the long list for all.
+inline constexpr LongRopePolicy kDefaultLongRopePolicy = LongRopePolicy::kReference;
+
 // Rows of the inverse frequencies.
 inline constexpr int kShortRopeList = 0;
 inline constexpr int kLongRopeList = 1;

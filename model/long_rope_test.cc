@@ -23,6 +23,14 @@ TEST(LongRopeTest, AdmissionLooksAtPromptAndAnswerTogether) {
   EXPECT_EQ(list(4097, 0), kLongRopeList);
 }
 
+// An unset max_new_tokens is all that the context leaves.
+TEST(LongRopeTest, AShortChatOfUnknownLengthIsShortByDefault) {
+  EXPECT_EQ(PlanRope(kDefaultLongRopePolicy, 4096, 12, 131072 - 12),
+            (RopePlan{.list = kShortRopeList, .switch_above_tokens = 4096}));
+  EXPECT_EQ(PlanRope(LongRopePolicy::kAdmission, 4096, 12, 131072 - 12),
+            (RopePlan{.list = kLongRopeList}));
+}
+
 TEST(LongRopeTest, ReferenceSwitchesWhenTheSequenceCrossesTheBorder) {
   EXPECT_EQ(PlanRope(LongRopePolicy::kReference, 4096, 10, 30000),
             (RopePlan{.list = kShortRopeList, .switch_above_tokens = 4096}));

@@ -28,7 +28,7 @@ struct EngineRequest {
   int top_k = 0;
   float top_p = 1.0f;
   uint64_t seed = 0;
-  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
+  LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
   // Until the caller's deadline.
   absl::Duration time_left = absl::InfiniteDuration();
   // Score the prompt, generate nothing.

@@ -342,27 +342,41 @@ TEST_F(GenerateTest, AVanishedClientIsCancelledInTheEngine) {
   EXPECT_EQ(RequestsMetric("Generate", "CANCELLED"), "1");
 }
 
-TEST_F(GenerateTest, LongRopePolicyTravelsAndIsToldToTheClient) {
+// A short chat that says nothing about its length begins as the reference does.
+TEST_F(GenerateTest, TheReferencesLongRopePolicyIsTheDefault) {
   FakeEngine engine({});
   CoordinatorServer::Options options = DefaultOptions();
   options.model.original_context_tokens = 16;
-  options.model.long_rope_policy = LongRopePolicy::kReference;
   Start({&engine}, options);
   WaitUntilServing();
-  v1::GenerateRequest request = TextRequest("hi");
-  request.set_max_new_tokens(40);
-  OpenCall call(*stub_, request);
+  OpenCall call(*stub_, TextRequest("hi"));
   const v1::Started started = call.Next().started();
+  EXPECT_GT(started.max_new_tokens(), 16);
   EXPECT_EQ(started.long_rope().policy(), v1::LONG_ROPE_POLICY_REFERENCE);
   EXPECT_EQ(started.long_rope().original_context_tokens(), 16);
   EXPECT_FALSE(started.long_rope().long_from_start());
   EXPECT_EQ(engine.WaitForSubmit().long_rope_policy(), worker::v1::LONG_ROPE_POLICY_REFERENCE);
 }
 
+TEST_F(GenerateTest, LongRopePolicyTravelsAndIsToldToTheClient) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.original_context_tokens = 16;
+  options.model.long_rope_policy = LongRopePolicy::kAdmission;
+  Start({&engine}, options);
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  const v1::Started started = call.Next().started();
+  EXPECT_EQ(started.long_rope().policy(), v1::LONG_ROPE_POLICY_ADMISSION);
+  EXPECT_TRUE(started.long_rope().long_from_start());
+  EXPECT_EQ(engine.WaitForSubmit().long_rope_policy(), worker::v1::LONG_ROPE_POLICY_ADMISSION);
+}
+
 TEST_F(GenerateTest, AdmissionTellsTheLongListFromPromptAndAnswer) {
   FakeEngine engine({});
   CoordinatorServer::Options options = DefaultOptions();
   options.model.original_context_tokens = 16;
+  options.model.long_rope_policy = LongRopePolicy::kAdmission;
   Start({&engine}, options);
   WaitUntilServing();
   for (const int max_new_tokens : {14, 15}) {

@@ -30,7 +30,7 @@ struct ServedModel {
   bool supports_tools = false;
   // LongRoPE's border; 0 for models with one rotary list.
   int original_context_tokens = 0;
-  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
+  LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
 };
 
 struct AnswerLimits {

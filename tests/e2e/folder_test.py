@@ -38,6 +38,30 @@ def test_the_policy_of_long_rope_is_told_and_followed(cluster, tiny_folder):
     assert tokens["admission"] != tokens["reference"]
 
 
+def test_a_chat_of_unknown_length_is_as_the_reference(cluster, tiny_folder):
+    """README's first example: nothing but a short message, no flags."""
+    serving = cluster.serve(str(tiny_folder))
+    stub = serving.stub()
+    told = stub.GetModel(pb.GetModelRequest()).long_rope
+    assert told.policy == pb.LONG_ROPE_POLICY_REFERENCE
+    first_tokens = []
+    call = stub.Generate(pb.GenerateRequest(text="abc", sampling=GREEDY, ignore_eos=True))
+    for event in call:
+        if event.HasField("started"):
+            assert event.started.max_new_tokens > 1000
+            assert not event.started.long_rope.long_from_start
+        first_tokens += event.delta.token_ids
+        if len(first_tokens) >= 40:
+            break
+    call.cancel()
+    # The same request with an end within the original context, where every policy has one choice.
+    request = pb.GenerateRequest(text="abc", sampling=GREEDY, ignore_eos=True, max_new_tokens=40)
+    answer = read_answer(stub.Generate(request))
+    assert not answer.started.long_rope.long_from_start
+    assert first_tokens[:40] == list(answer.token_ids)
+    serving.wait_idle()
+
+
 @pytest.mark.parametrize("file, key", [("tokenizer.json", "vocab"), ("config.json", "hidden_size")])
 def test_refuses_a_broken_folder(cluster, tiny_folder, file, key):
     path = tiny_folder / file

@@ -67,7 +67,7 @@ class RandomHistory {
     for (int32_t& token : asked.request.prompt_token_ids) token = Draw(0, kVocab - 1);
     asked.request.score = Draw(0, 4) == 0;
     asked.request.max_new_tokens = asked.request.score ? 0 : Draw(1, 50);
-    if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kReference;
+    if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kAdmission;
     if (Draw(0, 1) == 0) asked.request.eos_token_ids = {Draw(0, kVocab - 1)};
     if (Draw(0, 3) == 0) asked.request.timeout = absl::Milliseconds(Draw(0, 80));
     const RequestId id{next_id_++};

@@ -32,7 +32,7 @@ struct GenerationRequest {
   // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
   absl::Duration timeout = absl::InfiniteDuration();
   // Of effect only where RequestLimits::original_context_tokens is set.
-  LongRopePolicy long_rope_policy = LongRopePolicy::kAdmission;
+  LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
   // Generate nothing; tell how likely each prompt token was, given those before it.
   bool score = false;
 };
