@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/number_text.h"
 #include "model/json.h"
 
 namespace phalanx {
@@ -43,12 +44,13 @@ class ConfigReader {
   std::string Name(absl::string_view key) const { return absl::StrCat(prefix_, key); }
   template <typename... What>
   absl::Status Impossible(absl::string_view key, const What&... what) const {
-    return absl::DataLossError(absl::StrCat(path_, ": ", prefix_, key, ": ", what...));
+    return absl::DataLossError(absl::StrCat(path_, ": ", prefix_, key, ": ", Readable(what)...));
   }
   // UNIMPLEMENTED.
   template <typename... What>
   absl::Status Unsupported(absl::string_view key, const What&... what) const {
-    return absl::UnimplementedError(absl::StrCat(path_, ": ", prefix_, key, ": ", what...));
+    return absl::UnimplementedError(
+        absl::StrCat(path_, ": ", prefix_, key, ": ", Readable(what)...));
   }
 
  private:

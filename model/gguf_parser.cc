@@ -22,6 +22,7 @@ static_assert(std::endian::native == std::endian::little, "GGUF files are read a
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxTensorNameBytes = 64;
 constexpr uint32_t kMaxDimensions = 4;
+constexpr int64_t kMaxAlignment = 1 << 20;
 // The least that a pair and a tensor info can take: names of one byte, a value of one byte, one
 // dimension.
 constexpr size_t kMinPairBytes = 8 + 1 + 4 + 1;
@@ -291,8 +292,9 @@ absl::Status GgufParser::ReadAlignment() {
   context_ = "key general.alignment";
   if (!file_.Has("general.alignment")) return absl::OkStatus();
   ASSIGN_OR_RETURN(const int64_t alignment, file_.GetInt("general.alignment"));
-  if (alignment < 8 || alignment % 8 != 0 || alignment > (1 << 20)) {
-    return Broken(absl::StrCat("an alignment of ", alignment, " is not a multiple of 8"));
+  if (alignment < 8 || alignment % 8 != 0 || alignment > kMaxAlignment) {
+    return Broken(absl::StrCat("an alignment of ", alignment, " is not a multiple of 8 from 8 to ",
+                               kMaxAlignment));
   }
   alignment_ = static_cast<uint64_t>(alignment);
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "base/number_text.h"
 #include "base/status.h"
 #include "model/rope_scaling.h"
 
@@ -59,11 +60,11 @@ class GgufSpecReader {
   SpecKeys Keys() const;
   template <typename... What>
   absl::Status Impossible(absl::string_view key, const What&... what) const {
-    return absl::DataLossError(absl::StrCat(file_.path(), ": ", key, ": ", what...));
+    return absl::DataLossError(absl::StrCat(file_.path(), ": ", key, ": ", Readable(what)...));
   }
   template <typename... What>
   absl::Status Unsupported(absl::string_view key, const What&... what) const {
-    return absl::UnimplementedError(absl::StrCat(file_.path(), ": ", key, ": ", what...));
+    return absl::UnimplementedError(absl::StrCat(file_.path(), ": ", key, ": ", Readable(what)...));
   }
 
   absl::Status RefuseUnknown() const;

@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/json_text.h"
+#include "base/number_text.h"
 #include "base/status.h"
 #include "model/mapped_file.h"
 #include "nlohmann/json.hpp"
@@ -128,7 +129,7 @@ std::string JsonValue::Describe() const {
   if (const std::optional<bool> flag = AsBool()) return *flag ? "true" : "false";
   if (const std::optional<int64_t> number = AsInt()) return absl::StrCat(*number);
   if (const std::optional<uint64_t> number = AsUnsigned()) return absl::StrCat(*number);
-  if (const std::optional<double> number = AsNumber()) return absl::StrCat(*number);
+  if (const std::optional<double> number = AsNumber()) return NumberText(*number);
   if (const std::string* text = AsString(); text != nullptr && text->size() <= kMaxDescribedBytes) {
     return absl::StrCat("\"", Printable(*text), "\"");
   }
@@ -274,8 +275,7 @@ absl::StatusOr<JsonValue> ParseJson(absl::string_view text, absl::string_view so
                                             limits.max_bytes, " are allowed"));
   }
   if (const std::optional<JsonTextProblem> problem = FindJsonTextProblem(text)) {
-    return absl::DataLossError(
-        absl::StrCat(source, ": byte ", problem->byte, ": ", problem->what));
+    return absl::DataLossError(absl::StrCat(source, ": byte ", problem->byte, ": ", problem->what));
   }
   const char* reached = text.data();
   JsonBuilder builder(limits, &reached, text.data());

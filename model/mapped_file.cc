@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 
@@ -20,7 +21,11 @@ size_t TailBytes(size_t file_bytes) {
   return (page_bytes - file_bytes % page_bytes) % page_bytes;
 }
 
+constexpr absl::string_view kGitLfsPointer = "version https://git-lfs.github.com/spec/";
+
 }  // namespace
+
+bool IsGitLfsPointer(absl::string_view text) { return absl::StartsWith(text, kGitLfsPointer); }
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
   const auto system_error = [&](absl::string_view call) {
@@ -48,7 +53,12 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
       absl::MakeConstSpan(static_cast<const std::byte*>(map), static_cast<size_t>(info.st_size));
   // AddressSanitizer reports reads of the tail; without it these macros are empty.
   ASAN_POISON_MEMORY_REGION(bytes.data() + bytes.size(), TailBytes(bytes.size()));
-  return std::unique_ptr<MappedFile>(new MappedFile(bytes));
+  std::unique_ptr<MappedFile> file(new MappedFile(bytes));
+  if (IsGitLfsPointer(file->text())) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": a Git LFS pointer, not the file itself; `git lfs pull` fetches it"));
+  }
+  return file;
 }
 
 MappedFile::~MappedFile() {

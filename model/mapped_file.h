@@ -12,11 +12,15 @@
 
 namespace phalanx {
 
+// Whether this is what Git keeps of a large file until it is fetched: a few lines that name it.
+bool IsGitLfsPointer(absl::string_view text);
+
 // Thread-compatible; immutable. Bytes stay valid as long as the object.
 class MappedFile {
  public:
   // NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE if the file cannot be read; DATA_LOSS if it is not
-  // a regular file or is empty. Messages start with the path. The file must not shrink afterwards.
+  // a regular file, is empty or is a Git LFS pointer. Messages start with the path. The file must
+  // not shrink afterwards.
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path);
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

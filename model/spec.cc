@@ -5,7 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "base/number_text.h"
 #include "base/status.h"
 
 namespace phalanx {
@@ -41,7 +41,7 @@ absl::Status CheckFactors(const std::vector<float>& factors, size_t size, absl::
   for (const float factor : factors) {
     if (!(factor >= 1e-3f && factor <= 1e6f)) {
       return absl::DataLossError(
-          absl::StrCat(path, ": ", key, ": a factor of ", factor, " is implausible"));
+          absl::StrCat(path, ": ", key, ": a factor of ", NumberText(factor), " is implausible"));
     }
   }
   return absl::OkStatus();
@@ -80,14 +80,14 @@ absl::Status CheckModelSpec(const ModelSpec& spec, absl::string_view path, const
                       " dimensions: not an even number of at most all of them");
   }
   if (!(spec.rms_norm_eps > 0 && spec.rms_norm_eps <= 0.1f)) {
-    return impossible(keys.rms_norm_eps, spec.rms_norm_eps, " is implausible");
+    return impossible(keys.rms_norm_eps, NumberText(spec.rms_norm_eps), " is implausible");
   }
   const RopeSpec& rope = spec.rope;
   if (!(rope.theta >= 1 && rope.theta <= 1e12f)) {
-    return impossible(keys.theta, rope.theta, " is implausible");
+    return impossible(keys.theta, NumberText(rope.theta), " is implausible");
   }
   if (!(rope.attention_factor > 0 && rope.attention_factor <= 100)) {
-    return impossible(keys.attention_factor, rope.attention_factor, " is implausible");
+    return impossible(keys.attention_factor, NumberText(rope.attention_factor), " is implausible");
   }
   const size_t pairs = spec.rotary_dim / 2;
   if (!rope.factors.empty()) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/number_text.h"
 #include "base/status.h"
 #include "coordinator/admission/field_error.h"
 #include "coordinator/admission/validate_chat.h"
@@ -19,7 +20,7 @@ constexpr size_t kMaxStopBytes = 256;
 template <typename T>
 absl::Status CheckRange(absl::string_view field, T value, T min, T max) {
   if (value >= min && value <= max) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(value, " is not in [", min, ", ", max, "]"));
+  return Invalid(field, absl::StrCat(Readable(value), " is not in [", min, ", ", max, "]"));
 }
 
 template <typename Request>
@@ -63,7 +64,8 @@ absl::Status CheckSampling(const v1::Sampling& sampling) {
     return Invalid("sampling.top_k", absl::StrCat(sampling.top_k(), " is below 0"));
   }
   if (sampling.has_top_p() && !(sampling.top_p() > 0.0f && sampling.top_p() <= 1.0f)) {
-    return Invalid("sampling.top_p", absl::StrCat(sampling.top_p(), " is not in (0, 1]"));
+    return Invalid("sampling.top_p",
+                   absl::StrCat(NumberText(sampling.top_p()), " is not in (0, 1]"));
   }
   return absl::OkStatus();
 }

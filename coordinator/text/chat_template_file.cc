@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/text/jinja_template.h"
+#include "model/mapped_file.h"
 
 namespace phalanx {
 namespace {
@@ -25,6 +26,10 @@ absl::StatusOr<std::string> ReadChatTemplateFile(const std::string& path) {
   if (source.size() > kMaxFileBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": is larger than ", kMaxFileBytes, " bytes"));
+  }
+  if (IsGitLfsPointer(source)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a Git LFS pointer, not the file itself; `git lfs pull` fetches it"));
   }
   const absl::Status compiled = JinjaTemplate::Create(source, {}).status();
   if (compiled.ok()) return source;

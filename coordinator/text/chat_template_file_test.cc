@@ -37,6 +37,8 @@ TEST_F(ChatTemplateFileTest, NamesTheFileAndWhatIsWrongWithIt) {
   EXPECT_EQ(ErrorFor(std::string((1 << 20) + 1, 'x')), path_ + ": is larger than 1048576 bytes");
   EXPECT_THAT(ErrorFor("ab\xff"),
               AllOf(HasSubstr(path_), HasSubstr("utf-8"), HasSubstr("index 2")));
+  EXPECT_THAT(ErrorFor("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+              HasSubstr(path_ + ": a Git LFS pointer"));
   EXPECT_THAT(ErrorFor("a\nb\n{% if %}\n"), HasSubstr(path_ + ": line 3: syntax error"));
   EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}{% if %}"), HasSubstr("line 3: "));
   EXPECT_THAT(ErrorFor("a\r\n\r\n{{ x | nothing }}"),

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "base/number_text.h"
 
 namespace phalanx {
 namespace {
@@ -23,7 +24,7 @@ absl::Status CheckSampling(const SamplingParams& sampling) {
   // Written so that NaN fails.
   if (!(sampling.temperature >= 0.0f && sampling.temperature <= 100.0f)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", sampling.temperature, "; must be 0 to 100"));
+        absl::StrCat("temperature is ", NumberText(sampling.temperature), "; must be 0 to 100"));
   }
   if (sampling.top_k < 0) {
     return absl::InvalidArgumentError(
@@ -31,7 +32,7 @@ absl::Status CheckSampling(const SamplingParams& sampling) {
   }
   if (!(sampling.top_p > 0.0f && sampling.top_p <= 1.0f)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("top_p is ", sampling.top_p, "; must be above 0, at most 1"));
+        absl::StrCat("top_p is ", NumberText(sampling.top_p), "; must be above 0, at most 1"));
   }
   return absl::OkStatus();
 }

@@ -80,6 +80,11 @@ INSTANTIATE_TEST_SUITE_P(
         {"NegativeTopK", [](auto& r) { r.sampling.top_k = -1; }, "top_k is -1"},
         {"ZeroTopP", [](auto& r) { r.sampling.top_p = 0.0f; }, "top_p is 0"},
         {"TopPAboveOne", [](auto& r) { r.sampling.top_p = 1.01f; }, "top_p is 1.01"},
+        {"TopPJustAboveOne", [](auto& r) { r.sampling.top_p = std::nextafter(1.0f, 2.0f); },
+         "top_p is 1.0000001; must be above 0, at most 1"},
+        {"TemperatureJustAbove100",
+         [](auto& r) { r.sampling.temperature = std::nextafter(100.0f, 200.0f); },
+         "temperature is 100.00001; must be 0 to 100"},
         {"NanTopP", [](auto& r) { r.sampling.top_p = kNan; }, "top_p is"},
     }),
     [](const auto& info) { return info.param.name; });

@@ -1,0 +1,27 @@
+// Numbers in messages.
+#ifndef PHALANX_BASE_NUMBER_TEXT_H_
+#define PHALANX_BASE_NUMBER_TEXT_H_
+
+#include <string>
+#include <type_traits>
+
+namespace phalanx {
+
+// The shortest text that is read back as the same number: "0.1", "1e-06", "1.0000001", where six
+// digits would say "1". A number that is exactly a float is taken for one: 0.1f is "0.1".
+std::string NumberText(double value);
+
+// For absl::StrCat, which gives a number with a fraction six digits: that as NumberText has it, all
+// else as it is.
+template <typename T>
+decltype(auto) Readable(const T& value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return NumberText(value);
+  } else {
+    return (value);
+  }
+}
+
+}  // namespace phalanx
+
+#endif  // PHALANX_BASE_NUMBER_TEXT_H_
