@@ -22,7 +22,7 @@
 #include "coordinator/server/coordinator_server.h"
 #include "coordinator/server/model_text_service.h"
 #include "coordinator/text/chat_template_file.h"
-#include "coordinator/text/reasoning_splitter.h"
+#include "coordinator/text/reasoning_model.h"
 #include "model/checkpoint.h"
 #include "model/long_rope.h"
 #include "prometheus/registry.h"
@@ -48,7 +48,9 @@ void AddFlags(CLI::App& app, Flags* flags) {
   app.add_option("--model", flags->model,
                  "A GGUF file or a Hugging Face folder, for its tokenizer and chat template")
       ->required();
-  app.add_option("--model_name", flags->model_name, "what clients call the model [the file's own]");
+  app.add_option(
+      "--model_name", flags->model_name,
+      "what clients call the model [the name of its file, folder or Hugging Face repository]");
   app.add_option("--chat_template", flags->chat_template,
                  "file of a Jinja template for conversations, in place of the model's own");
   app.add_option("--worker", flags->workers,
@@ -99,8 +101,8 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
   options->limits.vocab = spec.vocab;
   options->limits.context_tokens = spec.context_tokens;
-  options->model.reasons = IsReasoningModel(options->limits.model_name, assets.chat_template) ||
-                           IsReasoningModel(spec.name, "");
+  options->model.reasons =
+      IsReasoningModel(assets, {options->limits.model_name, spec.name, checkpoint->stored_name()});
   options->model.architecture = spec.architecture;
   options->model.eos_token_ids = assets.eos_token_ids;
   options->model.defaults = checkpoint->generation_defaults();

@@ -13,6 +13,7 @@
 #include "model/hf_config.h"
 #include "model/json.h"
 #include "model/mapped_file.h"
+#include "model/model_name.h"
 
 namespace phalanx {
 namespace {
@@ -72,6 +73,8 @@ absl::Status Checkpoint::OpenGguf() {
   }
   ASSIGN_OR_RETURN(spec_, ReadGgufSpec(*gguf_files_[0], tensors_));
   fingerprint_ = fingerprint.Hex();
+  const absl::StatusOr<absl::string_view> name = gguf_files_[0]->GetString("general.name");
+  if (name.ok()) stored_name_ = std::string(*name);
   generation_defaults_ = ReadGenerationDefaults(*gguf_files_[0]);
   return absl::OkStatus();
 }
@@ -79,8 +82,10 @@ absl::Status Checkpoint::OpenGguf() {
 absl::Status Checkpoint::OpenFolder() {
   const std::string config_path = absl::StrCat(path_, "/", kConfig);
   ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(config_path));
-  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, ModelNameOf(path_)));
+  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, FolderModelName(path_)));
   spec_ = std::move(config.spec);
+  const JsonValue* const name = json.Find("_name_or_path");
+  if (name != nullptr && name->AsString() != nullptr) stored_name_ = *name->AsString();
   RETURN_IF_ERROR(ReadGenerationConfigFile(config.eos_token_ids));
 
   ASSIGN_OR_RETURN(safetensors_files_, OpenSafetensorsFolder(path_));

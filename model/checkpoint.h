@@ -35,6 +35,9 @@ class Checkpoint {
 
   const std::string& path() const { return path_; }
   const ModelSpec& spec() const { return spec_; }
+  // What the files themselves call the model: general.name, or _name_or_path. Perhaps empty, and
+  // converters and trainers put anything there: for hints only.
+  const std::string& stored_name() const { return stored_name_; }
   // Tells whether two processes serve the same network with the same tokenizer: 16 hexadecimal
   // digits, see model/fingerprint.h. Of a folder, over the headers of its weights and all of its
   // other files that are read.
@@ -64,6 +67,7 @@ class Checkpoint {
 
   const std::string path_;
   ModelSpec spec_;
+  std::string stored_name_;
   std::string fingerprint_;
   GenerationDefaults generation_defaults_;
   TensorTable tensors_;

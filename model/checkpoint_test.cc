@@ -54,6 +54,20 @@ TEST(CheckpointTest, AFolderOfEachArchitectureIsAModel) {
   }
 }
 
+TEST(CheckpointTest, TheNameComesFromThePathAndTheStoredOneFromTheFiles) {
+  const std::map<std::string, std::string> files = TinyHfModel({});
+  std::map<std::string, std::string> snapshot;
+  for (const auto& [name, bytes] : files) snapshot["snapshots/0e3b1e2d/" + name] = bytes;
+  std::string& config = snapshot["snapshots/0e3b1e2d/config.json"];
+  config.insert(config.find('{') + 1, R"("_name_or_path": "org/Phi-4-mini-reasoning",)");
+  const std::string cache = WriteTempFolder("models--org--Tiny-Chat", snapshot);
+  const auto checkpoint = MustOpen(cache + "/snapshots/0e3b1e2d/");
+  ASSERT_NE(checkpoint, nullptr);
+  EXPECT_EQ(checkpoint->spec().name, "Tiny-Chat");
+  EXPECT_EQ(checkpoint->stored_name(), "org/Phi-4-mini-reasoning");
+  EXPECT_EQ(MustOpen(WriteTinyHfModel("nameless"))->stored_name(), "");
+}
+
 TEST(CheckpointTest, LongRopeComesWithItsListsAndBorder) {
   const auto checkpoint =
       MustOpen(WriteTinyHfModel("long", {.architecture = "phi3", .original_context_tokens = 32}));

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "base/number_text.h"
 #include "base/status.h"
+#include "model/model_name.h"
 #include "model/rope_scaling.h"
 
 namespace phalanx {
@@ -316,7 +317,7 @@ absl::Status GgufSpecReader::ReadRope(ModelSpec& spec) const {
 absl::StatusOr<ModelSpec> GgufSpecReader::Read() {
   RETURN_IF_ERROR(RefuseUnknown());
   ModelSpec spec;
-  spec.name = ModelNameOf(file_.path());
+  spec.name = FileModelName(file_.path());
   spec.architecture = std::string(architecture_);
   spec.tensor_naming = TensorNaming::kGguf;
   spec.interleaved_qk_rows = architecture_ == "llama";

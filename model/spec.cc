@@ -1,9 +1,7 @@
 #include "model/spec.h"
 
-#include <algorithm>
 #include <cmath>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/number_text.h"
 #include "base/status.h"
@@ -12,23 +10,6 @@ namespace phalanx {
 namespace {
 
 constexpr absl::string_view kArchitectures[] = {"llama", "phi3", "qwen2"};
-
-bool IsQuantizationName(absl::string_view text) {
-  const std::string upper = absl::AsciiStrToUpper(text);
-  absl::string_view name = upper;
-  if (name == "F32" || name == "F16" || name == "FP16" || name == "BF16") return true;
-  absl::ConsumePrefix(&name, "I");
-  return name.size() >= 2 && name[0] == 'Q' && absl::ascii_isdigit(name[1]);
-}
-
-// "-00001-of-00003", as llama.cpp names the parts of a model.
-bool IsSplitSuffix(absl::string_view text) {
-  const auto digits = [](absl::string_view part) {
-    return part.size() == 5 && std::all_of(part.begin(), part.end(), absl::ascii_isdigit);
-  };
-  return text.size() == 15 && text[0] == '-' && digits(text.substr(1, 5)) &&
-         text.substr(6, 4) == "-of-" && digits(text.substr(10));
-}
 
 // DATA_LOSS unless there are `size` factors that a frequency can be divided by.
 absl::Status CheckFactors(const std::vector<float>& factors, size_t size, absl::string_view path,
@@ -50,19 +31,6 @@ absl::Status CheckFactors(const std::vector<float>& factors, size_t size, absl::
 }  // namespace
 
 absl::Span<const absl::string_view> SupportedArchitectures() { return kArchitectures; }
-
-std::string ModelNameOf(absl::string_view path) {
-  while (absl::ConsumeSuffix(&path, "/")) {
-  }
-  absl::string_view name = path.substr(path.rfind('/') + 1);
-  if (!absl::ConsumeSuffix(&name, ".gguf")) return std::string(name);
-  if (name.size() > 15 && IsSplitSuffix(name.substr(name.size() - 15))) name.remove_suffix(15);
-  const size_t cut = name.find_last_of(".-");
-  if (cut != absl::string_view::npos && cut > 0 && IsQuantizationName(name.substr(cut + 1))) {
-    name = name.substr(0, cut);
-  }
-  return std::string(name);
-}
 
 absl::Status CheckModelSpec(const ModelSpec& spec, absl::string_view path, const SpecKeys& keys) {
   const auto impossible = [&](absl::string_view key, const auto&... what) {

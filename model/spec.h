@@ -37,9 +37,8 @@ enum class TensorNaming : uint8_t {
 
 // A pre-norm decoder: grouped-query attention with rotary positions, SwiGLU feed-forward, RMSNorm.
 struct ModelSpec {
-  // What clients call it: the base name of the folder, or of the file without ".gguf", its place in
-  // a split and the name of a quantization at its end, for example "SmolLM2-135M-Instruct". Not
-  // from general.name, which converters fill with names of checkpoints.
+  // What clients call it, by where it lies, see model_name.h: "SmolLM2-135M-Instruct". Not from
+  // general.name, which converters fill with names of checkpoints.
   std::string name;
   std::string architecture;  // "llama", "phi3" or "qwen2".
   int num_layers = 0;
@@ -70,9 +69,6 @@ struct ModelSpec {
 
 // "llama", "phi3", "qwen2": what can be served.
 absl::Span<const absl::string_view> SupportedArchitectures();
-
-// ModelSpec::name for a model at `path`.
-std::string ModelNameOf(absl::string_view path);
 
 // Far above every model known, and low enough that products of two of them fit into int64. The
 // bound of every dimension and number of tokens.

@@ -26,17 +26,6 @@ bool PromptOpensThinkBlock(absl::string_view prompt_end) {
   return absl::EndsWith(absl::StripTrailingAsciiWhitespace(prompt_end), kOpen);
 }
 
-bool IsReasoningModel(absl::string_view model_name, absl::string_view chat_template) {
-  if (absl::StrContains(chat_template, kClose) || absl::StrContains(chat_template, kOpen)) {
-    return true;
-  }
-  const std::string name = absl::AsciiStrToLower(model_name);
-  for (const absl::string_view family : {"reasoning", "deepseek-r1", "deepseek r1", "qwq"}) {
-    if (absl::StrContains(name, family)) return true;
-  }
-  return false;
-}
-
 ReasoningSplitter::Piece ReasoningSplitter::Push(absl::string_view text) {
   held_back_.append(text.data(), text.size());
   Piece piece;

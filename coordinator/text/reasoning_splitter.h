@@ -12,10 +12,6 @@ namespace phalanx {
 // white space, as some templates write it.
 bool PromptOpensThinkBlock(absl::string_view prompt_end);
 
-// Whether the model with this name and chat template writes think blocks: the template speaks of
-// them, or the name is of a family that is known to ("Phi-4-mini-reasoning", "DeepSeek-R1-...").
-bool IsReasoningModel(absl::string_view model_name, absl::string_view chat_template);
-
 // The text of an answer that begins with "<think>" (perhaps after white space), or that was begun
 // inside the block, belongs to the reasoning up to "</think>"; all other text is the answer. The
 // two tags and the white space right behind each belong to neither. Text, not tokens: in many

@@ -90,12 +90,5 @@ TEST(PromptOpensThinkBlockTest, OnlyAtTheVeryEnd) {
   EXPECT_FALSE(PromptOpensThinkBlock(""));
 }
 
-TEST(IsReasoningModelTest, ByNameOrTemplate) {
-  EXPECT_TRUE(IsReasoningModel("Phi 4 Mini Reasoning", ""));
-  EXPECT_TRUE(IsReasoningModel("DeepSeek-R1-Distill-Llama-8B", ""));
-  EXPECT_TRUE(IsReasoningModel("x", "{{ '<think>\n' }}"));
-  EXPECT_FALSE(IsReasoningModel("SmolLM2 135M Instruct", "{{ messages }}"));
-}
-
 }  // namespace
 }  // namespace phalanx

@@ -23,6 +23,15 @@ def test_serves_a_folder_on_two_ranks(cluster, tiny_folder):
     serving.wait_idle()
 
 
+def test_a_folder_in_a_cache_is_called_by_its_repository(cluster, tiny_folder, tmp_path):
+    snapshot = tmp_path / "hub/models--org--Tiny-Reasoning/snapshots/0e3b1e2d02ee478a"
+    snapshot.parent.mkdir(parents=True)
+    tiny_folder.rename(snapshot)
+    stub = cluster.serve(f"{snapshot}/.").stub()
+    model = stub.GetModel(pb.GetModelRequest(model="Tiny-Reasoning"))
+    assert (model.name, model.reasons) == ("Tiny-Reasoning", True)
+
+
 def test_the_policy_of_long_rope_is_told_and_followed(cluster, tiny_folder):
     tokens = {}
     for policy in ("admission", "reference"):
