@@ -14,6 +14,7 @@
 #include "model/json.h"
 #include "model/mapped_file.h"
 #include "model/model_name.h"
+#include "model/tensor_names.h"
 
 namespace phalanx {
 namespace {
@@ -72,6 +73,7 @@ absl::Status Checkpoint::OpenGguf() {
     fingerprint.AddFile(file->header(), file->file_bytes());
   }
   ASSIGN_OR_RETURN(spec_, ReadGgufSpec(*gguf_files_[0], tensors_));
+  SettleTying();
   fingerprint_ = fingerprint.Hex();
   const absl::StatusOr<absl::string_view> name = gguf_files_[0]->GetString("general.name");
   if (name.ok()) stored_name_ = std::string(*name);
@@ -94,6 +96,7 @@ absl::Status Checkpoint::OpenFolder() {
     RETURN_IF_ERROR(tensors_.Add(file->path(), file->tensors()));
     fingerprint.AddFile(file->header(), file->file_bytes());
   }
+  SettleTying();
   std::vector<std::string> small_files(std::begin(kSmallFiles), std::end(kSmallFiles));
   for (std::string& file : NamedChatTemplateFiles(path_)) small_files.push_back(std::move(file));
   for (const std::string& name : small_files) {
@@ -117,6 +120,18 @@ absl::Status Checkpoint::ReadGenerationConfigFile(const std::vector<int32_t>& co
   generation_defaults_.eos_token_ids =
       Union(std::move(generation_defaults_.eos_token_ids), config_eos_ids);
   return absl::OkStatus();
+}
+
+// As transformers ties: what the configuration says counts only where the files have no output
+// matrix, or one that is the embedding again.
+void Checkpoint::SettleTying() {
+  const NetworkNames names = NamesOfNetwork(spec_.tensor_naming);
+  const TensorView* const output = tensors_.Find(names.output);
+  const TensorView* const embedding = tensors_.Find(names.embedding);
+  if (output == nullptr || embedding == nullptr) return;
+  spec_.tied_embeddings = output->type == embedding->type && output->rows == embedding->rows &&
+                          output->cols == embedding->cols && output->data == embedding->data;
+  DropPages();
 }
 
 absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {

@@ -63,6 +63,7 @@ class Checkpoint {
   explicit Checkpoint(std::string path) : path_(std::move(path)) {}
   absl::Status OpenGguf();
   absl::Status OpenFolder();
+  void SettleTying();
   absl::Status ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids);
 
   const std::string path_;

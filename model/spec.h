@@ -52,6 +52,7 @@ struct ModelSpec {
   int context_tokens = 0;
   float rms_norm_eps = 0;
   RopeSpec rope;
+  // Whether the embedding is the output matrix too: the files have no other one, or the same again.
   bool tied_embeddings = false;
   // Whether the q, k and v projections have biases.
   bool qkv_bias = false;

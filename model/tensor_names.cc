@@ -39,12 +39,12 @@ LayerNames NamesOfLayer(const ModelSpec& spec, int layer) {
 }
 
 bool IsNotOfTheNetwork(const ModelSpec& spec, const std::string& name) {
+  if (spec.tied_embeddings && name == NamesOfNetwork(spec.tensor_naming).output) return true;
   if (spec.tensor_naming == TensorNaming::kGguf) {
     return name == "rope_freqs.weight" || name == "rope_factors_long.weight" ||
            name == "rope_factors_short.weight";
   }
-  return absl::EndsWith(name, ".rotary_emb.inv_freq") ||
-         (spec.tied_embeddings && name == NamesOfNetwork(spec.tensor_naming).output);
+  return absl::EndsWith(name, ".rotary_emb.inv_freq");
 }
 
 }  // namespace phalanx

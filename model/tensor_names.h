@@ -33,9 +33,10 @@ struct LayerNames {
 NetworkNames NamesOfNetwork(TensorNaming naming);
 LayerNames NamesOfLayer(const ModelSpec& spec, int layer);
 
-// Whether a tensor holds nothing that the forward pass reads: what ModelSpec has taken in already
-// (rotary factors), buffers that old checkpoints carry along, and the output matrix of a file whose
-// spec ties it to the embedding.
+// Whether a tensor cannot change the result although no layer has it: rotary factors that ModelSpec
+// has taken in already; an output matrix that is the embedding again; and the inverse frequencies
+// that old checkpoints carry along, which transformers too computes anew (modeling_utils.py,
+// _adjust_missing_and_unexpected_keys).
 bool IsNotOfTheNetwork(const ModelSpec& spec, const std::string& name);
 
 }  // namespace phalanx
