@@ -96,18 +96,28 @@ std::string ErrorJson(const absl::Status& status) {
 }
 
 std::string ModelJson(const v1::Model& model) {
-  return JsonLine({{"name", model.name()},
-                   {"architecture", model.architecture()},
-                   {"context_tokens", model.context_tokens()},
-                   {"vocab_size", model.vocab_size()},
-                   {"eos_token_ids", std::vector<int32_t>(model.eos_token_ids().begin(),
-                                                          model.eos_token_ids().end())},
-                   {"default_sampling", ToJson(model.default_sampling())},
-                   {"has_chat_template", model.has_chat_template()},
-                   {"supports_tools", model.supports_tools()},
-                   {"reasons", model.reasons()},
-                   {"serving_groups", model.serving_groups()},
-                   {"weights_digest", model.weights_digest()}});
+  Json unfollowed = Json::object();
+  for (const v1::UnfollowedDefault& value : model.unfollowed_defaults()) {
+    unfollowed[value.key()] = value.value();
+  }
+  const auto tokens = [](bool is_set, int32_t value) { return is_set ? Json(value) : Json(); };
+  return JsonLine(
+      {{"name", model.name()},
+       {"architecture", model.architecture()},
+       {"context_tokens", model.context_tokens()},
+       {"vocab_size", model.vocab_size()},
+       {"eos_token_ids",
+        std::vector<int32_t>(model.eos_token_ids().begin(), model.eos_token_ids().end())},
+       {"default_sampling", ToJson(model.default_sampling())},
+       {"unfollowed_defaults", unfollowed},
+       {"default_max_new_tokens",
+        tokens(model.has_default_max_new_tokens(), model.default_max_new_tokens())},
+       {"default_max_length", tokens(model.has_default_max_length(), model.default_max_length())},
+       {"has_chat_template", model.has_chat_template()},
+       {"supports_tools", model.supports_tools()},
+       {"reasons", model.reasons()},
+       {"serving_groups", model.serving_groups()},
+       {"weights_digest", model.weights_digest()}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {

@@ -73,7 +73,15 @@ TEST(FormatTest, TablesAlign) {
   EXPECT_EQ(ModelTable(models),
             "MODEL    ARCHITECTURE   CONTEXT     VOCAB  TEMPLATE  GROUPS\n"
             "SmolLM2  llama             8192     49152  yes       1\n");
-  EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["context_tokens"], 8192);
+  v1::UnfollowedDefault& unfollowed = *model.add_unfollowed_defaults();
+  unfollowed.set_key("repetition_penalty");
+  unfollowed.set_value("1.05");
+  model.set_default_max_new_tokens(99);
+  const auto json = nlohmann::json::parse(ModelJson(model));
+  EXPECT_EQ(json["context_tokens"], 8192);
+  EXPECT_EQ(json["unfollowed_defaults"]["repetition_penalty"], "1.05");
+  EXPECT_EQ(json["default_max_new_tokens"], 99);
+  EXPECT_EQ(json["default_max_length"], nullptr);
 }
 
 TEST(FormatTest, TokensShowTheirText) {

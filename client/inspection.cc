@@ -20,6 +20,7 @@ namespace phalanx {
 namespace {
 
 void Refuse(const absl::Status& status, Inspection* found) {
+  if (status.ok()) return;
   std::string reason(status.message());
   std::vector<std::string>& refused = found->refused;
   if (std::find(refused.begin(), refused.end(), reason) == refused.end()) {
@@ -59,6 +60,7 @@ void ReadPartsOfGguf(Inspection* found) {
   if (architecture.ok()) found->architecture = std::string(*architecture);
   for (const std::unique_ptr<GgufFile>& file : *files) AddTensors(file->tensors(), found);
   found->defaults = ReadGenerationDefaults(first);
+  Refuse(CheckUnfollowed(*found->defaults, {}), found);
   SetTokenizer(ReadTokenizerAssets(first), found);
 }
 
@@ -134,6 +136,7 @@ absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int6
   found.architecture = found.spec->architecture;
   found.fingerprint = (*checkpoint)->fingerprint();
   found.defaults = (*checkpoint)->generation_defaults();
+  Refuse(CheckUnfollowed(*found.defaults, {}), &found);
   found.kv_bytes_per_token = CpuKvBytesPerToken(*found.spec, found.spec->num_kv_heads);
   AddTensors((*checkpoint)->tensors(), &found);
   SetTokenizer((*checkpoint)->ReadTokenizer(), &found);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/number_text.h"
 #include "client/json_line.h"
 #include "model/split_patterns.h"
 
@@ -207,11 +208,21 @@ void AddTokenizer(const TokenizerAssets& tokenizer, Lines* lines) {
 
 void AddDefaults(const GenerationDefaults& defaults, Lines* lines) {
   lines->Add("sampling",
-             absl::StrFormat("temperature %g%s, top_k %d%s, top_p %g", defaults.temperature,
-                             defaults.temperature == 0 ? " (the likeliest token)" : "",
-                             defaults.top_k, defaults.top_k == 0 ? " (all)" : "", defaults.top_p));
-  if (!defaults.ignored.empty()) {
-    lines->Add("not followed", Printable(absl::StrJoin(defaults.ignored, ", ")));
+             absl::StrCat("temperature ", NumberText(defaults.temperature),
+                          defaults.temperature == 0 ? " (the likeliest token)" : "", ", top_k ",
+                          defaults.top_k, defaults.top_k == 0 ? " (all)" : "", ", top_p ",
+                          NumberText(defaults.top_p)));
+  if (defaults.max_new_tokens > 0) {
+    lines->Add("answers", absl::StrCat("at most ", defaults.max_new_tokens, " tokens by default"));
+  } else if (defaults.max_length > 0) {
+    lines->Add("answers", absl::StrCat("with their prompt at most ", defaults.max_length,
+                                       " tokens by default"));
+  }
+  const auto add = [](std::string* out, const UnfollowedDefault& unfollowed) {
+    absl::StrAppend(out, unfollowed.key, ": ", unfollowed.value);
+  };
+  if (!defaults.unfollowed.empty()) {
+    lines->Add("not followed", Printable(absl::StrJoin(defaults.unfollowed, ", ", add)));
   }
 }
 
@@ -259,7 +270,8 @@ void AddRefused(const std::vector<std::string>& refused, Lines* lines) {
 absl::string_view InspectJsonHelp() {
   return "With --json, one object: path, format (gguf or huggingface), name, architecture,\n"
          "fingerprint, parameters, tensors {count, bytes, types}, network, tokenizer,\n"
-         "chat_template {bytes, named}, default_sampling, ignored_defaults, tp,\n"
+         "chat_template {bytes, named}, default_sampling,\n"
+         "unfollowed_defaults {key: value}, default_max_new_tokens, default_max_length, tp,\n"
          "memory_bytes_per_rank, kv_bytes_per_token, ranks [{rank, query_heads, kv_heads,\n"
          "ffn_columns, vocab_rows, weight_bytes, kv_bytes_per_token,\n"
          "longest_context_tokens}], longest_context_tokens, refused [reasons].\n"
@@ -305,7 +317,9 @@ std::string InspectionJson(const Inspection& found) {
                {"tokenizer", nullptr},
                {"chat_template", nullptr},
                {"default_sampling", nullptr},
-               {"ignored_defaults", nullptr},
+               {"unfollowed_defaults", nullptr},
+               {"default_max_new_tokens", nullptr},
+               {"default_max_length", nullptr},
                {"tp", found.world},
                {"memory_bytes_per_rank", found.memory_bytes},
                {"kv_bytes_per_token", nullptr},
@@ -327,7 +341,14 @@ std::string InspectionJson(const Inspection& found) {
     json["default_sampling"] = {{"temperature", JsonNumber(found.defaults->temperature)},
                                 {"top_k", found.defaults->top_k},
                                 {"top_p", JsonNumber(found.defaults->top_p)}};
-    json["ignored_defaults"] = found.defaults->ignored;
+    json["unfollowed_defaults"] = Json::object();
+    for (const UnfollowedDefault& unfollowed : found.defaults->unfollowed) {
+      json["unfollowed_defaults"][unfollowed.key] = unfollowed.value;
+    }
+    if (found.defaults->max_new_tokens > 0) {
+      json["default_max_new_tokens"] = found.defaults->max_new_tokens;
+    }
+    if (found.defaults->max_length > 0) json["default_max_length"] = found.defaults->max_length;
   }
   if (!found.ranks.empty()) {
     json["ranks"] = Json::array();

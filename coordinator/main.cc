@@ -37,6 +37,7 @@ struct Flags {
   std::vector<std::string> workers;
   std::string metrics_listen = "127.0.0.1:9400";
   absl::Duration drain_timeout = absl::Seconds(30);
+  std::vector<std::string> ignored_generation_keys;
   LogFormat log_format = LogFormat::kText;
   CoordinatorServer::Options server;
 };
@@ -53,6 +54,12 @@ void AddFlags(CLI::App& app, Flags* flags) {
       "what clients call the model [the name of its file, folder or Hugging Face repository]");
   app.add_option("--chat_template", flags->chat_template,
                  "file of a Jinja template for conversations, in place of the model's own");
+  app.add_option(
+         "--ignore_generation_config", flags->ignored_generation_keys,
+         "KEY,... of generation_config.json (or of a GGUF file, general.sampling.*) that "
+         "would change answers and that this server cannot follow: serve the model without, "
+         "in place of refusing it")
+      ->delimiter(',');
   app.add_option("--worker", flags->workers,
                  "HOST:PORT of a worker group's leader; repeatable. A name may have several "
                  "addresses, each is a group")
@@ -88,6 +95,23 @@ void AddFlags(CLI::App& app, Flags* flags) {
       ->check(CLI::Range(1, 1024));
 }
 
+// What of the makers' advice is not followed: refused, or told.
+absl::Status CheckGenerationDefaults(const Flags& flags, const GenerationDefaults& defaults) {
+  RETURN_IF_ERROR(CheckUnfollowed(defaults, flags.ignored_generation_keys));
+  for (const UnfollowedDefault& unfollowed : defaults.unfollowed) {
+    LOG(WARNING) << defaults.source << ": " << unfollowed.key << ": " << unfollowed.value
+                 << " is not followed: answers differ from those that it is advised for";
+  }
+  for (const std::string& key : flags.ignored_generation_keys) {
+    const auto is_key = [&](const UnfollowedDefault& unfollowed) { return unfollowed.key == key; };
+    if (std::none_of(defaults.unfollowed.begin(), defaults.unfollowed.end(), is_key)) {
+      LOG(WARNING) << "--ignore_generation_config " << key << ": " << defaults.source
+                   << " has no such key that would not be followed";
+    }
+  }
+  return absl::OkStatus();
+}
+
 // What the model file says, filled into `options`; returns its text processing.
 absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
                                                        CoordinatorServer::Options* options) {
@@ -106,6 +130,9 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model.architecture = spec.architecture;
   options->model.eos_token_ids = assets.eos_token_ids;
   options->model.defaults = checkpoint->generation_defaults();
+  RETURN_IF_ERROR(CheckGenerationDefaults(flags, options->model.defaults));
+  options->limits.default_max_new_tokens = options->model.defaults.max_new_tokens;
+  options->limits.default_max_length = options->model.defaults.max_length;
   options->model.original_context_tokens =
       spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens;
   options->model_fingerprint = checkpoint->fingerprint();

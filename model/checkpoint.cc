@@ -88,7 +88,7 @@ absl::Status Checkpoint::OpenFolder() {
   spec_ = std::move(config.spec);
   const JsonValue* const name = json.Find("_name_or_path");
   if (name != nullptr && name->AsString() != nullptr) stored_name_ = *name->AsString();
-  RETURN_IF_ERROR(ReadGenerationConfigFile(config.eos_token_ids));
+  RETURN_IF_ERROR(ReadGenerationConfigFile(json, config.eos_token_ids));
 
   ASSIGN_OR_RETURN(safetensors_files_, OpenSafetensorsFolder(path_));
   Fingerprint fingerprint;
@@ -110,10 +110,14 @@ absl::Status Checkpoint::OpenFolder() {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids) {
+absl::Status Checkpoint::ReadGenerationConfigFile(const JsonValue& config,
+                                                  const std::vector<int32_t>& config_eos_ids) {
   const std::string path = absl::StrCat(path_, "/", kGenerationConfig);
   const absl::StatusOr<JsonValue> json = ReadJsonFile(path);
-  if (!absl::IsNotFound(json.status())) {
+  if (absl::IsNotFound(json.status())) {
+    ASSIGN_OR_RETURN(generation_defaults_,
+                     ReadGenerationKeysOfConfig(config, absl::StrCat(path_, "/", kConfig)));
+  } else {
     RETURN_IF_ERROR(json.status());
     ASSIGN_OR_RETURN(generation_defaults_, ReadGenerationConfig(*json, path));
   }

@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "model/generation_defaults.h"
 #include "model/gguf.h"
+#include "model/json.h"
 #include "model/safetensors.h"
 #include "model/spec.h"
 #include "model/tensor.h"
@@ -64,7 +65,8 @@ class Checkpoint {
   absl::Status OpenGguf();
   absl::Status OpenFolder();
   void SettleTying();
-  absl::Status ReadGenerationConfigFile(const std::vector<int32_t>& config_eos_ids);
+  absl::Status ReadGenerationConfigFile(const JsonValue& config,
+                                        const std::vector<int32_t>& config_eos_ids);
 
   const std::string path_;
   ModelSpec spec_;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "model/config_reader.h"
+#include "model/generation_keys.h"
 #include "model/hf_rope.h"
 
 namespace phalanx {
@@ -22,17 +23,13 @@ constexpr Class kClasses[] = {
     {"llama", "LlamaForCausalLM"}, {"phi3", "Phi3ForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}};
 
 // What cannot change the logits of a forward pass: bookkeeping, training, and how transformers
-// itself runs and generates.
+// itself runs. What is about generation is known to generation_keys.h.
 constexpr absl::string_view kHarmlessKeys[] = {
     "_attn_implementation_autoset",
     "_name_or_path",
     "attention_dropout",
     "attn_implementation",
     "auto_map",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "cache_implementation",
-    "do_sample",
     "dtype",
     "embd_pdrop",
     "finetuning_task",
@@ -41,28 +38,17 @@ constexpr absl::string_view kHarmlessKeys[] = {
     "initializer_range",
     "is_llama_config",
     "label2id",
-    "max_length",
-    "max_new_tokens",
-    "min_length",
-    "output_attentions",
-    "output_hidden_states",
-    "pad_token_id",
     "prefix",
     "problem_type",
     "resid_pdrop",
     "return_dict",
     "task_specific_params",
-    "temperature",
     "tokenizer_class",
-    "top_k",
-    "top_p",
     "torch_dtype",
     "torchscript",
     "transformers.js_config",
-    "transformers_version",
     "unsloth_fixed",
     "unsloth_version",
-    "use_cache",
 };
 
 // Keys that change nothing with this value, and are refused with any other.
@@ -89,7 +75,7 @@ constexpr NeutralKey kNeutralKeys[] = {
 class HfConfigReader {
  public:
   HfConfigReader(const JsonValue& config, absl::string_view path)
-      : path_(path), top_(config, path) {}
+      : path_(path), json_(config), top_(config, path) {}
 
   absl::StatusOr<HfConfig> Read(absl::string_view name);
 
@@ -101,6 +87,7 @@ class HfConfigReader {
   absl::Status CheckLayerTypes(bool window_masks);
 
   const std::string path_;
+  const JsonValue& json_;
   ConfigReader top_;
   ModelSpec spec_;
 };
@@ -232,6 +219,9 @@ absl::StatusOr<HfConfig> HfConfigReader::Read(absl::string_view name) {
     ASSIGN_OR_RETURN(config.eos_token_ids, ReadTokenIds(*eos, path_, "eos_token_id"));
   }
   for (const absl::string_view key : kHarmlessKeys) top_.Find(key);
+  for (const JsonMember& member : json_.members()) {
+    if (GenerationConfigKeyKind(member.key) != GenerationKeyKind::kUnknown) top_.Find(member.key);
+  }
   for (const NeutralKey& neutral : kNeutralKeys) {
     const JsonValue* const value = top_.Find(neutral.key);
     if (value != nullptr && value->Describe() != neutral.value) {

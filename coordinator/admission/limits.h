@@ -8,7 +8,7 @@
 
 namespace phalanx {
 
-// The first four come from the model, the others from the operator.
+// Down to default_max_length they come from the model, the others from the operator.
 struct RequestLimits {
   std::string model_name;
   int vocab = 0;
@@ -16,6 +16,10 @@ struct RequestLimits {
   int context_tokens = 0;
   // Without one, chat input is refused.
   bool has_chat_template = false;
+  // What an unset max_new_tokens means, in tokens of the answer, or of prompt and answer together;
+  // 0: nothing. The first one counts; without both it is all the room in the context.
+  int default_max_new_tokens = 0;
+  int default_max_length = 0;
 
   // Of one conversation.
   int max_messages = 1024;

@@ -1,5 +1,6 @@
 #include "coordinator/admission/validate.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -106,12 +107,28 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
   return Invalid("input", "one of text, chat and tokens must be set");
 }
 
+namespace {
+
+// Where the request does not say.
+absl::StatusOr<int> DefaultMaxNewTokens(int64_t prompt_tokens, int room,
+                                        const RequestLimits& limits) {
+  if (limits.default_max_new_tokens > 0) return std::min(limits.default_max_new_tokens, room);
+  if (limits.default_max_length == 0) return room;
+  const int64_t left = limits.default_max_length - prompt_tokens;
+  if (left > 0) return static_cast<int>(std::min<int64_t>(left, room));
+  return Invalid("max_new_tokens", absl::StrCat("must be set: the model's own max_length of ",
+                                                limits.default_max_length, " leaves nothing after ",
+                                                prompt_tokens, " prompt tokens"));
+}
+
+}  // namespace
+
 absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckPromptTokens("prompt", prompt_tokens, limits));
   const int room = limits.context_tokens - static_cast<int>(prompt_tokens);
-  if (!max_new_tokens.has_value()) return room;
+  if (!max_new_tokens.has_value()) return DefaultMaxNewTokens(prompt_tokens, room, limits);
   if (*max_new_tokens >= 1 && *max_new_tokens <= room) return *max_new_tokens;
   return Invalid(
       "max_new_tokens",

@@ -108,6 +108,24 @@ TEST(ResolveMaxNewTokensTest, DefaultsToAllTheRoomThatThePromptLeaves) {
   EXPECT_EQ(*ResolveMaxNewTokens(60, 4, Limits()), 4);
 }
 
+TEST(ResolveMaxNewTokensTest, TheModelsOwnDefaultIsForRequestsThatDoNotSay) {
+  RequestLimits limits = Limits();
+  limits.default_max_length = 20;
+  EXPECT_EQ(*ResolveMaxNewTokens(5, std::nullopt, limits), 15);
+  EXPECT_EQ(*ResolveMaxNewTokens(19, std::nullopt, limits), 1);
+  EXPECT_EQ(*ResolveMaxNewTokens(5, 40, limits), 40);
+  EXPECT_EQ(std::string(ResolveMaxNewTokens(20, std::nullopt, limits).status().message()),
+            "max_new_tokens: must be set: the model's own max_length of 20 leaves nothing after 20 "
+            "prompt tokens");
+  EXPECT_EQ(*ResolveMaxNewTokens(20, 3, limits), 3);
+  limits.default_max_new_tokens = 8;
+  EXPECT_EQ(*ResolveMaxNewTokens(20, std::nullopt, limits), 8);
+  EXPECT_EQ(*ResolveMaxNewTokens(60, std::nullopt, limits), 4);
+  limits.default_max_new_tokens = 0;
+  limits.default_max_length = 1 << 30;
+  EXPECT_EQ(*ResolveMaxNewTokens(5, std::nullopt, limits), 59);
+}
+
 TEST(ResolveMaxNewTokensTest, RefusesWhatDoesNotFitTheContext) {
   EXPECT_EQ(std::string(ResolveMaxNewTokens(60, 5, Limits()).status().message()),
             "max_new_tokens: 5 is not in [1, 4], the room that 60 prompt tokens leave in the "

@@ -121,6 +121,15 @@ class InferenceService final : public RawInference {
     model.mutable_default_sampling()->set_temperature(served.defaults.temperature);
     model.mutable_default_sampling()->set_top_k(served.defaults.top_k);
     model.mutable_default_sampling()->set_top_p(served.defaults.top_p);
+    for (const UnfollowedDefault& unfollowed : served.defaults.unfollowed) {
+      v1::UnfollowedDefault& added = *model.add_unfollowed_defaults();
+      added.set_key(unfollowed.key);
+      added.set_value(unfollowed.value);
+    }
+    if (limits.default_max_new_tokens > 0) {
+      model.set_default_max_new_tokens(limits.default_max_new_tokens);
+    }
+    if (limits.default_max_length > 0) model.set_default_max_length(limits.default_max_length);
     model.set_has_chat_template(limits.has_chat_template);
     model.set_supports_tools(served.supports_tools);
     model.set_reasons(served.reasons);

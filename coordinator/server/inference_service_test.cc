@@ -105,6 +105,21 @@ TEST_F(InferenceServiceTest, DescribesItsModel) {
   EXPECT_EQ(model.weights_digest(), "cafe");
 }
 
+TEST_F(InferenceServiceTest, AModelTellsWhichAdviceIsNotFollowedAndHowLongAnswersMayBe) {
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.defaults.unfollowed = {{"repetition_penalty", "1.05"}};
+  options.limits.default_max_length = 2048;
+  Start({}, options);
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  ASSERT_EQ(model.unfollowed_defaults_size(), 1);
+  EXPECT_EQ(model.unfollowed_defaults(0).key(), "repetition_penalty");
+  EXPECT_EQ(model.unfollowed_defaults(0).value(), "1.05");
+  EXPECT_FALSE(model.has_default_max_new_tokens());
+  EXPECT_EQ(model.default_max_length(), 2048);
+}
+
 TEST_F(InferenceServiceTest, UnknownModelsAreNotFound) {
   Start({});
   v1::GetModelRequest request;

@@ -19,6 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto config = phalanx::ReadHfConfig(*json, kPath, "fuzz");
   phalanx::CheckError(config.status(), kPath);
   if (config.ok()) phalanx::CheckSpec(config->spec);
-  phalanx::CheckError(phalanx::ReadGenerationConfig(*json, kPath).status(), kPath);
+  phalanx::CheckError(phalanx::ReadGenerationKeysOfConfig(*json, kPath).status(), kPath);
+  const auto defaults = phalanx::ReadGenerationConfig(*json, kPath);
+  phalanx::CheckError(defaults.status(), kPath);
+  if (defaults.ok()) phalanx::CheckError(phalanx::CheckUnfollowed(*defaults, {}), kPath);
   return 0;
 }
