@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,12 +24,16 @@
 #include "coordinator/server/model_text_service.h"
 #include "coordinator/text/chat_template_file.h"
 #include "coordinator/text/reasoning_model.h"
+#include "coordinator/text/renderer/render_loop.h"
+#include "coordinator/text/renderer/renderer_pool.h"
 #include "model/checkpoint.h"
 #include "model/long_rope.h"
 #include "prometheus/registry.h"
 
 namespace phalanx {
 namespace {
+
+constexpr int kMaxRenderers = 4;
 
 struct Flags {
   std::string model;
@@ -112,14 +117,25 @@ absl::Status CheckGenerationDefaults(const Flags& flags, const GenerationDefault
   return absl::OkStatus();
 }
 
+// As many templates are rendered at once as threads need them, within reason: a rendering takes a
+// small part of the time of a tokenization.
+absl::StatusOr<std::unique_ptr<RendererPool>> StartRenderers(
+    const CoordinatorServer::Options& options) {
+  RendererLimits limits;
+  // The variables as JSON, parsed and rendered, and what the template makes of them.
+  limits.max_memory_bytes += 24 * static_cast<size_t>(options.limits.max_prompt_bytes);
+  return RendererPool::Start(std::min(options.text_threads, kMaxRenderers), limits);
+}
+
 // What the model file says, filled into `options`; returns its text processing.
 absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
                                                        CoordinatorServer::Options* options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(flags.model));
   const ModelSpec& spec = checkpoint->spec();
   ASSIGN_OR_RETURN(TokenizerAssets assets, checkpoint->ReadTokenizer());
+  ASSIGN_OR_RETURN(std::unique_ptr<RendererPool> renderers, StartRenderers(*options));
   if (!flags.chat_template.empty()) {
-    ASSIGN_OR_RETURN(assets.chat_template, ReadChatTemplateFile(flags.chat_template));
+    ASSIGN_OR_RETURN(assets.chat_template, ReadChatTemplateFile(*renderers, flags.chat_template));
     assets.named_chat_templates.clear();
   }
   options->limits.model_name = flags.model_name.empty() ? spec.name : flags.model_name;
@@ -138,7 +154,7 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model_fingerprint = checkpoint->fingerprint();
   ChatAbilities abilities;
   ASSIGN_OR_RETURN(std::unique_ptr<TextService> text,
-                   MakeModelTextService(std::move(assets), &abilities));
+                   MakeModelTextService(std::move(assets), std::move(renderers), &abilities));
   options->limits.has_chat_template = abilities.has_chat_template;
   options->model.supports_tools = abilities.supports_tools;
   return text;
@@ -185,6 +201,7 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
 }
 
 int Main(int argc, char** argv) {
+  if (const std::optional<int> exit_code = RunRendererIfAsked(argc, argv)) return *exit_code;
   CLI::App app("Serves a language model over gRPC by way of worker groups.", "coordinator");
   AddStandardOptions(app);
   Flags flags;

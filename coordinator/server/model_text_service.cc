@@ -43,8 +43,11 @@ struct ModelTemplates {
 
 class ModelTextService final : public TextService {
  public:
-  ModelTextService(std::unique_ptr<Tokenizer> tokenizer, ModelTemplates templates)
-      : tokenizer_(std::move(tokenizer)), templates_(std::move(templates)) {}
+  ModelTextService(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<JinjaCompiler> jinja,
+                   ModelTemplates templates)
+      : tokenizer_(std::move(tokenizer)),
+        jinja_(std::move(jinja)),
+        templates_(std::move(templates)) {}
 
   absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
                                            bool allow_special) const override {
@@ -87,10 +90,13 @@ class ModelTextService final : public TextService {
 
  private:
   const std::unique_ptr<Tokenizer> tokenizer_;
+  // Outlives the templates.
+  const std::unique_ptr<JinjaCompiler> jinja_;
   const ModelTemplates templates_;
 };
 
-absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(const TokenizerAssets& assets,
+absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(JinjaCompiler& jinja,
+                                                           const TokenizerAssets& assets,
                                                            const std::string& source) {
   if (source.empty()) return nullptr;
   ChatTemplateOptions options;
@@ -99,7 +105,12 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(const TokenizerAssets
        {std::pair("bos_token", assets.bos_token_id), {"eos_token", assets.eos_token_id}}) {
     if (id >= 0) options.tokens.emplace(name, assets.token_bytes[id]);
   }
-  return ChatTemplate::Create(source, options);
+  auto chat_template = ChatTemplate::Create(jinja, source, options);
+  if (absl::IsInvalidArgument(chat_template.status())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        chat_template.status().message(), "; --chat_template FILE takes another in its place"));
+  }
+  return chat_template;
 }
 
 std::string NamedTemplate(const TokenizerAssets& assets, const std::string& name) {
@@ -109,19 +120,25 @@ std::string NamedTemplate(const TokenizerAssets& assets, const std::string& name
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets,
-                                                                  ChatAbilities* abilities) {
+absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
+    TokenizerAssets assets, std::unique_ptr<JinjaCompiler> jinja, ChatAbilities* abilities) {
   const std::string& unnamed = assets.chat_template;
   ModelTemplates templates;
   ASSIGN_OR_RETURN(
       templates.default_template,
-      MakeTemplate(assets, unnamed.empty() ? NamedTemplate(assets, "default") : unnamed));
-  ASSIGN_OR_RETURN(templates.tool_use, MakeTemplate(assets, NamedTemplate(assets, "tool_use")));
+      MakeTemplate(*jinja, assets, unnamed.empty() ? NamedTemplate(assets, "default") : unnamed));
+  auto tool_use = MakeTemplate(*jinja, assets, NamedTemplate(assets, "tool_use"));
+  if (!tool_use.ok()) {
+    return absl::Status(tool_use.status().code(),
+                        absl::StrCat("\"tool_use\": ", tool_use.status().message()));
+  }
+  templates.tool_use = *std::move(tool_use);
   const ChatTemplate* const for_tools = templates.ForTools();
   abilities->has_chat_template = templates.default_template != nullptr;
   abilities->supports_tools = for_tools != nullptr && for_tools->tools_input() != ToolsInput::kNone;
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(std::move(assets)));
-  return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(templates));
+  return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(jinja),
+                                            std::move(templates));
 }
 
 }  // namespace phalanx

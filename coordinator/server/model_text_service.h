@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/server/text_service.h"
+#include "coordinator/text/jinja_template.h"
 #include "model/tokenizer_assets.h"
 
 namespace phalanx {
@@ -19,8 +20,8 @@ struct ChatAbilities {
 // Of a model's several templates, that named "tool_use" renders conversations with tools, as in
 // transformers, and the unnamed one or that named "default" the others. Fails as the tokenizer and
 // the chat template do on assets that they cannot use.
-absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(TokenizerAssets assets,
-                                                                  ChatAbilities* abilities);
+absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
+    TokenizerAssets assets, std::unique_ptr<JinjaCompiler> jinja, ChatAbilities* abilities);
 
 }  // namespace phalanx
 

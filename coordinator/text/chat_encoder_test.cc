@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/text/local_jinja.h"
 #include "coordinator/text/tiny_vocabulary.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -22,11 +23,12 @@ class ChatEncoderTest : public testing::Test {
 
   absl::StatusOr<EncodedText> Encode(const std::string& source,
                                      const std::vector<ChatMessage>& messages) {
-    auto chat_template = ChatTemplate::Create(source, {});
+    auto chat_template = ChatTemplate::Create(jinja_, source, {});
     if (!chat_template.ok()) return chat_template.status();
     return EncodeChat(*tokenizer_, **chat_template, {messages}, "nonce-");
   }
 
+  LocalJinja jinja_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "coordinator/text/local_jinja.h"
 #include "model/gguf.h"
 #include "model/tokenizer_assets.h"
 
@@ -31,6 +32,18 @@ ToolCall GoldenToolCall(const Json& call) {
   const Json& function = call["function"];
   return {call["id"].get<std::string>(), function["name"].get<std::string>(),
           function["arguments"].dump()};
+}
+
+// The time of the golden file.
+size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size) {
+  std::tm time{};
+  time.tm_year = 2024 - 1900;
+  time.tm_mon = 7 - 1;
+  time.tm_mday = 26;
+  time.tm_hour = 12;
+  time.tm_min = 34;
+  time.tm_sec = 56;
+  return std::strftime(reinterpret_cast<char*>(buffer), size, format, &time);
 }
 
 }  // namespace
@@ -71,22 +84,16 @@ std::string TemplateSource(const std::string& name) {
 
 std::unique_ptr<ChatTemplate> GoldenTemplate(const Json& entry) {
   ChatTemplateOptions options;
-  options.jinja.format_now = &FormatGoldenTime;
   for (const char* const name : {"bos_token", "eos_token"}) {
     if (const auto token = OptionalText(entry, name)) options.tokens[name] = *token;
   }
-  return ChatTemplate::Create(TemplateSource(entry["name"].get<std::string>()), options).value();
+  const std::string source = TemplateSource(entry["name"].get<std::string>());
+  return ChatTemplate::Create(GoldenJinja(), source, options).value();
 }
 
-size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size) {
-  std::tm time{};
-  time.tm_year = 2024 - 1900;
-  time.tm_mon = 7 - 1;
-  time.tm_mday = 26;
-  time.tm_hour = 12;
-  time.tm_min = 34;
-  time.tm_sec = 56;
-  return std::strftime(reinterpret_cast<char*>(buffer), size, format, &time);
+JinjaCompiler& GoldenJinja() {
+  static auto* const jinja = new LocalJinja({}, &FormatGoldenTime);
+  return *jinja;
 }
 
 }  // namespace phalanx

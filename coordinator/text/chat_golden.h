@@ -2,13 +2,12 @@
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_GOLDEN_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_GOLDEN_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/conversation.h"
+#include "coordinator/text/jinja_template.h"
 #include "nlohmann/json.hpp"
 
 namespace phalanx {
@@ -26,8 +25,8 @@ std::string TemplateSource(const std::string& name);
 // Compiled with what the entry tells; its time is that of the golden file. Throws if that fails.
 std::unique_ptr<ChatTemplate> GoldenTemplate(const nlohmann::ordered_json& entry);
 
-// The time of the golden file for strftime_now.
-size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size);
+// Its strftime_now gives the time of the golden file.
+JinjaCompiler& GoldenJinja();
 
 }  // namespace phalanx
 

@@ -79,9 +79,9 @@ TEST(ChatGoldenTest, HabitsOfJinjaAndPythonAreKept) {
   for (const Json& entry : golden["jinja"]) {
     const auto source = entry["template"].get<std::string>();
     SCOPED_TRACE(source);
-    const auto compiled = JinjaTemplate::Create(source, {.format_now = &FormatGoldenTime});
+    const auto compiled = GoldenJinja().Compile(source);
     const absl::StatusOr<std::string> text =
-        compiled.ok() ? (*compiled)->Render(golden["jinja_variables"]) : compiled.status();
+        compiled.ok() ? (*compiled)->Render(golden["jinja_variables"].dump()) : compiled.status();
     if (entry.value("unsupported", false)) {
       EXPECT_FALSE(text.ok()) << *text;
     } else {

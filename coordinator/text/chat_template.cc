@@ -20,6 +20,11 @@ absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(prefix, status.message()));
 }
 
+// Bytes that are not UTF-8 would make dump throw otherwise.
+std::string JsonText(const TemplateValue& value) {
+  return value.dump(-1, ' ', false, TemplateValue::error_handler_t::replace);
+}
+
 std::string AsItIs(const std::string& /*field*/, const std::string& text) { return text; }
 
 // The message of role "system" that comes first, made if there is none.
@@ -40,15 +45,14 @@ Tool ProbeTool() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(absl::string_view source,
+absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(JinjaCompiler& compiler,
+                                                                   absl::string_view source,
                                                                    ChatTemplateOptions options) {
   std::unique_ptr<ChatTemplate> chat_template(new ChatTemplate(std::move(options)));
-  const JinjaOptions& jinja = chat_template->options_.jinja;
-  auto compiled = JinjaTemplate::Create(source, jinja);
+  auto compiled = compiler.Compile(source);
   if (!compiled.ok()) return WithPrefix("chat template: ", compiled.status());
   chat_template->template_ = *std::move(compiled);
-  ASSIGN_OR_RETURN(chat_template->json_writer_,
-                   JinjaTemplate::Create("{{ value | tojson }}", jinja));
+  ASSIGN_OR_RETURN(chat_template->json_writer_, compiler.Compile("{{ value | tojson }}"));
   // What a template does not name it does not use, and need not be tried.
   for (const ToolsInput input : {ToolsInput::kVariable, ToolsInput::kSystemMessage}) {
     if (!absl::StrContains(source, "tools") || !chat_template->ShowsTools(input)) continue;
@@ -135,7 +139,8 @@ absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText
     (*context)["tools"] = ToolsVariable(std::move(functions));
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(std::string json, json_writer_->Render({{"value", std::move(functions)}}));
+  ASSIGN_OR_RETURN(std::string json,
+                   json_writer_->Render(JsonText({{"value", std::move(functions)}})));
   FirstSystemMessage((*context)["messages"])["tools"] = std::move(json);
   return absl::OkStatus();
 }
@@ -152,7 +157,7 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   context["add_generation_prompt"] = add_generation_prompt;
   // What transformers passes itself counts more than a token of the same name.
   for (const auto& [name, spelling] : options_.tokens) context.emplace(name, spelling);
-  absl::StatusOr<std::string> text = template_->Render(context);
+  absl::StatusOr<std::string> text = template_->Render(JsonText(context));
   if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());
   return text;
 }

@@ -19,7 +19,6 @@ namespace phalanx {
 struct ChatTemplateOptions {
   // Spellings of tokens by the variable that holds them: "bos_token".
   std::map<std::string, std::string> tokens = {};
-  JinjaOptions jinja = {};
 };
 
 // How a template takes the functions that the model may call.
@@ -32,17 +31,18 @@ enum class ToolsInput {
 // Thread-safe; immutable.
 class ChatTemplate {
  public:
-  // Compiles `source` and tries on made-up conversations what it can do. Errors as of
-  // JinjaTemplate::Create.
-  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(absl::string_view source,
+  // Compiles `source` and tries on made-up conversations what it can do. Errors as of the compiler,
+  // which must outlive the result.
+  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(JinjaCompiler& compiler,
+                                                              absl::string_view source,
                                                               ChatTemplateOptions options);
 
   ToolsInput tools_input() const { return tools_input_; }
 
   // The conversation as text, with the prompt for an answer at its end if asked for, and with what
   // `caller_text` makes of the callers' strings. INVALID_ARGUMENT: the template refuses or cannot
-  // use the conversation, or would leave out tools or tool calls in it. RESOURCE_EXHAUSTED: a limit
-  // of the options.
+  // use the conversation, would leave out tools or tool calls in it, or exceeds a limit with it.
+  // UNAVAILABLE as of JinjaTemplate.
   absl::StatusOr<std::string> Render(const Conversation& conversation, bool add_generation_prompt,
                                      CallerText caller_text) const;
   absl::StatusOr<std::string> Render(const Conversation& conversation,

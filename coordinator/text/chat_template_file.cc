@@ -4,7 +4,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "coordinator/text/jinja_template.h"
 #include "model/mapped_file.h"
 
 namespace phalanx {
@@ -14,7 +13,7 @@ constexpr size_t kMaxFileBytes = 1 << 20;
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadChatTemplateFile(const std::string& path) {
+absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string source(kMaxFileBytes + 1, '\0');
   file.read(source.data(), static_cast<std::streamsize>(source.size()));
@@ -31,7 +30,7 @@ absl::StatusOr<std::string> ReadChatTemplateFile(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": a Git LFS pointer, not the file itself; `git lfs pull` fetches it"));
   }
-  const absl::Status compiled = JinjaTemplate::Create(source, {}).status();
+  const absl::Status compiled = compiler.Compile(source).status();
   if (compiled.ok()) return source;
   return absl::Status(compiled.code(), absl::StrCat(path, ": ", compiled.message()));
 }

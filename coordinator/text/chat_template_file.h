@@ -5,13 +5,13 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "coordinator/text/jinja_template.h"
 
 namespace phalanx {
 
 // The source in the file at `path`. Errors name the file: NOT_FOUND if it cannot be read,
-// INVALID_ARGUMENT if it is empty or larger than 1 MiB, is not UTF-8, or, telling the line, if its
-// syntax is wrong.
-absl::StatusOr<std::string> ReadChatTemplateFile(const std::string& path);
+// INVALID_ARGUMENT if it is empty or larger than 1 MiB, and what `compiler` says of it.
+absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const std::string& path);
 
 }  // namespace phalanx
 

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <string>
 
+#include "coordinator/text/local_jinja.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -16,22 +17,23 @@ class ChatTemplateFileTest : public testing::Test {
  protected:
   std::string ErrorFor(const std::string& source) {
     std::ofstream(path_, std::ios::binary) << source;
-    return std::string(ReadChatTemplateFile(path_).status().message());
+    return std::string(ReadChatTemplateFile(jinja_, path_).status().message());
   }
 
+  LocalJinja jinja_;
   const std::string path_ = testing::TempDir() + "/template.jinja";
 };
 
 TEST_F(ChatTemplateFileTest, ReadsTheSourceAsItIs) {
   const std::string source = "{% for m in messages %}é\r\n{% endfor %}\n";
   EXPECT_EQ(ErrorFor(source), "");
-  EXPECT_EQ(*ReadChatTemplateFile(path_), source);
+  EXPECT_EQ(*ReadChatTemplateFile(jinja_, path_), source);
 }
 
 TEST_F(ChatTemplateFileTest, NamesTheFileAndWhatIsWrongWithIt) {
-  EXPECT_THAT(std::string(ReadChatTemplateFile("/no/such.jinja").status().message()),
+  EXPECT_THAT(std::string(ReadChatTemplateFile(jinja_, "/no/such.jinja").status().message()),
               "/no/such.jinja: cannot be read");
-  EXPECT_THAT(std::string(ReadChatTemplateFile(testing::TempDir()).status().message()),
+  EXPECT_THAT(std::string(ReadChatTemplateFile(jinja_, testing::TempDir()).status().message()),
               HasSubstr("cannot be read"));
   EXPECT_EQ(ErrorFor(""), path_ + ": is empty");
   EXPECT_EQ(ErrorFor(std::string((1 << 20) + 1, 'x')), path_ + ": is larger than 1048576 bytes");

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/text/local_jinja.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {
@@ -10,8 +11,9 @@ namespace {
 
 absl::StatusOr<std::string> Render(const std::string& source,
                                    const std::vector<ChatMessage>& messages = {{"user", "hi"}}) {
+  static auto* const jinja = new LocalJinja;
   auto chat_template = ChatTemplate::Create(
-      source,
+      *jinja, source,
       {.tokens = {
            {"bos_token", "<s>"}, {"eos_token", "</s>"}, {"pad_token", "<p>"}, {"tools", "<t>"}}});
   if (!chat_template.ok()) return chat_template.status();
@@ -67,8 +69,9 @@ TEST(ChatTemplateTest, PassesOnWhatTheTemplateRefuses) {
 }
 
 void ExpectRefused(const std::string& source, const std::string& message) {
+  LocalJinja jinja;
   SCOPED_TRACE(source);
-  const absl::Status status = ChatTemplate::Create(source, {}).status();
+  const absl::Status status = ChatTemplate::Create(jinja, source, {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
   EXPECT_EQ(std::string(status.message()), "chat template: " + message);
 }
@@ -125,7 +128,9 @@ TEST(ChatTemplateTest, StopsEndlessWork) {
   const absl::Status status =
       Render("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}")
           .status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_NE(status.message().find("takes more than 10000000 steps"), absl::string_view::npos)
+      << status;
 }
 
 TEST(ChatTemplateTest, StopsEndlessOutput) {
@@ -134,7 +139,9 @@ TEST(ChatTemplateTest, StopsEndlessOutput) {
       Render("{% for i in range(1000) %}{{ messages[0].content }}{% endfor %}",
              {{"user", long_text}})
           .status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_NE(status.message().find("writes more than 67108864 bytes"), absl::string_view::npos)
+      << status;
 }
 
 TEST(ChatTemplateTest, StopsEndlessRecursion) {

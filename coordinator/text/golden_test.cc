@@ -12,6 +12,7 @@
 #include "coordinator/text/chat_encoder.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/detokenizer.h"
+#include "coordinator/text/local_jinja.h"
 #include "coordinator/text/tokenizer.h"
 #include "model/gguf.h"
 
@@ -27,7 +28,7 @@ class GoldenTest : public testing::Test {
     ASSERT_TRUE(file.ok()) << file.status();
     auto assets = ReadTokenizerAssets(**file);
     ASSERT_TRUE(assets.ok()) << assets.status();
-    auto chat_template = ChatTemplate::Create(assets->chat_template, {});
+    auto chat_template = ChatTemplate::Create(jinja_, assets->chat_template, {});
     ASSERT_TRUE(chat_template.ok()) << chat_template.status();
     chat_template_ = *std::move(chat_template);
     auto tokenizer = Tokenizer::Create(*assets);
@@ -36,6 +37,7 @@ class GoldenTest : public testing::Test {
     std::ifstream(std::getenv("TOKENS_JSON")) >> golden_;
   }
 
+  LocalJinja jinja_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::unique_ptr<Tokenizer> tokenizer_;
   nlohmann::json golden_;

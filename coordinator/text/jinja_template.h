@@ -1,9 +1,12 @@
 // Jinja templates, rendered as transformers does.
 //
 // Templates are written for Jinja2 in Python; the engine is another one, taught Python's ways where
-// they show: how numbers, True, None, lists and dicts are printed, string methods, tojson's
-// arguments, `generation` blocks. What it cannot follow fails to compile or to render instead of
-// giving other text, but for what jinja/src/python_semantics.rs lists.
+// they show: how numbers, True, None, lists and dicts are printed, arithmetic, string methods,
+// tojson's arguments, `generation` blocks. What it cannot follow fails to compile or to render
+// instead of giving other text, but for what jinja/src/python_semantics.rs lists.
+//
+// They come from strangers. local_jinja.h renders in this process; what serves uses
+// renderer/renderer_pool.h, where a template can take no more than a small process may.
 #ifndef PHALANX_COORDINATOR_TEXT_JINJA_TEMPLATE_H_
 #define PHALANX_COORDINATOR_TEXT_JINJA_TEMPLATE_H_
 
@@ -14,49 +17,37 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "coordinator/text/template_context.h"
 
 namespace phalanx {
 
-struct JinjaOptions {
-  // Bounds of one rendering; a real template takes some tens of steps for a message. Output that is
-  // captured by the template counts too.
+// Of one rendering; a real template takes some tens of steps for a message. Output that is captured
+// by the template counts too.
+struct JinjaLimits {
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = 64 << 20;
-  // Of what the template makes, beside the messages and the output; also in compiling, and in all
-  // that renderings leave behind for ever. Eight times as much is reserved as stack, not used.
-  size_t max_memory_bytes = 32 << 20;
-  // Also of compiling. A step that takes no memory is not cut short.
-  absl::Duration max_time = absl::Seconds(10);
-  // Writes what strftime_now gives for a format; returns the length, 0 if it does not fit. Null: of
-  // the local time.
-  size_t (*format_now)(const char* format, uint8_t* buffer, size_t size) = nullptr;
 };
 
-// Thread-safe; immutable.
+// Thread-safe; immutable. Must not outlive the compiler that made it.
 class JinjaTemplate {
  public:
+  virtual ~JinjaTemplate() = default;
+
+  // With the variables of a JSON object, UTF-8. INVALID_ARGUMENT with the message of the template's
+  // raise_exception or of the engine, or naming a limit that the variables make it exceed.
+  // UNAVAILABLE: it failed through no fault of theirs, and may succeed when tried again.
+  virtual absl::StatusOr<std::string> Render(absl::string_view variables_json) const = 0;
+};
+
+// Thread-safe.
+class JinjaCompiler {
+ public:
+  virtual ~JinjaCompiler() = default;
+
   // INVALID_ARGUMENT telling the line where the syntax of `source` is wrong, or where it uses a
   // filter, a test, a function or another template that is not there, or which bound it exceeds.
   // What the template itself asks for (`f is defined`, `'f' is filter`) need not be there.
-  static absl::StatusOr<std::unique_ptr<JinjaTemplate>> Create(absl::string_view source,
-                                                               const JinjaOptions& options);
-
-  // With the variables of an object. INVALID_ARGUMENT with the message of the template's
-  // raise_exception or of the engine, RESOURCE_EXHAUSTED: a limit of the options.
-  absl::StatusOr<std::string> Render(const TemplateValue& variables) const;
-
- private:
-  struct Free {
-    void operator()(void* compiled) const;
-  };
-
-  JinjaTemplate(void* compiled, size_t max_output_bytes)
-      : compiled_(compiled), max_output_bytes_(max_output_bytes) {}
-
-  const std::unique_ptr<void, Free> compiled_;
-  const size_t max_output_bytes_;
+  // UNAVAILABLE as above.
+  virtual absl::StatusOr<std::unique_ptr<JinjaTemplate>> Compile(absl::string_view source) = 0;
 };
 
 }  // namespace phalanx

@@ -12,6 +12,7 @@
 
 #include "coordinator/text/chat_encoder.h"
 #include "coordinator/text/chat_template.h"
+#include "coordinator/text/local_jinja.h"
 #include "coordinator/text/tokenizer.h"
 #include "model/gguf.h"
 
@@ -28,7 +29,7 @@ class RobustnessTest : public testing::Test {
     for (const std::string& bytes : assets->token_bytes) {
       if (bytes.size() == 1) known_bytes_.insert(bytes[0]);
     }
-    chat_template_ = *ChatTemplate::Create(assets->chat_template, {});
+    chat_template_ = *ChatTemplate::Create(jinja_, assets->chat_template, {});
     tokenizer_ = *Tokenizer::Create(*std::move(assets));
   }
 
@@ -47,6 +48,7 @@ class RobustnessTest : public testing::Test {
   }
 
   std::set<char> known_bytes_;
+  LocalJinja jinja_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };

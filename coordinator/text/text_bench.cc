@@ -10,6 +10,9 @@
 #include "coordinator/text/chat_encoder.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/detokenizer.h"
+#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/renderer/render_loop.h"
+#include "coordinator/text/renderer/renderer_pool.h"
 #include "coordinator/text/tokenizer.h"
 #include "model/gguf.h"
 
@@ -18,6 +21,10 @@ namespace {
 
 struct Model {
   std::unique_ptr<Tokenizer> tokenizer;
+  LocalJinja local_jinja;
+  std::unique_ptr<RendererPool> renderers;
+  // Rendered in this process, and in one beside it, as the coordinator does.
+  std::unique_ptr<ChatTemplate> local_template;
   std::unique_ptr<ChatTemplate> chat_template;
 };
 
@@ -59,7 +66,14 @@ void EncodeConversation(benchmark::State& state, const Model& model) {
   }
 }
 
+void RenderConversation(benchmark::State& state, const ChatTemplate& chat_template) {
+  const std::vector<ChatMessage> messages(static_cast<size_t>(state.range(0)),
+                                          {"user", MixedText(200)});
+  for (auto _ : state) benchmark::DoNotOptimize(chat_template.Render({messages}));
+}
+
 int Run(int argc, char** argv) {
+  if (const auto exit_code = RunRendererIfAsked(argc, argv)) return *exit_code;
   const char* path = std::getenv("SMOLLM2");
   auto assets = ReadAssets(path == nullptr ? "" : path);
   if (!assets.ok()) {
@@ -67,7 +81,9 @@ int Run(int argc, char** argv) {
     return 1;
   }
   Model model;
-  model.chat_template = *ChatTemplate::Create(assets->chat_template, {});
+  model.renderers = *RendererPool::Start(1, {});
+  model.chat_template = *ChatTemplate::Create(*model.renderers, assets->chat_template, {});
+  model.local_template = *ChatTemplate::Create(model.local_jinja, assets->chat_template, {});
   model.tokenizer = *Tokenizer::Create(*std::move(assets));
   const auto add = [&](const char* name, auto run) {
     return benchmark::RegisterBenchmark(
@@ -76,6 +92,14 @@ int Run(int argc, char** argv) {
   add("encode_text_bytes", EncodeText)->Arg(1 << 10)->Arg(1 << 20);
   add("decode_tokens", DecodeTokens);
   add("encode_chat_messages", EncodeConversation)->Arg(1)->Arg(32);
+  add("render_chat_messages",
+      [](benchmark::State& state, const Model& m) { RenderConversation(state, *m.chat_template); })
+      ->Arg(1)
+      ->Arg(32);
+  add("render_chat_messages_in_process",
+      [](benchmark::State& state, const Model& m) { RenderConversation(state, *m.local_template); })
+      ->Arg(1)
+      ->Arg(32);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

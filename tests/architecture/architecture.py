@@ -41,6 +41,7 @@ WALL_CLOCK_FILES = (
     "base/process_collector.cc",
     "base/wall_clock_steps",
     "coordinator/text/jinja",
+    "coordinator/text/local_jinja.cc",
     "examples/",
 )
 WALL_CLOCK = re.compile(

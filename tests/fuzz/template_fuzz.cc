@@ -1,32 +1,46 @@
-// A chat template, compiled and rendered.
+// A chat template, compiled and rendered: first by a process beside this one, as a coordinator does
+// it, and then, unless that ended the process, in this one, where libFuzzer sees what is reached.
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "coordinator/text/chat_template.h"
+#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/renderer/render_loop.h"
+#include "coordinator/text/renderer/renderer_pool.h"
 
-// Templates can make values that hold each other, which are never freed; ChatTemplate bounds them.
+// Templates can make values that hold each other, which are never freed.
 extern "C" int __lsan_is_turned_off() { return 1; }
 
 namespace phalanx {
 namespace {
 
-constexpr size_t kMaxOutputBytes = 64 << 10;
-constexpr size_t kMaxMemoryBytes = 1 << 20;
+constexpr JinjaLimits kJinjaLimits = {.max_steps = 20'000, .max_output_bytes = 64 << 10};
 
-void CheckTemplate(absl::string_view source) {
-  const auto chat_template =
-      ChatTemplate::Create(source, {.tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}},
-                                    .jinja = {.max_steps = 20'000,
-                                              .max_output_bytes = kMaxOutputBytes,
-                                              .max_memory_bytes = kMaxMemoryBytes,
-                                              .max_time = absl::Milliseconds(100)}});
+RendererPool& Renderers() {
+  static RendererPool* const renderers = [] {
+    // Each death of a process is an event that is logged.
+    SetMinLogSeverity(LogSeverity::kError);
+    return RendererPool::Start(1, {.jinja = kJinjaLimits,
+                                   .max_memory_bytes = 32 << 20,
+                                   .max_cpu_time = absl::Milliseconds(500)})
+        .value()
+        .release();
+  }();
+  return *renderers;
+}
+
+void CompileAndRender(JinjaCompiler& jinja, absl::string_view source) {
+  const auto chat_template = ChatTemplate::Create(
+      jinja, source, {.tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}}});
   if (!chat_template.ok()) {
     CHECK(absl::IsInvalidArgument(chat_template.status())) << chat_template.status();
     return;
@@ -35,15 +49,30 @@ void CheckTemplate(absl::string_view source) {
       {{"system", "Be brief."}, {"user", "K\u00e4se?"}, {"assistant", "Yes.\n"}, {"user", "12"}}};
   const absl::StatusOr<std::string> text = (*chat_template)->Render(conversation);
   if (text.ok()) {
-    CHECK(text->size() <= kMaxOutputBytes) << text->size();
+    CHECK(text->size() <= kJinjaLimits.max_output_bytes) << text->size();
   } else {
-    CHECK(absl::IsInvalidArgument(text.status()) || absl::IsResourceExhausted(text.status()))
-        << text.status();
+    CHECK(absl::IsInvalidArgument(text.status())) << text.status();
   }
+}
+
+void CheckTemplate(absl::string_view source) {
+  // So that there is a process, if the input before ended one.
+  CHECK(Renderers().Compile("").ok());
+  const std::vector<pid_t> before = Renderers().idle_pids();
+  CompileAndRender(Renderers(), source);
+  // Another process: the one before died, or would hold too much.
+  if (Renderers().idle_pids() != before) return;
+  LocalJinja local(kJinjaLimits);
+  CompileAndRender(local, source);
 }
 
 }  // namespace
 }  // namespace phalanx
+
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  if (const auto exit_code = phalanx::RunRendererIfAsked(*argc, *argv)) std::exit(*exit_code);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   phalanx::CheckTemplate({reinterpret_cast<const char*>(data), size});

@@ -2,17 +2,12 @@
 //!
 //! No panic leaves a function of the C interface, whose contract is in ../jinja.h.
 
-// The hook of bounds.rs; stable compilers take it with RUSTC_BOOTSTRAP.
-#![feature(alloc_error_hook)]
-
-mod bounds;
 mod python_math;
 mod python_semantics;
 mod python_text;
 mod rewrite;
 mod source;
 
-use bounds::{Bounds, Exceeded, Failure};
 use minijinja::machinery::{
     make_string_output, parse, tokenize, CodeGenerator, Instructions, Token, Vm, WhitespaceConfig,
 };
@@ -22,15 +17,11 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::ffi::{c_char, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 const OK: i32 = 0;
 const FAILED: i32 = 1;
-const RAISED: i32 = 2;
-const EXHAUSTED: i32 = 3;
 
-/// Ten times the longest template in use. Bounds the stack that compiling takes.
+/// Ten times the longest template in use.
 const MAX_SOURCE_BYTES: usize = 256 << 10;
 /// The compiler looks for constants in every part of an expression anew: in quadratic time.
 const MAX_BLOCK_TOKENS: usize = 2048;
@@ -53,17 +44,7 @@ struct Program {
 
 pub struct Template {
     program: Program,
-    bounds: Bounds,
-    /// Bytes that renderings have not freed, as values that hold each other are never freed.
-    kept: AtomicUsize,
-}
-
-/// The limits of jinja.h.
-#[repr(C)]
-pub struct Limits {
-    steps: u64,
-    memory_bytes: u64,
-    milliseconds: u64,
+    max_steps: u64,
 }
 
 /// What the template itself refuses.
@@ -78,20 +59,11 @@ impl std::fmt::Display for Raised {
 
 impl StdError for Raised {}
 
-fn compile(source: &[u8], limits: &Limits, format_now: FormatNow) -> Result<Template, String> {
+fn compile(source: &[u8], max_steps: u64, format_now: FormatNow) -> Result<Template, String> {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(format!("{} bytes, {MAX_SOURCE_BYTES} are allowed", source.len()));
     }
-    let mut bounds = Bounds {
-        memory: usize::try_from(limits.memory_bytes).map_err(|e| e.to_string())?,
-        time: Duration::from_millis(limits.milliseconds),
-        source: source.len(),
-    };
-    let program = bounds::run(&bounds, || make_program(source, limits.steps, format_now))
-        .result
-        .unwrap_or_else(|failure| Err(describe_failure(&failure)))?;
-    bounds.source = 0;
-    Ok(Template { program, bounds, kept: AtomicUsize::new(0) })
+    Ok(Template { program: make_program(source, max_steps, format_now)?, max_steps })
 }
 
 /// An error if something between {{ and }}, or {% and %}, is too long.
@@ -171,64 +143,43 @@ fn describe_error(error: &Error) -> String {
     }
 }
 
-fn describe(error: &Error) -> (i32, String) {
+fn describe(error: &Error, max_steps: u64, max_output: usize) -> String {
     match error.kind() {
-        ErrorKind::OutOfFuel => return (EXHAUSTED, "takes too many steps".into()),
-        ErrorKind::WriteFailure => return (EXHAUSTED, "writes too much".into()),
+        ErrorKind::OutOfFuel => return format!("takes more than {max_steps} steps"),
+        ErrorKind::WriteFailure => return format!("writes more than {max_output} bytes"),
         _ => {}
     }
     let mut source: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(cause) = source {
         if let Some(raised) = cause.downcast_ref::<Raised>() {
-            return (RAISED, shorten(&raised.0));
+            return shorten(&raised.0);
         }
         source = cause.source();
     }
-    (FAILED, shorten(&describe_error(error)))
+    shorten(&describe_error(error))
 }
 
 fn shorten(message: &str) -> String {
     message.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-fn describe_failure(failure: &Failure) -> String {
-    let what = match failure {
-        Failure::Exceeded(Exceeded::Memory) => "takes too much memory",
-        Failure::Exceeded(Exceeded::Stack) => "nests too deeply",
-        Failure::Exceeded(Exceeded::Time) => "takes too long",
-        Failure::Panic => "panic",
-        Failure::NoThread => "no thread can be started",
-    };
-    what.to_string()
-}
-
 /// An error if a text was joined to one marked by `safe`.
-fn check_markup(text: String) -> Result<Vec<u8>, (i32, String)> {
+fn check_markup(text: String) -> Result<Vec<u8>, String> {
     if text.contains(python_semantics::MISUSED) {
-        return Err((FAILED, "joining to a text marked by `safe` is not supported".into()));
+        return Err("joining to a text marked by `safe` is not supported".into());
     }
     Ok(text.into_bytes())
 }
 
-fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, (i32, String)> {
+fn render(template: &Template, context: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let context: serde_json::Value =
-        serde_json::from_slice(context).map_err(|e| (FAILED, e.to_string()))?;
-    if template.kept.load(Ordering::Relaxed) > template.bounds.memory {
-        return Err((EXHAUSTED, "renderings keep too much memory".into()));
-    }
-    // These outlive the bounded part: they are no memory of the template's.
+        serde_json::from_slice(context).map_err(|e| e.to_string())?;
     let context = python_semantics::from_json(context);
     let mut text = String::new();
-    let done = bounds::run(&template.bounds, || {
-        python_semantics::limit_output(limit);
-        let done = template.program.run(context.clone(), &mut text);
-        done.map_err(|e| bounds::uncounted(|| describe(&e)))
-    });
-    template.kept.fetch_add(done.kept, Ordering::Relaxed);
-    match done.result {
-        Ok(rendered) => rendered.and_then(|()| check_markup(text)),
-        Err(Failure::Panic) => Err((FAILED, describe_failure(&Failure::Panic))),
-        Err(failure) => Err((EXHAUSTED, describe_failure(&failure))),
+    python_semantics::limit_output(limit);
+    match template.program.run(context, &mut text) {
+        Ok(()) => check_markup(text),
+        Err(error) => Err(describe(&error, template.max_steps, limit)),
     }
 }
 
@@ -240,19 +191,19 @@ unsafe fn give(bytes: Vec<u8>, data: *mut *mut u8, size: *mut usize) {
 }
 
 /// # Safety
-/// `source` has `size` bytes; the limits and the results are valid pointers.
+/// `source` has `size` bytes; the results are valid pointers.
 #[no_mangle]
 pub unsafe extern "C" fn phalanx_jinja_compile(
     source: *const u8,
     size: usize,
-    limits: *const Limits,
+    max_steps: u64,
     format_now: FormatNow,
     template: *mut *mut Template,
     error: *mut *mut u8,
     error_size: *mut usize,
 ) -> i32 {
     let source = std::slice::from_raw_parts(source, size);
-    match catch_unwind(AssertUnwindSafe(|| compile(source, &*limits, format_now))) {
+    match catch_unwind(AssertUnwindSafe(|| compile(source, max_steps, format_now))) {
         Ok(Ok(compiled)) => {
             *template = Box::into_raw(Box::new(compiled));
             OK
@@ -286,9 +237,9 @@ pub unsafe extern "C" fn phalanx_jinja_render(
             give(text, result, result_size);
             OK
         }
-        Ok(Err((code, message))) => {
+        Ok(Err(message)) => {
             give(message.into_bytes(), result, result_size);
-            code
+            FAILED
         }
         Err(_) => {
             give(b"panic".to_vec(), result, result_size);

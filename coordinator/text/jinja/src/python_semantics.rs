@@ -4,7 +4,6 @@
 //! - Tuples are lists: `{{ (1, 2) }}` writes [1, 2].
 //! - Attributes of Python's objects other than methods of strings, lists and dicts.
 
-use crate::bounds;
 use crate::python_text;
 use indexmap::IndexMap;
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectExt, ObjectRepr, Value, ValueKind};
@@ -106,7 +105,7 @@ pub fn limit_output(bytes: usize) {
 fn write(out: &mut Output, text: &str) -> Result<(), Error> {
     let left = OUTPUT_LEFT.get().checked_sub(text.len());
     OUTPUT_LEFT.set(left.ok_or_else(|| Error::from(ErrorKind::WriteFailure))?);
-    bounds::uncounted(|| out.write_str(text)).map_err(Error::from)
+    out.write_str(text).map_err(Error::from)
 }
 
 fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {

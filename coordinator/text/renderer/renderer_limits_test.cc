@@ -1,18 +1,16 @@
-// Templates that take more than they may.
+// Templates that take more than they may: each ends one call, and no other.
 
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "coordinator/text/chat_template.h"
+#include "coordinator/text/renderer/renderer_pool.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-// Values that hold each other are never freed: bounding that is what is tested here.
-extern "C" int __lsan_is_turned_off() { return 1; }
 
 namespace phalanx {
 namespace {
@@ -20,34 +18,45 @@ namespace {
 using testing::AnyOf;
 using testing::HasSubstr;
 
-ChatTemplateOptions SmallLimits() {
-  ChatTemplateOptions options;
-  options.jinja.max_steps = 1'000'000;
-  options.jinja.max_memory_bytes = 4 << 20;
-  options.jinja.max_output_bytes = 1 << 20;
-  return options;
+RendererLimits SmallLimits() {
+  RendererLimits limits;
+  limits.jinja = {.max_steps = 1'000'000, .max_output_bytes = 1 << 20};
+  limits.max_memory_bytes = 24 << 20;
+  limits.max_cpu_time = absl::Seconds(2);
+  return limits;
 }
 
-absl::StatusOr<std::string> RenderOnce(const ChatTemplate& chat_template) {
-  return chat_template.Render({{{"user", "one"}, {"assistant", "two"}}});
-}
+class RendererLimitsTest : public testing::Test {
+ protected:
+  void Use(const RendererLimits& limits) { pool_ = *RendererPool::Start(1, limits); }
 
-absl::StatusOr<std::string> Render(absl::string_view source,
-                                   const ChatTemplateOptions& options = SmallLimits()) {
-  const auto chat_template = ChatTemplate::Create(source, options);
-  if (!chat_template.ok()) return chat_template.status();
-  return RenderOnce(**chat_template);
-}
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> Compile(absl::string_view source) {
+    return ChatTemplate::Create(*pool_, source, {});
+  }
 
-void ExpectExhausted(absl::string_view source, const std::string& message,
-                     const ChatTemplateOptions& options = SmallLimits()) {
-  SCOPED_TRACE(source);
-  const absl::Status status = Render(source, options).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr(message));
-}
+  static absl::StatusOr<std::string> RenderOnce(const ChatTemplate& chat_template) {
+    return chat_template.Render({{{"user", "one"}, {"assistant", "two"}}});
+  }
 
-TEST(ChatTemplateLimitsTest, StringsAreBoundedHoweverTheyGrow) {
+  absl::StatusOr<std::string> Render(absl::string_view source) {
+    const auto chat_template = Compile(source);
+    if (!chat_template.ok()) return chat_template.status();
+    return RenderOnce(**chat_template);
+  }
+
+  void ExpectLimited(absl::string_view source, const std::string& message) {
+    SCOPED_TRACE(source);
+    const absl::Status status = Render(source).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  }
+
+  std::unique_ptr<RendererPool> pool_ = *RendererPool::Start(1, SmallLimits());
+};
+
+constexpr char kTooMuchMemory[] = "takes more than 24 MiB of memory";
+
+TEST_F(RendererLimitsTest, StringsAreBoundedHoweverTheyGrow) {
   for (const char* const source : {
            "{% set ns = namespace(x='ab') %}{% for i in range(60) %}"
            "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
@@ -64,59 +73,56 @@ TEST(ChatTemplateLimitsTest, StringsAreBoundedHoweverTheyGrow) {
            "{{ '%1000000000s'|format(messages[0].content) }}",
            "{{ '{:1000000000}'.format(messages[0].content) }}",
        }) {
-    ExpectExhausted(source, "takes too much memory");
+    ExpectLimited(source, kTooMuchMemory);
   }
-  ExpectExhausted(
+  ExpectLimited(
       "{% set ns = namespace(x='ab') %}{% for i in range(60) %}"
       "{% set x %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = x %}{% endfor %}",
-      "writes too much");
+      "writes more than 1048576 bytes");
 }
 
-TEST(ChatTemplateLimitsTest, SequencesAreBoundedHoweverTheyGrow) {
+TEST_F(RendererLimitsTest, SequencesAreBoundedHoweverTheyGrow) {
   for (const char* const source : {
            "{{ (messages * 1000000000000)|list|length }}",
            "{{ (messages * 10000000)|sort(attribute='role')|length }}",
            "{{ messages|batch(1000000000, 'x')|list|length }}",
            "{% set ns = namespace(x=messages) %}{% for i in range(60) %}"
            "{% set ns.x = (ns.x + ns.x)|list %}{% endfor %}",
-           "{% set ns = namespace(x={}) %}{% for i in range(100000) %}"
-           "{% set ns.x = {i: ns.x} %}{% endfor %}",
        }) {
-    ExpectExhausted(source, "takes too much memory");
+    ExpectLimited(source, kTooMuchMemory);
   }
 }
 
-TEST(ChatTemplateLimitsTest, WhatTheCompilerWorksOutIsBoundedToo) {
+TEST_F(RendererLimitsTest, WhatTheCompilerWorksOutIsBoundedToo) {
   for (const char* const source :
        {"{{ 'a' * 90000000 }}",
-        "{% if 0 %}{{ ([0] * 1000000000000)|list }}{% endif %}{{ 'a' * 9999999 }}"}) {
+        "{% if 0 %}{{ ([0] * 1000000000000)|list }}{% endif %}{{ 'a' * 90000000 }}"}) {
     const absl::Status status = Render(source).status();
     EXPECT_FALSE(status.ok());
-    EXPECT_THAT(std::string(status.message()), HasSubstr("takes too much memory")) << source;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(kTooMuchMemory)) << source;
   }
 }
 
-TEST(ChatTemplateLimitsTest, ASequenceThatNeverEndsTakesTooLong) {
-  ChatTemplateOptions options = SmallLimits();
-  options.jinja.max_time = absl::Milliseconds(20);
-  ExpectExhausted("{{ 'x' in messages * 1000000000000 }}", "takes too long", options);
+TEST_F(RendererLimitsTest, ASequenceThatNeverEndsTakesTooLong) {
+  ExpectLimited("{{ 'x' in messages * 1000000000000 }}", "takes more than 2s of computing");
 }
 
-TEST(ChatTemplateLimitsTest, ValuesThatHoldThemselvesCannotBeWalked) {
+TEST_F(RendererLimitsTest, ValuesThatHoldThemselvesCannotBeWalked) {
   constexpr absl::string_view kCycle = "{% set ns = namespace() %}{% set ns.x = ns %}";
   for (const char* const use : {"{{ ns }}", "{{ ns|tojson }}", "{{ {ns: 1} }}", "{{ ns ~ 1 }}"}) {
     SCOPED_TRACE(use);
     const absl::Status status = Render(absl::StrCat(kCycle, use)).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
     // Whichever bound is met first.
     EXPECT_THAT(std::string(status.message()),
-                AnyOf(HasSubstr("takes too much memory"), HasSubstr("nests too deeply")));
+                AnyOf(HasSubstr(kTooMuchMemory), HasSubstr("nests too deeply")));
   }
 }
 
-TEST(ChatTemplateLimitsTest, DeepValuesAreDroppedWithoutOverflowingTheStack) {
-  ChatTemplateOptions options = SmallLimits();
-  options.jinja.max_time = absl::Milliseconds(100);
+TEST_F(RendererLimitsTest, DeepValuesAreDroppedWithoutOverflowingTheStack) {
+  RendererLimits limits = SmallLimits();
+  limits.max_cpu_time = absl::Milliseconds(100);
+  Use(limits);
   for (const char* const wrapped :
        {"[ns.x]", "{1: ns.x}", "ns.x[::1]", "ns.x * 1", "namespace(x=ns.x)", "ns.x|reverse",
         "ns.x|items", "[1] + ns.x", "ns.x + [1]", "(ns.x,)", "ns.x[::-1]", "ns.x|select",
@@ -129,15 +135,13 @@ TEST(ChatTemplateLimitsTest, DeepValuesAreDroppedWithoutOverflowingTheStack) {
           "{% if i == 15 %}{% set ns.y = ns.x %}{% set ns.x = [] %}{% endif %}"
           "{% if i < 30 %}{% set ns.x = ",
           wrapped, " %}{% endif %}{% endfor %}{% endfor %}", use);
-      const absl::Status status = Render(source, options).status();
-      EXPECT_TRUE(status.ok() || absl::IsResourceExhausted(status) ||
-                  absl::IsInvalidArgument(status))
-          << wrapped << use << status;
+      const absl::Status status = Render(source).status();
+      EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status)) << wrapped << use << status;
     }
   }
 }
 
-TEST(ChatTemplateLimitsTest, LongExpressionsAreRefused) {
+TEST_F(RendererLimitsTest, LongExpressionsAreRefused) {
   for (const std::string level : {"-", "not ", "+1", "~1", "|a", ".a", "[0]", "()", " is a",
                                   " and 1", "**1", " if 1 else 1", "(", "[", "1,"}) {
     SCOPED_TRACE(level);
@@ -157,35 +161,30 @@ TEST(ChatTemplateLimitsTest, LongExpressionsAreRefused) {
   }
 }
 
-TEST(ChatTemplateLimitsTest, ManyLongExpressionsAreCompiledInTime) {
+TEST_F(RendererLimitsTest, ManyLongExpressionsAreCompiledInTimeOrNotAtAll) {
   std::string source;
   while (source.size() < (250 << 10))
     absl::StrAppend(&source, "{{ ", std::string(2000, '-'), "x }}");
-  const absl::Time start = absl::Now();
-  EXPECT_FALSE(Render(source).ok());
-  EXPECT_LT(absl::Now() - start, absl::Seconds(30)) << "minutes without a bound";
+  EXPECT_EQ(Render(source).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(ChatTemplateLimitsTest, ALongChainOfElifIsCompiledWithoutOverflowingTheStack) {
+TEST_F(RendererLimitsTest, ALongChainOfElifIsCompiledWithoutOverflowingTheStack) {
+  Use({});
   std::string source = "{% if 0 %}";
   while (source.size() < (256 << 10) - 40) source += "{%elif 0%}";
-  const absl::Status status = Render(source + "{% else %}x{% endif %}").status();
-  EXPECT_THAT(std::string(status.message()), HasSubstr("takes too much memory"));
-  ChatTemplateOptions options = SmallLimits();
-  options.jinja.max_memory_bytes = 64 << 20;
-  const auto text = Render(source + "{% else %}x{% endif %}", options);
+  const auto text = Render(source + "{% else %}x{% endif %}");
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(*text, "x");
 }
 
-TEST(ChatTemplateLimitsTest, ASourceOfMoreThan256KiBIsRefused) {
+TEST_F(RendererLimitsTest, ASourceOfMoreThan256KiBIsRefused) {
   EXPECT_TRUE(Render(std::string(256 << 10, 'x')).ok());
   const absl::Status status = Render(std::string((256 << 10) + 1, 'x')).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("262145 bytes, 262144 are allowed"));
 }
 
-TEST(ChatTemplateLimitsTest, MessagesOfErrorsAreShort) {
+TEST_F(RendererLimitsTest, MessagesOfErrorsAreShort) {
   const absl::Status raised = Render("{{ raise_exception('\u00e4' * 100000) }}").status();
   EXPECT_EQ(raised.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(raised.message()), HasSubstr("\u00e4\u00e4"));
@@ -195,46 +194,47 @@ TEST(ChatTemplateLimitsTest, MessagesOfErrorsAreShort) {
   EXPECT_LT(unknown.message().size(), 1100u);
 }
 
-TEST(ChatTemplateLimitsTest, WhatRenderingsLeaveBehindIsBoundedInAll) {
-  ChatTemplateOptions options = SmallLimits();
-  const auto chat_template = ChatTemplate::Create(
-      "{% set ns = namespace(big=messages[0].role * 100000) %}{% set ns.x = ns %}ok", options);
+TEST_F(RendererLimitsTest, ATemplateThatLeaksIsServedForEver) {
+  const auto chat_template =
+      Compile("{% set ns = namespace(big=messages[0].role * 1000000) %}{% set ns.x = ns %}ok");
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  int renderings = 0;
-  while (RenderOnce(**chat_template).ok()) ASSERT_LT(++renderings, 20);
-  EXPECT_EQ(renderings, 11) << "the bound, and one that goes beyond it";
-  EXPECT_THAT(std::string(RenderOnce(**chat_template).status().message()),
-              HasSubstr("keep too much memory"));
+  std::set<pid_t> pids;
+  for (int i = 0; i < 100; ++i) {
+    const auto text = RenderOnce(**chat_template);
+    ASSERT_TRUE(text.ok()) << i << " " << text.status();
+    EXPECT_EQ(*text, "ok");
+    // None where the process has just ended.
+    for (const pid_t pid : pool_->idle_pids()) pids.insert(pid);
+  }
+  // 4 MB each, of which a process keeps 16 MiB.
+  EXPECT_GE(pids.size(), 15u);
 }
 
-TEST(ChatTemplateLimitsTest, AnOrdinaryTemplateLeavesNothingBehind) {
-  ChatTemplateOptions options = SmallLimits();
-  options.jinja.max_memory_bytes = 64 << 10;
-  const auto chat_template = ChatTemplate::Create(
+TEST_F(RendererLimitsTest, AfterTheWorstTemplatesOthersAreServed) {
+  const auto good = Compile("{{ messages[0].content }}");
+  const auto bad =
+      Compile("{{ ([messages[0].content * 4000] * 1000000)|map('upper')|list|length }}");
+  ASSERT_TRUE(good.ok() && bad.ok());
+  for (int i = 0; i < 100; ++i) {
+    const absl::Status status = RenderOnce(**bad).status();
+    ASSERT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    ASSERT_THAT(std::string(status.message()), HasSubstr(kTooMuchMemory));
+    ASSERT_EQ(*RenderOnce(**good), "one");
+  }
+}
+
+TEST_F(RendererLimitsTest, AnOrdinaryTemplateLeavesNothingBehind) {
+  const auto chat_template = Compile(
       "{% macro shout(x) %}{{ x|upper }}{% endmacro %}{% set ns = namespace(n=0) %}"
       "{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ shout(m.role) ~ m.content|tojson }}"
-      "{{ loop.index }}{% endfor %}{{ ns.n }}{{ messages|map(attribute='role')|list }}",
-      options);
+      "{{ loop.index }}{% endfor %}{{ ns.n }}{{ messages|map(attribute='role')|list }}");
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+  const auto pids = pool_->idle_pids();
   for (int i = 0; i < 5000; ++i) {
     const auto text = RenderOnce(**chat_template);
     ASSERT_TRUE(text.ok()) << i << " " << text.status();
   }
-}
-
-TEST(ChatTemplateLimitsTest, MessagesAndOutputAreNoMemoryOfTheTemplates) {
-  ChatTemplateOptions options = SmallLimits();
-  options.jinja.max_memory_bytes = 256 << 10;
-  options.jinja.max_output_bytes = 8 << 20;
-  const auto chat_template =
-      ChatTemplate::Create("{% for m in messages %}{{ m.content }}{% endfor %}", options);
-  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  const std::string content(2 << 20, 'x');
-  const Conversation conversation = {
-      {{"user", content}, {"assistant", content}, {"user", content}}};
-  const auto text = (*chat_template)->Render(conversation);
-  ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(text->size(), 6u << 20);
+  EXPECT_EQ(pool_->idle_pids(), pids) << "still the first process";
 }
 
 }  // namespace

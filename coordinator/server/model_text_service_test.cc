@@ -1,0 +1,58 @@
+#include "coordinator/server/model_text_service.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/tiny_vocabulary.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+absl::StatusOr<std::unique_ptr<TextService>> Make(TokenizerAssets assets,
+                                                  ChatAbilities* abilities) {
+  return MakeModelTextService(std::move(assets), std::make_unique<LocalJinja>(), abilities);
+}
+
+absl::Status ErrorOf(TokenizerAssets assets) {
+  ChatAbilities abilities;
+  return Make(std::move(assets), &abilities).status();
+}
+
+TEST(ModelTextServiceTest, EveryTemplateThatIsUsedIsCheckedAtStart) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.chat_template = "a\n{{ x | nothing }}";
+  EXPECT_EQ(ErrorOf(assets),
+            absl::InvalidArgumentError("chat template: line 2: there is no filter \"nothing\"; "
+                                       "--chat_template FILE takes another in its place"));
+  assets.chat_template = "a";
+  assets.named_chat_templates["tool_use"] = "{{ nothing() }}";
+  EXPECT_EQ(ErrorOf(assets),
+            absl::InvalidArgumentError(
+                "\"tool_use\": chat template: line 1: there is no function \"nothing\"; "
+                "--chat_template FILE takes another in its place"));
+  assets.named_chat_templates["tool_use"] = "b";
+  EXPECT_EQ(ErrorOf(assets), absl::OkStatus());
+}
+
+TEST(ModelTextServiceTest, TemplatesGetTheTokensOfTheModel) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.template_tokens = {{"pad_token", "ab"}, {"bos_token", "b"}};
+  assets.chat_template = "{{ bos_token }}{{ pad_token }}{{ messages[0].content }}{{ unk_token }}";
+  ChatAbilities abilities;
+  const auto service = Make(assets, &abilities);
+  ASSERT_TRUE(service.ok()) << service.status();
+  EXPECT_TRUE(abilities.has_chat_template);
+  EXPECT_FALSE(abilities.supports_tools);
+  const auto prompt =
+      (*service)->EncodeChat({.messages = {{"user", "x"}}}, /*allow_special=*/false);
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->text, "babx");
+}
+
+}  // namespace
+}  // namespace phalanx

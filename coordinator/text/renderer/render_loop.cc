@@ -1,0 +1,170 @@
+#include "coordinator/text/renderer/render_loop.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/renderer/wire.h"
+
+namespace phalanx {
+namespace {
+
+constexpr int kSocket = STDIN_FILENO;
+// What a chain of 20,000 {% elif %} takes three times over; real templates take a thousandth.
+constexpr rlim_t kStackBytes = 64 << 20;
+// What renderings may leave behind before the process is replaced.
+constexpr size_t kMaxKeptBytes = 16 << 20;
+constexpr size_t kManyFreeBytes = 16 << 20;
+
+void LetSignalsPass() {
+  for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT}) {
+    signal(signal_number, SIG_IGN);
+  }
+  signal(SIGPROF, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void WriteFile(const char* path, const char* text) {
+  const int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  [[maybe_unused]] const ssize_t written = write(fd, text, std::strlen(text));
+  close(fd);
+}
+
+void Lower(__rlimit_resource resource, rlim_t wanted) {
+  rlimit limit;
+  if (getrlimit(resource, &limit) != 0) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(resource, &limit);
+}
+
+// As RLIMIT_DATA counts: all that is private and writable, but for the stack.
+uint64_t DataBytes() {
+  FILE* const file = std::fopen("/proc/self/statm", "re");
+  unsigned long pages = 0;
+  if (file == nullptr) return 0;
+  if (std::fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) != 1) pages = 0;
+  std::fclose(file);
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// A limit on the whole process, counted from what the program takes before any template.
+void LimitProcess(const RendererRequest& limits) {
+  WriteFile("/proc/self/oom_score_adj", "1000");
+  Lower(RLIMIT_CORE, 0);
+  Lower(RLIMIT_STACK, kStackBytes);
+  Lower(RLIMIT_DATA, DataBytes() + limits.max_memory_bytes + kMaxKeptBytes);
+}
+
+// SIGPROF ends the process when the time is over.
+void LimitCpu(int64_t microseconds) {
+  itimerval timer = {};
+  timer.it_value.tv_sec = microseconds / 1'000'000;
+  timer.it_value.tv_usec = microseconds % 1'000'000;
+  setitimer(ITIMER_PROF, &timer, nullptr);
+}
+
+class Renderer {
+ public:
+  explicit Renderer(const RendererRequest& limits)
+      : max_cpu_us_(limits.max_cpu_us),
+        jinja_({.max_steps = limits.max_steps,
+                .max_output_bytes = static_cast<size_t>(limits.max_output_bytes)}) {}
+
+  absl::StatusOr<std::string> Serve(const RendererRequest& request, const std::string& bytes) {
+    LimitCpu(max_cpu_us_);
+    absl::StatusOr<std::string> result = request.call == RendererCall::kCompile
+                                             ? Compile(request.template_id, bytes)
+                                             : Render(request.template_id, bytes);
+    LimitCpu(0);
+    return result;
+  }
+
+  void Forget(uint32_t id) { templates_.erase(id); }
+
+ private:
+  absl::StatusOr<std::string> Compile(uint32_t id, const std::string& source) {
+    absl::StatusOr<std::unique_ptr<JinjaTemplate>> compiled = jinja_.Compile(source);
+    if (!compiled.ok()) return compiled.status();
+    templates_[id] = *std::move(compiled);
+    return std::string();
+  }
+
+  absl::StatusOr<std::string> Render(uint32_t id, const std::string& variables) {
+    const auto found = templates_.find(id);
+    if (found == templates_.end()) return absl::InternalError("no such template");
+    return found->second->Render(variables);
+  }
+
+  const int64_t max_cpu_us_;
+  LocalJinja jinja_;
+  std::map<uint32_t, std::unique_ptr<JinjaTemplate>> templates_;
+};
+
+size_t UsedBytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+void SetUp(const RendererRequest& limits) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != limits.parent) _exit(EXIT_SUCCESS);
+  LimitProcess(limits);
+}
+
+int Run() {
+  LetSignalsPass();
+  prctl(PR_SET_NAME, "render-template");
+  constexpr absl::Time kForever = absl::InfiniteFuture();
+  RendererRequest request;
+  std::string bytes;
+  if (ReceiveMessage(kSocket, 0, kForever, &request, &bytes) != WireResult::kDone) {
+    return EXIT_SUCCESS;
+  }
+  SetUp(request);
+  Renderer renderer(request);
+  size_t most_used = UsedBytes() + kMaxKeptBytes;
+  while (ReceiveMessage(kSocket, SIZE_MAX, kForever, &request, &bytes) == WireResult::kDone) {
+    if (request.call == RendererCall::kForget) {
+      renderer.Forget(request.template_id);
+      continue;
+    }
+    const size_t used_before = UsedBytes();
+    const absl::StatusOr<std::string> result = renderer.Serve(request, bytes);
+    bytes = std::string();
+    const absl::string_view text = result.ok() ? *result : result.status().message();
+    // A compiled template is no leak, and its size is limited.
+    if (request.call == RendererCall::kCompile) most_used += UsedBytes() - used_before;
+    const bool is_last = UsedBytes() > most_used + text.size();
+    const RendererAnswer answer = {.ok = result.ok(), .is_last = is_last, .num_bytes = text.size()};
+    if (SendMessage(kSocket, answer, text, kForever) != WireResult::kDone || is_last) break;
+    if (mallinfo2().fordblks > kManyFreeBytes) malloc_trim(0);
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+std::optional<int> RunRendererIfAsked(int argc, char** argv) {
+  if (argc != 2 || std::strcmp(argv[1], kRenderTemplatesArgument) != 0) return std::nullopt;
+  return Run();
+}
+
+}  // namespace phalanx
