@@ -228,6 +228,25 @@ TEST(CheckUnfollowedTest, RefusesWhatNobodyAccepted) {
   EXPECT_EQ(CheckUnfollowed(*defaults, {"min_p", "num_beams", "other"}), absl::OkStatus());
 }
 
+// As Phi-4-mini, DeepSeek-R1-Distill, Llama 3.2 and Unsloth's copy of it have them.
+TEST(CheckUnfollowedTest, PublishedModelsAreFollowedWholly) {
+  for (const char* text :
+       {R"({"_from_model_config": true, "bos_token_id": 199999, "eos_token_id": [200020, 199999],
+            "pad_token_id": 199999, "transformers_version": "4.45.0"})",
+        R"({"_from_model_config": true, "bos_token_id": 128000, "eos_token_id": 128001,
+            "do_sample": true, "temperature": 0.6, "top_p": 0.95,
+            "transformers_version": "4.39.3"})",
+        R"({"bos_token_id": 128000, "do_sample": true, "eos_token_id": [128001, 128008, 128009],
+            "temperature": 0.6, "top_p": 0.9, "transformers_version": "4.45.0.dev0"})",
+        R"({"bos_token_id": 128000, "do_sample": true, "eos_token_id": [128001, 128008, 128009],
+            "max_length": 131072, "pad_token_id": 128004, "temperature": 0.6, "top_p": 0.9,
+            "transformers_version": "4.50.0"})"}) {
+    const auto defaults = ReadConfig(text);
+    ASSERT_TRUE(defaults.ok()) << defaults.status();
+    EXPECT_THAT(defaults->unfollowed, IsEmpty()) << text;
+  }
+}
+
 TEST(CheckUnfollowedTest, AMessageStaysShort) {
   GenerationDefaults defaults;
   for (int i = 0; i < 1000; ++i) defaults.unfollowed.push_back({absl::StrCat("key", i), "1"});

@@ -59,7 +59,7 @@ std::string SnapshotName(const fs::path& path) {
 std::string FileModelName(absl::string_view path) {
   const std::string file = LastPart(path);
   absl::string_view name = file;
-  if (!absl::ConsumeSuffix(&name, ".gguf")) return file;
+  if (!absl::ConsumeSuffix(&name, ".gguf")) return std::string(name);
   if (name.size() > 15 && IsSplitSuffix(name.substr(name.size() - 15))) name.remove_suffix(15);
   const size_t cut = name.find_last_of(".-");
   if (cut != absl::string_view::npos && cut > 0 && IsQuantizationName(name.substr(cut + 1))) {
@@ -77,11 +77,11 @@ std::string FolderModelName(const std::string& path) {
   // A link into the cache has the name that somebody gave it.
   for (const fs::path& folder : {given, real}) {
     if (is_name && folder.filename() != name) continue;
-    const std::string repository = SnapshotName(folder);
+    std::string repository = SnapshotName(folder);
     if (!repository.empty()) return repository;
   }
   if (!is_name) name = real.filename().string();
-  const std::string repository = RepositoryName(name);
+  std::string repository = RepositoryName(name);
   if (!repository.empty()) return repository;
   return name.empty() ? std::string(kNameless) : name;
 }
