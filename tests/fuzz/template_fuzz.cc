@@ -20,6 +20,11 @@
 // Templates can make values that hold each other, which are never freed.
 extern "C" int __lsan_is_turned_off() { return 1; }
 
+// What an address sanitizer keeps of freed memory would count as the renderers'.
+extern "C" const char* __asan_default_options() {
+  return "quarantine_size_mb=1:thread_local_quarantine_size_kb=0";
+}
+
 namespace phalanx {
 namespace {
 
@@ -56,8 +61,8 @@ void CompileAndRender(JinjaCompiler& jinja, absl::string_view source) {
 }
 
 void CheckTemplate(absl::string_view source) {
-  // So that there is a process, if the input before ended one.
-  CHECK(Renderers().Compile("").ok());
+  // So that there is a process, if the input before ended one or this ends one that is nearly full.
+  CHECK(Renderers().Compile("").ok() || Renderers().Compile("").ok());
   const std::vector<pid_t> before = Renderers().idle_pids();
   CompileAndRender(Renderers(), source);
   // Another process: the one before died, or would hold too much.

@@ -223,6 +223,13 @@ TEST_F(RendererLimitsTest, AfterTheWorstTemplatesOthersAreServed) {
   }
 }
 
+TEST_F(RendererLimitsTest, TemplatesThatAreGoneAreForgotten) {
+  const auto pids = pool_->idle_pids();
+  const std::string source(200 << 10, 'x');
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(pool_->Compile(source).ok()) << i;
+  EXPECT_EQ(pool_->idle_pids(), pids);
+}
+
 TEST_F(RendererLimitsTest, AnOrdinaryTemplateLeavesNothingBehind) {
   const auto chat_template = Compile(
       "{% macro shout(x) %}{{ x|upper }}{% endmacro %}{% set ns = namespace(n=0) %}"

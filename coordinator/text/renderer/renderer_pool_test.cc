@@ -227,15 +227,5 @@ TEST(RendererPoolTest, NoDescriptorsAreHandedOn) {
   EXPECT_STREQ(line, "0 1 2 ");
 }
 
-TEST(RendererPoolTest, TemplatesThatAreGoneAreForgotten) {
-  RendererLimits limits;
-  limits.max_memory_bytes = 64 << 20;
-  const auto pool = StartPool(1, limits);
-  const pid_t pid = pool->idle_pids()[0];
-  const std::string source(200 << 10, 'x');
-  for (int i = 0; i < 1000; ++i) Compile(*pool, source);
-  EXPECT_EQ(pool->idle_pids(), std::vector<pid_t>{pid});
-}
-
 }  // namespace
 }  // namespace phalanx
