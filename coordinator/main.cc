@@ -47,10 +47,23 @@ struct Flags {
   CoordinatorServer::Options server;
 };
 
+void AddTextFlags(CLI::App& app, TextPool::Options* text) {
+  app.add_option("--text_threads", text->threads,
+                 absl::StrCat("threads that tokenize; one more takes only texts below ",
+                              text->long_text_bytes, " bytes"))
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--max_queued_texts", text->max_queued,
+                 "texts that may wait to be tokenized; more are refused")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--max_queued_text_bytes", text->max_queued_bytes,
+                 "their bytes together; more are refused")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+}
+
 void AddFlags(CLI::App& app, Flags* flags) {
   CoordinatorServer::Options& server = flags->server;
   server.listen = "127.0.0.1:50051";
-  server.text_threads = std::max(1, GetCpuBudget().cpus / 2);
+  server.text.threads = std::max(1, GetCpuBudget().cpus / 2);
   app.add_option("--model", flags->model,
                  "A GGUF file or a Hugging Face folder, for its tokenizer and chat template")
       ->required();
@@ -96,8 +109,7 @@ void AddFlags(CLI::App& app, Flags* flags) {
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--max_prompt_bytes", server.limits.max_prompt_bytes, "text of one request")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 29));
-  app.add_option("--text_threads", server.text_threads, "threads that tokenize")
-      ->check(CLI::Range(1, 1024));
+  AddTextFlags(app, &server.text);
 }
 
 // What of the makers' advice is not followed: refused, or told.

@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
-#include "base/thread_pool.h"
 #include "coordinator/server/inference_service.h"
 #include "phalanx/v1/inference.grpc.pb.h"
 #include "rpc/health_service.h"
@@ -37,8 +36,7 @@ class Coordinator final : public CoordinatorServer {
                  .vocab = options_.limits.vocab,
                  .on_move = [this](MoveReason reason) { metrics_.CountMove(reason); }},
                 MonotonicClock(), [this] { ReportGroups(); }),
-        text_pool_(std::make_unique<ThreadPool>("text", options_.text_threads,
-                                                options_.max_queued_prompts)),
+        text_pool_(std::make_unique<TextPool>(options_.text)),
         environment_{.limits = options_.limits,
                      .model = options_.model,
                      .answer = options_.answer,
@@ -123,7 +121,7 @@ class Coordinator final : public CoordinatorServer {
   Mutex report_mutex_;
   bool draining_ GUARDED_BY(report_mutex_) = false;
   GroupRegistry groups_;
-  std::unique_ptr<ThreadPool> text_pool_;
+  std::unique_ptr<TextPool> text_pool_;
   const ServingEnvironment environment_;
   const std::unique_ptr<grpc::Service> service_;
   HealthService health_;

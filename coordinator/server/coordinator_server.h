@@ -13,6 +13,7 @@
 #include "coordinator/routing/target_resolver.h"
 #include "coordinator/routing/worker_pool.h"
 #include "coordinator/server/serving_environment.h"
+#include "coordinator/server/text_pool.h"
 #include "coordinator/server/text_service.h"
 #include "prometheus/registry.h"
 
@@ -33,9 +34,7 @@ class CoordinatorServer {
     std::vector<WorkerTarget> workers;
     // Requests in the process at once; more are RESOURCE_EXHAUSTED.
     int max_requests = 1024;
-    int text_threads = 1;
-    // Prompts that wait for a text thread; more are RESOURCE_EXHAUSTED.
-    int max_queued_prompts = 256;
+    TextPool::Options text;
     AnswerLimits answer;
     EngineConnectionOptions connection;
     WorkerPool::Options pool;

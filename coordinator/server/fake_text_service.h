@@ -2,9 +2,12 @@
 #ifndef PHALANX_COORDINATOR_SERVER_FAKE_TEXT_SERVICE_H_
 #define PHALANX_COORDINATOR_SERVER_FAKE_TEXT_SERVICE_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "coordinator/server/text_service.h"
@@ -37,12 +40,18 @@ class FakeAnswerDecoder final : public AnswerDecoder {
   std::string bytes_;
 };
 
-// The text "block" takes until Release.
+// A text that begins with "block" takes until Release, the text "endless" until it is cancelled.
 class FakeTextService final : public TextService {
  public:
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
-                                           bool allow_special) const override {
-    if (text == "block") Block();
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+                                           const std::atomic<bool>& cancelled) const override {
+    CountText();
+    if (absl::StartsWith(text, "block")) Block();
+    if (text == "endless") {
+      CountBlocked();
+      while (!cancelled) std::this_thread::yield();
+      return absl::CancelledError("the text service has seen it");
+    }
     EncodedPrompt prompt{.token_ids = {}, .text = std::string(text)};
     if (allow_special && text == "<eos>") {
       prompt.token_ids.push_back(kFakeEos);
@@ -52,14 +61,14 @@ class FakeTextService final : public TextService {
     return prompt;
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
-                                           bool allow_special) const override {
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation, bool allow_special,
+                                           const std::atomic<bool>& cancelled) const override {
     std::string text;
     for (const Tool& tool : conversation.tools) absl::StrAppend(&text, "tool:", tool.name, ";");
     for (const ChatMessage& message : conversation.messages) {
       absl::StrAppend(&text, message.role, ":", message.content.value_or(""), ";");
     }
-    return EncodeText(text, allow_special);
+    return EncodeText(text, allow_special, cancelled);
   }
 
   std::string Decode(absl::Span<const int32_t> token_ids) const override {
@@ -70,7 +79,12 @@ class FakeTextService final : public TextService {
     return std::make_unique<FakeAnswerDecoder>();
   }
 
-  // Returns once `count` threads are blocked.
+  // Texts that were to be encoded so far.
+  int texts() const {
+    MutexLock lock(&mutex_);
+    return texts_;
+  }
+  // Returns once `count` texts have blocked a thread.
   void WaitUntilBlocked(int count) {
     MutexLock lock(&mutex_);
     while (blocked_ < count) changed_.Wait(&mutex_);
@@ -82,15 +96,24 @@ class FakeTextService final : public TextService {
   }
 
  private:
-  void Block() const {
+  void CountText() const {
+    MutexLock lock(&mutex_);
+    ++texts_;
+  }
+  void CountBlocked() const {
     MutexLock lock(&mutex_);
     ++blocked_;
     changed_.SignalAll();
+  }
+  void Block() const {
+    CountBlocked();
+    MutexLock lock(&mutex_);
     while (!released_) changed_.Wait(&mutex_);
   }
 
   mutable Mutex mutex_;
   mutable CondVar changed_;
+  mutable int texts_ GUARDED_BY(mutex_) = 0;
   mutable int blocked_ GUARDED_BY(mutex_) = 0;
   bool released_ GUARDED_BY(mutex_) = false;
 };

@@ -34,7 +34,7 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
   if (request_.has_tokens()) {
     prompt.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
   } else {
-    ASSIGN_OR_RETURN(EncodedPrompt encoded, EncodePrompt(*environment_.text, request_));
+    ASSIGN_OR_RETURN(EncodedPrompt encoded, EncodePrompt(*environment_.text, request_, unwanted()));
     prompt = std::move(encoded.token_ids);
   }
   ASSIGN_OR_RETURN(

@@ -20,7 +20,10 @@ class GenerateCall final : public StreamCall {
 
  private:
   absl::Status Parse(const grpc::ByteBuffer& bytes) override;
-  bool NeedsTextPool() const override { return !request_.has_tokens(); }
+  std::optional<int64_t> TextBytes() const override {
+    if (request_.has_tokens()) return std::nullopt;
+    return static_cast<int64_t>(request_.ByteSizeLong());
+  }
   absl::StatusOr<EngineRequest> Prepare() override;
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

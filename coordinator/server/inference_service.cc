@@ -1,5 +1,6 @@
 #include "coordinator/server/inference_service.h"
 
+#include <atomic>
 #include <utility>
 
 #include "base/status.h"
@@ -52,14 +53,17 @@ class InferenceService final : public RawInference {
     const absl::Status checked =
         Parse(*bytes, environment_.limits, ValidateTokenize, request.get());
     return NewCall("Tokenize", context, response)
-        ->RunOnTextPool(checked, [this, request](grpc::ByteBuffer* out) {
-          ASSIGN_OR_RETURN(const EncodedPrompt prompt, EncodePrompt(*environment_.text, *request));
-          v1::TokenizeResponse message;
-          message.mutable_token_ids()->Add(prompt.token_ids.begin(), prompt.token_ids.end());
-          message.set_text(prompt.text);
-          *out = SerializeMessage(message);
-          return absl::OkStatus();
-        });
+        ->RunOnTextPool(checked, request->ByteSizeLong(),
+                        [this, request](const std::atomic<bool>& cancelled, grpc::ByteBuffer* out) {
+                          ASSIGN_OR_RETURN(const EncodedPrompt prompt,
+                                           EncodePrompt(*environment_.text, *request, cancelled));
+                          v1::TokenizeResponse message;
+                          message.mutable_token_ids()->Add(prompt.token_ids.begin(),
+                                                           prompt.token_ids.end());
+                          message.set_text(prompt.text);
+                          *out = SerializeMessage(message);
+                          return absl::OkStatus();
+                        });
   }
 
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
@@ -69,12 +73,13 @@ class InferenceService final : public RawInference {
     const absl::Status checked =
         Parse(*bytes, environment_.limits, ValidateDetokenize, request.get());
     return NewCall("Detokenize", context, response)
-        ->RunOnTextPool(checked, [this, request](grpc::ByteBuffer* out) {
-          v1::DetokenizeResponse message;
-          message.set_text(environment_.text->Decode(request->token_ids()));
-          *out = SerializeMessage(message);
-          return absl::OkStatus();
-        });
+        ->RunOnTextPool(checked, request->ByteSizeLong(),
+                        [this, request](const std::atomic<bool>&, grpc::ByteBuffer* out) {
+                          v1::DetokenizeResponse message;
+                          message.set_text(environment_.text->Decode(request->token_ids()));
+                          *out = SerializeMessage(message);
+                          return absl::OkStatus();
+                        });
   }
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
@@ -82,10 +87,11 @@ class InferenceService final : public RawInference {
                                      grpc::ByteBuffer* response) override {
     v1::GetModelRequest request;
     const absl::Status checked = Parse(*bytes, environment_.limits, ValidateGetModel, &request);
-    return NewCall("GetModel", context, response)->RunHere(checked, [this](grpc::ByteBuffer* out) {
-      *out = SerializeMessage(DescribeModel());
-      return absl::OkStatus();
-    });
+    return NewCall("GetModel", context, response)
+        ->RunHere(checked, [this](const std::atomic<bool>&, grpc::ByteBuffer* out) {
+          *out = SerializeMessage(DescribeModel());
+          return absl::OkStatus();
+        });
   }
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
@@ -95,7 +101,7 @@ class InferenceService final : public RawInference {
     const absl::Status checked =
         ReadMessage(*bytes, environment_.limits.max_message_bytes(), &request);
     return NewCall("ListModels", context, response)
-        ->RunHere(checked, [this](grpc::ByteBuffer* out) {
+        ->RunHere(checked, [this](const std::atomic<bool>&, grpc::ByteBuffer* out) {
           v1::ListModelsResponse message;
           *message.add_models() = DescribeModel();
           *out = SerializeMessage(message);

@@ -49,16 +49,16 @@ class ModelTextService final : public TextService {
         jinja_(std::move(jinja)),
         templates_(std::move(templates)) {}
 
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
-                                           bool allow_special) const override {
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+                                           const std::atomic<bool>& cancelled) const override {
     const ControlSpelling control =
         allow_special ? ControlSpelling::kToken : ControlSpelling::kPlainText;
-    ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->Encode(text, control));
+    ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->Encode(text, control, &cancelled));
     return EncodedPrompt{std::move(token_ids), std::string(text)};
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
-                                           bool allow_special) const override {
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation, bool allow_special,
+                                           const std::atomic<bool>& cancelled) const override {
     const ChatTemplate* const chat_template =
         conversation.tools.empty() ? templates_.default_template.get() : templates_.ForTools();
     if (chat_template == nullptr) {
@@ -66,7 +66,8 @@ class ModelTextService final : public TextService {
     }
     if (allow_special) {
       ASSIGN_OR_RETURN(std::string text, chat_template->Render(conversation));
-      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->EncodeRendered(text, {}));
+      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
+                       tokenizer_->EncodeRendered(text, {}, &cancelled));
       return EncodedPrompt{std::move(token_ids), std::move(text)};
     }
     // Unguessable, so that no message can hold the marker of another.
@@ -74,7 +75,8 @@ class ModelTextService final : public TextService {
     const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
                                             absl::Hex(random()), "-", absl::Hex(random()), "-");
     ASSIGN_OR_RETURN(EncodedText encoded,
-                     phalanx::EncodeChat(*tokenizer_, *chat_template, conversation, marker));
+                     phalanx::EncodeChat(*tokenizer_, *chat_template, conversation, marker,
+                                         /*add_generation_prompt=*/true, &cancelled));
     return EncodedPrompt{std::move(encoded.token_ids), std::move(encoded.text)};
   }
 

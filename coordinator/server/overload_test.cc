@@ -54,12 +54,14 @@ TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
 TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
   FakeEngine engine({}, SayScript("a"));
   CoordinatorServer::Options options = DefaultOptions();
-  options.text_threads = 1;
-  options.max_queued_prompts = 1;
+  options.text.threads = 1;
+  options.text.max_queued = 1;
   Start({&engine}, options);
   WaitUntilServing();
+  // The thread for all texts, and the one for short ones.
   auto blocked = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
-  text_->WaitUntilBlocked(1);
+  auto too = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
+  text_->WaitUntilBlocked(2);
   // One of these two waits, the other finds the queue full.
   auto first = std::async(std::launch::async, [&] { return Generate(TextRequest("hi")); });
   auto second = std::async(std::launch::async, [&] { return Generate(TextRequest("hi")); });
@@ -72,6 +74,7 @@ TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
   EXPECT_THAT(codes, ::testing::UnorderedElementsAre(grpc::StatusCode::OK,
                                                      grpc::StatusCode::RESOURCE_EXHAUSTED));
   EXPECT_TRUE(blocked.get().status.ok());
+  EXPECT_TRUE(too.get().status.ok());
 }
 
 TEST_F(OverloadTest, ACallCancelledWhileItWaitsForTextNeverReachesAnEngine) {

@@ -2,6 +2,7 @@
 #ifndef PHALANX_COORDINATOR_SERVER_PROMPT_H_
 #define PHALANX_COORDINATOR_SERVER_PROMPT_H_
 
+#include <atomic>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,11 +17,12 @@ Conversation ConversationOf(const v1::Chat& chat);
 
 // For a valid request with text or chat input: GenerateRequest or TokenizeRequest.
 template <typename Request>
-absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request) {
+absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request,
+                                           const std::atomic<bool>& cancelled) {
   if (request.has_chat()) {
-    return text.EncodeChat(ConversationOf(request.chat()), request.allow_special());
+    return text.EncodeChat(ConversationOf(request.chat()), request.allow_special(), cancelled);
   }
-  return text.EncodeText(request.text(), request.allow_special());
+  return text.EncodeText(request.text(), request.allow_special(), cancelled);
 }
 
 // What the client is told about the values in use.

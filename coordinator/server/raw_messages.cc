@@ -28,6 +28,16 @@ absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context) {
   return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
+absl::Status WhyCancelled(absl::Time arrived_at, absl::Time deadline, absl::Time now) {
+  if (deadline == absl::InfiniteFuture()) {
+    return absl::CancelledError("the client cancelled or went away");
+  }
+  // The client's own timer may be first: gRPC rounds the timeout that it sends up, by at most 1 %.
+  const absl::Duration rounding = absl::Milliseconds(10) + (deadline - arrived_at) / 100;
+  return deadline - now <= rounding ? absl::DeadlineExceededError("the deadline passed")
+                                    : absl::CancelledError("the client cancelled or went away");
+}
+
 void AddRetryHint(grpc::CallbackServerContext* context) {
   const uint64_t milliseconds = 500 + RandomBits64() % 1000;
   context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(milliseconds));

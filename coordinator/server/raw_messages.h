@@ -22,6 +22,10 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // Time until the caller's deadline: infinite without one, negative if it has passed.
 absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context);
 
+// Why gRPC cancelled a call that arrived at `arrived_at`: DEADLINE_EXCEEDED or CANCELLED. The
+// deadline is infinitely far if there is none.
+absl::Status WhyCancelled(absl::Time arrived_at, absl::Time deadline, absl::Time now);
+
 // Tells the client by trailing metadata (grpc-retry-pushback-ms, gRFC A6) when to come back: in
 // about a second, at random so that refused clients do not return together. To be called before the
 // call is finished, for RESOURCE_EXHAUSTED.

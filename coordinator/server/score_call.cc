@@ -21,8 +21,9 @@ absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
   if (request_.has_tokens()) {
     tokens.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
   } else {
-    ASSIGN_OR_RETURN(EncodedPrompt encoded,
-                     environment_.text->EncodeText(request_.text(), request_.allow_special()));
+    ASSIGN_OR_RETURN(
+        EncodedPrompt encoded,
+        environment_.text->EncodeText(request_.text(), request_.allow_special(), unwanted()));
     tokens = std::move(encoded.token_ids);
   }
   RETURN_IF_ERROR(

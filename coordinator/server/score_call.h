@@ -18,7 +18,10 @@ class ScoreCall final : public StreamCall {
 
  private:
   absl::Status Parse(const grpc::ByteBuffer& bytes) override;
-  bool NeedsTextPool() const override { return request_.has_text(); }
+  std::optional<int64_t> TextBytes() const override {
+    if (!request_.has_text()) return std::nullopt;
+    return static_cast<int64_t>(request_.ByteSizeLong());
+  }
   absl::StatusOr<EngineRequest> Prepare() override;
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -32,7 +32,7 @@ CoordinatorServer::Options ServerTest::DefaultOptions() {
                    .defaults = {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f}};
   options.model_fingerprint = "feed";
   options.max_requests = 100;
-  options.text_threads = 2;
+  options.text.threads = 2;
   options.connection.backoff.initial = absl::Milliseconds(1);
   options.connection.backoff.max = absl::Milliseconds(20);
   return options;

@@ -8,11 +8,11 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/thread_pool.h"
 #include "coordinator/admission/limits.h"
 #include "coordinator/admission/request_gate.h"
 #include "coordinator/routing/group_registry.h"
 #include "coordinator/server/coordinator_metrics.h"
+#include "coordinator/server/text_pool.h"
 #include "coordinator/server/text_service.h"
 #include "model/generation_defaults.h"
 #include "model/long_rope.h"
@@ -47,7 +47,7 @@ struct ServingEnvironment {
   AnswerLimits answer;
   const Clock* clock = nullptr;
   const TextService* text = nullptr;
-  ThreadPool* text_pool = nullptr;
+  TextPool* text_pool = nullptr;
   RequestGate* gate = nullptr;
   GroupRegistry* groups = nullptr;
   CoordinatorMetrics* metrics = nullptr;

@@ -33,8 +33,9 @@ StreamCall::StreamCall(const ServingEnvironment* environment, const char* method
 void StreamCall::Arrive(const grpc::ByteBuffer& bytes) {
   environment_.metrics->requests_waiting.Increment();
   absl::Status status = Admit(bytes);
-  if (status.ok() && NeedsTextPool()) {
-    status = environment_.text_pool->Submit([call = shared_from_this()] {
+  const std::optional<int64_t> text_bytes = status.ok() ? TextBytes() : std::nullopt;
+  if (text_bytes.has_value()) {
+    status = environment_.text_pool->Submit(this, *text_bytes, [call = shared_from_this()] {
       if (call->Ended()) return;
       const absl::Status dispatched = call->Dispatch();
       if (!dispatched.ok()) call->End(dispatched);
@@ -127,11 +128,7 @@ void StreamCall::OnWriteDone(bool ok) {
 }
 
 void StreamCall::OnCancel() {
-  // The client's own timer may be first: gRPC rounds the timeout that it sends up, by at most 1 %.
-  const absl::Duration rounding = absl::Milliseconds(10) + (deadline_ - arrived_at_) / 100;
-  End(deadline_ != absl::InfiniteFuture() && TimeLeft() <= rounding
-          ? absl::DeadlineExceededError("the deadline passed")
-          : absl::CancelledError("the client cancelled or went away"));
+  End(WhyCancelled(arrived_at_, deadline_, environment_.clock->Now()));
 }
 
 void StreamCall::OnDone() {
@@ -159,6 +156,8 @@ void StreamCall::End(const absl::Status& status, bool abandon_write) {
     if (abandon_write) context_->TryCancel();
   }
   if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
+  unwanted_ = true;
+  environment_.text_pool->Remove(this);
   // Not before: once the call is finished, the environment may go.
   MutexLock lock(&mutex_);
   if (absl::IsResourceExhausted(status)) AddRetryHint(context_);

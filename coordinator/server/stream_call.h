@@ -7,6 +7,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +51,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Parses and checks the request, on gRPC's thread.
   virtual absl::Status Parse(const grpc::ByteBuffer& bytes) = 0;
-  // Whether Prepare has text to work on, and so must run on the text pool.
-  virtual bool NeedsTextPool() const = 0;
+  // The text that Prepare has to work on, so that it must run on the text pool; nullopt for none.
+  virtual std::optional<int64_t> TextBytes() const = 0;
   // The errors are for the client.
   virtual absl::StatusOr<EngineRequest> Prepare() = 0;
   // The request is about to be given to a worker group, and what was parsed is needed no more.
@@ -70,6 +71,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // What the engine computes from now on is not wanted. The result, if any, is to be cancelled in
   // the registry once mutex_ is free.
   std::optional<uint64_t> ReleaseEngine() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Set once the call has failed: the text of its prompt is needed no more.
+  const std::atomic<bool>& unwanted() const { return unwanted_; }
   // Whether to heed what the engine sends.
   bool Listening() const EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !ended_ && !engine_done_; }
   // Ends the call with `status`, not OK; nothing if it has ended. A client that does not read would
@@ -121,6 +124,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const absl::Time deadline_;
   std::shared_ptr<StreamCall> self_;
   std::optional<RequestGate::Ticket> ticket_;
+  std::atomic<bool> unwanted_ = false;
 
   grpc::ByteBuffer outgoing_ GUARDED_BY(mutex_);
   bool writing_ GUARDED_BY(mutex_) = false;

@@ -2,6 +2,7 @@
 #ifndef PHALANX_COORDINATOR_SERVER_TEXT_SERVICE_H_
 #define PHALANX_COORDINATOR_SERVER_TEXT_SERVICE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -38,11 +39,13 @@ class TextService {
   virtual ~TextService() = default;
 
   // These take time in proportion to their input, so they run on the text pool. With
-  // `allow_special`, spellings of control tokens in the caller's text are these tokens.
-  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
-                                                   bool allow_special) const = 0;
+  // `allow_special`, spellings of control tokens in the caller's text are these tokens. Once
+  // another thread sets `cancelled`, they soon end with CANCELLED.
+  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+                                                   const std::atomic<bool>& cancelled) const = 0;
   virtual absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
-                                                   bool allow_special) const = 0;
+                                                   bool allow_special,
+                                                   const std::atomic<bool>& cancelled) const = 0;
   // Control tokens are spelled out. The ids are within the vocabulary.
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;
 

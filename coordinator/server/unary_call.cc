@@ -11,25 +11,45 @@ namespace phalanx {
 
 UnaryCall::UnaryCall(const ServingEnvironment* environment, const char* method,
                      grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
-    : environment_(*environment), method_(method), context_(context), response_(response) {}
+    : environment_(*environment),
+      method_(method),
+      context_(context),
+      response_(response),
+      arrived_at_(environment->clock->Now()),
+      deadline_(arrived_at_ + TimeToDeadline(*context)) {}
 
 grpc::ServerUnaryReactor* UnaryCall::RunHere(const absl::Status& checked, const Work& work) {
-  End(checked.ok() ? work(response_) : checked);
+  End(checked.ok() ? work(cancelled_, response_) : checked);
   return this;
 }
 
-grpc::ServerUnaryReactor* UnaryCall::RunOnTextPool(const absl::Status& checked, Work work) {
-  const absl::Status status = Queue(checked, std::move(work));
+grpc::ServerUnaryReactor* UnaryCall::RunOnTextPool(const absl::Status& checked, int64_t bytes,
+                                                   Work work) {
+  const absl::Status status = Queue(checked, bytes, std::move(work));
   if (!status.ok()) End(status);
   return this;
 }
 
-absl::Status UnaryCall::Queue(const absl::Status& checked, Work work) {
+absl::Status UnaryCall::Queue(const absl::Status& checked, int64_t bytes, Work work) {
   absl::StatusOr<RequestGate::Ticket> ticket = environment_.gate->Enter();
   if (!ticket.ok()) return ticket.status();
   ticket_.emplace(*std::move(ticket));
   RETURN_IF_ERROR(checked);
-  return environment_.text_pool->Submit([this, work = std::move(work)] { End(work(response_)); });
+  if (deadline_ <= arrived_at_) {
+    return absl::DeadlineExceededError("the deadline had passed when the request arrived");
+  }
+  return environment_.text_pool->Submit(this, bytes, [this, work = std::move(work)] {
+    const absl::Status status = cancelled_ ? absl::OkStatus() : work(cancelled_, response_);
+    // What nobody gets is not counted as done.
+    End(cancelled_ ? WhyCancelled(arrived_at_, deadline_, environment_.clock->Now()) : status);
+  });
+}
+
+void UnaryCall::OnCancel() {
+  cancelled_ = true;
+  if (environment_.text_pool->Remove(this)) {
+    End(WhyCancelled(arrived_at_, deadline_, environment_.clock->Now()));
+  }
 }
 
 void UnaryCall::End(const absl::Status& status) {

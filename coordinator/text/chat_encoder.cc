@@ -135,7 +135,8 @@ absl::Status RefuseControlTokens(const ChatTemplate& chat_template,
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        const Conversation& conversation, const std::string& marker,
-                                       bool add_generation_prompt) {
+                                       bool add_generation_prompt,
+                                       const std::atomic<bool>* cancelled) {
   ASSIGN_OR_RETURN(std::string text, chat_template.Render(conversation, add_generation_prompt));
   const auto find_strings = [&](NeedsMarker needs_marker) -> std::optional<std::vector<TextSpan>> {
     const absl::StatusOr<MarkedText> marked =
@@ -154,7 +155,8 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
       strings.emplace();
     }
   }
-  ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer.EncodeRendered(text, *strings));
+  ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
+                   tokenizer.EncodeRendered(text, *strings, cancelled));
   return EncodedText{std::move(token_ids), std::move(text)};
 }
 

@@ -12,6 +12,7 @@
 #ifndef PHALANX_COORDINATOR_TEXT_CHAT_ENCODER_H_
 #define PHALANX_COORDINATOR_TEXT_CHAT_ENCODER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,11 +31,12 @@ struct EncodedText {
 };
 
 // The errors of ChatTemplate::Render, and INVALID_ARGUMENT naming the field for what is said above.
-// `marker` is text that no caller can guess.
+// `marker` is text that no caller can guess; `cancelled` as for Tokenizer::Encode.
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        const Conversation& conversation, const std::string& marker,
-                                       bool add_generation_prompt = true);
+                                       bool add_generation_prompt = true,
+                                       const std::atomic<bool>* cancelled = nullptr);
 
 }  // namespace phalanx
 

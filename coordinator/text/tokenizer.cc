@@ -10,6 +10,8 @@
 namespace phalanx {
 namespace {
 
+constexpr size_t kBytesBetweenChecks = 4096;
+
 // Added tokens that are looked for in normalized text, or the others.
 std::vector<int32_t> AddedTokens(const TokenizerAssets& assets, bool normalized) {
   std::vector<int32_t> ids;
@@ -50,53 +52,65 @@ Tokenizer::Tokenizer(TokenizerAssets assets, std::unique_ptr<PreTokenizer> pre_t
       normalized_added_tokens_(&assets_, AddedTokens(assets_, /*normalized=*/true)) {}
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text,
-                                                       ControlSpelling control) const {
-  std::vector<int32_t> token_ids;
-  if (assets_.add_bos) token_ids.push_back(assets_.bos_token_id);
+                                                       ControlSpelling control,
+                                                       const std::atomic<bool>* cancelled) const {
+  Output output{.token_ids = {}, .cancelled = cancelled};
+  if (assets_.add_bos) output.token_ids.push_back(assets_.bos_token_id);
   const TextSpan all{0, text.size()};
   RETURN_IF_ERROR(AppendRendered(
-      text, absl::MakeConstSpan(&all, control == ControlSpelling::kPlainText ? 1 : 0), &token_ids));
-  return token_ids;
+      text, absl::MakeConstSpan(&all, control == ControlSpelling::kPlainText ? 1 : 0), &output));
+  return std::move(output.token_ids);
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeRendered(
-    absl::string_view text, absl::Span<const TextSpan> caller_spans) const {
-  std::vector<int32_t> token_ids;
-  RETURN_IF_ERROR(AppendRendered(text, caller_spans, &token_ids));
-  return token_ids;
+    absl::string_view text, absl::Span<const TextSpan> caller_spans,
+    const std::atomic<bool>* cancelled) const {
+  Output output{.token_ids = {}, .cancelled = cancelled};
+  RETURN_IF_ERROR(AppendRendered(text, caller_spans, &output));
+  return std::move(output.token_ids);
 }
 
 absl::Status Tokenizer::AppendRendered(absl::string_view text,
                                        absl::Span<const TextSpan> caller_spans,
-                                       std::vector<int32_t>* token_ids) const {
+                                       Output* output) const {
   size_t done = 0;
   for (const AddedTokenMatcher::Match& match : added_tokens_.FindAll(text, caller_spans)) {
-    RETURN_IF_ERROR(AppendPlain(text.substr(done, match.span.begin - done), token_ids));
-    token_ids->push_back(match.id);
+    RETURN_IF_ERROR(AppendPlain(text.substr(done, match.span.begin - done), output));
+    output->token_ids.push_back(match.id);
     done = match.span.end;
   }
-  return AppendPlain(text.substr(done), token_ids);
+  return AppendPlain(text.substr(done), output);
 }
 
-absl::Status Tokenizer::AppendPlain(absl::string_view text, std::vector<int32_t>* token_ids) const {
+absl::Status Tokenizer::AppendPlain(absl::string_view text, Output* output) const {
   std::string nfc;
   if (assets_.normalizes_to_nfc && !IsPlainlyNfc(text)) {
     nfc = ToNfc(text);
     text = nfc;
   }
-  if (normalized_added_tokens_.empty()) return AppendWords(text, token_ids);
+  if (normalized_added_tokens_.empty()) return AppendWords(text, output);
   size_t done = 0;
   for (const AddedTokenMatcher::Match& match : normalized_added_tokens_.FindAll(text, {})) {
-    RETURN_IF_ERROR(AppendWords(text.substr(done, match.span.begin - done), token_ids));
-    token_ids->push_back(match.id);
+    RETURN_IF_ERROR(AppendWords(text.substr(done, match.span.begin - done), output));
+    output->token_ids.push_back(match.id);
     done = match.span.end;
   }
-  return AppendWords(text.substr(done), token_ids);
+  return AppendWords(text.substr(done), output);
 }
 
-absl::Status Tokenizer::AppendWords(absl::string_view text, std::vector<int32_t>* token_ids) const {
-  return pre_tokenizer_->Split(
-      text, [&](absl::string_view piece) { encoder_->Encode(piece, token_ids); });
+absl::Status Tokenizer::AppendWords(absl::string_view text, Output* output) const {
+  size_t unchecked_bytes = 0;
+  bool cancelled = output->cancelled != nullptr && *output->cancelled;
+  const absl::Status status = pre_tokenizer_->Split(text, [&](absl::string_view piece) {
+    unchecked_bytes += piece.size();
+    if (unchecked_bytes >= kBytesBetweenChecks) {
+      unchecked_bytes = 0;
+      cancelled = output->cancelled != nullptr && *output->cancelled;
+    }
+    // Splitting goes on, which is the lesser part of the work.
+    if (!cancelled) encoder_->Encode(piece, &output->token_ids);
+  });
+  return cancelled ? absl::CancelledError("nobody waits for the tokens any more") : status;
 }
 
 }  // namespace phalanx

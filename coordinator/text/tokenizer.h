@@ -3,6 +3,7 @@
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -33,27 +34,36 @@ class Tokenizer {
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   // The tokens of a caller's text that is no chat, after the bos token if the model wants one. The
-  // errors of PreTokenizer::Split.
-  absl::StatusOr<std::vector<int32_t>> Encode(
-      absl::string_view text, ControlSpelling control = ControlSpelling::kPlainText) const;
+  // errors of PreTokenizer::Split; CANCELLED if another thread sets `cancelled` (may be null),
+  // which is looked at every few thousand bytes.
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
+                                              ControlSpelling control = ControlSpelling::kPlainText,
+                                              const std::atomic<bool>* cancelled = nullptr) const;
 
   // The tokens of a text that a chat template wrote around what callers said, and no others: bos is
   // the template's affair. Spellings of control tokens become these tokens unless they touch one of
-  // `caller_spans`, which are ascending and do not overlap.
+  // `caller_spans`, which are ascending and do not overlap. Errors and `cancelled` as above.
   absl::StatusOr<std::vector<int32_t>> EncodeRendered(
-      absl::string_view text, absl::Span<const TextSpan> caller_spans) const;
+      absl::string_view text, absl::Span<const TextSpan> caller_spans,
+      const std::atomic<bool>* cancelled = nullptr) const;
 
   const TokenizerAssets& assets() const { return assets_; }
 
  private:
   Tokenizer(TokenizerAssets assets, std::unique_ptr<PreTokenizer> pre_tokenizer);
 
+  // What one call fills in.
+  struct Output {
+    std::vector<int32_t> token_ids;
+    const std::atomic<bool>* cancelled = nullptr;
+  };
+
   absl::Status AppendRendered(absl::string_view text, absl::Span<const TextSpan> caller_spans,
-                              std::vector<int32_t>* token_ids) const;
+                              Output* output) const;
   // For text without tokens of `added_tokens_`.
-  absl::Status AppendPlain(absl::string_view text, std::vector<int32_t>* token_ids) const;
+  absl::Status AppendPlain(absl::string_view text, Output* output) const;
   // For text that is normalized, and without added tokens.
-  absl::Status AppendWords(absl::string_view text, std::vector<int32_t>* token_ids) const;
+  absl::Status AppendWords(absl::string_view text, Output* output) const;
 
   const TokenizerAssets assets_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;

@@ -1,8 +1,10 @@
 #include "coordinator/text/tokenizer.h"
 
+#include <atomic>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "coordinator/text/detokenizer.h"
@@ -88,6 +90,26 @@ TEST_F(TokenizerTest, LongRunsOfOneLetterAreNoTrouble) {
   // Quadratic work would be 10^12 steps.
   const std::vector<int32_t> token_ids = Encode(std::string(1 << 20, 'a'));
   EXPECT_EQ(token_ids, std::vector<int32_t>((1 << 20) / 4, kAaaa));
+}
+
+TEST_F(TokenizerTest, GivesUpOnceItIsCancelled) {
+  std::atomic<bool> cancelled = true;
+  EXPECT_EQ(tokenizer_->Encode("a", ControlSpelling::kToken, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(tokenizer_->EncodeRendered("a", {}, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  cancelled = false;
+  EXPECT_THAT(*tokenizer_->EncodeRendered("abc", {}, &cancelled), ElementsAre(kAbc));
+}
+
+TEST_F(TokenizerTest, GivesUpInTheMiddleOfALongText) {
+  std::string text;
+  for (int i = 0; i < 1 << 22; ++i) text += "a1";
+  std::atomic<bool> cancelled = false;
+  std::thread canceller([&cancelled] { cancelled = true; });
+  EXPECT_EQ(tokenizer_->Encode(text, ControlSpelling::kToken, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  canceller.join();
 }
 
 TEST(TokenizerCreateTest, RefusesAMergeThatMakesNoToken) {
