@@ -2,6 +2,7 @@
 
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "coordinator/server/server_fixture.h"
@@ -94,37 +95,43 @@ TEST_F(OverloadTest, ACallCancelledWhileItWaitsForTextNeverReachesAnEngine) {
 
 class SlowReaderTest : public ServerTest {
  protected:
-  // Starts a call whose client never reads, and sends it tokens until the coordinator gives up.
-  void NeverRead(FakeEngine& engine) {
+  // A call whose client does not read.
+  void StartCall(FakeEngine& engine) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 14);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    const auto channel = grpc::CreateCustomChannel(server_->address(),
-                                                   grpc::InsecureChannelCredentials(), arguments);
-    const auto stub = v1::Inference::NewStub(channel);
-    grpc::ClientContext context;
-    const auto reader = stub->Generate(&context, TextRequest("hi"));
-    const uint64_t id = engine.WaitForSubmit().request_id();
-    auto cancelled = std::async(std::launch::async, [&] { return engine.WaitForCancel(); });
-    const std::vector<int32_t> tokens(16384, 'a');
-    while (cancelled.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
-      if (bytes_sent_ < max_bytes_) {
-        engine.Send(TokensEvent(id, tokens));
-        bytes_sent_ += static_cast<int64_t>(tokens.size());
-      }
-    }
-    EXPECT_EQ(cancelled.get(), id);
-    WaitUntilIdle();
-    context.TryCancel();
-    v1::GenerateEvent event;
-    while (reader->Read(&event)) {
-    }
-    EXPECT_FALSE(reader->Finish().ok());
+    slow_stub_ = v1::Inference::NewStub(grpc::CreateCustomChannel(
+        server_->address(), grpc::InsecureChannelCredentials(), arguments));
+    reader_ = slow_stub_->Generate(&context_, TextRequest("hi"));
+    id_ = engine.WaitForSubmit().request_id();
   }
 
+  // Sends tokens until the coordinator gives up.
+  void PileUp(FakeEngine& engine) {
+    auto cancelled = std::async(std::launch::async, [&] { return engine.WaitForCancel(); });
+    while (cancelled.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+      if (bytes_sent_ < max_bytes_) engine.Send(TokensEvent(id_, some_tokens_));
+      bytes_sent_ += static_cast<int64_t>(some_tokens_.size());
+    }
+    EXPECT_EQ(cancelled.get(), id_);
+  }
+
+  // After the call has ended for the server: what its client sees when it reads at last.
+  grpc::Status ReadOn() {
+    while (server_->requests_in_flight() > 0) std::this_thread::yield();
+    v1::GenerateEvent event;
+    while (reader_->Read(&event)) EXPECT_FALSE(event.has_finished());
+    return reader_->Finish();
+  }
+
+  const std::vector<int32_t> some_tokens_ = std::vector<int32_t>(16384, 'a');
   int64_t bytes_sent_ = 0;
   int64_t max_bytes_ = int64_t{64} << 20;
+  std::unique_ptr<v1::Inference::Stub> slow_stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> reader_;
+  uint64_t id_ = 0;
 };
 
 TEST_F(SlowReaderTest, LosesItsRequestWhenTheAnswerPilesUp) {
@@ -133,8 +140,13 @@ TEST_F(SlowReaderTest, LosesItsRequestWhenTheAnswerPilesUp) {
   options.answer.max_buffered_bytes = 100'000;
   Start({&engine}, options);
   WaitUntilServing();
-  NeverRead(engine);
+  StartCall(engine);
+  PileUp(engine);
   EXPECT_LT(bytes_sent_, max_bytes_);
+  const grpc::Status status = ReadOn();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(),
+            "the client left more than 100000 bytes of its answer unread, the limit");
   EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
 }
 
@@ -145,7 +157,29 @@ TEST_F(SlowReaderTest, LosesItsRequestWhenItReadsNothingForTheStallTimeout) {
   options.answer.max_buffered_bytes = int64_t{1} << 40;
   Start({&engine}, options);
   WaitUntilServing();
-  NeverRead(engine);
+  StartCall(engine);
+  PileUp(engine);
+  const grpc::Status status = ReadOn();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(),
+            "the client read nothing for 100ms, the limit (--stall_timeout)");
+  EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
+}
+
+// The engine is long done, and only the client has not got everything.
+TEST_F(SlowReaderTest, AnAnswerWhoseEndNobodyReadsIsNotCountedAsOk) {
+  FakeEngine engine({});
+  CoordinatorServer::Options options = DefaultOptions();
+  options.answer.stall_timeout = absl::Milliseconds(500);
+  options.answer.max_buffered_bytes = int64_t{1} << 40;
+  Start({&engine}, options);
+  WaitUntilServing();
+  StartCall(engine);
+  for (int i = 0; i < 64; ++i) engine.Send(TokensEvent(id_, some_tokens_));
+  engine.Send(FinishedEvent(id_, worker::v1::EngineFinished::REASON_LENGTH));
+  const grpc::Status status = ReadOn();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(RequestsMetric("Generate", "OK"), "0");
   EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
 }
 

@@ -1,5 +1,6 @@
 #include "coordinator/server/stream_call.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/time.h>
 
 #include <utility>
@@ -99,24 +100,19 @@ void StreamCall::CheckUnread(int64_t buffered_bytes) {
   if (buffered_bytes <= environment_.answer.max_buffered_bytes) return;
   End(absl::ResourceExhaustedError(absl::StrCat("the client left more than ",
                                                 environment_.answer.max_buffered_bytes,
-                                                " bytes of its answer unread")),
+                                                " bytes of its answer unread, the limit")),
       /*abandon_write=*/true);
 }
 
 void StreamCall::Pump() {
-  if (!accepted_ || writing_ || ended_) return;
+  if (!accepted_ || writing_ || ended_ || last_event_taken_) return;
   std::optional<Event> event = TakeEvent();
   if (!event.has_value()) return;
   outgoing_.Swap(&event->bytes);
   writing_ = true;
+  last_event_taken_ = event->last;
   WatchWrite();
-  if (!event->last) {
-    StartWrite(&outgoing_);
-    return;
-  }
-  ended_ = true;
-  Settle(absl::OkStatus());
-  StartWriteAndFinish(&outgoing_, grpc::WriteOptions(), grpc::Status::OK);
+  StartWrite(&outgoing_);
 }
 
 void StreamCall::OnWriteDone(bool ok) {
@@ -124,7 +120,12 @@ void StreamCall::OnWriteDone(bool ok) {
   writing_ = false;
   if (ended_) return FinishIfIdle();
   // A write fails only if the call was cancelled, which OnCancel deals with.
-  if (ok) Pump();
+  if (!ok) return;
+  if (!last_event_taken_) return Pump();
+  // Not together with the last event: the client may leave that unread, and then it is not OK.
+  ended_ = true;
+  Settle(absl::OkStatus());
+  Finish(grpc::Status::OK);
 }
 
 void StreamCall::OnCancel() {
@@ -153,7 +154,7 @@ void StreamCall::End(const absl::Status& status, bool abandon_write) {
     ended_ = true;
     engine_id = std::exchange(engine_id_, std::nullopt);
     Settle(status);
-    if (abandon_write) context_->TryCancel();
+    if (abandon_write) Abandon(status);
   }
   if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
   unwanted_ = true;
@@ -163,6 +164,12 @@ void StreamCall::End(const absl::Status& status, bool abandon_write) {
   if (absl::IsResourceExhausted(status)) AddRetryHint(context_);
   final_status_ = status;
   FinishIfIdle();
+}
+
+// As TryCancel, which would have the client see CANCELLED.
+void StreamCall::Abandon(const absl::Status& status) {
+  grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
+                               std::string(status.message()).c_str(), nullptr);
 }
 
 void StreamCall::FinishIfIdle() {
@@ -207,11 +214,12 @@ void StreamCall::OnAlarm() {
     const absl::Duration left =
         write_started_at_ + environment_.answer.stall_timeout - environment_.clock->Now();
     if (left > absl::ZeroDuration()) return SetAlarm(left);
-    // The last write of a call that has ended well.
-    if (ended_) return context_->TryCancel();
+    // The last write of a call that has failed otherwise.
+    if (ended_) return Abandon(final_status_.value_or(absl::OkStatus()));
   }
   End(absl::ResourceExhaustedError(absl::StrCat(
-          "the client read nothing for ", absl::FormatDuration(environment_.answer.stall_timeout))),
+          "the client read nothing for ", absl::FormatDuration(environment_.answer.stall_timeout),
+          ", the limit (--stall_timeout)")),
       /*abandon_write=*/true);
 }
 

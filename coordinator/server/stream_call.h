@@ -76,8 +76,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Whether to heed what the engine sends.
   bool Listening() const EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !ended_ && !engine_done_; }
   // Ends the call with `status`, not OK; nothing if it has ended. A client that does not read would
-  // hold the write under way for ever; abandoning it resets the stream, which the client sees as
-  // CANCELLED.
+  // hold the write under way for ever: abandoning it drops what is unread, so that the client, when
+  // it reads on, sees `status` next.
   void End(const absl::Status& status, bool abandon_write = false);
   // Ends the call if the client has left more unread than is allowed.
   void CheckUnread(int64_t buffered_bytes);
@@ -107,6 +107,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnDone() override;
   // Sends the final status, unless a write is under way: then the end of that does.
   void FinishIfIdle() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Abandon(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts and logs.
   void Settle(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -128,6 +129,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   grpc::ByteBuffer outgoing_ GUARDED_BY(mutex_);
   bool writing_ GUARDED_BY(mutex_) = false;
+  bool last_event_taken_ GUARDED_BY(mutex_) = false;
   absl::Time write_started_at_ GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   bool alarm_set_ GUARDED_BY(mutex_) = false;
