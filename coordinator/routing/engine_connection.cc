@@ -231,6 +231,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
     pending_ = 1;
     greeted_ = false;
     end_reason_.reset();
+    health_end_ = absl::OkStatus();
     session_ = std::make_shared<SessionCall>(this);
     registry_->SessionStarted(group_, session_);
     session_->Start(*engine_stub_);
@@ -242,6 +243,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
     } else if (response.has_step() && greeted_) {
       registry_->StepReceived(group_, EventsFrom(response.step()),
                               LoadFrom(response.step().load()));
+      StopIfUseless();
     } else {
       Stop(absl::InternalError("it broke the session protocol"));
     }
@@ -270,8 +272,14 @@ class EngineConnection final : public GroupConnection, public CallListener {
       // A group without a health service is as good as its session.
       registry_->HealthChanged(group_, true);
     } else {
-      Stop(absl::UnavailableError(
-          absl::StrCat("its health service ended: ", status.error_message())));
+      // A group that leaves ends both calls: what its session still has to say must be heard.
+      registry_->HealthChanged(group_, false);
+      {
+        MutexLock lock(&mutex_);
+        health_end_ = absl::UnavailableError(
+            absl::StrCat("its health service ended: ", status.error_message()));
+      }
+      StopIfUseless();
     }
     CallDone();
   }
@@ -280,6 +288,16 @@ class EngineConnection final : public GroupConnection, public CallListener {
     const std::string message = status.error_message();
     Stop(absl::UnavailableError(message.empty() ? "it ended the session" : message));
     CallDone();
+  }
+
+  // A session without health takes no requests: it may go once it has none left.
+  void StopIfUseless() {
+    absl::Status health_end;
+    {
+      MutexLock lock(&mutex_);
+      health_end = health_end_;
+    }
+    if (!health_end.ok() && registry_->OutstandingRequests(group_) == 0) Stop(health_end);
   }
 
   // Ends the attempt; the first reason counts.
@@ -354,6 +372,8 @@ class EngineConnection final : public GroupConnection, public CallListener {
   std::shared_ptr<HealthCall> health_ GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   std::optional<absl::Status> end_reason_ GUARDED_BY(mutex_);
+  // What the health Watch of the attempt ended with; OK while it runs.
+  absl::Status health_end_ GUARDED_BY(mutex_);
   // Calls of the attempt that are not over; between attempts 1 for the alarm.
   int pending_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;

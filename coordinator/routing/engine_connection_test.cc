@@ -174,6 +174,24 @@ TEST_F(EngineConnectionTest, FollowsTheGroupsHealth) {
   WaitForState(GroupState::kNotServing);
 }
 
+// As a group does that leaves: its session has the last word.
+TEST_F(EngineConnectionTest, ARequestIsFinishedAfterTheHealthWatchHasEnded) {
+  FakeEngine engine({});
+  Connect(engine.address());
+  WaitForState(GroupState::kServing);
+  const auto sink = std::make_shared<WaitingSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  engine.WaitForSubmit();
+  engine.EndHealth();
+  WaitForState(GroupState::kNotServing);
+  engine.Send(TokensEvent(id, {5}));
+  engine.Send(FinishedEvent(id, worker::v1::EngineFinished::REASON_EOS));
+  EXPECT_EQ(sink->WaitForEnd(), absl::OkStatus());
+  EXPECT_THAT(sink->tokens(), ElementsAre(5));
+  // Then there is nothing left for it.
+  WaitForState(GroupState::kConnecting);
+}
+
 TEST_F(EngineConnectionTest, FailsRequestsThatTheEngineEndsWithoutAReason) {
   FakeEngine engine({});
   Connect(engine.address());

@@ -1,6 +1,5 @@
 #include "coordinator/routing/fake_engine.h"
 
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "phalanx/worker/v1/engine.grpc.pb.h"
+#include "rpc/health_service.h"
 
 namespace phalanx {
 namespace {
@@ -25,12 +25,12 @@ using Stream = grpc::ServerReaderWriter<worker::v1::SessionResponse, worker::v1:
 class FakeEngine::Service final : public worker::v1::Engine::Service {
  public:
   Service(const Options& options, Script script) : options_(options), script_(std::move(script)) {
-    grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(absl::StrCat("127.0.0.1:", options.port),
                              grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(this);
+    builder.RegisterService(health_.service());
     server_ = builder.BuildAndStart();
     CHECK(server_ != nullptr) << "port " << options.port;
     SetServing(options.serving);
@@ -38,6 +38,7 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
 
   ~Service() override {
     EndSessions(absl::UnavailableError("the fake engine is gone"));
+    health_.EndWatches();
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
   }
@@ -63,9 +64,8 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     return open.end.value_or(grpc::Status::OK);
   }
 
-  void SetServing(bool serving) {
-    server_->GetHealthCheckService()->SetServingStatus("phalanx.worker.v1.Engine", serving);
-  }
+  void SetServing(bool serving) { health_.SetServing(serving); }
+  void EndHealth() { health_.EndWatches(); }
 
   worker::v1::Submit WaitForSubmit(int count) {
     MutexLock lock(&mutex_);
@@ -134,6 +134,7 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
 
   const Options options_;
   const Script script_;
+  HealthService health_{{"phalanx.worker.v1.Engine"}};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 
@@ -152,6 +153,7 @@ FakeEngine::~FakeEngine() = default;
 std::string FakeEngine::address() const { return absl::StrCat("127.0.0.1:", port()); }
 int FakeEngine::port() const { return service_->port(); }
 void FakeEngine::SetServing(bool serving) { service_->SetServing(serving); }
+void FakeEngine::EndHealth() { service_->EndHealth(); }
 worker::v1::Submit FakeEngine::WaitForSubmit(int count) { return service_->WaitForSubmit(count); }
 uint64_t FakeEngine::WaitForCancel(int count) { return service_->WaitForCancel(count); }
 void FakeEngine::Send(const worker::v1::RequestEvent& event) { service_->Send(event); }

@@ -43,6 +43,8 @@ class FakeEngine {
   int port() const;
 
   void SetServing(bool serving);
+  // Ends every health Watch, those that come later too.
+  void EndHealth();
 
   // Waits until `count` submits have come in all, and returns the last of them.
   worker::v1::Submit WaitForSubmit(int count = 1);
