@@ -1,6 +1,7 @@
 // The coordinator's program: turns requests into tokens, routes them to worker groups, and streams
 // text back.
 #include <google/protobuf/stubs/logging.h>
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/cpu_budget.h"
+#include "base/exit_guard.h"
 #include "base/grpc_log.h"
 #include "base/log.h"
 #include "base/log_writer.h"
@@ -34,6 +36,8 @@ namespace phalanx {
 namespace {
 
 constexpr int kMaxRenderers = 4;
+// What is not over then, after --drain_timeout or a second signal, is broken off.
+constexpr absl::Duration kEndTimeout = absl::Seconds(5);
 
 struct Flags {
   std::string model;
@@ -41,6 +45,7 @@ struct Flags {
   std::string chat_template;
   std::vector<std::string> workers;
   std::string metrics_listen = "127.0.0.1:9400";
+  absl::Duration lame_duck = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(30);
   std::vector<std::string> ignored_generation_keys;
   LogFormat log_format = LogFormat::kText;
@@ -101,8 +106,11 @@ void AddFlags(CLI::App& app, Flags* flags) {
       ->check(CLI::IsMember({"admission", "reference"}))
       ->default_str(kDefaultLongRopePolicy == LongRopePolicy::kReference ? "reference"
                                                                          : "admission");
+  AddDurationOption(app, "--lame_duck", &flags->lame_duck,
+                    "how long calls are still taken after SIGTERM, health saying NOT_SERVING, so "
+                    "that load balancers turn elsewhere first; SIGINT skips it");
   AddDurationOption(app, "--drain_timeout", &flags->drain_timeout,
-                    "how long streams may go on after SIGTERM");
+                    "how long streams may go on after that, clients being told to go elsewhere");
   AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,
                     "a client that reads nothing for this long loses its request");
   app.add_option("--max_requests", server.max_requests, "requests at once")
@@ -136,7 +144,7 @@ absl::StatusOr<std::unique_ptr<RendererPool>> StartRenderers(
   RendererLimits limits;
   // The variables as JSON, parsed and rendered, and what the template makes of them.
   limits.max_memory_bytes += 24 * static_cast<size_t>(options.limits.max_prompt_bytes);
-  return RendererPool::Start(std::min(options.text_threads, kMaxRenderers), limits);
+  return RendererPool::Start(std::min(options.text.threads + 1, kMaxRenderers), limits);
 }
 
 // What the model file says, filled into `options`; returns its text processing.
@@ -180,14 +188,22 @@ void RaiseFileLimit() {
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) LOG(WARNING) << "cannot raise the limit of open files";
 }
 
-void DrainUntilIdleOrTimeout(CoordinatorServer& server, ShutdownSignal& shutdown,
-                             absl::Duration timeout) {
+// After `signal`: tells load balancers first, then clients, then lets streams finish. Returns early
+// at a further signal.
+void Drain(const Flags& flags, int signal, CoordinatorServer& server, ShutdownSignal& shutdown) {
+  server.BeginLameDuck();
+  // A person at a terminal has no load balancers to wait for.
+  if (signal == SIGTERM && flags.lame_duck > absl::ZeroDuration()) {
+    LOG(INFO) << "SIGTERM: no longer SERVING, but taking calls for "
+              << absl::FormatDuration(flags.lame_duck) << " (--lame_duck)";
+    if (shutdown.Wait(flags.lame_duck) > 0) return;
+  }
   LOG(INFO) << "draining " << server.requests_in_flight() << " requests for at most "
-            << absl::FormatDuration(timeout);
+            << absl::FormatDuration(flags.drain_timeout) << " (--drain_timeout)";
   server.Drain([&shutdown] { shutdown.Notify(); });
-  const int signal = shutdown.Wait(timeout);
-  if (signal != 0) {
-    LOG(WARNING) << (signal > 0 ? "a second signal" : "the drain timeout") << " ends "
+  const int end = shutdown.Wait(flags.drain_timeout);
+  if (end != 0) {
+    LOG(WARNING) << (end > 0 ? "a second signal" : "--drain_timeout") << " ends "
                  << server.requests_in_flight() << " requests";
   }
 }
@@ -199,6 +215,8 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
     flags.server.workers.push_back(std::move(target));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<TextService> text, LoadModel(flags, &flags.server));
+  // Goes last.
+  std::optional<ExitGuard> exit_guard;
   const auto registry = std::make_shared<prometheus::Registry>();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> metrics,
                    MetricsEndpoint::Create(flags.metrics_listen, "coordinator", registry));
@@ -207,8 +225,8 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
   const std::string metrics_host = flags.metrics_listen.substr(0, flags.metrics_listen.rfind(':'));
   std::cout << "ready grpc=" << server->address() << " metrics=" << metrics_host << ":"
             << metrics->port() << std::endl;
-  shutdown.Wait();
-  DrainUntilIdleOrTimeout(*server, shutdown, flags.drain_timeout);
+  Drain(flags, shutdown.Wait(), *server, shutdown);
+  exit_guard.emplace(&shutdown, kEndTimeout);
   return absl::OkStatus();
 }
 

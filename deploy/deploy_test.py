@@ -65,13 +65,26 @@ class ManifestTest(unittest.TestCase):
         listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
         self.assertEqual({path.name for path, _ in manifests()}, set(listed))
 
-    def test_the_grace_period_is_longer_than_the_drain(self):
+    def test_the_grace_period_is_longer_than_lame_duck_and_drain(self):
         for pod in pods():
             for container in pod["containers"]:
                 flags = dict(flag.split("=", 1) for flag in container["command"][1:])
-                self.assertGreater(
-                    pod["terminationGracePeriodSeconds"], seconds(flags["--drain_timeout"])
-                )
+                end = seconds(flags["--lame_duck"]) + seconds(flags["--drain_timeout"])
+                # What a program takes at most to break off the rest.
+                self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], end + 5)
+                self.assertGreater(seconds(flags["--lame_duck"]), 0)
+
+    def test_every_workload_has_a_disruption_budget(self):
+        budgets, workloads = [], []
+        for _, document in manifests():
+            if document["kind"] == "PodDisruptionBudget":
+                budgets.append(document["spec"]["selector"]["matchLabels"])
+                # One that allows no eviction would keep nodes from being emptied.
+                self.assertEqual(document["spec"]["maxUnavailable"], 1)
+            elif "template" in document["spec"]:
+                workloads.append(document["spec"]["template"]["metadata"]["labels"])
+        self.assertEqual(len(workloads), 2)
+        self.assertCountEqual(budgets, workloads)
 
     def test_the_programs_take_the_flags(self):
         for program, *flags in commands():

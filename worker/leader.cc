@@ -1,5 +1,7 @@
 #include "worker/leader.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <functional>
 #include <iostream>
@@ -171,9 +173,21 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .weights_digest = model.weights_digest};
 }
 
+// Goes on as before, health being NOT_SERVING, until coordinators have turned elsewhere. Returns
+// whether requests are to be finished then: not after a second signal, or the end of the engine.
+bool StayALameDuck(const WorkerOptions& options, int signal, ShutdownSignal& shutdown) {
+  // A person at a terminal has no coordinators to wait for.
+  if (signal != SIGTERM || options.lame_duck == absl::ZeroDuration()) return true;
+  LOG(INFO) << "SIGTERM: no longer SERVING, but taking requests for "
+            << absl::FormatDuration(options.lame_duck) << " (--lame_duck)";
+  return shutdown.Wait(options.lame_duck) < 0;
+}
+
 // Lets requests finish until the drain timeout, a second signal or the loss of the group.
 void Drain(const WorkerOptions& options, Engine& engine, const LossReport& loss,
            const ShutdownSignal& shutdown) {
+  LOG(INFO) << "draining for at most " << absl::FormatDuration(options.drain_timeout)
+            << " (--drain_timeout)";
   const absl::Time deadline = MonotonicClock()->Now() + options.drain_timeout;
   while (true) {
     const absl::Duration left = deadline - MonotonicClock()->Now();
@@ -213,9 +227,7 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
   const int signal = shutdown.Wait();
   server.SetServing(false);
   if (signal > 0) {
-    LOG(INFO) << "signal " << signal << ": draining for at most "
-              << absl::FormatDuration(options.drain_timeout);
-    Drain(options, engine, loss, shutdown);
+    if (StayALameDuck(options, signal, shutdown)) Drain(options, engine, loss, shutdown);
   }
   if (loss.status().ok()) {
     engine.Stop();

@@ -98,8 +98,11 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
                  "gRPC address for coordinators; port 0 takes a free one");
   app.add_option("--metrics_listen", options.metrics_listen,
                  "Address of /metrics; rank r takes the port plus r, port 0 takes free ones");
+  AddDurationOption(app, "--lame_duck", &options.lame_duck,
+                    "How long requests are still taken after SIGTERM, health saying NOT_SERVING, "
+                    "so that coordinators turn elsewhere first; SIGINT skips it");
   AddDurationOption(app, "--drain_timeout", &options.drain_timeout,
-                    "How long running requests may go on after SIGTERM");
+                    "How long running requests may go on after that");
   AddLogFormatOption(app, &options.log_format);
   AddGroupOptions(app, options);
   AddEngineOptions(app, options);

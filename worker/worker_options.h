@@ -33,6 +33,7 @@ struct WorkerOptions {
   absl::Duration stall_timeout = absl::Seconds(5);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);
+  absl::Duration lame_duck = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(30);
   LogFormat log_format = LogFormat::kText;
 

@@ -1,13 +1,13 @@
 #include "coordinator/server/coordinator_server.h"
 
-#include <grpc/support/time.h>
+#include <grpc/grpc.h>
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
-#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,7 +23,7 @@ namespace {
 // gRPC's buffers of all connections together; soft, see ARCHITECTURE.md.
 constexpr size_t kQuotaBytes = size_t{512} << 20;
 // For the last statuses to reach their clients.
-constexpr std::chrono::seconds kGoodbye(1);
+constexpr absl::Duration kGoodbye = absl::Seconds(1);
 
 class Coordinator final : public CoordinatorServer {
  public:
@@ -54,8 +54,9 @@ class Coordinator final : public CoordinatorServer {
     workers_.reset();
     health_.EndWatches();
     if (server_ != nullptr) {
-      server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                     gpr_time_from_seconds(kGoodbye.count(), GPR_TIMESPAN)));
+      if (!goodbye_.joinable()) SayGoodbye();
+      while (!WaitForLastCall(kGoodbye)) grpc_server_cancel_all_calls(server_->c_server());
+      goodbye_.join();
       server_->Wait();
     }
     text_pool_.reset();
@@ -92,18 +93,42 @@ class Coordinator final : public CoordinatorServer {
     return absl::StrCat(options_.listen.substr(0, options_.listen.rfind(':')), ":", port_);
   }
 
-  void Drain(std::function<void()> on_idle) override {
+  void BeginLameDuck() override {
     {
       MutexLock lock(&report_mutex_);
-      draining_ = true;
+      lame_duck_ = true;
     }
     ReportGroups();
+  }
+
+  void Drain(std::function<void()> on_idle) override {
+    BeginLameDuck();
+    SayGoodbye();
     gate_.Close(std::move(on_idle));
   }
 
   int requests_in_flight() const override { return gate_.in_flight(); }
 
  private:
+  // gRPC's shutdown says GOAWAY at once and returns when the last call is over, so it has a thread.
+  void SayGoodbye() {
+    goodbye_ = std::thread([this] {
+      server_->Shutdown();
+      MutexLock lock(&goodbye_mutex_);
+      last_call_over_ = true;
+      last_call_.SignalAll();
+    });
+  }
+
+  bool WaitForLastCall(absl::Duration timeout) {
+    const absl::Time end = MonotonicClock()->Now() + timeout;
+    MutexLock lock(&goodbye_mutex_);
+    while (!last_call_over_ && MonotonicClock()->Now() < end) {
+      last_call_.WaitFor(&goodbye_mutex_, end - MonotonicClock()->Now());
+    }
+    return last_call_over_;
+  }
+
   // Under a lock, so that the last report is of the last state.
   void ReportGroups() {
     MutexLock lock(&report_mutex_);
@@ -111,7 +136,7 @@ class Coordinator final : public CoordinatorServer {
       const auto state = static_cast<GroupState>(i);
       metrics_.SetGroups(state, groups_.CountGroups(state));
     }
-    health_.SetServing(!draining_ && groups_.CountGroups(GroupState::kServing) > 0);
+    health_.SetServing(!lame_duck_ && groups_.CountGroups(GroupState::kServing) > 0);
   }
 
   const Options options_;
@@ -119,7 +144,7 @@ class Coordinator final : public CoordinatorServer {
   CoordinatorMetrics metrics_;
   RequestGate gate_;
   Mutex report_mutex_;
-  bool draining_ GUARDED_BY(report_mutex_) = false;
+  bool lame_duck_ GUARDED_BY(report_mutex_) = false;
   GroupRegistry groups_;
   std::unique_ptr<TextPool> text_pool_;
   const ServingEnvironment environment_;
@@ -127,6 +152,10 @@ class Coordinator final : public CoordinatorServer {
   HealthService health_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  Mutex goodbye_mutex_;
+  CondVar last_call_;
+  bool last_call_over_ GUARDED_BY(goodbye_mutex_) = false;
+  std::thread goodbye_;
   std::unique_ptr<WorkerPool> workers_;
 };
 

@@ -50,9 +50,14 @@ class CoordinatorServer {
   // HOST:PORT with the port in use.
   virtual std::string address() const = 0;
 
-  // Begins a graceful end: health becomes NOT_SERVING, new requests get UNAVAILABLE, those in the
-  // process go on. `on_idle` is called once when none is left, on any thread. Called once.
-  // Destroying the server ends what is left.
+  // The first half of a graceful end: health becomes NOT_SERVING, all else goes on, so that who
+  // chooses among servers by their health turns elsewhere.
+  virtual void BeginLameDuck() = 0;
+
+  // The second half, with the first if that is still to do: every connection is told to go away
+  // (GOAWAY), no new one is taken, new calls get UNAVAILABLE, those in the process go on. `on_idle`
+  // is called once when none is left, on any thread. Called once. Destroying the server ends what
+  // is left.
   virtual void Drain(std::function<void()> on_idle) = 0;
 
   // Requests in the process.

@@ -28,8 +28,6 @@ using ::testing::SizeIs;
 
 using GenerateTest = ServerTest;
 
-constexpr auto kEos = worker::v1::EngineFinished::REASON_EOS;
-
 // A call that is being answered piece by piece.
 class OpenCall {
  public:
@@ -489,29 +487,6 @@ TEST_F(GenerateTest, Serves64ClientsAtOnce) {
   }
   EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "640");
   EXPECT_EQ(Metric("phalanx_requests_running"), "0");
-}
-
-TEST_F(GenerateTest, DrainFinishesWhatRunsAndRefusesWhatIsNew) {
-  FakeEngine engine({});
-  Start({&engine});
-  WaitUntilServing();
-  OpenCall call(*stub_, TextRequest("hi"));
-  EXPECT_TRUE(call.Next().has_started());
-  std::promise<void> idle;
-  server_->Drain([&] { idle.set_value(); });
-  WaitForHealth(HealthCheckResponse::NOT_SERVING);
-  const grpc::Status refused = Generate(TextRequest("late")).status;
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_THAT(refused.error_message(), HasSubstr("shutting down"));
-  EXPECT_EQ(server_->requests_in_flight(), 1);
-
-  const uint64_t id = engine.WaitForSubmit().request_id();
-  engine.Send(TokensEvent(id, {'a'}));
-  engine.Send(FinishedEvent(id, kEos));
-  EXPECT_EQ(call.Next().delta().text(), "a");
-  EXPECT_EQ(call.Next().finished().reason(), v1::FINISH_REASON_STOP);
-  EXPECT_TRUE(call.End().ok());
-  idle.get_future().wait();
 }
 
 TEST_F(GenerateTest, DestroyingTheServerEndsWhatRuns) {

@@ -96,11 +96,11 @@ TEST_F(IngressTest, HealthFollowsTheGroupsAndTheDrain) {
   for (const char* service : {"", "tiny", "phalanx.v1.Inference"}) {
     WaitForHealth(HealthCheckResponse::SERVING, service);
   }
-  WaitUntilIdle();  // Drains.
+  server_->BeginLameDuck();
   for (const char* service : {"", "tiny", "phalanx.v1.Inference"}) {
     EXPECT_EQ(StatusOf(service), HealthCheckResponse::NOT_SERVING) << service;
   }
-  EXPECT_EQ(StatusOf("liveness"), HealthCheckResponse::SERVING) << "a drain is no illness";
+  EXPECT_EQ(StatusOf("liveness"), HealthCheckResponse::SERVING) << "leaving is no illness";
 }
 
 TEST_F(IngressTest, AWatchIsNotToldWhatDidNotChange) {

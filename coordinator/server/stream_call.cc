@@ -14,6 +14,12 @@
 #include "coordinator/server/request_id.h"
 
 namespace phalanx {
+namespace {
+
+// When End is under way on another thread.
+constexpr absl::Duration kAgain = absl::Milliseconds(100);
+
+}  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(
     const std::shared_ptr<StreamCall>& call, const grpc::ByteBuffer& bytes) {
@@ -214,8 +220,8 @@ void StreamCall::OnAlarm() {
     const absl::Duration left =
         write_started_at_ + environment_.answer.stall_timeout - environment_.clock->Now();
     if (left > absl::ZeroDuration()) return SetAlarm(left);
-    // The last write of a call that has failed otherwise.
-    if (ended_) return Abandon(final_status_.value_or(absl::OkStatus()));
+    // The last write of a call that has failed otherwise, or is about to.
+    if (ended_) return final_status_ ? Abandon(*final_status_) : SetAlarm(kAgain);
   }
   End(absl::ResourceExhaustedError(absl::StrCat(
           "the client read nothing for ", absl::FormatDuration(environment_.answer.stall_timeout),

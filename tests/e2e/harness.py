@@ -28,6 +28,11 @@ PATIENCE_SECONDS = 60
 ANY_PORT = "127.0.0.1:0"
 
 
+def end_flags(flags):
+    """Nobody waits for routers that are not there, unless the test is about that."""
+    return [] if "--lame_duck" in flags else ["--lame_duck", "0s"]
+
+
 def path_of(name):
     """Absolute path of a program or file that the Bazel target passed as PHALANX_<name>."""
     return str(pathlib.Path(os.environ["PHALANX_" + name]).absolute())
@@ -158,6 +163,7 @@ class Cluster:
     def worker(self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
         """A worker group; `prefix` is a command that executes the one behind it."""
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
+        flags = [*end_flags(flags), *flags]
         command = [path_of("WORKER"), "--model", model, "--tp", str(tp), *addresses, *flags]
         return self._start("worker", [*prefix, *command])
 
@@ -165,7 +171,8 @@ class Cluster:
         """One process of a group whose ranks are started by hand; rank 0 leads it."""
         place = ["--world", str(world), "--rank", str(rank), "--group_socket", group_socket]
         addresses = ["--listen", ANY_PORT, "--metrics_listen", ANY_PORT]
-        command = [program or path_of("WORKER"), "--model", model, *place, *addresses]
+        program = program or path_of("WORKER")
+        command = [program, "--model", model, *place, *addresses, *end_flags(())]
         return self._start(f"rank{rank}", command)
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
@@ -173,7 +180,7 @@ class Cluster:
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
         for address in workers:
             addresses += ["--worker", address]
-        command = [path_of("COORDINATOR"), "--model", model, *addresses, *flags]
+        command = [path_of("COORDINATOR"), "--model", model, *addresses, *end_flags(flags), *flags]
         return self._start("coordinator", [*prefix, *command])
 
     def serve(self, model, tp=1, worker_flags=(), coordinator_flags=()):

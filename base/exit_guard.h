@@ -1,0 +1,34 @@
+// Bounds how long the end of a program may take.
+#ifndef PHALANX_BASE_EXIT_GUARD_H_
+#define PHALANX_BASE_EXIT_GUARD_H_
+
+#include <atomic>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "base/shutdown_signal.h"
+
+namespace phalanx {
+
+// For main, once it takes down what it serves with: if the guard still lives after `timeout`, or
+// when another SIGINT or SIGTERM comes, it logs that and ends the process with exit code 1,
+// whatever other threads do. Nobody else may wait on `shutdown`, which must outlive the guard.
+class ExitGuard {
+ public:
+  ExitGuard(ShutdownSignal* shutdown, absl::Duration timeout);
+  ExitGuard(const ExitGuard&) = delete;
+  ExitGuard& operator=(const ExitGuard&) = delete;
+  // The end was in time.
+  ~ExitGuard();
+
+ private:
+  void Run(absl::Duration timeout);
+
+  ShutdownSignal* const shutdown_;
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_BASE_EXIT_GUARD_H_
