@@ -10,7 +10,8 @@
 
 namespace phalanx::kernels {
 
-// ln softmax(logits)[target]. `logits` are finite and not empty.
+// ln softmax(logits)[target]. `logits` are not empty. NaN if one is NaN or +infinity, or all are
+// -infinity.
 inline float LogProb(absl::Span<const float> logits, int32_t target) {
   const double max = *std::max_element(logits.begin(), logits.end());
   double sum = 0;

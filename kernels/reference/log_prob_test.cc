@@ -1,5 +1,6 @@
 #include "kernels/reference/log_prob.h"
 
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -20,6 +21,15 @@ TEST(LogProbTest, LargeLogitsDoNotOverflow) {
   const std::vector<float> logits = {10000.0f, 10000.0f, -10000.0f};
   EXPECT_FLOAT_EQ(LogProb(logits, 0), -0.6931472f);
   EXPECT_FLOAT_EQ(LogProb(logits, 2), -20000.693f);
+}
+
+TEST(LogProbTest, LogitsThatAreNoNumbersHaveNoProbability) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const std::vector<float>& logits : std::vector<std::vector<float>>{
+           {nan, 1, 2}, {1, nan, 2}, {1, 2, nan}, {1, inf, 2}, {-inf, -inf, -inf}}) {
+    for (int target = 0; target < 3; ++target) EXPECT_TRUE(std::isnan(LogProb(logits, target)));
+  }
 }
 
 }  // namespace

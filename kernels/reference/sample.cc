@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "kernels/reference/philox.h"
 
@@ -37,7 +38,6 @@ uint64_t ExpWeight(double x) {
 
 // An unsigned number that grows with the logit; equal logits (0 and -0 too) have equal keys.
 uint32_t RankKey(float logit) {
-  if (std::isnan(logit)) logit = -std::numeric_limits<float>::infinity();
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);
   return bits & 0x80000000 ? ~bits : bits | 0x80000000;
 }
@@ -82,16 +82,19 @@ Cut CutAt(absl::Span<const float> logits, Need need, Measure measure) {
   return cut;
 }
 
-// The first token in rank.
-size_t MostLikely(absl::Span<const float> logits) {
+// The first token in rank; nothing if the row has none.
+std::optional<size_t> MostLikely(absl::Span<const float> logits) {
   size_t best = 0;
   float max = -std::numeric_limits<float>::infinity();
+  bool has_nan = false;
   for (size_t i = 0; i < logits.size(); ++i) {
+    has_nan |= std::isnan(logits[i]);
     if (logits[i] > max) {
       max = logits[i];
       best = i;
     }
   }
+  if (has_nan || !std::isfinite(max)) return std::nullopt;
   return best;
 }
 
@@ -126,11 +129,10 @@ size_t Draw(size_t size, uint64_t random_bits, Weight weight) {
 }  // namespace
 
 int32_t SampleToken(absl::Span<const float> logits, const SamplingRow& row) {
-  const size_t best = MostLikely(logits);
-  const float max = logits[best];
-  if (!(row.temperature > 0.0f) || !(max > -std::numeric_limits<float>::infinity())) {
-    return static_cast<int32_t>(best);
-  }
+  const std::optional<size_t> best = MostLikely(logits);
+  if (!best.has_value()) return kNoToken;
+  if (!(row.temperature > 0.0f)) return static_cast<int32_t>(*best);
+  const float max = logits[*best];
   Cut kept;
   const bool cut_by_k = row.top_k > 0 && static_cast<size_t>(row.top_k) < logits.size();
   if (cut_by_k) {

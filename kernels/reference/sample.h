@@ -1,8 +1,9 @@
 // Sampling, defined to the bit, so that the same logits, seed and position give the same token on
 // every backend and in every batch.
 //
-// Tokens are ranked by logit, highest first, and by id, lowest first, among equal logits. NaN
-// counts as -infinity; if no logit is above -infinity, the token is 0.
+// Tokens are ranked by logit, highest first, and by id, lowest first, among equal logits. A row in
+// which a logit is NaN or +infinity, or all are -infinity, comes from a model that does not work:
+// it has no token (kNoToken), at any temperature. A token of -infinity is never drawn.
 //
 //  1. temperature: token i weighs w[i] = floor(2^44 * exp((logit[i] - max) * (1 / temperature))),
 //     in double arithmetic with the exponential of sample.cc, 2^44 if logit[i] = max; the sums
@@ -25,6 +26,9 @@
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
+
+// What is drawn from logits that are no numbers.
+inline constexpr int32_t kNoToken = -1;
 
 // `logits` holds 1 to 2^19 values. Thread-safe; allocates nothing.
 int32_t SampleToken(absl::Span<const float> logits, const SamplingRow& row);

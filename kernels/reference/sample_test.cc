@@ -185,28 +185,32 @@ TEST(SampleTokenTest, TopPCountsWhatTopKLeft) {
   EXPECT_EQ(counts, (std::vector<int>{200, 0, 0, 0}));
 }
 
-TEST(SampleTokenTest, NanIsNeverDrawn) {
-  for (float temperature : {0.0f, 1.0f}) {
-    const std::vector<int> counts =
-        Counts({kNan, 1.0f, kNan, 1.0f}, {.temperature = temperature, .top_p = 0.99f}, 200);
-    EXPECT_EQ(counts[0] + counts[2], 0);
+TEST(SampleTokenTest, LogitsThatAreNoNumbersHaveNoToken) {
+  const std::vector<std::vector<float>> broken = {
+      {kNan},
+      {kNan, kNan, kNan},
+      {kNan, 1.0f, 2.0f},
+      {1.0f, 2.0f, kNan},
+      {1.0f, -kNan, 2.0f},
+      {kInfinity, 100.0f},
+      {kInfinity, kNan},
+      {-kInfinity},
+      {-kInfinity, -kInfinity},
+      {-kInfinity, kNan, -kInfinity},
+  };
+  for (const std::vector<float>& logits : broken) {
+    for (const float temperature : {0.0f, 1.0f}) {
+      const SamplingRow row{.temperature = temperature, .top_k = 2, .top_p = 0.5f};
+      EXPECT_EQ(SampleToken(logits, row), kNoToken) << ::testing::PrintToString(logits);
+    }
   }
 }
 
-TEST(SampleTokenTest, OnlyInfinityIsDrawnWhereThereIsOne) {
+TEST(SampleTokenTest, ATokenOfMinusInfinityIsNeverDrawn) {
   const std::vector<int> counts =
-      Counts({kInfinity, 100.0f, kInfinity, -kInfinity}, {.temperature = 1.0f}, 200);
-  EXPECT_GT(counts[0], 0);
-  EXPECT_GT(counts[2], 0);
-  EXPECT_EQ(counts[0] + counts[2], 200);
-}
-
-TEST(SampleTokenTest, NothingToDrawGivesTokenZero) {
-  for (float temperature : {0.0f, 1.0f}) {
-    const SamplingRow row{.temperature = temperature, .top_k = 2, .top_p = 0.5f};
-    EXPECT_EQ(SampleToken({kNan, kNan, kNan}, row), 0);
-    EXPECT_EQ(SampleToken({-kInfinity, kNan, -kInfinity}, row), 0);
-  }
+      Counts({-kInfinity, 1.0f, -kInfinity, 1.0f}, {.temperature = 1.0f, .top_p = 0.99f}, 200);
+  EXPECT_EQ(counts[0] + counts[2], 0);
+  EXPECT_EQ(SampleToken({-kInfinity, -3.0e38f}, {}), 1);
 }
 
 TEST(SampleTokenTest, TinyTemperatureIsGreedy) {

@@ -49,11 +49,14 @@ class TensorAdder {
   TensorAdder(uint32_t seed, GgufWriter& writer) : random_(seed), writer_(writer) {}
 
   // Elements are about normal, of standard deviation 1 / sqrt(cols).
-  void AddMatrix(absl::string_view name, TensorType type, int rows, int cols) {
+  void AddMatrix(absl::string_view name, TensorType type, int rows, int cols, int broken_row = -1) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
     std::string data;
     if (type == TensorType::kF32) {
-      for (int i = 0; i < rows * cols; ++i) data += GgufWriter::Bytes(scale * random_.Normal());
+      for (int i = 0; i < rows * cols; ++i) {
+        const float value = scale * random_.Normal();
+        data += GgufWriter::Bytes(i / cols == broken_row ? std::nanf("") : value);
+      }
     } else {
       CHECK(cols % 32 == 0) << name;
       for (int i = 0; i < rows * cols / 32; ++i) data += Block(type, scale);
@@ -104,7 +107,8 @@ GgufWriter TinyModel(const TinyModelOptions& options) {
   AddArchitecture(options, writer);
   AddTokenizer(writer);
   TensorAdder adder(options.seed, writer);
-  adder.AddMatrix("token_embd.weight", options.embedding_type, kTinyVocab, options.hidden);
+  adder.AddMatrix("token_embd.weight", options.embedding_type, kTinyVocab, options.hidden,
+                  options.broken_token);
   const int q_rows = options.num_q_heads * options.head_dim;
   const int kv_rows = options.num_kv_heads * options.head_dim;
   for (int layer = 0; layer < options.num_layers; ++layer) {

@@ -28,6 +28,8 @@ struct TinyModelOptions {
   TensorType embedding_type = TensorType::kQ8_0;
   // Whether there is an output matrix of its own, of the embedding's type.
   bool untied_output = false;
+  // This row of an embedding of kF32 is NaN; -1 is none.
+  int broken_token = -1;
   uint32_t seed = 1;
 };
 

@@ -20,10 +20,16 @@ bool Write(const std::string& path, absl::string_view bytes) {
   return !file.fail();
 }
 
-bool WriteGguf(const std::string& path) {
-  phalanx::TinyModelOptions options;
+bool WriteGguf(const std::string& path, phalanx::TinyModelOptions options = {}) {
   options.context_tokens = kContextTokens;
   return Write(path, phalanx::TinyModel(options).Finish());
+}
+
+// A prompt with a Z in it gets logits that are NaN; others do not notice.
+bool WriteBrokenGguf(const std::string& path) {
+  return WriteGguf(path, {.embedding_type = phalanx::TensorType::kF32,
+                          .untied_output = true,
+                          .broken_token = phalanx::kTinyFirstByte + 'Z' - '!'});
 }
 
 bool WriteFolder(const std::string& path) {
@@ -43,7 +49,8 @@ bool WriteFolder(const std::string& path) {
 int main(int argc, char** argv) {
   const absl::string_view kind = argc == 3 ? argv[1] : "";
   if (kind == "gguf") return WriteGguf(argv[2]) ? 0 : 1;
+  if (kind == "broken_gguf") return WriteBrokenGguf(argv[2]) ? 0 : 1;
   if (kind == "folder") return WriteFolder(argv[2]) ? 0 : 1;
-  std::cerr << "usage: write_tiny_model gguf PATH | folder EXISTING_FOLDER\n";
+  std::cerr << "usage: write_tiny_model gguf PATH | broken_gguf PATH | folder EXISTING_FOLDER\n";
   return 2;
 }

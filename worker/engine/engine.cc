@@ -1,11 +1,13 @@
 #include "worker/engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/ops.h"
+#include "kernels/reference/sample.h"
 
 namespace phalanx {
 
@@ -314,7 +316,20 @@ void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
   }
 }
 
+void Engine::EndWithoutNumbers(SequenceId sequence) {
+  constexpr char kMessage[] =
+      "the model produced logits that are not numbers (NaN or infinite): its weights are broken, "
+      "or it does not bear this input";
+  if (!told_of_bad_logits_) {
+    LOG(ERROR) << kMessage << "; this is said once, phalanx_engine_requests_total counts INTERNAL";
+    told_of_bad_logits_ = true;
+  }
+  AddEvent(requests_.at(sequence)).error = absl::InternalError(kMessage);
+  EndRequest(sequence, absl::StatusCode::kInternal);
+}
+
 void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
+  if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
   Request& request = requests_.at(sequence);
   RequestEvent& event = AddEvent(request);
   event.token_ids.push_back(token);
@@ -336,6 +351,9 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
 }
 
 void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now) {
+  const bool numbers = std::all_of(log_probs.begin(), log_probs.end(),
+                                   [](float log_prob) { return std::isfinite(log_prob); });
+  if (!numbers) return EndWithoutNumbers(sequence);
   Request& request = requests_.at(sequence);
   RequestEvent& event = AddEvent(request);
   event.log_probs.assign(log_probs.begin(), log_probs.end());

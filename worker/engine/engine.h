@@ -175,6 +175,8 @@ class Engine {
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
   void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
   void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
+  // Ends a request whose logits were no numbers.
+  void EndWithoutNumbers(SequenceId sequence);
   RequestEvent& AddEvent(const Request& request);
   void EndRequest(SequenceId sequence, absl::StatusCode code);
   void EndAllRequests();
@@ -191,6 +193,8 @@ class Engine {
   Scheduler scheduler_;
   absl::flat_hash_map<SequenceId, Request> requests_;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
+  // Whether the log says already that the model does not work.
+  bool told_of_bad_logits_ = false;
   absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
 
   mutable Mutex mutex_;

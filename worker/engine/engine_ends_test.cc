@@ -160,6 +160,44 @@ TEST_F(EngineEndsTest, AfterAnInternalErrorSubmissionsAreUnavailable) {
   EXPECT_EQ(Submit(kThird, Request(Prompt(20), 1)).code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(EngineEndsTest, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
+  constexpr int32_t kBroken = 900;
+  executor_->BreakAfter(kBroken);
+  GenerationRequest score = Request(Prompt(20, kBroken - 10), 0);
+  score.score = true;
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(20), 5)).ok());
+  ASSERT_TRUE(Submit(kSecond, Request({kBroken}, 5)).ok());
+  ASSERT_TRUE(Submit(kThird, score).ok());
+  RunUntilIdle();
+  EXPECT_EQ(sink_->Get(kFirst).tokens, executor_->Continuation(Prompt(20), 5));
+  EXPECT_TRUE(sink_->Get(kFirst).finished.has_value());
+  for (const RequestId broken : {kSecond, kThird}) {
+    const RecordingSink::Record record = sink_->Get(broken);
+    EXPECT_TRUE(record.tokens.empty());
+    EXPECT_FALSE(record.finished.has_value());
+    EXPECT_EQ(record.error.code(), absl::StatusCode::kInternal);
+    EXPECT_NE(record.error.message().find("logits that are not numbers"), absl::string_view::npos)
+        << record.error;
+  }
+  EXPECT_EQ(RequestsCounted("INTERNAL"), 2);
+  ExpectIdle();
+  // The engine goes on.
+  constexpr RequestId kFourth{4};
+  ASSERT_TRUE(Submit(kFourth, Request(Prompt(20), 5)).ok());
+  RunUntilIdle();
+  EXPECT_TRUE(sink_->Get(kFourth).finished.has_value());
+}
+
+TEST_F(EngineEndsTest, LogitsMayBreakAfterSomeTokens) {
+  const std::vector<int32_t> tokens = executor_->Continuation(Prompt(20), 5);
+  executor_->BreakAfter(tokens[2]);
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(20), 5)).ok());
+  RunUntilIdle();
+  EXPECT_EQ(sink_->Get(kFirst).tokens, std::vector<int32_t>(tokens.begin(), tokens.begin() + 3));
+  EXPECT_EQ(sink_->Get(kFirst).error.code(), absl::StatusCode::kInternal);
+  ExpectIdle();
+}
+
 TEST_F(EngineEndsTest, FailEndsAnIdleEngine) {
   engine_->Fail(absl::UnavailableError("rank 1 is gone"));
   engine_->Stop();

@@ -38,7 +38,8 @@ struct RequestEvent {
   // Natural logarithms of the probabilities of the next prompt tokens, from the second on.
   std::vector<float> log_probs;
   std::optional<RequestFinished> finished;
-  // DEADLINE_EXCEEDED, or what the executor failed with, or UNAVAILABLE after Engine::Stop.
+  // DEADLINE_EXCEEDED, INTERNAL if the request's logits were no numbers, what the executor failed
+  // with, or UNAVAILABLE after Engine::Stop.
   absl::Status error;
 };
 

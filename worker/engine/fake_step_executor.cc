@@ -1,9 +1,11 @@
 #include "worker/engine/fake_step_executor.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/log.h"
 #include "kernels/ops.h"
+#include "kernels/reference/sample.h"
 
 namespace phalanx {
 
@@ -48,13 +50,15 @@ absl::StatusOr<StepResult> FakeStepExecutor::Execute(const StepInput& input) {
   for (int row = 0; row < input.num_logit_rows(); ++row) {
     const int seq = SequenceOf(input, input.logit_rows[row]);
     CHECK(input.sampling[row].position == input.kv_lengths[seq]);
-    result.tokens.push_back(NextToken(History(input, seq, input.kv_lengths[seq])));
+    const std::vector<int32_t> history = History(input, seq, input.kv_lengths[seq]);
+    result.tokens.push_back(IsBroken(history) ? kernels::kNoToken : NextToken(history));
   }
   for (int row = 0; row < input.num_score_rows(); ++row) {
     const int token = input.score_rows[row];
     const std::vector<int32_t> history =
         History(input, SequenceOf(input, token), input.positions[token] + 1);
-    result.log_probs.push_back(LogProb(history, input.score_targets[row]));
+    result.log_probs.push_back(IsBroken(history) ? std::numeric_limits<float>::quiet_NaN()
+                                                 : LogProb(history, input.score_targets[row]));
   }
   MutexLock lock(&mutex_);
   if (failed_) return next_status_;
@@ -113,6 +117,12 @@ std::vector<int32_t> FakeStepExecutor::History(const StepInput& input, int seq, 
   history.reserve(length);
   for (int i = 0; i < length; ++i) history.push_back(Slot(input, seq, i));
   return history;
+}
+
+bool FakeStepExecutor::IsBroken(absl::Span<const int32_t> history) const {
+  return broken_token_.has_value() &&
+         std::any_of(history.begin(), history.end(),
+                     [this](int32_t kv) { return kv / 2 == *broken_token_; });
 }
 
 int32_t FakeStepExecutor::NextToken(absl::Span<const int32_t> history) const {

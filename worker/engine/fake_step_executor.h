@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,10 @@ class FakeStepExecutor final : public StepExecutor {
   // before the first step.
   void OnStep(std::function<void(const StepInput&)> hook) { hook_ = std::move(hook); }
 
+  // Sequences that contain `token` have logits that are no numbers. To be set before the first
+  // step.
+  void BreakAfter(int32_t token) { broken_token_ = token; }
+
   int steps() const LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -49,6 +54,7 @@ class FakeStepExecutor final : public StepExecutor {
   static int32_t KvOf(int32_t token, int rope_list) { return 2 * token + rope_list; }
   // Keys and values of the first `length` tokens of a sequence, read back.
   std::vector<int32_t> History(const StepInput& input, int seq, int length);
+  bool IsBroken(absl::Span<const int32_t> history) const;
   int32_t NextToken(absl::Span<const int32_t> history) const;
   static float LogProb(absl::Span<const int32_t> history, int32_t target);
   int32_t& Slot(const StepInput& input, int seq, int position);
@@ -56,6 +62,7 @@ class FakeStepExecutor final : public StepExecutor {
   const StepLimits limits_;
   const int vocab_size_;
   std::function<void(const StepInput&)> hook_;
+  std::optional<int32_t> broken_token_;
   std::vector<int32_t> arena_;
   // By block: the step in which it was last written or read.
   std::vector<int> used_in_step_;

@@ -44,8 +44,10 @@ struct StepInput {
 
 // What a step gives on rank 0; empty on the other ranks.
 struct StepResult {
-  std::vector<int32_t> tokens = {};   // [num_logit_rows], the drawn ones.
-  std::vector<float> log_probs = {};  // [num_score_rows], natural logarithms.
+  // [num_logit_rows], the drawn ones; kernels::kNoToken where the logits were no numbers.
+  std::vector<int32_t> tokens = {};
+  // [num_score_rows], natural logarithms; not finite where the logits were no numbers.
+  std::vector<float> log_probs = {};
 };
 
 }  // namespace phalanx
