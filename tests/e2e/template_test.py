@@ -70,7 +70,7 @@ def test_whatever_a_template_does_ends_one_chat_and_is_blamed_on_its_input(servi
 def test_chats_beside_a_template_that_spins_are_served(cluster, tiny_model, template):
     flags = ["--chat_template", template, "--text_threads", "2"]
     service = cluster.serve(tiny_model, coordinator_flags=flags)
-    assert len(renderers(service)) == 2
+    assert len(renderers(service)) >= 2
     spun = []
     spinner = threading.Thread(target=lambda: spun.append(outcome(service.stub(), "spin")))
     spinner.start()
@@ -100,7 +100,7 @@ def test_ctrl_c_in_a_terminal_reaches_them_and_the_drain_ends_well(service):
     harness.wait_until(lambda: harness.health(service.target) != "SERVING", "the drain begins")
     assert {p.pid for p in renderers(service)} in (before, set()), "or the coordinator has ended"
     assert status_of(stream) == OK
-    service.coordinator.stop()
+    assert service.coordinator.wait() == 0
 
 
 def test_none_is_left_behind_by_a_coordinator_that_is_killed(service):
