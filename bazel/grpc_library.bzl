@@ -1,5 +1,7 @@
 """grpc_library: C++ messages and gRPC stubs of one .proto file."""
 
+load(":cc_rules.bzl", "cc_library")
+
 def grpc_library(name, src, deps = [], services = False, visibility = None):
     """Generates and compiles the C++ code of one .proto file under //proto.
 
@@ -30,7 +32,7 @@ def grpc_library(name, src, deps = [], services = False, visibility = None):
         srcs = [src] + [dep + "_srcs" for dep in deps],
         visibility = ["//visibility:public"],
     )
-    native.cc_library(
+    cc_library(
         name = name,
         srcs = [out for out in outs if out.endswith(".cc")],
         hdrs = [out for out in outs if out.endswith(".h")],

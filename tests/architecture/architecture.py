@@ -29,6 +29,8 @@ GRPC_FOLDERS = (
     "client/",
     "examples/",
     "tests/",
+    # Read by the compiler only, once for all.
+    "bazel/precompiled/",
     # Logging only, no server: linked by the programs alone.
     "base/grpc_log",
 )
