@@ -105,6 +105,10 @@ class ManifestTest(unittest.TestCase):
                         self.assertEqual(host, "0.0.0.0")
                         self.assertIn(int(port), ports)
                 self.assertIn(container["readinessProbe"]["grpc"]["port"], ports)
+                # A port that accepts is no proof: the process must answer.
+                liveness = container["livenessProbe"]["grpc"]
+                self.assertIn(liveness["port"], ports)
+                self.assertEqual(liveness["service"], "liveness")
 
     def test_pods_are_restricted(self):
         for pod in pods():
