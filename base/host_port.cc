@@ -30,7 +30,8 @@ bool IsIpv4(const std::string& host) {
 
 bool IsIpv6(const std::string& host) {
   in6_addr address;
-  return inet_pton(AF_INET6, host.c_str(), &address) == 1;
+  // The function sees nothing behind a NUL.
+  return !absl::StrContains(host, '\0') && inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
 bool IsDigits(absl::string_view text) {
@@ -53,8 +54,7 @@ std::optional<std::string> NameError(const std::string& host) {
   if (host.empty()) return "there is no host";
   if (absl::StrContains(host, ':')) return "an IPv6 address belongs in brackets, like [::1]:50051";
   // "a.b." is the full name of a.b.
-  const std::vector<absl::string_view> labels =
-      absl::StrSplit(absl::StripSuffix(host, "."), '.');
+  const std::vector<absl::string_view> labels = absl::StrSplit(absl::StripSuffix(host, "."), '.');
   if (IsDigits(labels.back())) {
     if (IsIpv4(host)) return std::nullopt;
     return "the host is no IPv4 address";

@@ -66,6 +66,7 @@ TEST(HostPortTest, RefusesEverythingElseAndSaysWhy) {
       {"[[::1]]:1", "between brackets"},
       {"[::1%lo]:1", "between brackets"},
       {"[:::1]:1", "between brackets"},
+      {std::string("[::1\0]:1", 8), "between brackets"},
       {"::1]:1", "IPv6 address belongs in brackets"},
       {"unix:/tmp/socket", "a port is a number"},
       {"unix:1", nullptr},  // A host may be called unix.

@@ -1,115 +1,54 @@
 #include "base/metrics_endpoint.h"
 
-#include <netinet/in.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <microhttpd.h>
 
-#include <atomic>
-#include <exception>
-#include <filesystem>
-#include <fstream>
 #include <iterator>
-#include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-#include "base/log_writer.h"
-#include "base/options.h"
-#include "base/status.h"
-#include "prometheus/collectable.h"
-#include "prometheus/exposer.h"
+#include "base/listen_socket.h"
 #include "prometheus/metric_family.h"
+#include "prometheus/text_serializer.h"
 
 namespace phalanx {
 namespace {
 
-prometheus::MetricFamily Single(const std::string& name, const std::string& help,
-                                prometheus::MetricType type, double value) {
-  prometheus::ClientMetric metric;
-  metric.gauge.value = value;
-  metric.counter.value = value;
-  return {name, help, type, {metric}};
-}
+// Far more than scrapers need, far fewer than descriptors.
+constexpr unsigned kMaxConnections = 128;
+// A connection without a byte for so long is closed.
+constexpr unsigned kIdleSeconds = 5;
+// Request line and headers.
+constexpr size_t kMaxRequestBytes = 16 << 10;
 
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) { return time.tv_sec + time.tv_usec * 1e-6; };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-double ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  double total_pages = 0;
-  double resident_pages = 0;
-  statm >> total_pages >> resident_pages;
-  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
-
-double OpenFds() {
-  std::error_code error;
-  std::filesystem::directory_iterator folder("/proc/self/fd", error);
-  const auto entries = std::distance(begin(folder), end(folder));
-  return static_cast<double>(entries - 1);  // Without the folder's own.
-}
-
-double MaxFds() {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  return static_cast<double>(limit.rlim_cur);
-}
-
-// Connects to a local port and closes again.
-void Knock(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  (void)connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  close(fd);
-}
-
-// The names are those of the Prometheus guidelines for client libraries.
-class ProcessCollector final : public prometheus::Collectable {
- public:
-  explicit ProcessCollector(const std::string& program)
-      : program_(program), start_seconds_(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch())) {}
-
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    using prometheus::MetricType;
-    prometheus::MetricFamily build =
-        Single("phalanx_build_info", "Version of the program, as 1.", MetricType::Gauge, 1);
-    build.metric[0].label = {{"version", VersionString()}, {"program", program_}};
-    return {
-        std::move(build),
-        Single("phalanx_log_lines_dropped_total",
-               "Lines of the log that came faster than standard error took them.",
-               MetricType::Counter, static_cast<double>(LogLinesDropped())),
-        Single("process_cpu_seconds_total", "User and system CPU time.", MetricType::Counter,
-               CpuSeconds()),
-        Single("process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,
-               ResidentBytes()),
-        Single("process_open_fds", "Open file descriptors.", MetricType::Gauge, OpenFds()),
-        Single("process_max_fds", "Most file descriptors allowed.", MetricType::Gauge, MaxFds()),
-        Single("process_start_time_seconds", "Start of the process, Unix time.", MetricType::Gauge,
-               start_seconds_)};
+MHD_Result Respond(MHD_Connection* connection, unsigned code, const std::string& body,
+                   const char* content_type) {
+  MHD_Response* const response = MHD_create_response_from_buffer(
+      body.size(), const_cast<char*>(body.data()), MHD_RESPMEM_MUST_COPY);
+  if (response == nullptr) return MHD_NO;
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+  if (code == MHD_HTTP_METHOD_NOT_ALLOWED) {
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
   }
+  const MHD_Result result = MHD_queue_response(connection, code, response);
+  MHD_destroy_response(response);
+  return result;
+}
 
- private:
-  const std::string program_;
-  const double start_seconds_;
-};
+MHD_Result Answer(void* endpoint, MHD_Connection* connection, const char* url, const char* method,
+                  const char*, const char*, size_t*, void**) {
+  const absl::string_view verb = method;
+  if (verb != MHD_HTTP_METHOD_GET && verb != MHD_HTTP_METHOD_HEAD) {
+    return Respond(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n", "text/plain");
+  }
+  if (absl::string_view(url) != "/metrics") {
+    return Respond(connection, MHD_HTTP_NOT_FOUND, "the page is /metrics\n", "text/plain");
+  }
+  return Respond(connection, MHD_HTTP_OK, static_cast<const MetricsEndpoint*>(endpoint)->Page(),
+                 "text/plain; version=0.0.4; charset=utf-8");
+}
 
 }  // namespace
 
@@ -124,51 +63,41 @@ prometheus::Histogram::BucketBoundaries StepLatencyBuckets() {
 }
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Create(
-    const std::string& address, const std::string& program,
+    const HostPort& address, const std::string& program,
     std::shared_ptr<prometheus::Registry> registry) {
-  const size_t colon = address.rfind(':');
-  uint32_t port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
-      port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("metrics address \"", address, "\" is not HOST:PORT"));
-  }
-  std::unique_ptr<prometheus::Exposer> exposer;
-  try {
-    exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
-  } catch (const std::exception& error) {
+  absl::StatusOr<ListenSocket> socket = Listen(address);
+  if (!socket.ok()) {
     return absl::UnavailableError(
-        absl::StrCat("cannot serve metrics on ", address, ": ", error.what()));
+        absl::StrCat("no /metrics page: ", socket.status().message(), " (--metrics_listen)"));
   }
-  auto process = std::make_shared<ProcessCollector>(program);
-  exposer->RegisterCollectable(registry);
-  exposer->RegisterCollectable(process);
-  const int bound_port = exposer->GetListeningPorts().front();
-  return std::unique_ptr<MetricsEndpoint>(
-      new MetricsEndpoint(std::move(exposer), std::move(registry), std::move(process), bound_port));
+  std::unique_ptr<MetricsEndpoint> endpoint(
+      new MetricsEndpoint(socket->port, program, std::move(registry)));
+  endpoint->daemon_ = MHD_start_daemon(
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, /*port=*/0, /*apc=*/nullptr, nullptr, Answer,
+      endpoint.get(), MHD_OPTION_LISTEN_SOCKET, socket->fd, MHD_OPTION_CONNECTION_LIMIT,
+      kMaxConnections, MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMaxRequestBytes, MHD_OPTION_END);
+  if (endpoint->daemon_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat("no /metrics page on ", address.ToString(),
+                                               ": no thread or descriptor for it"));
+  }
+  return endpoint;
 }
 
-MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer,
-                                 std::shared_ptr<prometheus::Registry> registry,
-                                 std::shared_ptr<prometheus::Collectable> process, int port)
-    : exposer_(std::move(exposer)),
-      registry_(std::move(registry)),
-      process_(std::move(process)),
-      port_(port) {}
+MetricsEndpoint::MetricsEndpoint(int port, const std::string& program,
+                                 std::shared_ptr<prometheus::Registry> registry)
+    : port_(port), registry_(std::move(registry)), process_(program) {}
 
-// The HTTP server's listening thread looks only every two seconds whether it is to stop, unless a
-// connection wakes it.
 MetricsEndpoint::~MetricsEndpoint() {
-  std::atomic<bool> stopped = false;
-  std::thread waker([&] {
-    while (!stopped) {
-      Knock(port_);
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-  });
-  exposer_.reset();
-  stopped = true;
-  waker.join();
+  if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
+}
+
+std::string MetricsEndpoint::Page() const {
+  std::vector<prometheus::MetricFamily> families = process_.Collect();
+  std::vector<prometheus::MetricFamily> own = registry_->Collect();
+  families.insert(families.end(), std::make_move_iterator(own.begin()),
+                  std::make_move_iterator(own.end()));
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 }  // namespace phalanx

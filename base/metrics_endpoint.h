@@ -6,12 +6,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/host_port.h"
+#include "base/process_collector.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 
-namespace prometheus {
-class Exposer;
-}
+struct MHD_Daemon;
 
 namespace phalanx {
 
@@ -21,18 +21,16 @@ prometheus::Histogram::BucketBoundaries RequestLatencyBuckets();
 // Upper bounds in seconds for what happens within a step: 1 us to 10 s.
 prometheus::Histogram::BucketBoundaries StepLatencyBuckets();
 
-// Serves the metrics of one registry over HTTP, together with the process's own:
-// phalanx_build_info{version,program}, phalanx_log_lines_dropped_total, process_cpu_seconds_total,
-// process_resident_memory_bytes, process_open_fds, process_max_fds, process_start_time_seconds
-// (names as in the Prometheus client guidelines). Thread-safe. The page is gone when the object
-// dies.
+// Serves the metrics of one registry over HTTP at /metrics, together with the process's own
+// (ProcessCollector). One thread waits for all connections at once, so that those that say nothing,
+// or read nothing, keep nobody waiting; they are closed after a while. Thread-safe. The page is
+// gone when the object dies.
 class MetricsEndpoint {
  public:
-  // `address` is HOST:PORT; port 0 takes a free one. `program` is for build_info. `registry` is
-  // where the program makes its metric families. Fails with UNAVAILABLE, naming the address, if
-  // the port is in use, INVALID_ARGUMENT if the address is malformed.
+  // Port 0 takes a free one. `program` is for build_info. `registry` is where the program makes its
+  // metric families. UNAVAILABLE, naming address and reason, if it cannot listen there.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Create(
-      const std::string& address, const std::string& program,
+      const HostPort& address, const std::string& program,
       std::shared_ptr<prometheus::Registry> registry);
   MetricsEndpoint(const MetricsEndpoint&) = delete;
   MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
@@ -41,16 +39,17 @@ class MetricsEndpoint {
   // The port that is listened on.
   int port() const { return port_; }
 
- private:
-  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer,
-                  std::shared_ptr<prometheus::Registry> registry,
-                  std::shared_ptr<prometheus::Collectable> process, int port);
+  // What the page says now, in Prometheus's text format.
+  std::string Page() const;
 
-  std::unique_ptr<prometheus::Exposer> exposer_;
-  // The exposer holds these weakly.
-  std::shared_ptr<prometheus::Registry> registry_;
-  std::shared_ptr<prometheus::Collectable> process_;
+ private:
+  MetricsEndpoint(int port, const std::string& program,
+                  std::shared_ptr<prometheus::Registry> registry);
+
   const int port_;
+  const std::shared_ptr<prometheus::Registry> registry_;
+  const ProcessCollector process_;
+  MHD_Daemon* daemon_ = nullptr;
 };
 
 }  // namespace phalanx

@@ -34,6 +34,18 @@ CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Dur
   return option;
 }
 
+CLI::Option* AddHostPortOption(CLI::App& app, const std::string& name, HostPort* value, PortUse use,
+                               const std::string& help) {
+  CLI::Option* option = app.add_option_function<std::string>(
+      name, [value, use](const std::string& text) { *value = *ParseHostPort(text, use); }, help);
+  option->check([use](const std::string& text) {
+    return std::string(ParseHostPort(text, use).status().message());
+  });
+  option->type_name("HOST:PORT");
+  option->default_str(value->ToString());
+  return option;
+}
+
 CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format) {
   CLI::Option* option = app.add_option_function<std::string>(
       "--log_format",

@@ -7,6 +7,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
+#include "base/host_port.h"
 #include "base/log_format.h"
 
 namespace phalanx {
@@ -23,6 +24,10 @@ void AddStandardOptions(CLI::App& app);
 // Adds an option in absl::Duration syntax ("30s", "1m30s", "500ms"; not negative). `*value` holds
 // the default, shown in the help.
 CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Duration* value,
+                               const std::string& help);
+
+// Adds an option of the form HOST:PORT; see base/host_port.h. `*value` holds the default.
+CLI::Option* AddHostPortOption(CLI::App& app, const std::string& name, HostPort* value, PortUse use,
                                const std::string& help);
 
 // Adds --log_format=text|json. `*format` holds the default.

@@ -1,10 +1,12 @@
 #include "client/command_line.h"
 
 #include <cstdlib>
+#include <iostream>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/host_port.h"
 #include "base/options.h"
 #include "client/exit_code.h"
 #include "client/format.h"
@@ -13,12 +15,19 @@
 namespace phalanx {
 namespace {
 
+// Empty if a client can connect to `target`.
+std::string TargetError(const std::string& target) {
+  return std::string(ParseHostPort(target, PortUse::kConnect).status().message());
+}
+
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& help,
                      CommandLine* line) {
   CLI::App* const command = app.add_subcommand(name, help);
   command
       ->add_option("--target", line->target,
                    "HOST:PORT of the coordinator; the default can be set as PHALANX_TARGET")
+      ->type_name("HOST:PORT")
+      ->check(TargetError)
       ->capture_default_str();
   return command;
 }
@@ -199,6 +208,11 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   if (exit_code.has_value()) return exit_code;
   for (const auto& [app_command, command] : commands) {
     if (app_command->parsed()) line->command = command;
+  }
+  const std::string error = TargetError(line->target);
+  if (!error.empty() && line->command != Command::kInspect) {
+    std::cerr << "phalanx: PHALANX_TARGET: " << error << "\n";
+    return kExitUsage;
   }
   return std::nullopt;
 }

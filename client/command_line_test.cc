@@ -96,6 +96,16 @@ TEST(CommandLineTest, TargetComesFromTheEnvironmentUnlessGiven) {
   unsetenv("PHALANX_TARGET");
 }
 
+TEST(CommandLineTest, ATargetIsHostAndPort) {
+  EXPECT_EQ(Parsed({"models", "--target", "[::1]:2"}).target, "[::1]:2");
+  for (const char* target : {"", "a", "a:0", "a:99999", "::1:2", "unix:/a", "dns:///a:1"}) {
+    EXPECT_EQ(ExitCode({"models", "--target", target}), kExitUsage) << target;
+    setenv("PHALANX_TARGET", target, 1);
+    EXPECT_EQ(ExitCode({"models"}), kExitUsage) << target;
+    unsetenv("PHALANX_TARGET");
+  }
+}
+
 TEST(CommandLineTest, HealthHasItsOwnTimeout) {
   EXPECT_EQ(Parsed({"health"}).health_timeout, absl::Seconds(5));
   const CommandLine line = Parsed({"health", "--wait", "1m", "--timeout", "1s"});

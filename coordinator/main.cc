@@ -16,6 +16,7 @@
 #include "base/cpu_budget.h"
 #include "base/exit_guard.h"
 #include "base/grpc_log.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/log_writer.h"
 #include "base/metrics_endpoint.h"
@@ -44,7 +45,7 @@ struct Flags {
   std::string model_name;
   std::string chat_template;
   std::vector<std::string> workers;
-  std::string metrics_listen = "127.0.0.1:9400";
+  HostPort metrics_listen{"127.0.0.1", 9400};
   absl::Duration lame_duck = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(30);
   std::vector<std::string> ignored_generation_keys;
@@ -67,7 +68,7 @@ void AddTextFlags(CLI::App& app, TextPool::Options* text) {
 
 void AddFlags(CLI::App& app, Flags* flags) {
   CoordinatorServer::Options& server = flags->server;
-  server.listen = "127.0.0.1:50051";
+  server.listen = {"127.0.0.1", 50051};
   server.text.threads = std::max(1, GetCpuBudget().cpus / 2);
   app.add_option("--model", flags->model,
                  "A GGUF file or a Hugging Face folder, for its tokenizer and chat template")
@@ -88,10 +89,12 @@ void AddFlags(CLI::App& app, Flags* flags) {
                  "addresses, each is a group")
       ->required()
       ->check([](const std::string& text) {
-        return std::string(ParseWorkerTarget(text).status().message());
+        return std::string(ParseHostPort(text, PortUse::kConnect).status().message());
       });
-  app.add_option("--listen", server.listen, "HOST:PORT for clients");
-  app.add_option("--metrics_listen", flags->metrics_listen, "HOST:PORT of the /metrics page");
+  AddHostPortOption(app, "--listen", &server.listen, PortUse::kListen,
+                    "where clients connect; [::] is every address of the machine");
+  AddHostPortOption(app, "--metrics_listen", &flags->metrics_listen, PortUse::kListen,
+                    "where the /metrics page is");
   AddLogFormatOption(app, &flags->log_format);
   app.add_option_function<std::string>(
          "--longrope",
@@ -211,7 +214,7 @@ void Drain(const Flags& flags, int signal, CoordinatorServer& server, ShutdownSi
 absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
   RaiseFileLimit();
   for (const std::string& worker : flags.workers) {
-    ASSIGN_OR_RETURN(WorkerTarget target, ParseWorkerTarget(worker));
+    ASSIGN_OR_RETURN(HostPort target, ParseHostPort(worker, PortUse::kConnect));
     flags.server.workers.push_back(std::move(target));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<TextService> text, LoadModel(flags, &flags.server));
@@ -222,9 +225,9 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
                    MetricsEndpoint::Create(flags.metrics_listen, "coordinator", registry));
   ASSIGN_OR_RETURN(const std::unique_ptr<CoordinatorServer> server,
                    CoordinatorServer::Start(flags.server, std::move(text), *registry));
-  const std::string metrics_host = flags.metrics_listen.substr(0, flags.metrics_listen.rfind(':'));
-  std::cout << "ready grpc=" << server->address() << " metrics=" << metrics_host << ":"
-            << metrics->port() << std::endl;
+  const HostPort metrics_address = Dialable({flags.metrics_listen.host, metrics->port()});
+  std::cout << "ready grpc=" << server->address() << " metrics=" << metrics_address.ToString()
+            << std::endl;
   Drain(flags, shutdown.Wait(), *server, shutdown);
   exit_guard.emplace(&shutdown, kEndTimeout);
   return absl::OkStatus();

@@ -101,8 +101,9 @@ class ManifestTest(unittest.TestCase):
                 ports = {port["containerPort"] for port in container["ports"]}
                 for flag in container["command"]:
                     if flag.startswith(("--listen=", "--metrics_listen=")):
-                        host, port = flag.split("=")[1].split(":")
-                        self.assertEqual(host, "0.0.0.0")
+                        # Every address of the pod, of both families.
+                        host, port = flag.split("=")[1].rsplit(":", 1)
+                        self.assertEqual(host, "[::]")
                         self.assertIn(int(port), ports)
                 self.assertIn(container["readinessProbe"]["grpc"]["port"], ports)
                 # A port that accepts is no proof: the process must answer.

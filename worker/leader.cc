@@ -116,17 +116,15 @@ class EngineThread {
   std::thread thread_;
 };
 
-std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
-
 std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_port,
                       const GroupLeader& group) {
-  const std::string metrics_host = HostOf(options.metrics_listen);
-  std::vector<std::string> metrics = {absl::StrCat(metrics_host, ":", metrics_port)};
+  const std::string& metrics_host = options.metrics_listen.host;
+  std::vector<std::string> metrics = {Dialable({metrics_host, metrics_port}).ToString()};
   const std::vector<GroupLeader::RankInfo> ranks = group.ranks();
   for (size_t rank = 1; rank < ranks.size(); ++rank) {
-    metrics.push_back(absl::StrCat(metrics_host, ":", ranks[rank].metrics_port));
+    metrics.push_back(Dialable({metrics_host, ranks[rank].metrics_port}).ToString());
   }
-  return absl::StrCat("ready grpc=", HostOf(options.listen), ":", grpc_port,
+  return absl::StrCat("ready grpc=", Dialable({options.listen.host, grpc_port}).ToString(),
                       " metrics=", absl::StrJoin(metrics, ","));
 }
 
@@ -262,9 +260,8 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   // may connect meanwhile: they wait for the health service to say SERVING.
   auto registry = std::make_shared<prometheus::Registry>();
   EngineMetrics metrics(*registry);
-  ASSIGN_OR_RETURN(const std::string metrics_address, RankMetricsAddress(options, 0));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
-                   MetricsEndpoint::Create(metrics_address, "worker", registry));
+                   MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,

@@ -18,11 +18,11 @@ namespace {
 
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
                           const ModelSpec& spec, GroupMember& member) {
-  ASSIGN_OR_RETURN(const std::string address, RankMetricsAddress(options, options.rank));
   auto registry = std::make_shared<prometheus::Registry>();
   RankMetrics metrics(*registry, member.limits().kv_blocks);
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
-                   MetricsEndpoint::Create(address, "worker", registry));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<MetricsEndpoint> endpoint,
+      MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
   ASSIGN_OR_RETURN(const RankModel model,
                    LoadRankModel(checkpoint, spec, member.limits(), ThreadsPerRank(options),
                                  member.communicator(), [&] { return member.abandoned(); }));

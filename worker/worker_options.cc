@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/cpu_budget.h"
@@ -94,10 +93,10 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
       ->required()
       ->type_name("PATH");
   app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
-  app.add_option("--listen", options.listen,
-                 "gRPC address for coordinators; port 0 takes a free one");
-  app.add_option("--metrics_listen", options.metrics_listen,
-                 "Address of /metrics; rank r takes the port plus r, port 0 takes free ones");
+  AddHostPortOption(app, "--listen", &options.listen, PortUse::kListen,
+                    "Where coordinators connect; [::] is every address of the machine");
+  AddHostPortOption(app, "--metrics_listen", &options.metrics_listen, PortUse::kListen,
+                    "Where /metrics is; rank r takes the port plus r, port 0 takes free ones");
   AddDurationOption(app, "--lame_duck", &options.lame_duck,
                     "How long requests are still taken after SIGTERM, health saying NOT_SERVING, "
                     "so that coordinators turn elsewhere first; SIGINT skips it");
@@ -126,7 +125,13 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options) {
         absl::StrCat("--max_step_tokens ", options.max_step_tokens, " is below --max_seqs ",
                      options.max_seqs, ": each running request needs a token in every step"));
   }
-  return RankMetricsAddress(options, options.rank).status();
+  const int last_port = options.metrics_listen.port + options.group_size() - 1;
+  if (options.metrics_listen.port != 0 && last_port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--metrics_listen ", options.metrics_listen.ToString(), " leaves no port for ",
+        options.group_size(), " ranks: the last one's would be ", last_port, ", above 65535"));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
@@ -137,23 +142,16 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
           flag("rank", rank),
           // A Ctrl-C at the terminal reaches ranks too, but requests may have to be finished first.
           "--supervised", flag("group_socket", options.group_socket),
-          flag("metrics_listen", options.metrics_listen),
+          flag("metrics_listen", options.metrics_listen.ToString()),
           flag("log_format", LogFormatName(options.log_format)),
           flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
           flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
           flag("step_timeout", absl::FormatDuration(options.step_timeout))};
 }
 
-absl::StatusOr<std::string> RankMetricsAddress(const WorkerOptions& options, int rank) {
-  const std::string& address = options.metrics_listen;
-  const size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
-      port < 0 || port > 65535 - options.group_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--metrics_listen \"", address, "\" is not HOST:PORT"));
-  }
-  return absl::StrCat(address.substr(0, colon), ":", port == 0 ? 0 : port + rank);
+HostPort RankMetricsAddress(const WorkerOptions& options, int rank) {
+  const HostPort& leader = options.metrics_listen;
+  return {leader.host, leader.port == 0 ? 0 : leader.port + rank};
 }
 
 int ThreadsPerRank(const WorkerOptions& options) {

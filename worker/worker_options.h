@@ -8,6 +8,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/host_port.h"
 #include "base/log_format.h"
 #include "model/spec.h"
 #include "worker/model/step_input.h"
@@ -17,8 +18,8 @@ namespace phalanx {
 struct WorkerOptions {
   std::string model_path;
   std::string model_name;  // Empty: the model's own.
-  std::string listen = "127.0.0.1:50061";
-  std::string metrics_listen = "127.0.0.1:9410";
+  HostPort listen{"127.0.0.1", 50061};
+  HostPort metrics_listen{"127.0.0.1", 9410};
   int tp = 1;
   int rank = 0;
   int world = 0;             // 0: as tp, and the leader starts the other ranks.
@@ -50,9 +51,9 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options);
 // The command line of local rank `rank` of the group that `options` describe.
 std::vector<std::string> RankCommand(const WorkerOptions& options, int rank);
 
-// HOST:PORT of rank `rank`'s metrics page: the leader's port plus rank; 0 stays 0.
-// INVALID_ARGUMENT if metrics_listen is not HOST:PORT.
-absl::StatusOr<std::string> RankMetricsAddress(const WorkerOptions& options, int rank);
+// Where rank `rank`'s metrics page is: at the leader's port plus rank; 0 stays 0. `options` have
+// passed CheckWorkerOptions.
+HostPort RankMetricsAddress(const WorkerOptions& options, int rank);
 
 // Threads that each rank computes with.
 int ThreadsPerRank(const WorkerOptions& options);

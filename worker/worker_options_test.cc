@@ -65,13 +65,30 @@ TEST(WorkerOptionsTest, RefusesContradictions) {
 
 TEST(WorkerOptionsTest, EachRankHasAMetricsPortOfItsOwn) {
   WorkerOptions options;
-  options.metrics_listen = "[::1]:9000";
-  EXPECT_EQ(*RankMetricsAddress(options, 2), "[::1]:9002");
-  options.metrics_listen = "127.0.0.1:0";
-  EXPECT_EQ(*RankMetricsAddress(options, 2), "127.0.0.1:0");
-  for (const char* bad : {"", "localhost", "localhost:", "localhost:x", "localhost:70000"}) {
-    options.metrics_listen = bad;
-    EXPECT_FALSE(RankMetricsAddress(options, 0).ok()) << bad;
+  options.metrics_listen = {"::1", 9000};
+  EXPECT_EQ(RankMetricsAddress(options, 2).ToString(), "[::1]:9002");
+  options.metrics_listen = {"127.0.0.1", 0};
+  EXPECT_EQ(RankMetricsAddress(options, 2).ToString(), "127.0.0.1:0");
+}
+
+TEST(WorkerOptionsTest, EveryRanksMetricsPortMustExist) {
+  WorkerOptions options;
+  options.tp = 3;
+  options.metrics_listen = {"127.0.0.1", 65533};
+  EXPECT_TRUE(CheckWorkerOptions(options).ok());
+  options.metrics_listen.port = 65534;
+  EXPECT_EQ(CheckWorkerOptions(options).message(),
+            "--metrics_listen 127.0.0.1:65534 leaves no port for 3 ranks: the last one's would be "
+            "65536, above 65535");
+}
+
+TEST(WorkerOptionsTest, AddressesAreCheckedWhenTheyAreParsed) {
+  EXPECT_EQ(Parse({"--model=m", "--listen=[::]:1"}).listen.ToString(), "[::]:1");
+  for (const char* flag : {"--listen", "--metrics_listen"}) {
+    for (const char* bad :
+         {"", "localhost", "localhost:", "localhost:70000", "::1:80", "unix:/a"}) {
+      EXPECT_THROW(Parse({"--model=m", absl::StrCat(flag, "=", bad)}), CLI::ParseError) << bad;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "coordinator/routing/worker_pool.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/log.h"
@@ -39,28 +40,20 @@ void GroupSet::Update(const std::vector<std::string>& addresses) {
 }
 
 WorkerPool::WorkerPool(const Options& options, GroupRegistry* registry,
-                       GroupConnectionFactory connect, TargetResolver resolver)
-    : options_(options),
-      resolver_(std::move(resolver)),
+                       GroupConnectionFactory connect, std::vector<HostPort> targets,
+                       TargetWatcher::ResolveFunction resolve)
+    : watcher_(std::move(targets), std::move(resolve), options.resolve_interval),
       groups_(registry, std::move(connect)),
       thread_([this] { Run(); }) {}
 
 WorkerPool::~WorkerPool() {
-  {
-    MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  wake_.SignalAll();
+  watcher_.Stop();
   thread_.join();
 }
 
 void WorkerPool::Run() {
-  while (true) {
-    groups_.Update(resolver_.Resolve());
-    MutexLock lock(&mutex_);
-    bool timed_out = false;
-    while (!stopping_ && !timed_out) timed_out = wake_.WaitFor(&mutex_, options_.resolve_interval);
-    if (stopping_) return;
+  while (const std::optional<std::vector<std::string>> addresses = watcher_.Next()) {
+    groups_.Update(*addresses);
   }
 }
 

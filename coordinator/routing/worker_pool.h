@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/mutex.h"
+#include "base/host_port.h"
 #include "coordinator/routing/group_registry.h"
-#include "coordinator/routing/target_resolver.h"
+#include "coordinator/routing/target_watcher.h"
 
 namespace phalanx {
 
@@ -50,8 +50,8 @@ class GroupSet {
   std::map<std::string, Member> members_;
 };
 
-// A GroupSet that follows its targets from a thread of its own: name service never runs on a
-// thread that serves. Destroying it ends all sessions. Thread-safe.
+// A GroupSet that follows its targets from a thread of its own. Destroying it ends all sessions,
+// and does not wait for a name service that does not answer. Thread-safe.
 class WorkerPool {
  public:
   struct Options {
@@ -61,7 +61,7 @@ class WorkerPool {
 
   // `registry` must outlive the object.
   WorkerPool(const Options& options, GroupRegistry* registry, GroupConnectionFactory connect,
-             TargetResolver resolver);
+             std::vector<HostPort> targets, TargetWatcher::ResolveFunction resolve);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();
@@ -69,14 +69,9 @@ class WorkerPool {
  private:
   void Run();
 
-  const Options options_;
+  TargetWatcher watcher_;
   // The thread's own.
-  TargetResolver resolver_;
   GroupSet groups_;
-
-  Mutex mutex_;
-  CondVar wake_;
-  bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

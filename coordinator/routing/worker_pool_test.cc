@@ -97,10 +97,10 @@ TEST_F(GroupSetTest, ABusyGroupStaysUntilItIsDoneOrBack) {
 
 TEST_F(GroupSetTest, EndsAllConnectionsWithItself) {
   {
-    WorkerPool pool({.resolve_interval = absl::Hours(1)}, &registry_, Factory(),
-                    TargetResolver({{"a", 1}}, [](const WorkerTarget&) {
+    WorkerPool pool({.resolve_interval = absl::Hours(1)}, &registry_, Factory(), {{"a", 1}},
+                    [](const HostPort&) {
                       return std::vector<std::string>{"a:1", "b:1"};
-                    }));
+                    });
   }
   EXPECT_THAT(connected_, IsEmpty());
   EXPECT_EQ(registry_.CountGroups(GroupState::kServing), 0);

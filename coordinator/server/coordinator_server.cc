@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "coordinator/routing/target_resolver.h"
 #include "coordinator/server/inference_service.h"
 #include "phalanx/v1/inference.grpc.pb.h"
 #include "rpc/health_service.h"
@@ -65,7 +66,7 @@ class Coordinator final : public CoordinatorServer {
   absl::Status Listen() {
     grpc::ServerBuilder builder;
     SetUpServer(options_.limits.max_message_bytes(), builder);
-    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service_.get());
     builder.RegisterService(health_.service());
     grpc::ResourceQuota quota("coordinator");
@@ -73,8 +74,8 @@ class Coordinator final : public CoordinatorServer {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options_.listen,
-                       ": the port is in use, or this is no address of this machine"));
+          absl::StrCat("cannot listen on ", options_.listen.ToString(),
+                       ": the port is in use, or this is no address of this machine (--listen)"));
     }
     ReportGroups();
     return absl::OkStatus();
@@ -86,11 +87,11 @@ class Coordinator final : public CoordinatorServer {
         [this](const std::string& address, GroupId group) {
           return ConnectToEngine(address, group, options_.connection, &groups_, MonotonicClock());
         },
-        TargetResolver(options_.workers, ResolveWorkerTarget));
+        options_.workers, ResolveTarget);
   }
 
   std::string address() const override {
-    return absl::StrCat(options_.listen.substr(0, options_.listen.rfind(':')), ":", port_);
+    return Dialable({options_.listen.host, port_}).ToString();
   }
 
   void BeginLameDuck() override {

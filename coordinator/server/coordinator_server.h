@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/host_port.h"
 #include "coordinator/admission/limits.h"
 #include "coordinator/routing/engine_connection.h"
-#include "coordinator/routing/target_resolver.h"
 #include "coordinator/routing/worker_pool.h"
 #include "coordinator/server/serving_environment.h"
 #include "coordinator/server/text_pool.h"
@@ -25,13 +25,13 @@ namespace phalanx {
 class CoordinatorServer {
  public:
   struct Options {
-    // HOST:PORT; port 0 takes a free one.
-    std::string listen;
+    // Port 0 takes a free one.
+    HostPort listen;
     RequestLimits limits;
     ServedModel model;
     // model/fingerprint.h; groups with another one are refused.
     std::string model_fingerprint;
-    std::vector<WorkerTarget> workers;
+    std::vector<HostPort> workers;
     // Requests in the process at once; more are RESOURCE_EXHAUSTED.
     int max_requests = 1024;
     TextPool::Options text;
@@ -47,7 +47,7 @@ class CoordinatorServer {
                                                                   prometheus::Registry& registry);
   virtual ~CoordinatorServer() = default;
 
-  // HOST:PORT with the port in use.
+  // HOST:PORT with the port in use; the loopback address if it listens on all of them.
   virtual std::string address() const = 0;
 
   // The first half of a graceful end: health becomes NOT_SERVING, all else goes on, so that who

@@ -135,7 +135,7 @@ TEST_F(InferenceServiceTest, UnknownModelsAreNotFound) {
 TEST_F(InferenceServiceTest, APortInUseIsUnavailable) {
   Start({});
   CoordinatorServer::Options options = DefaultOptions();
-  options.listen = server_->address();
+  options.listen = *ParseHostPort(server_->address(), PortUse::kListen);
   prometheus::Registry registry;
   const absl::Status status =
       CoordinatorServer::Start(options, std::make_unique<FakeTextService>(), registry).status();

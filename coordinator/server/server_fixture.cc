@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kPatience(30);
 
 CoordinatorServer::Options ServerTest::DefaultOptions() {
   CoordinatorServer::Options options;
-  options.listen = "127.0.0.1:0";
+  options.listen = {"127.0.0.1", 0};
   options.limits = {
       .model_name = "tiny", .vocab = kFakeVocab, .context_tokens = 64, .has_chat_template = true};
   options.model = {.architecture = "llama",

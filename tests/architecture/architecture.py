@@ -39,7 +39,6 @@ CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
 # something takes.
 WALL_CLOCK_FILES = (
     "base/log",
-    "base/metrics_endpoint.cc",
     "base/process_collector.cc",
     "base/wall_clock_steps",
     "coordinator/text/jinja",

@@ -7,9 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -34,16 +32,6 @@ worker::v1::Hello ToHello(const HelloInfo& info) {
   hello.set_kv_block_tokens(kernels::kKvBlockTokens);
   hello.set_weights_digest(info.weights_digest);
   return hello;
-}
-
-absl::Status CheckAddress(absl::string_view address) {
-  const size_t colon = address.rfind(':');
-  int port = -1;
-  if (colon == absl::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("address '", address, "' is not HOST:PORT"));
-  }
-  return absl::OkStatus();
 }
 
 class EngineService final
@@ -112,16 +100,17 @@ class WorkerServer::Impl {
         health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
-  absl::Status Start(const std::string& address) {
-    RETURN_IF_ERROR(CheckAddress(address));
+  absl::Status Start(const HostPort& address) {
     grpc::ServerBuilder builder;
     SetUpServer(kMaxCommandBytes, builder);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&service_);
     builder.RegisterService(health_.service());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", address.ToString(),
+                                                 ": the port is in use, or this is no address of "
+                                                 "this machine (--listen)"));
     }
     return absl::OkStatus();
   }

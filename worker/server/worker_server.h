@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/host_port.h"
 #include "worker/engine/engine.h"
 
 namespace phalanx {
@@ -27,16 +28,16 @@ struct HelloInfo {
 class WorkerServer {
  public:
   struct Options {
-    // HOST:PORT; port 0 takes a free one.
-    std::string address;
+    // Port 0 takes a free one.
+    HostPort address;
     // Bytes of events that may wait for a peer that does not read. A session with more is closed
     // with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;
   };
 
   // Starts to listen, the health service saying NOT_SERVING; sessions wait for the Announce.
-  // `engine` is lent and must outlive the server. INVALID_ARGUMENT if the address is malformed,
-  // UNAVAILABLE, naming it, if it cannot be listened on.
+  // `engine` is lent and must outlive the server. UNAVAILABLE, naming the address, if it cannot be
+  // listened on.
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const Options& options,
                                                              Engine* engine);
   WorkerServer(const WorkerServer&) = delete;
