@@ -19,7 +19,7 @@ namespace {
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
                           const ModelSpec& spec, GroupMember& member) {
   auto registry = std::make_shared<prometheus::Registry>();
-  RankMetrics metrics(*registry, member.limits().kv_blocks);
+  RankMetrics metrics(*registry);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<MetricsEndpoint> endpoint,
       MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));

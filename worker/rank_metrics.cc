@@ -4,7 +4,7 @@
 
 namespace phalanx {
 
-RankMetrics::RankMetrics(prometheus::Registry& registry, int kv_blocks)
+RankMetrics::RankMetrics(prometheus::Registry& registry)
     : step_seconds_(prometheus::BuildHistogram()
                         .Name("phalanx_engine_step_seconds")
                         .Help("Time that one step took on this rank.")
@@ -15,14 +15,7 @@ RankMetrics::RankMetrics(prometheus::Registry& registry, int kv_blocks)
               .Name("phalanx_engine_all_reduce_seconds")
               .Help("Time that one step spent in collectives, waiting for peers included.")
               .Register(registry)
-              .Add({}, StepLatencyBuckets())) {
-  prometheus::BuildGauge()
-      .Name("phalanx_engine_kv_blocks_capacity")
-      .Help("KV blocks in the arena.")
-      .Register(registry)
-      .Add({})
-      .Set(kv_blocks);
-}
+              .Add({}, StepLatencyBuckets())) {}
 
 void RankMetrics::ObserveStep(absl::Duration step_time, absl::Duration comm_time) {
   step_seconds_.Observe(absl::ToDoubleSeconds(step_time));

@@ -1,10 +1,9 @@
-// The metrics of a rank that is not its group's leader: what it has in common with EngineMetrics,
-// under the same names.
+// The metrics of a rank that is not its group's leader: what each rank has of its own, under the
+// names of EngineMetrics. What the group has once, like requests and KV blocks, is the leader's.
 #ifndef PHALANX_WORKER_RANK_METRICS_H_
 #define PHALANX_WORKER_RANK_METRICS_H_
 
 #include "absl/time/time.h"
-#include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 
@@ -13,8 +12,7 @@ namespace phalanx {
 // Thread-safe. `registry` owns the series and must outlive this object; one per registry.
 class RankMetrics {
  public:
-  // `kv_blocks` is the size of the rank's arena.
-  RankMetrics(prometheus::Registry& registry, int kv_blocks);
+  explicit RankMetrics(prometheus::Registry& registry);
   RankMetrics(const RankMetrics&) = delete;
   RankMetrics& operator=(const RankMetrics&) = delete;
 

@@ -20,6 +20,7 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 // What one request heard, to wait for.
 class WaitingSink final : public GenerationSink {
  public:
+  void OnStarted() override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t> token_ids) override {
     MutexLock lock(&mutex_);

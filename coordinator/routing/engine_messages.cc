@@ -46,6 +46,7 @@ EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   EngineEvent event;
   event.request_id = message.request_id();
   event.accepted = message.accepted();
+  event.started = message.started();
   event.token_ids = message.token_ids();
   event.log_probs = message.log_probs();
   if (message.has_error()) {

@@ -48,6 +48,8 @@ struct EngineEvent {
   uint64_t request_id = 0;
   // The group has taken the request in.
   bool accepted = false;
+  // The group has begun to work on it.
+  bool started = false;
   absl::Span<const int32_t> token_ids = {};
   absl::Span<const float> log_probs = {};
   // At most one of these ends the request.
@@ -79,16 +81,19 @@ class EngineSession {
   virtual void Cancel(uint64_t request_id) = 0;
 };
 
-// Takes what comes back for one request: OnAccepted, any number of OnTokens (or of OnLogProbs, if
-// the request was to score), then exactly one of OnFinished and OnFailed, all from one thread at a
-// time; OnFailed may also be the first. They run on a session's event thread, so they must not
-// block. Events that were under way may still arrive after a Cancel.
+// Takes what comes back for one request: OnAccepted, OnStarted, any number of OnTokens (or of
+// OnLogProbs, if the request was to score), then exactly one of OnFinished and OnFailed, all from
+// one thread at a time; OnFailed may also be the first. They run on a session's event thread, so
+// they must not block. Events that were under way may still arrive after a Cancel.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
 
   // A worker group has taken the request in. Once, even if the request moves to another group.
   virtual void OnAccepted() = 0;
+  // A worker group has begun to work on the request, after OnAccepted and before the first OnTokens
+  // or OnLogProbs. Once, even if the request moves to another group.
+  virtual void OnStarted() = 0;
   virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
   virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(const EngineFinish& finish) = 0;

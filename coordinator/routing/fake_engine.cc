@@ -166,6 +166,13 @@ worker::v1::RequestEvent AcceptedEvent(uint64_t request_id) {
   return event;
 }
 
+worker::v1::RequestEvent StartedEvent(uint64_t request_id) {
+  worker::v1::RequestEvent event;
+  event.set_request_id(request_id);
+  event.set_started(true);
+  return event;
+}
+
 worker::v1::RequestEvent ErrorEvent(uint64_t request_id, const absl::Status& status) {
   worker::v1::RequestEvent event;
   event.set_request_id(request_id);

@@ -65,6 +65,7 @@ class FakeEngine {
 
 // Events by their parts.
 worker::v1::RequestEvent AcceptedEvent(uint64_t request_id);
+worker::v1::RequestEvent StartedEvent(uint64_t request_id);
 worker::v1::RequestEvent ErrorEvent(uint64_t request_id, const absl::Status& status);
 worker::v1::RequestEvent TokensEvent(uint64_t request_id, const std::vector<int32_t>& token_ids);
 worker::v1::RequestEvent LogProbsEvent(uint64_t request_id, const std::vector<float>& log_probs);

@@ -164,6 +164,8 @@ class GroupRegistry {
     bool accepted = false;
     // The sink has heard of an acceptance.
     bool acceptance_told = false;
+    // The sink has heard that a group works on it.
+    bool start_told = false;
 
     GroupId group() const { return groups.back(); }
   };
@@ -181,6 +183,7 @@ class GroupRegistry {
     // Null for a request whose session has ended.
     const EngineEvent* event = nullptr;
     bool accepted = false;
+    bool started = false;
     // From the submission until the group was asked that answers.
     absl::Duration moved = absl::ZeroDuration();
     absl::Status error = absl::OkStatus();

@@ -141,11 +141,13 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
       return MoveOrFail(found, *reason, error, outcome);
     }
   }
-  request.accepted |= event.accepted || has_answer || event.finished.has_value();
+  const bool works = event.started || has_answer || event.finished.has_value();
+  request.accepted |= event.accepted || works;
   outcome->deliveries.push_back(
       {.sink = request.sink,
        .event = &event,
        .accepted = request.accepted && !std::exchange(request.acceptance_told, request.accepted),
+       .started = works && !std::exchange(request.start_told, true),
        .moved = request.sent_at - request.submitted_at,
        .error = ForThePublic(error)});
   if (has_answer) {
@@ -219,6 +221,7 @@ void GroupRegistry::CarryOut(const Outcome& outcome, EngineSession* session) {
     }
     const EngineEvent& event = *delivery.event;
     if (delivery.accepted) delivery.sink->OnAccepted();
+    if (delivery.started) delivery.sink->OnStarted();
     if (!event.token_ids.empty()) delivery.sink->OnTokens(event.token_ids);
     if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
     if (!event.finished.has_value()) continue;

@@ -52,6 +52,24 @@ TEST_F(GroupRequestsTest, AcceptanceIsToldOnceAndATokenImpliesIt) {
   EXPECT_EQ(silent->ends, 1);
 }
 
+TEST_F(GroupRequestsTest, TheStartIsToldOnceWhicheverGroupsTheRequestGoesTo) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(Request(), sink);
+  Accept(a, id);
+  EXPECT_EQ(sink->starts, 0);
+  EngineEvent started;
+  started.request_id = id;
+  started.started = true;
+  registry_.StepReceived(a.id, {started}, {});
+  EXPECT_EQ(sink->starts, 1);
+  Disconnect(a);
+  registry_.StepReceived(b.id, {started}, {});
+  Finish(b, id);
+  EXPECT_EQ(sink->starts, 1);
+  EXPECT_EQ(sink->ends, 1);
+}
+
 TEST_F(GroupRequestsTest, ARefusedRequestGoesToAnotherGroupAndItsSinkDoesNotNotice) {
   for (const auto& [refusal, reason] :
        {std::pair(kFull, MoveReason::kQueueFull), std::pair(kDrains, MoveReason::kDraining)}) {

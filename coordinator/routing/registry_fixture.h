@@ -55,9 +55,14 @@ class FakeSink final : public GenerationSink {
     EXPECT_EQ(ends, 0);
     EXPECT_EQ(++acceptances, 1);
   }
-  void OnTokens(absl::Span<const int32_t> token_ids) override {
+  void OnStarted() override {
     EXPECT_EQ(ends, 0);
     EXPECT_EQ(acceptances, 1);
+    EXPECT_EQ(++starts, 1);
+  }
+  void OnTokens(absl::Span<const int32_t> token_ids) override {
+    EXPECT_EQ(ends, 0);
+    EXPECT_EQ(starts, 1);
     tokens.insert(tokens.end(), token_ids.begin(), token_ids.end());
   }
   void OnLogProbs(absl::Span<const float> new_log_probs) override {
@@ -78,6 +83,7 @@ class FakeSink final : public GenerationSink {
   std::vector<int32_t> tokens;
   std::vector<float> log_probs;
   std::atomic<int> acceptances = 0;
+  std::atomic<int> starts = 0;
   std::atomic<int> ends = 0;
   EngineFinish::Reason reason = EngineFinish::Reason::kLength;
   absl::Duration queue;

@@ -20,6 +20,7 @@ class NullSession final : public EngineSession {
 
 class NullSink final : public GenerationSink {
  public:
+  void OnStarted() override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t>) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override {}

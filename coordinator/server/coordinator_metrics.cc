@@ -5,6 +5,9 @@
 namespace phalanx {
 namespace {
 
+// OK to UNAUTHENTICATED.
+constexpr int kNumStatusCodes = 17;
+
 prometheus::Gauge& MakeGauge(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
 }
@@ -24,9 +27,11 @@ prometheus::Histogram& MakeHistogram(prometheus::Registry& registry, const char*
 
 CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std::string& model)
     : requests_running(MakeGauge(registry, "phalanx_requests_running",
-                                 "Requests accepted by a worker group and not done.")),
+                                 "Requests that a worker group works on, from their first step to "
+                                 "their end.")),
       requests_waiting(MakeGauge(registry, "phalanx_requests_waiting",
-                                 "Requests that arrived and are not running yet.")),
+                                 "Requests that arrived and that no worker group works on yet: "
+                                 "here, or in the queue of a group.")),
       prompt_tokens(MakeCounter(registry, "phalanx_prompt_tokens_total",
                                 "Prompt tokens of requests accepted by a worker group.")),
       generation_tokens(
@@ -36,8 +41,11 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
                                    "reasoning, split from the answer.")),
       time_to_first_token(MakeHistogram(registry, "phalanx_time_to_first_token_seconds",
                                         "From a request's arrival to its first token.")),
-      e2e_request_latency(MakeHistogram(registry, "phalanx_e2e_request_latency_seconds",
-                                        "From a request's arrival to its end, whatever that is.")),
+      e2e_request_latency(
+          MakeHistogram(registry, "phalanx_e2e_request_latency_seconds",
+                        "From a request's arrival to the end of its answer, for those "
+                        "that got a whole one; the others are counted in "
+                        "phalanx_requests_total.")),
       inter_token_latency(MakeHistogram(registry, "phalanx_inter_token_latency_seconds",
                                         "Between tokens of one request, after the first.")),
       model_(model),
@@ -47,7 +55,10 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
                     .Register(registry)) {
   for (const char* method :
        {"Generate", "Score", "Tokenize", "Detokenize", "GetModel", "ListModels"}) {
-    requests_.Add({{"model", model_}, {"method", method}, {"code", "OK"}});
+    // All of them: a series that begins with its first error does not show as an increase.
+    for (int code = 0; code < kNumStatusCodes; ++code) {
+      requests_.Add(RequestLabels(method, static_cast<absl::StatusCode>(code)));
+    }
   }
   auto& groups = prometheus::BuildGauge()
                      .Name("phalanx_worker_groups")
@@ -68,11 +79,13 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
 }
 
 void CoordinatorMetrics::CountRequest(absl::string_view method, absl::StatusCode code) {
-  requests_
-      .Add({{"model", model_},
-            {"method", std::string(method)},
-            {"code", absl::StatusCodeToString(code)}})
-      .Increment();
+  requests_.Add(RequestLabels(method, code)).Increment();
+}
+
+prometheus::Labels CoordinatorMetrics::RequestLabels(absl::string_view method,
+                                                     absl::StatusCode code) const {
+  return {
+      {"model", model_}, {"method", std::string(method)}, {"code", absl::StatusCodeToString(code)}};
 }
 
 void CoordinatorMetrics::SetGroups(GroupState state, int count) {

@@ -28,8 +28,8 @@ class CoordinatorMetrics {
   void SetGroups(GroupState state, int count);
   void CountMove(MoveReason reason);
 
-  // Generate and Score. Running: accepted by a worker group and not done; waiting: arrived, not
-  // running.
+  // Generate and Score. Running: from the first step of a worker group to the end, whether it is
+  // preempted or moves to another group; waiting: arrived, not running.
   prometheus::Gauge& requests_running;
   prometheus::Gauge& requests_waiting;
   // Of requests that a worker group accepted.
@@ -37,13 +37,16 @@ class CoordinatorMetrics {
   prometheus::Counter& generation_tokens;
   // Those of them that were reasoning, counted when their request ends.
   prometheus::Counter& reasoning_tokens;
-  // Generate only, from here on. From arrival. Each once per request that got so far.
+  // Generate only, from here on. From arrival. Each once per request that got so far; the second
+  // for requests that ended well.
   prometheus::Histogram& time_to_first_token;
   prometheus::Histogram& e2e_request_latency;
   // Once per token after the first; tokens of one event share its time.
   prometheus::Histogram& inter_token_latency;
 
  private:
+  prometheus::Labels RequestLabels(absl::string_view method, absl::StatusCode code) const;
+
   const std::string model_;
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Gauge* groups_[kNumGroupStates];

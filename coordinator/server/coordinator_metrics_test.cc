@@ -18,6 +18,8 @@ TEST(CoordinatorMetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
   for (const char* line : {
            "phalanx_requests_total{code=\"OK\",method=\"Generate\",model=\"tiny\"} 0",
            "phalanx_requests_total{code=\"OK\",method=\"ListModels\",model=\"tiny\"} 0",
+           "phalanx_requests_total{code=\"INTERNAL\",method=\"Generate\",model=\"tiny\"} 0",
+           "phalanx_requests_total{code=\"UNAUTHENTICATED\",method=\"Tokenize\",model=\"tiny\"} 0",
            "phalanx_requests_running 0",
            "phalanx_requests_waiting 0",
            "phalanx_prompt_tokens_total 0",
@@ -34,9 +36,16 @@ TEST(CoordinatorMetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
   }
 }
 
+size_t NumSeries(const prometheus::Registry& registry) {
+  size_t count = 0;
+  for (const auto& family : registry.Collect()) count += family.metric.size();
+  return count;
+}
+
 TEST(CoordinatorMetricsTest, CountsRequestsByMethodAndCode) {
   prometheus::Registry registry;
   CoordinatorMetrics metrics(registry, "tiny");
+  const size_t series = NumSeries(registry);
   metrics.CountRequest("Generate", absl::StatusCode::kOk);
   metrics.CountRequest("Generate", absl::StatusCode::kOk);
   metrics.CountRequest("Tokenize", absl::StatusCode::kInvalidArgument);
@@ -45,6 +54,7 @@ TEST(CoordinatorMetricsTest, CountsRequestsByMethodAndCode) {
   EXPECT_THAT(page, HasSubstr("{code=\"OK\",method=\"Generate\",model=\"tiny\"} 2"));
   EXPECT_THAT(page, HasSubstr("{code=\"INVALID_ARGUMENT\",method=\"Tokenize\",model=\"tiny\"} 1"));
   EXPECT_THAT(page, HasSubstr("phalanx_worker_groups{state=\"serving\"} 3"));
+  EXPECT_EQ(NumSeries(registry), series) << "a series was made late";
 }
 
 }  // namespace

@@ -168,8 +168,8 @@ std::optional<StreamCall::Event> GenerateCall::TakeEvent() {
   return Event{SerializeMessage(*event), event->has_finished()};
 }
 
-std::string GenerateCall::Settled(absl::Duration total) {
-  environment_.metrics->e2e_request_latency.Observe(absl::ToDoubleSeconds(total));
+std::string GenerateCall::Settled(const absl::Status& status, absl::Duration total) {
+  if (status.ok()) environment_.metrics->e2e_request_latency.Observe(absl::ToDoubleSeconds(total));
   const int reasoning_tokens = text_.has_value() ? text_->reasoning_tokens() : 0;
   environment_.metrics->reasoning_tokens.Increment(reasoning_tokens);
   const absl::Duration first_token =

@@ -33,7 +33,8 @@ class GenerateCall final : public StreamCall {
   void OnFinished(const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Settled(absl::Duration total) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string Settled(const absl::Status& status, absl::Duration total) override
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   EngineRequest MakeEngineRequest(std::vector<int32_t> prompt_token_ids, int max_new_tokens) const;
   AnswerText::Options TextOptions(absl::Span<const int32_t> prompt_token_ids) const;

@@ -275,7 +275,8 @@ TEST_F(GenerateTest, CountsWhatItDid) {
   EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "5");
   EXPECT_EQ(Metric("phalanx_time_to_first_token_seconds_count"), "1");
   EXPECT_EQ(Metric("phalanx_inter_token_latency_seconds_count"), "4");
-  EXPECT_EQ(Metric("phalanx_e2e_request_latency_seconds_count"), "2");
+  // A refusal is no fast answer.
+  EXPECT_EQ(Metric("phalanx_e2e_request_latency_seconds_count"), "1");
   EXPECT_EQ(Metric("phalanx_requests_running"), "0");
   EXPECT_EQ(Metric("phalanx_requests_waiting"), "0");
   EXPECT_EQ(Metric("phalanx_worker_groups{state=\"serving\"}"), "1");

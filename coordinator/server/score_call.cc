@@ -86,7 +86,7 @@ std::optional<StreamCall::Event> ScoreCall::TakeEvent() {
   return Event{SerializeMessage(event), event.has_finished()};
 }
 
-std::string ScoreCall::Settled(absl::Duration total) {
+std::string ScoreCall::Settled(const absl::Status& status, absl::Duration total) {
   return absl::StrCat("prompt_tokens=", prompt_tokens_, " scored_tokens=", scored_tokens_);
 }
 

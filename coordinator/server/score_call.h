@@ -31,7 +31,8 @@ class ScoreCall final : public StreamCall {
   void OnFinished(const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Settled(absl::Duration total) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string Settled(const absl::Status& status, absl::Duration total) override
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Written before the call is shared between threads.
   v1::ScoreRequest request_;

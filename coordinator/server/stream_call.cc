@@ -91,10 +91,16 @@ void StreamCall::OnAccepted() {
   MutexLock lock(&mutex_);
   if (ended_) return;
   accepted_ = true;
-  environment_.metrics->requests_waiting.Decrement();
-  environment_.metrics->requests_running.Increment();
   environment_.metrics->prompt_tokens.Increment(prompt_tokens_);
   Pump();
+}
+
+void StreamCall::OnStarted() {
+  MutexLock lock(&mutex_);
+  if (ended_) return;
+  running_ = true;
+  environment_.metrics->requests_waiting.Decrement();
+  environment_.metrics->requests_running.Increment();
 }
 
 std::optional<uint64_t> StreamCall::ReleaseEngine() {
@@ -185,10 +191,10 @@ void StreamCall::FinishIfIdle() {
 
 void StreamCall::Settle(const absl::Status& status) {
   CoordinatorMetrics& metrics = *environment_.metrics;
-  (accepted_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
+  (running_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
   metrics.CountRequest(method_, status.code());
   const absl::Duration total = environment_.clock->Now() - arrived_at_;
-  const std::string details = Settled(total);
+  const std::string details = Settled(status, total);
   LOG(INFO) << "request " << id_ << " method=" << method_
             << " model=" << environment_.limits.model_name
             << " code=" << absl::StatusCodeToString(status.code()) << " " << details

@@ -62,7 +62,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // that it may try elsewhere.
   virtual std::optional<Event> TakeEvent() EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Counts what the kind of call has of its own; returns words for the log, "a=1 b=2".
-  virtual std::string Settled(absl::Duration total) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual std::string Settled(const absl::Status& status, absl::Duration total)
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
 
   // --- For them. ---
 
@@ -99,6 +100,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Status Dispatch();
 
   void OnAccepted() override;
+  void OnStarted() override;
   void OnFailed(const absl::Status& status) override { End(status); }
 
   // --- The end. ---
@@ -137,6 +139,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<uint64_t> engine_id_ GUARDED_BY(mutex_);
   // By a worker group.
   bool accepted_ GUARDED_BY(mutex_) = false;
+  // A worker group works on it.
+  bool running_ GUARDED_BY(mutex_) = false;
   bool engine_done_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
   bool done_ GUARDED_BY(mutex_) = false;

@@ -35,3 +35,58 @@ def test_silent_connections_keep_no_page_waiting(serving):
                     one.setblocking(False)
                     with contextlib.suppress(BlockingIOError):
                         assert one.recv(1) != b"", "closed, so the page did wait"
+
+
+def test_a_request_in_a_groups_queue_is_waiting(cluster, smollm2):
+    serving = cluster.serve(smollm2, worker_flags=["--max_seqs", "1"])
+    page = serving.coordinator.metrics_addresses()[0]
+
+    def counts():
+        front, engine = scrape(page), serving.engine()
+        return (
+            front.total("phalanx_requests_running"),
+            front.total("phalanx_requests_waiting"),
+            engine.total("phalanx_engine_requests_running"),
+            engine.total("phalanx_engine_requests_waiting"),
+        )
+
+    request = chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=4000)
+    first = serving.stub().Generate(request)
+    first_delta(first)
+    wait_until(lambda: counts() == (1, 0, 1, 0), "one request runs")
+    second = serving.stub().Generate(request)
+    wait_until(lambda: counts() == (1, 1, 1, 1), "the other waits, for both programs")
+    first.cancel()
+    first_delta(second)
+    wait_until(lambda: counts() == (1, 0, 1, 0), "it runs now")
+    second.cancel()
+    serving.wait_idle()
+
+
+def test_what_a_group_has_once_is_told_once(serving):
+    pages = [scrape(page) for page in serving.worker.metrics_addresses()]
+    assert len(pages) == 2
+    for name in ("phalanx_engine_kv_blocks_capacity", "phalanx_engine_kv_blocks_used"):
+        assert [f"\n{name} " in page.text for page in pages] == [True, False]
+    assert pages[0].total("phalanx_engine_kv_blocks_capacity") > 0
+    for page in pages:
+        assert "phalanx_engine_step_seconds_count" in page.text
+
+
+def test_the_first_error_is_an_increase(cluster, tiny_model):
+    serving = cluster.serve(tiny_model)
+    page = serving.coordinator.metrics_addresses()[0]
+    before = scrape(page)
+    for method in ("Generate", "Score", "Tokenize", "Detokenize", "GetModel", "ListModels"):
+        for code in grpc.StatusCode:
+            labels = {"method": method, "code": code.name}
+            assert before.total("phalanx_requests_total", **labels) == 0
+    latency = "phalanx_e2e_request_latency_seconds_count"
+    code, _ = status_of(serving.stub().Generate(pb.GenerateRequest(text="")))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    after = scrape(page)
+    refused = {"method": "Generate", "code": "INVALID_ARGUMENT"}
+    assert after.total("phalanx_requests_total", **refused) == 1
+    assert after.total(latency) == 0, "a refusal counts as a fast answer"
+    read_answer(serving.stub().Generate(chat("a", sampling=GREEDY, max_new_tokens=2)))
+    wait_until(lambda: scrape(page).total(latency) == 1, "the answer counts")

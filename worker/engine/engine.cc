@@ -303,6 +303,8 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
   auto token = result.tokens.begin();
   absl::Span<const float> log_probs = result.log_probs;
   for (const PlannedChunk& chunk : plan.chunks) {
+    Request& request = requests_.at(chunk.id);
+    if (!std::exchange(request.start_told, true)) AddEvent(request).started = true;
     if (chunk.draws) ApplyToken(chunk.id, *token++, now);
     if (chunk.num_scores > 0) ApplyScores(chunk.id, log_probs.first(chunk.num_scores), now);
     log_probs.remove_prefix(chunk.num_scores);
@@ -369,7 +371,7 @@ void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs,
 
 RequestEvent& Engine::AddEvent(const Request& request) {
   std::vector<RequestEvent>& events = events_[request.session];
-  events.emplace_back().id = request.id;
+  if (events.empty() || events.back().id != request.id) events.emplace_back().id = request.id;
   return events.back();
 }
 

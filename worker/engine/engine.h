@@ -147,6 +147,8 @@ class Engine {
     absl::Time deadline;
     std::optional<absl::Time> started = std::nullopt;
     std::optional<absl::Time> first_token = std::nullopt;
+    // An event has said that it has started.
+    bool start_told = false;
   };
 
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.

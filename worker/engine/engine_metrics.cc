@@ -62,10 +62,11 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
           AddCounter(registry, "phalanx_engine_generation_tokens_total", "Tokens generated.")),
       preemptions_total(AddCounter(registry, "phalanx_engine_preemptions_total",
                                    "Times that a request lost its KV blocks to an older one.")),
-      kv_blocks_used(
-          AddGauge(registry, "phalanx_engine_kv_blocks_used", "KV blocks that requests hold.")),
+      kv_blocks_used(AddGauge(registry, "phalanx_engine_kv_blocks_used",
+                              "KV blocks of the group that requests hold; each rank has its "
+                              "heads' part of every block.")),
       kv_blocks_total(
-          AddGauge(registry, "phalanx_engine_kv_blocks_capacity", "KV blocks in the arena.")),
+          AddGauge(registry, "phalanx_engine_kv_blocks_capacity", "KV blocks of the group.")),
       step_age_seconds(AddGauge(registry, "phalanx_engine_step_age_seconds",
                                 "Time since the last step ended, or since there is work again; 0 "
                                 "without work.")),

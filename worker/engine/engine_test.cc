@@ -8,6 +8,7 @@
 namespace phalanx {
 namespace {
 
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 TEST_F(EngineTest, GeneratesUntilTheLengthIsReached) {
@@ -78,7 +79,9 @@ TEST_F(EngineTest, RequestsJoinAndLeaveBetweenSteps) {
 TEST_F(EngineTest, APromptLongerThanAStepTakesSeveral) {
   ASSERT_TRUE(Submit(kFirst, Request(Prompt(150), 2)).ok());
   RunSteps(2);
-  EXPECT_EQ(sink_->calls(), 0);
+  EXPECT_EQ(sink_->calls(), 1) << "that it has started; no token yet";
+  EXPECT_TRUE(sink_->Get(kFirst).started);
+  EXPECT_THAT(sink_->Get(kFirst).tokens, IsEmpty());
   RunUntilIdle();
   EXPECT_EQ(sink_->Get(kFirst).tokens, executor_->Continuation(Prompt(150), 2));
 }

@@ -33,6 +33,8 @@ struct RequestFinished {
 // `finished` and `error`, the others neither. A cancelled request has no last event.
 struct RequestEvent {
   RequestId id{};
+  // The step was the first that worked on the request.
+  bool started = false;
   // New tokens, in order.
   std::vector<int32_t> token_ids;
   // Natural logarithms of the probabilities of the next prompt tokens, from the second on.

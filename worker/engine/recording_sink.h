@@ -19,6 +19,7 @@ namespace phalanx {
 class RecordingSink final : public EventSink {
  public:
   struct Record {
+    bool started = false;
     std::vector<int32_t> tokens;
     std::vector<float> log_probs;
     std::optional<RequestFinished> finished;
@@ -36,6 +37,9 @@ class RecordingSink final : public EventSink {
       Record& record = records_[event.id];
       CHECK(!record.ended() && !engine_status_.has_value());
       CHECK(!(event.finished.has_value() && !event.error.ok()));
+      CHECK(!(record.started && event.started));
+      record.started |= event.started;
+      CHECK(record.started || (event.token_ids.empty() && event.log_probs.empty()));
       record.tokens.insert(record.tokens.end(), event.token_ids.begin(), event.token_ids.end());
       record.log_probs.insert(record.log_probs.end(), event.log_probs.begin(),
                               event.log_probs.end());

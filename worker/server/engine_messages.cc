@@ -71,6 +71,7 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
   for (const RequestEvent& event : events) {
     worker::v1::RequestEvent* const message = step->add_requests();
     message->set_request_id(static_cast<uint64_t>(event.id));
+    message->set_started(event.started);
     message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
     message->mutable_log_probs()->Add(event.log_probs.begin(), event.log_probs.end());
     if (event.finished.has_value()) SetFinished(*event.finished, message->mutable_finished());

@@ -52,6 +52,7 @@ TEST(ToGenerationRequestTest, RefusesDeadlinesThatAreNoTime) {
 TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   RequestEvent running;
   running.id = RequestId{1};
+  running.started = true;
   running.token_ids = {10, 11};
   RequestEvent finished;
   finished.id = RequestId{2};
@@ -69,8 +70,10 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   const worker::v1::StepEvents& step = response.step();
   ASSERT_EQ(step.requests_size(), 3);
   EXPECT_EQ(step.requests(0).request_id(), 1u);
+  EXPECT_TRUE(step.requests(0).started());
   EXPECT_THAT(step.requests(0).token_ids(), ElementsAre(10, 11));
   EXPECT_FALSE(step.requests(0).has_finished() || step.requests(0).has_error());
+  EXPECT_FALSE(step.requests(1).started());
   EXPECT_EQ(step.requests(1).finished().reason(), worker::v1::EngineFinished::REASON_EOS);
   EXPECT_EQ(step.requests(1).finished().queue_seconds(), 1.0);
   EXPECT_EQ(step.requests(1).finished().prefill_seconds(), 2.0);
