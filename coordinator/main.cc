@@ -2,7 +2,6 @@
 // text back.
 #include <google/protobuf/stubs/logging.h>
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <iostream>
@@ -32,6 +31,7 @@
 #include "model/checkpoint.h"
 #include "model/long_rope.h"
 #include "prometheus/registry.h"
+#include "rpc/listener.h"
 
 namespace phalanx {
 namespace {
@@ -183,14 +183,6 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   return text;
 }
 
-// gRPC 1.51 can lose its listener for good once descriptors run out.
-void RaiseFileLimit() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) LOG(WARNING) << "cannot raise the limit of open files";
-}
-
 // After `signal`: tells load balancers first, then clients, then lets streams finish. Returns early
 // at a further signal.
 void Drain(const Flags& flags, int signal, CoordinatorServer& server, ShutdownSignal& shutdown) {
@@ -212,7 +204,7 @@ void Drain(const Flags& flags, int signal, CoordinatorServer& server, ShutdownSi
 }
 
 absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
-  RaiseFileLimit();
+  RaiseDescriptorLimit();
   for (const std::string& worker : flags.workers) {
     ASSIGN_OR_RETURN(HostPort target, ParseHostPort(worker, PortUse::kConnect));
     flags.server.workers.push_back(std::move(target));

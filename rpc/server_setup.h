@@ -16,6 +16,7 @@ namespace phalanx {
 //    methods take raw bytes and give them to ReadMessage (read_message.h), which can.
 //  * Clients may send keepalive pings as often as once a second, with and without calls.
 //  * A silent peer is found gone after 20 s, with and without calls.
+//  * A connection that says nothing is closed after 20 s.
 //  * A port that is in use is an error, not shared.
 // And server reflection, for every service of the server.
 void SetUpServer(int64_t max_message_bytes, grpc::ServerBuilder& builder);

@@ -20,6 +20,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
+#include "rpc/listener.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
@@ -241,6 +242,7 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
 }  // namespace
 
 absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
+  RaiseDescriptorLimit();
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
@@ -264,8 +266,9 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                    MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
-                   WorkerServer::Start({.address = options.listen}, &engine));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<WorkerServer> server,
+      WorkerServer::Start({.address = options.listen, .registry = registry.get()}, &engine));
 
   LossReport loss;
   const auto on_lost = [&](const absl::Status& status) {

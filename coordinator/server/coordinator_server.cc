@@ -10,12 +10,14 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "base/host_port.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "coordinator/routing/target_resolver.h"
 #include "coordinator/server/inference_service.h"
 #include "phalanx/v1/inference.grpc.pb.h"
 #include "rpc/health_service.h"
+#include "rpc/listener.h"
 #include "rpc/server_setup.h"
 
 namespace phalanx {
@@ -30,6 +32,7 @@ class Coordinator final : public CoordinatorServer {
  public:
   Coordinator(Options options, std::unique_ptr<TextService> text, prometheus::Registry& registry)
       : options_(std::move(options)),
+        registry_(registry),
         text_(std::move(text)),
         metrics_(registry, options_.limits.model_name),
         gate_(options_.max_requests),
@@ -64,19 +67,17 @@ class Coordinator final : public CoordinatorServer {
   }
 
   absl::Status Listen() {
+    ASSIGN_OR_RETURN(listener_, Listener::Listen(options_.listen, registry_));
     grpc::ServerBuilder builder;
     SetUpServer(options_.limits.max_message_bytes(), builder);
-    builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
+    listener_->Attach(builder);
     builder.RegisterService(service_.get());
     builder.RegisterService(health_.service());
     grpc::ResourceQuota quota("coordinator");
     builder.SetResourceQuota(quota.Resize(kQuotaBytes));
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options_.listen.ToString(),
-                       ": the port is in use, or this is no address of this machine (--listen)"));
-    }
+    if (server_ == nullptr) return absl::InternalError("the gRPC server does not start");
+    listener_->Start();
     ReportGroups();
     return absl::OkStatus();
   }
@@ -91,7 +92,7 @@ class Coordinator final : public CoordinatorServer {
   }
 
   std::string address() const override {
-    return Dialable({options_.listen.host, port_}).ToString();
+    return Dialable({options_.listen.host, listener_->port()}).ToString();
   }
 
   void BeginLameDuck() override {
@@ -113,6 +114,7 @@ class Coordinator final : public CoordinatorServer {
  private:
   // gRPC's shutdown says GOAWAY at once and returns when the last call is over, so it has a thread.
   void SayGoodbye() {
+    listener_->Stop();
     goodbye_ = std::thread([this] {
       server_->Shutdown();
       MutexLock lock(&goodbye_mutex_);
@@ -141,6 +143,7 @@ class Coordinator final : public CoordinatorServer {
   }
 
   const Options options_;
+  prometheus::Registry& registry_;
   const std::unique_ptr<TextService> text_;
   CoordinatorMetrics metrics_;
   RequestGate gate_;
@@ -151,7 +154,7 @@ class Coordinator final : public CoordinatorServer {
   const ServingEnvironment environment_;
   const std::unique_ptr<grpc::Service> service_;
   HealthService health_;
-  int port_ = 0;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
   Mutex goodbye_mutex_;
   CondVar last_call_;

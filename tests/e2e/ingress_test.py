@@ -7,9 +7,11 @@ import subprocess
 import time
 import zlib
 
+import grpc
 import pytest
-from harness import Cluster, health, path_of, pb, read_answer
-from http2_client import Http2Client
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness import OWN_CONNECTION, Cluster, health, path_of, pb, read_answer, scrape, wait_until
+from http2_client import Http2Client, connect
 
 INVALID_ARGUMENT = 3
 MIB = 1 << 20
@@ -144,6 +146,35 @@ def test_frequent_keepalive_pings_are_no_abuse(tiny_serving, name):
                 assert client.goaway is None, client.goaway
             # What is tested is a rule about time.
             time.sleep(1.2)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_idle_connections_up_to_the_limit_of_descriptors(cluster, tiny_model, name):
+    prefix = ["prlimit", "--nofile=128:128"]
+    worker = cluster.worker(tiny_model, prefix=prefix).wait_ready()
+    coordinator = cluster.coordinator(tiny_model, [worker.target], prefix=prefix).wait_ready()
+    wait_until(lambda: health(coordinator.target) == "SERVING", "the coordinator serves")
+    program = {"worker": worker, "coordinator": coordinator}[name]
+    with grpc.insecure_channel(program.target, OWN_CONNECTION) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service="liveness")
+        stub.Check(request, timeout=60)
+        with contextlib.ExitStack() as connections:
+            for _ in range(300):
+                connections.enter_context(contextlib.closing(connect(program.target)))
+            # Until it has looked at all of them.
+            metrics = program.metrics_addresses()[0]
+            wait_until(
+                lambda: scrape(metrics).total("phalanx_connections_accepted_total")
+                + scrape(metrics).total("phalanx_connections_refused_total")
+                >= 301,
+                "every connection is accepted or refused",
+            )
+            assert scrape(metrics).total("phalanx_connections_refused_total") > 100
+            # Who is connected is served.
+            stub.Check(request, timeout=60)
+    wait_until(lambda: health(program.target, "liveness") == "SERVING", "a new connection is served")
+    assert health(program.target) == "SERVING"
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -7,8 +7,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status.h"
@@ -16,6 +16,7 @@
 #include "kernels/ops.h"
 #include "phalanx/worker/v1/engine.grpc.pb.h"
 #include "rpc/health_service.h"
+#include "rpc/listener.h"
 #include "rpc/server_setup.h"
 #include "worker/server/session.h"
 
@@ -96,26 +97,25 @@ class EngineService final
 class WorkerServer::Impl {
  public:
   Impl(const Options& options, Engine* engine)
-      : service_(engine, options.max_queued_bytes),
+      : registry_(*options.registry),
+        service_(engine, options.max_queued_bytes),
         health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start(const HostPort& address) {
+    ASSIGN_OR_RETURN(listener_, Listener::Listen(address, registry_));
     grpc::ServerBuilder builder;
     SetUpServer(kMaxCommandBytes, builder);
-    builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port_);
+    listener_->Attach(builder);
     builder.RegisterService(&service_);
     builder.RegisterService(health_.service());
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(absl::StrCat("cannot listen on ", address.ToString(),
-                                                 ": the port is in use, or this is no address of "
-                                                 "this machine (--listen)"));
-    }
+    if (server_ == nullptr) return absl::InternalError("the gRPC server does not start");
+    listener_->Start();
     return absl::OkStatus();
   }
 
-  int port() const { return port_; }
+  int port() const { return listener_->port(); }
 
   void Announce(const HelloInfo& hello) { service_.Announce(hello); }
 
@@ -126,6 +126,7 @@ class WorkerServer::Impl {
     SetServing(false);
     service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
     health_.EndWatches();
+    listener_->Stop();
     // Only sessions that had their grace are left.
     server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
     server_->Wait();
@@ -133,14 +134,16 @@ class WorkerServer::Impl {
   }
 
  private:
+  prometheus::Registry& registry_;
   EngineService service_;
   HealthService health_;
-  int port_ = 0;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
 };
 
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(const Options& options,
                                                                   Engine* engine) {
+  CHECK(options.registry != nullptr) << "a worker server needs a registry";
   auto impl = std::make_unique<Impl>(options, engine);
   RETURN_IF_ERROR(impl->Start(options.address));
   return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(impl)));

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/host_port.h"
+#include "prometheus/registry.h"
 #include "worker/engine/engine.h"
 
 namespace phalanx {
@@ -30,6 +31,8 @@ class WorkerServer {
   struct Options {
     // Port 0 takes a free one.
     HostPort address;
+    // Gets the metrics of connections; must outlive the server. Must be set.
+    prometheus::Registry* registry = nullptr;
     // Bytes of events that may wait for a peer that does not read. A session with more is closed
     // with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;

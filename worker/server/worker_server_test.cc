@@ -77,7 +77,7 @@ class WorkerServerTest : public ::testing::Test {
                 &executor_, MonotonicClock(), &metrics_) {
     executor_.OnStep([this](const StepInput&) { WaitWhilePaused(); });
     loop_ = std::thread([this] { (void)engine_.Run(); });
-    Serve({.address = {"127.0.0.1", 0}});
+    Serve({.address = {"127.0.0.1", 0}, .registry = &registry_});
   }
 
   ~WorkerServerTest() override {
@@ -172,7 +172,7 @@ class WorkerServerTest : public ::testing::Test {
 };
 
 TEST_F(WorkerServerTest, SessionsWaitUntilThereIsSomethingToAnnounce) {
-  Listen({.address = {"127.0.0.1", 0}});
+  Listen({.address = {"127.0.0.1", 0}, .registry = &registry_});
   SessionPeer waiting;
   waiting.stream = worker::v1::Engine::NewStub(channel_)->Session(&waiting.context);
   SessionPeer leaving;
@@ -187,7 +187,7 @@ TEST_F(WorkerServerTest, SessionsWaitUntilThereIsSomethingToAnnounce) {
 }
 
 TEST_F(WorkerServerTest, AServerThatNeverAnnouncesEndsItsSessions) {
-  Listen({.address = {"127.0.0.1", 0}});
+  Listen({.address = {"127.0.0.1", 0}, .registry = &registry_});
   SessionPeer waiting;
   waiting.stream = worker::v1::Engine::NewStub(channel_)->Session(&waiting.context);
   server_.reset();
@@ -337,7 +337,7 @@ TEST_F(WorkerServerTest, CompressedCommandsAreCarriedOut) {
 
 TEST_F(WorkerServerTest, APeerThatDoesNotReadIsClosed) {
   server_.reset();
-  Serve({.address = {"127.0.0.1", 0}, .max_queued_bytes = 4096});
+  Serve({.address = {"127.0.0.1", 0}, .registry = &registry_, .max_queued_bytes = 4096});
   const std::unique_ptr<SessionPeer> peer = Connect();
   Pause(true);
   ASSERT_TRUE(peer->stream->Write(Submit(1, 50000)));
@@ -411,7 +411,8 @@ TEST_F(WorkerServerTest, HealthSaysWhatSetServingSaid) {
 
 TEST_F(WorkerServerTest, APortInUseIsAnErrorThatNamesIt) {
   const HostPort address{"127.0.0.1", server_->port()};
-  const absl::Status status = WorkerServer::Start({.address = address}, &engine_).status();
+  const absl::Status status =
+      WorkerServer::Start({.address = address, .registry = &registry_}, &engine_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(address.ToString()));
 }
