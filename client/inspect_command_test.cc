@@ -227,14 +227,6 @@ TEST(InspectTest, OutputThatNobodyReadsEndsIt) {
   EXPECT_EQ(Inspect(LineFor(WriteTinyModel("tiny.gguf")), pipes.get()), kExitBrokenPipe);
 }
 
-TEST(InspectionFormatTest, BytesAreInTheUnitThatFits) {
-  EXPECT_EQ(BytesText(0), "0 bytes");
-  EXPECT_EQ(BytesText(1023), "1023 bytes");
-  EXPECT_EQ(BytesText(1536), "1.50 KiB");
-  EXPECT_EQ(BytesText(int64_t{98} << 20), "98.0 MiB");
-  EXPECT_EQ(BytesText(int64_t{250} << 30), "250 GiB");
-}
-
 TEST(InspectionFormatTest, UnknownSplitRulesAreTheirPattern) {
   EXPECT_EQ(SplitRuleName(R"(\p{N}{1,5})"), R"(\p{N}{1,5})");
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/bytes_text.h"
 #include "base/number_text.h"
 #include "client/json_line.h"
 #include "model/split_patterns.h"
@@ -291,15 +292,6 @@ std::string SplitRuleName(absl::string_view pattern) {
     if (pattern == known) return std::string(name);
   }
   return std::string(pattern);
-}
-
-std::string BytesText(int64_t bytes) {
-  constexpr absl::string_view kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-  if (unit == 0) return absl::StrCat(bytes, " ", kUnits[0]);
-  return absl::StrFormat("%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, kUnits[unit]);
 }
 
 std::string InspectionJson(const Inspection& found) {

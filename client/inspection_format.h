@@ -21,9 +21,6 @@ std::string InspectionText(const Inspection& found);
 // "GPT-2" for a pattern that model/split_patterns.h knows, else the pattern itself.
 std::string SplitRuleName(absl::string_view pattern);
 
-// "93.8 MiB": three digits at least, in the largest unit that leaves a whole one.
-std::string BytesText(int64_t bytes);
-
 }  // namespace phalanx
 
 #endif  // PHALANX_CLIENT_INSPECTION_FORMAT_H_

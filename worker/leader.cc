@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
+#include "base/free_memory.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/mutex.h"
@@ -26,6 +27,7 @@
 #include "worker/group/group_leader.h"
 #include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
+#include "worker/memory_plan.h"
 #include "worker/rank_model.h"
 #include "worker/server/worker_server.h"
 
@@ -247,10 +249,10 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   if (!options.model_name.empty()) spec.name = options.model_name;
-  RETURN_IF_ERROR(LimitContext(options, spec));
-  ASSIGN_OR_RETURN(const StepLimits limits, MakeStepLimits(options, spec));
   // Before any rank is started: they would all say the same.
-  RETURN_IF_ERROR(ShardModel(spec, 0, options.group_size()).status());
+  ASSIGN_OR_RETURN(const MemoryPlanner planner,
+                   MemoryPlanner::Create(*checkpoint, options.group_size()));
+  ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, GetFreeMemory(), spec));
   options.threads = ThreadsPerRank(options);
   if (options.group_socket.empty()) options.group_socket = UnusedAbstractAddress();
   LOG(INFO) << "model " << spec.name << " (" << spec.architecture << "): " << spec.num_layers

@@ -4,12 +4,14 @@
 #include <string>
 #include <utility>
 
+#include "base/free_memory.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "worker/group/group_member.h"
 #include "worker/group/rank_identity.h"
+#include "worker/memory_plan.h"
 #include "worker/rank_metrics.h"
 #include "worker/rank_model.h"
 
@@ -19,6 +21,12 @@ namespace {
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
                           const ModelSpec& spec, GroupMember& member) {
   auto registry = std::make_shared<prometheus::Registry>();
+  // The leader has looked after those that it started.
+  if (!options.supervised) {
+    ASSIGN_OR_RETURN(const MemoryPlanner planner,
+                     MemoryPlanner::Create(checkpoint, options.group_size()));
+    RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), GetFreeMemory()));
+  }
   RankMetrics metrics(*registry);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<MetricsEndpoint> endpoint,

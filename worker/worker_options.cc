@@ -70,8 +70,9 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
       ->check(CLI::Range(0, 1 << 24))
       ->group(group);
   app.add_option("--kv_cache_tokens", options.kv_cache_tokens,
-                 "Tokens that the KV cache of the whole group holds")
-      ->check(CLI::Range(16, 1 << 28))
+                 "Tokens that the KV cache of the whole group holds; 0 is 16384, or fewer where "
+                 "less memory is free")
+      ->check(CLI::Range(0, 1 << 28))
       ->group(group);
   app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
       ->check(CLI::Range(1, 4096))
@@ -165,7 +166,7 @@ int ThreadsPerRank(const WorkerOptions& options) {
 
 absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec) {
   if (options.context_tokens == 0) {
-    if (spec.context_tokens > options.kv_cache_tokens) {
+    if (options.kv_cache_tokens > 0 && spec.context_tokens > options.kv_cache_tokens) {
       LOG(INFO) << "contexts end at " << options.kv_cache_tokens
                 << " tokens, which --kv_cache_tokens"
                 << " holds; the model's own limit is " << spec.context_tokens;

@@ -15,6 +15,9 @@
 
 namespace phalanx {
 
+// Without --kv_cache_tokens, if there is room.
+inline constexpr int kDefaultKvCacheTokens = 16384;
+
 struct WorkerOptions {
   std::string model_path;
   std::string model_name;  // Empty: the model's own.
@@ -27,7 +30,7 @@ struct WorkerOptions {
   bool supervised = false;   // The leader started this rank and says when it is to stop.
   int threads = 0;           // 0: the CPU budget divided by the ranks.
   int context_tokens = 0;    // 0: as much as the model has and fits.
-  int kv_cache_tokens = 16384;
+  int kv_cache_tokens = 0;     // 0: see worker/memory_plan.h.
   int max_seqs = 32;
   int max_step_tokens = 256;
   int max_waiting = 256;
@@ -58,8 +61,8 @@ HostPort RankMetricsAddress(const WorkerOptions& options, int rank);
 // Threads that each rank computes with.
 int ThreadsPerRank(const WorkerOptions& options);
 
-// Reduces spec.context_tokens to --context_tokens or, without that, to what the KV cache holds.
-// INVALID_ARGUMENT if --context_tokens is more than the model has.
+// Reduces spec.context_tokens to --context_tokens or, without that, to what the KV cache holds, if
+// that is settled. INVALID_ARGUMENT if --context_tokens is more than the model has.
 absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec);
 
 // INVALID_ARGUMENT if the KV cache cannot hold one whole context.

@@ -78,16 +78,21 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
 
 }  // namespace
 
+size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits) {
+  Carver measure(nullptr);
+  Carve(spec, shard, limits, measure);
+  return measure.bytes();
+}
+
 absl::StatusOr<Activations> AllocateActivations(const ModelSpec& spec, const Shard& shard,
                                                 const StepLimits& limits,
                                                 kernels::Backend& backend) {
-  Carver measure(nullptr);
-  Carve(spec, shard, limits, measure);
-  absl::StatusOr<std::unique_ptr<kernels::Buffer>> memory = backend.Allocate(measure.bytes());
+  const size_t bytes = ActivationBytes(spec, shard, limits);
+  absl::StatusOr<std::unique_ptr<kernels::Buffer>> memory = backend.Allocate(bytes);
   if (!memory.ok()) {
     return absl::Status(
         memory.status().code(),
-        absl::StrCat("activations of ", measure.bytes(), " bytes for ", limits.max_step_tokens,
+        absl::StrCat("activations of ", bytes, " bytes for ", limits.max_step_tokens,
                      " tokens a step: ", memory.status().message()));
   }
   Carver carver(static_cast<std::byte*>((*memory)->data()));

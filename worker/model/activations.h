@@ -51,6 +51,9 @@ struct Activations {
   std::unique_ptr<kernels::Buffer> memory;
 };
 
+// What AllocateActivations takes.
+size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits);
+
 // RESOURCE_EXHAUSTED, telling the bytes, if they do not fit.
 absl::StatusOr<Activations> AllocateActivations(const ModelSpec& spec, const Shard& shard,
                                                 const StepLimits& limits,

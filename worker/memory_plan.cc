@@ -1,0 +1,169 @@
+#include "worker/memory_plan.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/bytes_text.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/ops.h"
+#include "model/cpu_memory.h"
+#include "model/weight_plan.h"
+#include "worker/model/activations.h"
+
+namespace phalanx {
+namespace {
+
+// A context that is shorter is of no use to anybody.
+constexpr int kLeastContextTokens = 256;
+
+int64_t Total(absl::Span<const RankBytes> ranks) {
+  int64_t total = 0;
+  for (const RankBytes& rank : ranks) total += rank.total();
+  return total;
+}
+
+std::string Row(absl::string_view name, absl::string_view weights, absl::string_view kv_cache,
+                absl::string_view activations, absl::string_view program, absl::string_view total) {
+  return absl::StrFormat("\n  %-8s %10s %10s %11s %10s %10s", name, weights, kv_cache, activations,
+                         program, total);
+}
+
+std::string Table(absl::Span<const RankBytes> ranks, const FreeMemory& free) {
+  std::string table = Row("", "weights", "KV cache", "activations", "program", "total");
+  RankBytes sum;
+  for (const RankBytes& rank : ranks) {
+    absl::StrAppend(&table, Row(absl::StrCat("rank ", rank.rank), BytesText(rank.weights),
+                                BytesText(rank.kv_cache), BytesText(rank.activations),
+                                BytesText(kProgramBytes), BytesText(rank.total())));
+    sum.weights += rank.weights;
+    sum.kv_cache += rank.kv_cache;
+    sum.activations += rank.activations;
+  }
+  if (ranks.size() > 1) {
+    absl::StrAppend(&table, Row("together", BytesText(sum.weights), BytesText(sum.kv_cache),
+                                BytesText(sum.activations),
+                                BytesText(static_cast<int64_t>(ranks.size()) * kProgramBytes),
+                                BytesText(Total(ranks))));
+  }
+  const auto add_free = [&](absl::string_view name, int64_t bytes) {
+    if (bytes == FreeMemory::kUnlimited) return;
+    absl::StrAppend(&table, "\n  free in ", name, ": ", BytesText(bytes));
+  };
+  add_free("the machine (MemAvailable)", free.machine);
+  add_free("the control group of this process", free.cgroup);
+  return table;
+}
+
+// `most` is the largest KV cache that fits, `least` the smallest that serves.
+std::string Advice(const WorkerOptions& options, int most, int least) {
+  if (most >= least) {
+    return absl::StrCat("give --kv_cache_tokens ", most, " or less");
+  }
+  std::string advice;
+  if (most > 0) {
+    absl::StrAppend(&advice, "there is room for a KV cache of ", most, " tokens, and at least ",
+                    least, " are needed",
+                    options.context_tokens > kLeastContextTokens ? " for --context_tokens" : "",
+                    "; ");
+  }
+  absl::StrAppend(&advice,
+                  "free memory, take weights of a smaller type, or lower --max_step_tokens (",
+                  options.max_step_tokens, ") and --max_seqs (", options.max_seqs, ")");
+  if (options.starts_ranks() && options.tp > 1) {
+    absl::StrAppend(&advice, "; a smaller --tp than ", options.tp, " saves ",
+                    BytesText(kProgramBytes), " a rank");
+  }
+  return advice;
+}
+
+}  // namespace
+
+absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint, int world) {
+  MemoryPlanner planner(checkpoint.spec());
+  for (int rank = 0; rank < world; ++rank) {
+    ASSIGN_OR_RETURN(Shard shard, ShardModel(checkpoint.spec(), rank, world));
+    ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, checkpoint.spec(), shard));
+    planner.ranks_.push_back({std::move(shard), CpuWeightBytes(plan)});
+  }
+  return planner;
+}
+
+RankBytes MemoryPlanner::Measure(const Rank& rank, const StepLimits& limits) const {
+  return {.rank = rank.shard.rank,
+          .weights = rank.weight_bytes,
+          .kv_cache = CpuKvBytesPerToken(spec_, rank.shard.kv_heads.size()) *
+                      kernels::kKvBlockTokens * limits.kv_blocks,
+          .activations = static_cast<int64_t>(ActivationBytes(spec_, rank.shard, limits))};
+}
+
+std::vector<RankBytes> MemoryPlanner::MeasureAll(const StepLimits& limits) const {
+  std::vector<RankBytes> ranks;
+  for (const Rank& rank : ranks_) ranks.push_back(Measure(rank, limits));
+  return ranks;
+}
+
+int64_t MemoryPlanner::KvBlockBytes() const {
+  int64_t bytes = 0;
+  for (const Rank& rank : ranks_) bytes += CpuKvBytesPerToken(spec_, rank.shard.kv_heads.size());
+  return bytes * kernels::kKvBlockTokens;
+}
+
+int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess) const {
+  const int64_t block_bytes = KvBlockBytes();
+  const int64_t blocks = limits.kv_blocks - (excess + block_bytes - 1) / block_bytes;
+  return static_cast<int>(std::max<int64_t>(blocks, 0) * kernels::kKvBlockTokens);
+}
+
+absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options,
+                                                    const FreeMemory& free, ModelSpec& spec) const {
+  const ModelSpec unlimited = spec;
+  WorkerOptions settled = options;
+  const bool is_chosen_here = options.kv_cache_tokens == 0;
+  if (is_chosen_here) {
+    settled.kv_cache_tokens = std::max(kDefaultKvCacheTokens, options.context_tokens);
+  }
+  while (true) {
+    spec = unlimited;
+    RETURN_IF_ERROR(LimitContext(settled, spec));
+    ASSIGN_OR_RETURN(const StepLimits limits, MakeStepLimits(settled, spec));
+    const std::vector<RankBytes> ranks = MeasureAll(limits);
+    const int64_t in_cgroup = options.starts_ranks() ? Total(ranks) : ranks[0].total();
+    // Written so that no sum can overflow.
+    const int64_t excess = std::max(Total(ranks) - free.machine, in_cgroup - free.cgroup);
+    if (excess <= 0) {
+      LOG(INFO) << "memory: " << BytesText(Total(ranks)) << " for " << ranks.size()
+                << (ranks.size() == 1 ? " rank" : " ranks") << " with a KV cache of "
+                << settled.kv_cache_tokens << " tokens, " << BytesText(free.least()) << " are free";
+      return limits;
+    }
+    const int most = MostKvCacheTokens(limits, excess);
+    const int least = options.context_tokens > 0
+                          ? options.context_tokens
+                          : std::min(kLeastContextTokens, unlimited.context_tokens);
+    if (is_chosen_here && most >= least) {
+      LOG(WARNING) << "the KV cache holds " << most << " tokens in place of "
+                   << settled.kv_cache_tokens << ": only " << BytesText(free.least())
+                   << " of memory are free";
+      settled.kv_cache_tokens = most;
+      continue;
+    }
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the model does not fit into memory with a KV cache of ", settled.kv_cache_tokens,
+        " tokens:", Table(ranks, free), "\n  ", Advice(options, most, least)));
+  }
+}
+
+absl::Status MemoryPlanner::CheckRank(int rank, const StepLimits& limits,
+                                      const FreeMemory& free) const {
+  const RankBytes bytes = Measure(ranks_[rank], limits);
+  if (bytes.total() <= free.least()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("this rank does not fit into memory:", Table({&bytes, 1}, free),
+                   "\n  give the leader a smaller --kv_cache_tokens, or use more ranks"));
+}
+
+}  // namespace phalanx
