@@ -15,6 +15,7 @@
 #include "model/mapped_file.h"
 #include "model/model_name.h"
 #include "model/tensor_names.h"
+#include "model/turn_ends.h"
 
 namespace phalanx {
 namespace {
@@ -150,6 +151,10 @@ absl::StatusOr<TokenizerAssets> Checkpoint::ReadTokenizer() const {
                                             ", where the vocabulary has ", spec_.vocab));
   }
   assets.eos_token_ids = Union(std::move(assets.eos_token_ids), eos_ids);
+  for (const int32_t id : assets.eos_token_ids) {
+    // A vocabulary in tokenizer.json may be shorter than the model's.
+    if (static_cast<size_t>(id) < assets.token_kinds.size()) PromoteToControl(id, assets);
+  }
   return read;
 }
 

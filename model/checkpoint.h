@@ -48,7 +48,8 @@ class Checkpoint {
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
   // The errors of ReadTokenizerAssets; DATA_LOSS if a configuration names an eos id beyond the
-  // vocabulary. Eos ids are the union of all places that name one.
+  // vocabulary. Eos ids are the union of all places that name one, and control tokens unless they
+  // are ordinary text (model/turn_ends.h).
   absl::StatusOr<TokenizerAssets> ReadTokenizer() const;
 
   // Of all files, in file order.

@@ -229,6 +229,42 @@ TEST(CheckpointTest, DefaultsComeFromGenerationConfigAndEosFromAllFiles) {
   EXPECT_THAT(plain->generation_defaults().eos_token_ids, ElementsAre(2));
 }
 
+// The tiny model's tokenizer: 0 to 2 are control tokens, 2 ends turns.
+TEST(CheckpointTest, EndTokensAreControlTokensWhateverTheFileStores) {
+  for (const char type : {1, 4}) {
+    std::string file = TinyModel({}).Finish();
+    const std::string key = "tokenizer.ggml.token_type";
+    // Behind the key: type, element type and count; then id 2.
+    const size_t at = file.find(key) + key.size() + 4 + 4 + 8 + 2 * 4;
+    ASSERT_EQ(file[at], 3);
+    file[at] = type;
+    const auto checkpoint = MustOpen(WriteTempFile("kinds.gguf", file));
+    ASSERT_NE(checkpoint, nullptr);
+    const auto assets = checkpoint->ReadTokenizer();
+    ASSERT_TRUE(assets.ok()) << assets.status();
+    EXPECT_EQ(assets->token_kinds[2], TokenKind::kControl);
+    EXPECT_THAT(assets->promoted_token_ids, ElementsAre(2));
+  }
+}
+
+TEST(CheckpointTest, AnEndThatIsOrdinaryTextStaysTextForTheTokenizer) {
+  std::map<std::string, std::string> files = TinyHfModel({});
+  const auto tokenizer_of = [&](int eos) {
+    files["generation_config.json"] = "{\"eos_token_id\": " + std::to_string(eos) + "}";
+    const auto checkpoint = MustOpen(WriteTempFolder("ordinary", files));
+    return checkpoint->ReadTokenizer().value();
+  };
+  // A byte, and what a merge makes.
+  const int byte = kTinyFirstByte;
+  const int merged = kTinyFirstByte + 256;
+  for (const int id : {byte, merged}) {
+    const TokenizerAssets assets = tokenizer_of(id);
+    EXPECT_THAT(assets.eos_token_ids, testing::Contains(id));
+    EXPECT_EQ(assets.token_kinds[id], TokenKind::kNormal);
+    EXPECT_THAT(assets.promoted_token_ids, testing::IsEmpty());
+  }
+}
+
 TEST(CheckpointTest, FingerprintIsOverHeadersAndEverySmallFile) {
   const std::map<std::string, std::string> files = TinyHfModel({});
   const auto fingerprint = [](const std::map<std::string, std::string>& changed) {

@@ -54,9 +54,11 @@ struct TokenizerAssets {
   // Pairs of ids in order of rank, the first is merged first; merge k of ids (a, b) makes the token
   // spelled bytes(a) + bytes(b), which exists and is a normal one.
   std::vector<std::pair<int32_t, int32_t>> merges;
-  // Union of all ids that end a turn: those that the files name and the control tokens whose
-  // spelling says so, see turn_ends.h. Ascending.
+  // Union of all ids that end a turn: those that the files name and the tokens whose spelling says
+  // so, see turn_ends.h. Ascending.
   std::vector<int32_t> eos_token_ids;
+  // Control tokens that are stored as another kind, see PromoteToControl.
+  std::vector<int32_t> promoted_token_ids = {};
   int32_t bos_token_id = -1;  // -1: none.
   int32_t eos_token_id = -1;  // The one named by the file, for templates.
   bool add_bos = false;       // Text that is no chat begins with bos.

@@ -7,12 +7,17 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "coordinator/text/chat_encoder.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/detokenizer.h"
 #include "coordinator/text/tokenizer.h"
+#include "coordinator/text/turn_markers.h"
+#include "model/turn_ends.h"
 
 namespace phalanx {
 namespace {
@@ -120,6 +125,30 @@ std::string NamedTemplate(const TokenizerAssets& assets, const std::string& name
   return found == assets.named_chat_templates.end() ? "" : found->second;
 }
 
+std::string Spellings(const TokenizerAssets& assets, absl::Span<const int32_t> ids) {
+  return absl::StrJoin(ids, ", ", [&](std::string* out, int32_t id) {
+    absl::StrAppend(out, absl::Utf8SafeCEscape(assets.token_bytes[id]), " (", id, ")");
+  });
+}
+
+// Once the templates' markers have been promoted.
+void LogPromotions(const TokenizerAssets& assets) {
+  if (!assets.promoted_token_ids.empty()) {
+    LOG(INFO) << "tokens that the model's files store as text, but that end turns or set them "
+                 "apart, are control tokens: "
+              << Spellings(assets, assets.promoted_token_ids);
+  }
+  std::vector<int32_t> ordinary;
+  for (const int32_t id : assets.eos_token_ids) {
+    const bool is_known = static_cast<size_t>(id) < assets.token_kinds.size();
+    if (is_known && assets.token_kinds[id] == TokenKind::kNormal) ordinary.push_back(id);
+  }
+  if (ordinary.empty()) return;
+  LOG(WARNING) << "tokens of ordinary text end answers, as the model's files say: "
+               << Spellings(assets, ordinary)
+               << "; they have no text in answers, and callers' texts can hold them";
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
@@ -138,6 +167,12 @@ absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
   const ChatTemplate* const for_tools = templates.ForTools();
   abilities->has_chat_template = templates.default_template != nullptr;
   abilities->supports_tools = for_tools != nullptr && for_tools->tools_input() != ToolsInput::kNone;
+  for (const ChatTemplate* const used :
+       {templates.default_template.get(), templates.tool_use.get()}) {
+    if (used == nullptr) continue;
+    for (const int32_t id : FindTurnMarkers(assets, *used)) PromoteToControl(id, assets);
+  }
+  LogPromotions(assets);
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(std::move(assets)));
   return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(jinja),
                                             std::move(templates));

@@ -1,5 +1,7 @@
 #include "coordinator/text/detokenizer.h"
 
+#include <algorithm>
+
 #include "absl/strings/string_view.h"
 #include "coordinator/text/unicode.h"
 
@@ -15,7 +17,9 @@ std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
     if (id < 0 || static_cast<size_t>(id) >= assets_->token_bytes.size()) continue;
     const TokenKind kind = assets_->token_kinds[id];
     if (kind == TokenKind::kUnused) continue;
-    if (kind == TokenKind::kControl && control_tokens_ == ControlTokens::kHide) continue;
+    if (control_tokens_ == ControlTokens::kHide && (kind == TokenKind::kControl || IsEnd(id))) {
+      continue;
+    }
     pending_ += assets_->token_bytes[id];
   }
   std::string text;
@@ -29,6 +33,10 @@ std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
   }
   pending_ = std::string(left);
   return text;
+}
+
+bool Detokenizer::IsEnd(int32_t id) const {
+  return std::binary_search(assets_->eos_token_ids.begin(), assets_->eos_token_ids.end(), id);
 }
 
 std::string Detokenizer::Flush() {

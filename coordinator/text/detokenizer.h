@@ -16,7 +16,7 @@ namespace phalanx {
 class Detokenizer {
  public:
   enum class ControlTokens {
-    kHide,   // They have no text.
+    kHide,   // They and those that end a turn have no text.
     kSpell,  // Their spelling.
   };
 
@@ -32,6 +32,8 @@ class Detokenizer {
   std::string Flush();
 
  private:
+  bool IsEnd(int32_t id) const;
+
   const TokenizerAssets* const assets_;
   const ControlTokens control_tokens_;
   std::string pending_;

@@ -25,6 +25,15 @@ class DetokenizerTest : public testing::Test {
   const TokenizerAssets assets_ = TinyVocabulary();
 };
 
+TEST(DetokenizerEndsTest, EndTokensHaveNoTextWhateverTheirKind) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.eos_token_ids = {kAb, kUserToken};
+  const std::vector<int32_t> ids = {'x', kAb, kUserToken, kAbc, kControl};
+  EXPECT_EQ(Detokenizer(&assets, Detokenizer::ControlTokens::kHide).Push(ids), "xabc");
+  EXPECT_EQ(Detokenizer(&assets, Detokenizer::ControlTokens::kSpell).Push(ids),
+            "xab[tool]abc<|a|>");
+}
+
 TEST_F(DetokenizerTest, HoldsBackAnIncompleteCharacter) {
   Detokenizer detokenizer = Make();
   EXPECT_EQ(detokenizer.Push(Bytes("a\xf0\x9f")), "a");
