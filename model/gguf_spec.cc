@@ -75,7 +75,10 @@ class GgufSpecReader {
   absl::Status ReadVocab(ModelSpec& spec) const;
   absl::Status ReadLayout(ModelSpec& spec) const;
   absl::Status ReadRope(ModelSpec& spec) const;
+  absl::Status ReadRopeScaling(ModelSpec& spec) const;
   absl::Status ReadRopeLists(ModelSpec& spec) const;
+  // Keys of a scaling whose factors are nowhere.
+  absl::Status RefuseHalfAScaling(const ModelSpec& spec) const;
   absl::Status ReadLongRope(const TensorView& short_list, const TensorView& long_list,
                             ModelSpec& spec) const;
   absl::StatusOr<std::vector<float>> FactorsOf(const TensorView& tensor) const;
@@ -286,9 +289,33 @@ absl::Status GgufSpecReader::ReadRopeLists(ModelSpec& spec) const {
 absl::Status GgufSpecReader::ReadRope(ModelSpec& spec) const {
   // llama.cpp's value for files that leave it out.
   ASSIGN_OR_RETURN(spec.rope.theta, FloatOr("rope.freq_base", 10000.0f));
-  ASSIGN_OR_RETURN(spec.rope.attention_factor, FloatOr("rope.scaling.attn_factor", 1.0f));
   RETURN_IF_ERROR(ReadRopeLists(spec));
+  RETURN_IF_ERROR(ReadRopeScaling(spec));
+  return RefuseHalfAScaling(spec);
+}
 
+absl::Status GgufSpecReader::RefuseHalfAScaling(const ModelSpec& spec) const {
+  if (!spec.rope.long_factors.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const float attention_factor, FloatOr("rope.scaling.attn_factor", 1.0f));
+  if (attention_factor != 1.0f) {
+    return Unsupported(Key("rope.scaling.attn_factor"), attention_factor,
+                       " is not supported without the tensors ", kShortFactors, " and ",
+                       kLongFactors, "; 1 is");
+  }
+  const std::string original_key = Key("rope.scaling.original_context_length");
+  if (!file_.Has(original_key) || !spec.rope.factors.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const int original, Dimension("rope.scaling.original_context_length"));
+  if (original >= spec.context_tokens) return absl::OkStatus();
+  // With plain factors it would answer wrongly from the first token on.
+  const absl::string_view way =
+      architecture_ == "phi3"
+          ? "the tensors rope_factors_short.weight and rope_factors_long.weight are missing"
+          : "nothing tells by which rotary factors";
+  return Impossible(original_key, original, ", where the context was extended to ",
+                    spec.context_tokens, ": ", way);
+}
+
+absl::Status GgufSpecReader::ReadRopeScaling(ModelSpec& spec) const {
   const std::string type_key = Key("rope.scaling.type");
   // llama.cpp takes a factor without a type as a linear one.
   absl::string_view type = spec.rope.factors.empty() ? "linear" : "none";

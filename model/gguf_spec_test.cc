@@ -171,6 +171,43 @@ TEST(GgufSpecTest, Phi3WithoutListsHasOneContext) {
   EXPECT_EQ(spec->rope.original_context_tokens, 0);
 }
 
+TEST(GgufSpecTest, AnExtendedContextWithoutItsFactorsIsRefused) {
+  for (const char* architecture : {"phi3", "llama", "qwen2"}) {
+    const std::string prefix = architecture;
+    Metadata metadata(prefix);
+    metadata.U32(prefix + ".rope.scaling.original_context_length", 63);
+    const absl::Status status = metadata.Read("extended.gguf").status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(prefix + ".rope.scaling.original_context_length: 63"),
+                      HasSubstr("extended to 64")));
+    if (prefix == "phi3") {
+      EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("rope_factors_short.weight"),
+                                                       HasSubstr("rope_factors_long.weight")));
+    }
+    // One that was not extended, and one that says by how much.
+    metadata.U32(prefix + ".rope.scaling.original_context_length", 65);
+    EXPECT_TRUE(metadata.Read("whole.gguf").ok());
+    metadata.U32(prefix + ".rope.scaling.original_context_length", 16);
+    metadata.F32(prefix + ".rope.scaling.factor", 4.0f);
+    EXPECT_TRUE(metadata.Read("linear.gguf").ok());
+  }
+}
+
+TEST(GgufSpecTest, AnAttentionFactorNeedsItsLists) {
+  for (const char* architecture : {"phi3", "llama", "qwen2"}) {
+    const std::string prefix = architecture;
+    Metadata metadata(prefix);
+    metadata.F32(prefix + ".rope.scaling.attn_factor", 1.0f);
+    EXPECT_TRUE(metadata.Read("one.gguf").ok());
+    metadata.F32(prefix + ".rope.scaling.attn_factor", 1.25f);
+    const absl::Status status = metadata.Read("alone.gguf").status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(prefix + ".rope.scaling.attn_factor: 1.25"));
+  }
+}
+
 TEST(GgufSpecTest, Qwen2HasBiasesAndHalfSplitRows) {
   Metadata metadata("qwen2");
   metadata.F32("qwen2.rope.freq_base", 1e6f);

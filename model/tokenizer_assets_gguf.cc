@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <array>
 #include <optional>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -78,19 +80,82 @@ absl::Status ReadPreTokenizer(const GgufFile& file, TokenizerAssets& assets) {
   return Unsupported(file, key, name, names);
 }
 
+// All that converters write for a byte-level BPE tokenizer; other keys of tokenizer.ggml are
+// refused. Source of the names: llama.cpp, gguf-py/gguf/constants.py.
+constexpr absl::string_view kKnownKeys[] = {
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+    "tokenizer.ggml.tokens",
+    "tokenizer.ggml.token_type",
+    "tokenizer.ggml.merges",
+    "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.add_bos_token",
+    // Beginnings that this kind of tokenizer does not have.
+    "tokenizer.ggml.scores",
+    "tokenizer.ggml.token_type_count",
+    // Roles that no text is given by itself. The models' own files do not let those of
+    // fill-in-the-middle end a chat.
+    "tokenizer.ggml.unknown_token_id",
+    "tokenizer.ggml.padding_token_id",
+    "tokenizer.ggml.seperator_token_id",
+    "tokenizer.ggml.cls_token_id",
+    "tokenizer.ggml.mask_token_id",
+    "tokenizer.ggml.prefix_token_id",
+    "tokenizer.ggml.suffix_token_id",
+    "tokenizer.ggml.middle_token_id",
+    "tokenizer.ggml.fim_pre_token_id",
+    "tokenizer.ggml.fim_suf_token_id",
+    "tokenizer.ggml.fim_mid_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+};
+
+// What is only known as something that is switched off.
+constexpr absl::string_view kSwitches[] = {
+    "tokenizer.ggml.add_eos_token",        "tokenizer.ggml.add_sep_token",
+    "tokenizer.ggml.add_space_prefix",     "tokenizer.ggml.remove_extra_whitespaces",
+    "tokenizer.ggml.normalizer.lowercase",
+};
+
+// Tokens that may never be drawn, so their list must be empty.
+constexpr absl::string_view kSuppressKey = "tokenizer.ggml.suppress_tokens";
+
+absl::Status RefuseUnknownKeys(const GgufFile& file) {
+  for (const absl::string_view key : kSwitches) {
+    if (!file.Has(key)) continue;
+    ASSIGN_OR_RETURN(const bool set, file.GetBool(key));
+    if (set) return Unsupported(file, key, "true", "false");
+  }
+  if (file.Has(kSuppressKey)) {
+    ASSIGN_OR_RETURN(const absl::Span<const int64_t> ids, file.GetInts(kSuppressKey));
+    if (!ids.empty()) {
+      return Unsupported(file, kSuppressKey, absl::StrCat("of ", ids.size(), " tokens"), "none");
+    }
+  }
+  const auto is_in = [](absl::string_view key, absl::Span<const absl::string_view> keys) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  for (const absl::string_view key : file.Keys()) {
+    if (!absl::StartsWith(key, "tokenizer.ggml.") || key == kSuppressKey) continue;
+    if (is_in(key, kKnownKeys) || is_in(key, kSwitches)) continue;
+    return absl::UnimplementedError(
+        absl::StrCat(file.path(), ": ", absl::CHexEscape(key.substr(0, 80)),
+                     " is not supported; it may change tokens or where answers end"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTokenizer(const GgufFile& file, TokenizerAssets& assets) {
   const absl::string_view model_key = "tokenizer.ggml.model";
   ASSIGN_OR_RETURN(const absl::string_view model,
                    Required(file, model_key, file.GetString(model_key)));
   if (model != "gpt2") return Unsupported(file, model_key, model, "gpt2");
   RETURN_IF_ERROR(ReadPreTokenizer(file, assets));
-  for (absl::string_view key :
-       {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.add_eos_token"}) {
-    if (!file.Has(key)) continue;
-    ASSIGN_OR_RETURN(const bool set, file.GetBool(key));
-    if (set) return Unsupported(file, key, "true", "false");
-  }
-  return absl::OkStatus();
+  return RefuseUnknownKeys(file);
 }
 
 absl::StatusOr<TokenKind> KindOf(const GgufFile& file, int64_t type, size_t id) {
@@ -210,6 +275,7 @@ absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
   ASSIGN_OR_RETURN(assets.bos_token_id, ReadTokenId(file, "tokenizer.ggml.bos_token_id", vocab));
   ASSIGN_OR_RETURN(assets.eos_token_id, ReadTokenId(file, "tokenizer.ggml.eos_token_id", vocab));
   ASSIGN_OR_RETURN(const int32_t eot, ReadTokenId(file, "tokenizer.ggml.eot_token_id", vocab));
+  ASSIGN_OR_RETURN(const int32_t eom, ReadTokenId(file, "tokenizer.ggml.eom_token_id", vocab));
   const absl::string_view add_bos_key = "tokenizer.ggml.add_bos_token";
   if (file.Has(add_bos_key)) {
     ASSIGN_OR_RETURN(assets.add_bos, file.GetBool(add_bos_key));
@@ -218,7 +284,7 @@ absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
     }
   }
   assets.add_bos = assets.add_bos && assets.bos_token_id >= 0;
-  assets.eos_token_ids = TurnEnds(assets, {assets.eos_token_id, eot});
+  assets.eos_token_ids = TurnEnds(assets, {assets.eos_token_id, eot, eom});
   return absl::OkStatus();
 }
 

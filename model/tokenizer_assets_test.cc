@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/testing/tiny_model.h"
@@ -100,10 +101,11 @@ TEST(TokenizerAssetsTest, EosIsTheUnionOfKeysAndSpellings) {
   parts.more = [](GgufWriter& w) {
     w.AddU32("tokenizer.ggml.eos_token_id", 4);
     w.AddU32("tokenizer.ggml.eot_token_id", 2);
+    w.AddU32("tokenizer.ggml.eom_token_id", 5);
   };
   const auto assets = Read(Write(parts));
   ASSERT_TRUE(assets.ok()) << assets.status();
-  EXPECT_THAT(assets->eos_token_ids, ElementsAre(0, 2, 4));
+  EXPECT_THAT(assets->eos_token_ids, ElementsAre(0, 2, 4, 5));
   EXPECT_EQ(assets->eos_token_id, 4);
 }
 
@@ -121,6 +123,24 @@ TEST(TokenizerAssetsTest, TemplatesKnowTokensByTheirNames) {
   EXPECT_THAT(assets->template_tokens,
               ElementsAre(Pair("eos_token", "ab"), Pair("mask_token", "<|end|>"),
                           Pair("sep_token", " "), Pair("unk_token", "b")));
+}
+
+TEST(TokenizerAssetsTest, KeysThatChangeNothingAreAccepted) {
+  Parts parts;
+  parts.more = [](GgufWriter& w) {
+    for (const char* role : {"unknown", "padding", "seperator", "fim_pre", "fim_pad", "middle"}) {
+      w.AddU32(absl::StrCat("tokenizer.ggml.", role, "_token_id"), 6);
+    }
+    for (const char* off : {"add_eos_token", "add_sep_token", "add_space_prefix",
+                            "remove_extra_whitespaces", "normalizer.lowercase"}) {
+      w.AddBool(absl::StrCat("tokenizer.ggml.", off), false);
+    }
+    w.AddI32s("tokenizer.ggml.suppress_tokens", {});
+    w.AddString("tokenizer.huggingface.json", "{}");
+  };
+  const auto assets = Read(Write(parts));
+  ASSERT_TRUE(assets.ok()) << assets.status();
+  EXPECT_THAT(assets->eos_token_ids, ElementsAre(0));
 }
 
 struct BadParts {
@@ -189,6 +209,23 @@ INSTANTIATE_TEST_SUITE_P(
         BadParts{"SpacePrefix",
                  More([](GgufWriter& w) { w.AddBool("tokenizer.ggml.add_space_prefix", true); }),
                  "add_space_prefix", absl::StatusCode::kUnimplemented},
+        BadParts{"SeparatorAtTheEnd",
+                 More([](GgufWriter& w) { w.AddBool("tokenizer.ggml.add_sep_token", true); }),
+                 "add_sep_token", absl::StatusCode::kUnimplemented},
+        BadParts{"Lowercase", More([](GgufWriter& w) {
+                   w.AddBool("tokenizer.ggml.normalizer.lowercase", true);
+                 }),
+                 "normalizer.lowercase", absl::StatusCode::kUnimplemented},
+        BadParts{"SuppressedTokens", More([](GgufWriter& w) {
+                   w.AddI32s("tokenizer.ggml.suppress_tokens", {1, 2});
+                 }),
+                 "suppress_tokens of 2 tokens", absl::StatusCode::kUnimplemented},
+        BadParts{"UnheardOfKey",
+                 More([](GgufWriter& w) { w.AddU32("tokenizer.ggml.eog_token_id", 1); }),
+                 "tokenizer.ggml.eog_token_id is not supported", absl::StatusCode::kUnimplemented},
+        BadParts{"EomOutOfRange",
+                 More([](GgufWriter& w) { w.AddU32("tokenizer.ggml.eom_token_id", 7); }),
+                 "eom_token_id"},
         BadParts{"TemplateThatIsNoText",
                  More([](GgufWriter& w) { w.AddU32("tokenizer.chat_template", 1); }),
                  "chat_template"}),
