@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/text/local_jinja.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -36,12 +37,13 @@ class TurnMarkersTest : public testing::Test {
     assets_.token_kinds.push_back(kind);
   }
 
-  std::vector<int32_t> Find(const std::string& source) const {
-    const auto chat_template = ChatTemplate::Create(source, {});
+  std::vector<int32_t> Find(const std::string& source) {
+    const auto chat_template = ChatTemplate::Create(jinja_, source, {});
     EXPECT_TRUE(chat_template.ok()) << chat_template.status();
     return FindTurnMarkers(assets_, **chat_template);
   }
 
+  LocalJinja jinja_;
   TokenizerAssets assets_;
 };
 
