@@ -1,5 +1,6 @@
 #include "coordinator/server/model_text_service.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,8 +49,9 @@ TEST(ModelTextServiceTest, TemplatesGetTheTokensOfTheModel) {
   ASSERT_TRUE(service.ok()) << service.status();
   EXPECT_TRUE(abilities.has_chat_template);
   EXPECT_FALSE(abilities.supports_tools);
-  const auto prompt =
-      (*service)->EncodeChat({.messages = {{"user", "x"}}}, /*allow_special=*/false);
+  const std::atomic<bool> cancelled = false;
+  const auto prompt = (*service)->EncodeChat({.messages = {{"user", "x"}}},
+                                             /*allow_special=*/false, cancelled);
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->text, "babx");
 }
