@@ -26,9 +26,9 @@ enum class PortUse {
 };
 
 // "name:1", "127.0.0.1:1" or "[::1]:1", and nothing else: host and port must both be there, an IPv6
-// address must be in brackets, a host whose last part is a number must be an IPv4 address, and a port
-// is decimal digits without zeros in front. Else INVALID_ARGUMENT, saying what is wrong and what is
-// expected.
+// address must be in brackets, a host whose last part is a number must be an IPv4 address, and a
+// port is decimal digits without zeros in front. Else INVALID_ARGUMENT, saying what is wrong and
+// what is expected.
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text, PortUse use);
 
 // Where a client on this machine reaches a server that listens there: 0.0.0.0 and [::], which stand

@@ -77,8 +77,8 @@ struct JsonLimits {
   size_t max_bytes = size_t{512} << 20;
 };
 
-// `source` names the text in errors. DATA_LOSS if the whole of it is not one JSON value, holds a key
-// twice or goes beyond a limit; the message tells the byte.
+// `source` names the text in errors. DATA_LOSS if the whole of it is not one JSON value, holds a
+// key twice or goes beyond a limit; the message tells the byte.
 absl::StatusOr<JsonValue> ParseJson(absl::string_view text, absl::string_view source,
                                     const JsonLimits& limits = {});
 

@@ -30,7 +30,7 @@ struct WorkerOptions {
   bool supervised = false;   // The leader started this rank and says when it is to stop.
   int threads = 0;           // 0: the CPU budget divided by the ranks.
   int context_tokens = 0;    // 0: as much as the model has and fits.
-  int kv_cache_tokens = 0;     // 0: see worker/memory_plan.h.
+  int kv_cache_tokens = 0;   // 0: see worker/memory_plan.h.
   int max_seqs = 32;
   int max_step_tokens = 256;
   int max_waiting = 256;

@@ -13,8 +13,8 @@ absl::StatusOr<RequestGate::Ticket> RequestGate::Enter() {
   MutexLock lock(&mutex_);
   if (closed_) return absl::UnavailableError("the server is shutting down");
   if (in_flight_ >= max_requests_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the server is busy with ", in_flight_, " requests, its limit (--max_requests)"));
+    return absl::ResourceExhaustedError(absl::StrCat("the server is busy with ", in_flight_,
+                                                     " requests, its limit (--max_requests)"));
   }
   ++in_flight_;
   return Ticket(this);
