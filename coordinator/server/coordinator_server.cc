@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/host_port.h"
 #include "base/mutex.h"
 #include "base/status.h"
@@ -67,7 +68,12 @@ class Coordinator final : public CoordinatorServer {
   }
 
   absl::Status Listen() {
-    ASSIGN_OR_RETURN(listener_, Listener::Listen(options_.listen, registry_));
+    absl::StatusOr<std::unique_ptr<Listener>> listener =
+        Listener::Listen(options_.listen, registry_);
+    if (!listener.ok()) {
+      return absl::UnavailableError(absl::StrCat(listener.status().message(), " (--listen)"));
+    }
+    listener_ = *std::move(listener);
     grpc::ServerBuilder builder;
     SetUpServer(options_.limits.max_message_bytes(), builder);
     listener_->Attach(builder);

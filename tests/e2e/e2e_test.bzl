@@ -27,7 +27,6 @@ def e2e_test(name, src, files = {}, data = [], **kwargs):
             src,
             "conftest.py",
             "harness.py",
-            "raw_http2.py",
             ":stubs",
         ] + paths.values(),
         env = {"PHALANX_" + key: "$(rootpath %s)" % label for key, label in paths.items()},

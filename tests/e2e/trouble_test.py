@@ -22,7 +22,7 @@ from harness import (
     wait_for_health,
     wait_until,
 )
-from raw_http2 import call_with_timeout_header
+from http2_client import Http2Client
 
 LONG_ANSWER_TOKENS = 4000
 
@@ -81,9 +81,12 @@ def test_an_expired_deadline_ends_the_request_in_the_engine(serving):
 
 def test_a_deadline_of_a_moment_is_kept_by_the_server(serving):
     ends = serving.ends()
-    method = "/phalanx.v1.Inference/Generate"
+    client = Http2Client(serving.target)
     # The server reads a nanosecond as a millisecond, its smallest unit.
-    call_with_timeout_header(serving.target, method, long_request().SerializeToString(), "1n")
+    method = "/phalanx.v1.Inference/Generate"
+    client.begin(method, long_request().SerializeToString(), timeout="1n")
+    wait_until(ends.at_coordinator, "the call has ended")
+    client.close()
     serving.wait_idle()
     assert ends.at_coordinator() == {"DEADLINE_EXCEEDED": 1}
     # It may have got as far as the first steps, but not to its end.
@@ -132,18 +135,17 @@ def test_a_slow_reader_gets_everything_and_holds_up_nobody(cluster, tiny_model):
 
 def test_a_client_that_stops_reading_loses_its_request(cluster, tiny_model):
     serving = cluster.serve(tiny_model, coordinator_flags=["--stall_timeout", "1s"])
-    metrics_address = serving.coordinator.metrics_addresses()[0]
+    ends = serving.ends()
     # A small window, so that few tokens fill it.
     small_window = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
     stream = Stub(serving.target, [*OWN_CONNECTION, *small_window]).Generate(long_request(16000))
     first_delta(stream)
-    wait_until(
-        lambda: 'code="RESOURCE_EXHAUSTED"' in scrape(metrics_address).text,
-        "the request that nobody reads has ended",
-    )
+    wait_until(ends.at_coordinator, "the request that nobody reads has ended")
+    assert ends.at_coordinator() == {"RESOURCE_EXHAUSTED": 1}
     serving.wait_idle()
-    code, _ = status_of(stream)
-    assert code != grpc.StatusCode.OK
+    assert ends.in_engine() == {"CANCELLED": 1}
+    code, details = status_of(stream)
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED and "--stall_timeout" in details
     read_answer(serving.stub().Generate(long_request(5)))
 
 

@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/host_port.h"
 #include "base/log.h"
@@ -103,7 +104,11 @@ class WorkerServer::Impl {
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start(const HostPort& address) {
-    ASSIGN_OR_RETURN(listener_, Listener::Listen(address, registry_));
+    absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Listen(address, registry_);
+    if (!listener.ok()) {
+      return absl::UnavailableError(absl::StrCat(listener.status().message(), " (--listen)"));
+    }
+    listener_ = *std::move(listener);
     grpc::ServerBuilder builder;
     SetUpServer(kMaxCommandBytes, builder);
     listener_->Attach(builder);
