@@ -149,7 +149,7 @@ class HealthService::Impl final : public RawHealth {
 
   absl::Status Read(const grpc::ByteBuffer& bytes, Name* name) const {
     HealthCheckRequest request;
-    const absl::Status status = ReadMessage(bytes, kMaxRequestBytes, &request);
+    absl::Status status = ReadMessage(bytes, kMaxRequestBytes, &request);
     if (names_.count(request.service()) > 0) {
       *name = Name::kServed;
     } else {

@@ -235,7 +235,7 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
   } else {
     engine.Fail(loss.status());
   }
-  const absl::Status engine_status = AwaitEnd(thread, group);
+  absl::Status engine_status = AwaitEnd(thread, group);
   server.Shutdown(kServerGrace);
   RETURN_IF_ERROR(loss.status());
   return engine_status;

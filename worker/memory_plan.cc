@@ -85,9 +85,9 @@ std::string Advice(const WorkerOptions& options, int most, int least) {
 absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint, int world) {
   MemoryPlanner planner(checkpoint.spec());
   for (int rank = 0; rank < world; ++rank) {
-    ASSIGN_OR_RETURN(Shard shard, ShardModel(checkpoint.spec(), rank, world));
+    ASSIGN_OR_RETURN(const Shard shard, ShardModel(checkpoint.spec(), rank, world));
     ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, checkpoint.spec(), shard));
-    planner.ranks_.push_back({std::move(shard), CpuWeightBytes(plan)});
+    planner.ranks_.push_back({shard, CpuWeightBytes(plan)});
   }
   return planner;
 }

@@ -64,7 +64,7 @@ TextPool::Queue::iterator TextPool::NextTask(bool short_only) {
                       [this](const Task& task) { return task.bytes < options_.long_text_bytes; });
 }
 
-TextPool::Task TextPool::Take(Queue::iterator task) {
+TextPool::Task TextPool::Take(const Queue::iterator& task) {
   Task taken = std::move(*task);
   queue_.erase(task);
   queued_bytes_ -= taken.bytes;

@@ -53,7 +53,7 @@ class TextPool {
 
   void Run(bool short_only);
   Queue::iterator NextTask(bool short_only) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Task Take(Queue::iterator task) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task Take(const Queue::iterator& task) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
   Mutex mutex_;

@@ -38,7 +38,7 @@ void LetSignalsPass() {
   signal(SIGPROF, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 void WriteFile(const char* path, const char* text) {

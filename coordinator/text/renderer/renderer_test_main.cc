@@ -3,6 +3,7 @@
 #include "gtest/gtest.h"
 
 // What an address sanitizer keeps of freed memory would count as the renderers'.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer looks for this name.
 extern "C" const char* __asan_default_options() {
   return "quarantine_size_mb=1:thread_local_quarantine_size_kb=0";
 }
