@@ -18,22 +18,23 @@ TextPool::Options SmallOptions() {
   return {.threads = 1, .max_queued = 3, .max_queued_bytes = 5000, .long_text_bytes = kLong};
 }
 
-// Occupies the only thread for all texts until it is released.
+// Occupies the only thread for all texts until it is released. May die before the pool whose thread
+// it held: what they share belongs to both.
 class Blocker {
  public:
   explicit Blocker(TextPool& pool) {
+    const auto begun = std::make_shared<std::promise<void>>();
     EXPECT_TRUE(pool.Submit(this, kLong,
-                            [this] {
-                              begun_.set_value();
-                              release_.get_future().wait();
+                            [begun, released = release_.get_future().share()] {
+                              begun->set_value();
+                              released.wait();
                             })
                     .ok());
-    begun_.get_future().wait();
+    begun->get_future().wait();
   }
   void Release() { release_.set_value(); }
 
  private:
-  std::promise<void> begun_;
   std::promise<void> release_;
 };
 
@@ -49,9 +50,9 @@ TEST(TextPoolTest, RunsEveryTaskBeforeItDies) {
 }
 
 TEST(TextPoolTest, AShortTextDoesNotWaitForALongOne) {
+  std::promise<void> long_ran, short_ran;
   TextPool pool(SmallOptions());
   Blocker blocker(pool);
-  std::promise<void> long_ran, short_ran;
   ASSERT_TRUE(pool.Submit(nullptr, kLong, [&] { long_ran.set_value(); }).ok());
   ASSERT_TRUE(pool.Submit(nullptr, kLong - 1, [&] { short_ran.set_value(); }).ok());
   short_ran.get_future().wait();
@@ -62,10 +63,11 @@ TEST(TextPoolTest, AShortTextDoesNotWaitForALongOne) {
 }
 
 TEST(TextPoolTest, ALongTextIsNotLeftBehindByShortOnes) {
-  TextPool pool({.threads = 1, .max_queued = 1000, .long_text_bytes = kLong});
-  Blocker blocker(pool);
   std::promise<void> long_ran;
   std::atomic<bool> stop = false;
+  std::function<void()> again;
+  TextPool pool({.threads = 1, .max_queued = 1000, .long_text_bytes = kLong});
+  Blocker blocker(pool);
   ASSERT_TRUE(pool.Submit(nullptr, kLong,
                           [&] {
                             stop = true;
@@ -73,7 +75,7 @@ TEST(TextPoolTest, ALongTextIsNotLeftBehindByShortOnes) {
                           })
                   .ok());
   // Each short text brings the next.
-  std::function<void()> again = [&] {
+  again = [&] {
     if (!stop) pool.Submit(nullptr, 1, again).IgnoreError();
   };
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(pool.Submit(nullptr, 1, again).ok());
