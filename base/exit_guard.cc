@@ -30,13 +30,13 @@ void ExitGuard::Run(absl::Duration timeout) {
   while (signal == 0 && !stopping_) signal = shutdown_->Wait(end - MonotonicClock()->Now());
   if (stopping_) return;
   if (signal > 0) {
-    LOG(ERROR) << "signal " << signal << " while ending: the process ends at once";
+    LOG(WARNING) << "signal " << signal << " while ending: the process ends at once";
   } else {
     LOG(ERROR) << "the end took longer than " << absl::FormatDuration(timeout)
                << ": the process ends at once";
   }
   absl::SleepFor(kLastWords);
-  _exit(1);
+  _exit(signal > 0 ? 0 : 1);
 }
 
 }  // namespace phalanx

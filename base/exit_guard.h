@@ -10,9 +10,10 @@
 
 namespace phalanx {
 
-// For main, once it takes down what it serves with: if the guard still lives after `timeout`, or
-// when another SIGINT or SIGTERM comes, it logs that and ends the process with exit code 1,
-// whatever other threads do. Nobody else may wait on `shutdown`, which must outlive the guard.
+// For main, once it takes down what it serves with: if the guard still lives after `timeout`, it
+// logs that and ends the process with exit code 1, whatever other threads do; when another SIGINT
+// or SIGTERM comes, it does so with exit code 0, as a second signal does at any earlier moment.
+// Nobody else may wait on `shutdown`, which must outlive the guard.
 class ExitGuard {
  public:
   ExitGuard(ShutdownSignal* shutdown, absl::Duration timeout);
