@@ -93,7 +93,8 @@ TEST_F(TextWorkTest, AnExpiredCallInTheQueueEndsThereAndCostsNoWork) {
   StartWithOneThread(engine);
   BlockAllThreads();
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+  // Long enough to arrive on a busy machine.
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
   v1::TokenizeRequest request;
   request.set_text("hi");
   v1::TokenizeResponse response;
@@ -103,7 +104,10 @@ TEST_F(TextWorkTest, AnExpiredCallInTheQueueEndsThereAndCostsNoWork) {
   text_->Release();
   WaitForRequests(0);
   EXPECT_EQ(text_->texts(), 2);
-  EXPECT_EQ(RequestsMetric("Tokenize", "DEADLINE_EXCEEDED"), "1");
+  // The client's own timer may be first, and it cancels.
+  EXPECT_TRUE(RequestsMetric("Tokenize", "DEADLINE_EXCEEDED") == "1" ||
+              RequestsMetric("Tokenize", "CANCELLED") == "1");
+  EXPECT_EQ(RequestsMetric("Tokenize", "OK"), "2");
 }
 
 TEST_F(TextWorkTest, ACancelledPromptInTheQueueIsForgotten) {
