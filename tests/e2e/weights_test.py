@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import uuid
 
 import pytest
@@ -17,18 +18,25 @@ def group_socket():
     return f"@phalanx-test-{uuid.uuid4().hex}"
 
 
-def damaged_copy(model, folder, num_bytes):
-    """The model's file with some bytes of tensor data changed, about two thirds down.
+# A multiple of the sizes of all blocks of weights that the models here have.
+COPIED_FROM_BYTES_BEFORE = 20 << 10
 
-    The low bits only: of a 16-bit scale these are mantissa, so that no weight becomes infinite.
+
+def damaged_copy(model, folder, num_bytes):
+    """The model's file with some bytes of tensor data, a third down, replaced by others of the tensor.
+
+    They are replaced by whole blocks, so that all weights stay numbers, of the right size.
     """
     path = folder / "damaged.gguf"
     shutil.copyfile(model, path)
+    place = os.path.getsize(path) // 3
     with open(path, "r+b") as file:
-        file.seek(os.path.getsize(path) * 2 // 3)
-        old = file.read(num_bytes)
-        file.seek(-num_bytes, os.SEEK_CUR)
-        file.write(bytes(byte ^ 0x03 for byte in old))
+        file.seek(max(place - COPIED_FROM_BYTES_BEFORE, place // 2))
+        others = file.read(num_bytes)
+        file.seek(place)
+        assert file.read(num_bytes) != others
+        file.seek(place)
+        file.write(others)
     return str(path)
 
 
@@ -36,31 +44,34 @@ def groups(coordinator, state):
     return scrape(coordinator.metrics_addresses()[0]).total("phalanx_worker_groups", state=state)
 
 
-def answer_of(stub):
-    question = chat("Name three colours.", sampling=GREEDY, max_new_tokens=12)
-    return read_answer(stub.Generate(question)).text
+def answer_of(coordinator):
+    question = chat("Name three colours.", sampling=GREEDY, max_new_tokens=24)
+    return read_answer(Stub(coordinator.target).Generate(question)).text
 
 
-def test_a_group_with_other_weights_gets_no_requests(cluster, tmp_path, smollm2):
-    good = cluster.worker(smollm2).wait_ready()
-    bad = cluster.worker(damaged_copy(smollm2, tmp_path, 12 << 10)).wait_ready()
-    # One coordinator sees one group first, the other the other.
-    first = cluster.coordinator(smollm2, [good.target]).wait_ready()
-    wait_for_health(first.target, "SERVING")
-    expected = answer_of(Stub(first.target))
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_group_with_other_weights_gets_no_requests(cluster, tmp_path, smollm2, first):
+    models = [smollm2, damaged_copy(smollm2, tmp_path, 12 << 10)]
+    workers = [cluster.worker(model).wait_ready() for model in models]
+    alone = [cluster.coordinator(smollm2, [worker.target]).wait_ready() for worker in workers]
+    for coordinator in alone:
+        wait_for_health(coordinator.target, "SERVING")
+    answers = [answer_of(coordinator) for coordinator in alone]
+    assert answers[0] != answers[1]
 
-    both = cluster.coordinator(smollm2, [good.target, bad.target]).wait_ready()
+    # The other group says nothing until the first one is known.
+    workers[1 - first].send(signal.SIGSTOP)
+    both = cluster.coordinator(smollm2, [worker.target for worker in workers]).wait_ready()
     wait_for_health(both.target, "SERVING")
-    wait_until(lambda: groups(both, "refused") == 1, "one of the two groups is refused")
+    workers[1 - first].send(signal.SIGCONT)
+    wait_until(lambda: groups(both, "refused") == 1, "the other group is refused")
     assert groups(both, "serving") == 1
-    answers = {answer_of(Stub(both.target)) for _ in range(6)}
-    assert len(answers) == 1, answers
-    assert "has other weights than worker group" in both.log()
-    # Which of the two was first is chance; the digest tells.
-    digest = Stub(first.target).GetModel(pb.GetModelRequest()).weights_digest
-    assert len(digest) == 32 and digest in good.log() and digest not in bad.log()
-    if Stub(both.target).GetModel(pb.GetModelRequest()).weights_digest == digest:
-        assert answers == {expected}
+    assert {answer_of(both) for _ in range(6)} == {answers[first]}
+    digest = Stub(both.target).GetModel(pb.GetModelRequest()).weights_digest
+    assert len(digest) == 32
+    assert digest in workers[first].log() and digest not in workers[1 - first].log()
+    text = f"worker group {workers[1 - first].target} has other weights than worker group {workers[first].target}"
+    assert text in both.log()
 
 
 def test_a_rank_with_other_weights_ends_its_group(cluster, tmp_path, tiny_model, group_socket):
