@@ -116,6 +116,9 @@ void AddFlags(CLI::App& app, Flags* flags) {
                     "how long streams may go on after that, clients being told to go elsewhere");
   AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,
                     "a client that reads nothing for this long loses its request");
+  AddDurationOption(app, "--self_probe_interval", &server.self_probe.interval,
+                    "how often to call the own port over a new connection; after six calls in a "
+                    "row without an answer the program ends, to be started again. 0s: never");
   app.add_option("--max_requests", server.max_requests, "requests at once")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--max_prompt_bytes", server.limits.max_prompt_bytes, "text of one request")

@@ -21,6 +21,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "prometheus/counter.h"
+#include "rpc/receive_hook.h"
+#include "rpc/request_filter.h"
 
 namespace phalanx {
 namespace {
@@ -61,15 +63,19 @@ void RaiseDescriptorLimit() {
 
 class Listener::Impl {
  public:
-  Impl(ListenSocket socket, prometheus::Registry& registry)
+  Impl(ListenSocket socket, int64_t max_message_bytes, prometheus::Registry& registry)
       : socket_(socket),
+        max_message_bytes_(max_message_bytes),
         stop_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         first_reserved_(FirstReservedDescriptor()),
         accepted_(MakeCounter(registry, "phalanx_connections_accepted_total",
                               "Connections that were given to the gRPC server.")),
         refused_(
             MakeCounter(registry, "phalanx_connections_refused_total",
-                        "Connections that were closed at once, because descriptors are short.")) {
+                        "Connections that were closed at once, because descriptors are short.")),
+        cut_(MakeCounter(registry, "phalanx_connections_cut_total",
+                         "Connections that were cut off for what no honest client sends, such as "
+                         "headers without an end.")) {
     CHECK(stop_fd_ >= 0) << "eventfd: " << ErrnoText(errno);
   }
   ~Impl() {
@@ -78,6 +84,7 @@ class Listener::Impl {
   }
 
   int port() const { return socket_.port; }
+  int64_t refused() const { return static_cast<int64_t>(refused_.Value()); }
 
   void Attach(grpc::ServerBuilder& builder) {
     acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
@@ -148,9 +155,21 @@ class Listener::Impl {
     }
     TuneSocket(fd);
     accepted_.Increment();
+    FilterRequests(fd);
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
     connection.fd = fd;
     acceptor_->HandleNewConnection(&connection);
+  }
+
+  // The filter may outlive this object, as connections do.
+  void FilterRequests(int fd) const {
+    const auto filter = std::make_shared<RequestFilter>(max_message_bytes_);
+    SetReceiveFilter(fd, [filter, &cut = cut_, port = socket_.port](absl::Span<char> bytes) {
+      if (filter->Filter(bytes)) return true;
+      cut.Increment();
+      LOG(WARNING) << "port " << port << " cuts a connection off: " << filter->reason();
+      return false;
+    });
   }
 
   void LogShortage(const std::string& reason) {
@@ -161,10 +180,12 @@ class Listener::Impl {
   }
 
   ListenSocket socket_;
+  const int64_t max_message_bytes_;
   const int stop_fd_;
   const int first_reserved_;
   prometheus::Counter& accepted_;
   prometheus::Counter& refused_;
+  prometheus::Counter& cut_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   // Of the thread.
   absl::Time last_log_ = absl::InfinitePast();
@@ -172,9 +193,11 @@ class Listener::Impl {
 };
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Listen(const HostPort& address,
+                                                           int64_t max_message_bytes,
                                                            prometheus::Registry& registry) {
   ASSIGN_OR_RETURN(const ListenSocket socket, phalanx::Listen(address));
-  return std::unique_ptr<Listener>(new Listener(std::make_unique<Impl>(socket, registry)));
+  return std::unique_ptr<Listener>(
+      new Listener(std::make_unique<Impl>(socket, max_message_bytes, registry)));
 }
 
 Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -182,6 +205,8 @@ Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Listener::~Listener() = default;
 
 int Listener::port() const { return impl_->port(); }
+
+int64_t Listener::refused() const { return impl_->refused(); }
 
 void Listener::Attach(grpc::ServerBuilder& builder) { impl_->Attach(builder); }
 

@@ -2,10 +2,11 @@
 //
 // gRPC 1.51's own listener stops for good once descriptors run out: it never accepts again,
 // although connects still succeed. And it takes connections until then, so that nothing is left for
-// files, worker groups and metrics.
+// files, worker groups and metrics. Nor does it bound what one connection may cost.
 #ifndef PHALANX_RPC_LISTENER_H_
 #define PHALANX_RPC_LISTENER_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -23,15 +24,19 @@ void RaiseDescriptorLimit();
 
 // A thread that accepts connections and gives them to a server. What the server may not have is
 // closed at once, which its client sees as UNAVAILABLE: connections whose descriptor would be among
-// the last quarter, at most 64, of those that the process may open. Nothing ends it but Stop.
+// the last quarter, at most 64, of those that the process may open. What the server may have passes
+// through a RequestFilter (request_filter.h). Nothing ends the thread but Stop.
 //
 // Order of calls: Listen, Attach, ServerBuilder::BuildAndStart, Start, Stop, Server::Shutdown.
 class Listener {
  public:
-  // Listens (see base/listen_socket.h), so that connections wait from now on. Makes its metrics in
-  // `registry`: phalanx_connections_accepted_total and phalanx_connections_refused_total.
-  // UNAVAILABLE, naming the address, if it cannot be listened on.
+  // Listens (see base/listen_socket.h), so that connections wait from now on. `max_message_bytes`
+  // is what the server allows (SetUpServer). Makes its metrics in `registry`, which must outlive
+  // the server's connections: phalanx_connections_accepted_total, phalanx_connections_refused_total
+  // and phalanx_connections_cut_total. UNAVAILABLE, naming the address, if it cannot be listened
+  // on.
   static absl::StatusOr<std::unique_ptr<Listener>> Listen(const HostPort& address,
+                                                          int64_t max_message_bytes,
                                                           prometheus::Registry& registry);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -39,6 +44,9 @@ class Listener {
   ~Listener();
 
   int port() const;
+
+  // Connections that were closed at once so far.
+  int64_t refused() const;
 
   void Attach(grpc::ServerBuilder& builder);
 

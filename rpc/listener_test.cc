@@ -31,12 +31,14 @@ using ::grpc::health::v1::Health;
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
 
+constexpr int64_t kMaxMessageBytes = 4 << 20;
+
 class ListenerTest : public ::testing::Test {
  protected:
   void Start(const HostPort& address = {"127.0.0.1", 0}) {
-    listener_ = Listener::Listen(address, registry_).value();
+    listener_ = Listener::Listen(address, kMaxMessageBytes, registry_).value();
     grpc::ServerBuilder builder;
-    SetUpServer(4 << 20, builder);
+    SetUpServer(kMaxMessageBytes, builder);
     builder.RegisterService(health_.service());
     listener_->Attach(builder);
     server_ = builder.BuildAndStart();
@@ -139,13 +141,14 @@ TEST_F(ListenerTest, AStoppedPortIsClosedAndFree) {
   EXPECT_EQ(Check().error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_TRUE(CheckOn(channel).ok());
   prometheus::Registry registry;
-  EXPECT_TRUE(Listener::Listen({"127.0.0.1", listener_->port()}, registry).ok());
+  EXPECT_TRUE(Listener::Listen({"127.0.0.1", listener_->port()}, kMaxMessageBytes, registry).ok());
 }
 
 TEST_F(ListenerTest, APortInUseIsAnErrorThatNamesIt) {
   Start();
   prometheus::Registry registry;
-  const absl::Status status = Listener::Listen({"127.0.0.1", listener_->port()}, registry).status();
+  const absl::Status status =
+      Listener::Listen({"127.0.0.1", listener_->port()}, kMaxMessageBytes, registry).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(absl::StrContains(status.message(), absl::StrCat("127.0.0.1:", listener_->port())));
 }

@@ -268,9 +268,11 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                    MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<WorkerServer> server,
-      WorkerServer::Start({.address = options.listen, .registry = registry.get()}, &engine));
+  ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
+                   WorkerServer::Start({.address = options.listen,
+                                        .registry = registry.get(),
+                                        .self_probe = {.interval = options.self_probe_interval}},
+                                       &engine));
 
   LossReport loss;
   const auto on_lost = [&](const absl::Status& status) {

@@ -103,6 +103,9 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
                     "so that coordinators turn elsewhere first; SIGINT skips it");
   AddDurationOption(app, "--drain_timeout", &options.drain_timeout,
                     "How long running requests may go on after that");
+  AddDurationOption(app, "--self_probe_interval", &options.self_probe_interval,
+                    "How often the leader calls its own port over a new connection; after six "
+                    "calls in a row without an answer it ends, to be started again. 0s: never");
   AddLogFormatOption(app, &options.log_format);
   AddGroupOptions(app, options);
   AddEngineOptions(app, options);

@@ -39,6 +39,7 @@ struct WorkerOptions {
   absl::Duration startup_timeout = absl::Minutes(2);
   absl::Duration lame_duck = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(30);
+  absl::Duration self_probe_interval = absl::Seconds(10);
   LogFormat log_format = LogFormat::kText;
 
   bool starts_ranks() const { return world == 0; }

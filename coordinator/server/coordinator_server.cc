@@ -7,6 +7,7 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -69,7 +70,7 @@ class Coordinator final : public CoordinatorServer {
 
   absl::Status Listen() {
     absl::StatusOr<std::unique_ptr<Listener>> listener =
-        Listener::Listen(options_.listen, registry_);
+        Listener::Listen(options_.listen, options_.limits.max_message_bytes(), registry_);
     if (!listener.ok()) {
       return absl::UnavailableError(absl::StrCat(listener.status().message(), " (--listen)"));
     }
@@ -84,6 +85,8 @@ class Coordinator final : public CoordinatorServer {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::InternalError("the gRPC server does not start");
     listener_->Start();
+    self_probe_.emplace(options_.self_probe, Dialable({options_.listen.host, listener_->port()}),
+                        listener_.get(), registry_);
     ReportGroups();
     return absl::OkStatus();
   }
@@ -120,6 +123,7 @@ class Coordinator final : public CoordinatorServer {
  private:
   // gRPC's shutdown says GOAWAY at once and returns when the last call is over, so it has a thread.
   void SayGoodbye() {
+    self_probe_.reset();
     listener_->Stop();
     goodbye_ = std::thread([this] {
       server_->Shutdown();
@@ -161,6 +165,7 @@ class Coordinator final : public CoordinatorServer {
   const std::unique_ptr<grpc::Service> service_;
   HealthService health_;
   std::unique_ptr<Listener> listener_;
+  std::optional<SelfProbe> self_probe_;
   std::unique_ptr<grpc::Server> server_;
   Mutex goodbye_mutex_;
   CondVar last_call_;

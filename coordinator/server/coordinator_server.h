@@ -16,6 +16,7 @@
 #include "coordinator/server/text_pool.h"
 #include "coordinator/server/text_service.h"
 #include "prometheus/registry.h"
+#include "rpc/self_probe.h"
 
 namespace phalanx {
 
@@ -38,6 +39,7 @@ class CoordinatorServer {
     AnswerLimits answer;
     EngineConnectionOptions connection;
     WorkerPool::Options pool;
+    SelfProbe::Options self_probe;
   };
 
   // Listens when it returns. Makes its metrics in `registry`, which must outlive it. UNAVAILABLE,

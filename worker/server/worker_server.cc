@@ -98,13 +98,15 @@ class EngineService final
 class WorkerServer::Impl {
  public:
   Impl(const Options& options, Engine* engine)
-      : registry_(*options.registry),
+      : self_probe_options_(options.self_probe),
+        registry_(*options.registry),
         service_(engine, options.max_queued_bytes),
         health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start(const HostPort& address) {
-    absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Listen(address, registry_);
+    absl::StatusOr<std::unique_ptr<Listener>> listener =
+        Listener::Listen(address, kMaxCommandBytes, registry_);
     if (!listener.ok()) {
       return absl::UnavailableError(absl::StrCat(listener.status().message(), " (--listen)"));
     }
@@ -117,6 +119,8 @@ class WorkerServer::Impl {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::InternalError("the gRPC server does not start");
     listener_->Start();
+    self_probe_.emplace(self_probe_options_, Dialable({address.host, port()}), listener_.get(),
+                        registry_);
     return absl::OkStatus();
   }
 
@@ -131,6 +135,7 @@ class WorkerServer::Impl {
     SetServing(false);
     service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
     health_.EndWatches();
+    self_probe_.reset();
     listener_->Stop();
     // Only sessions that had their grace are left.
     server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
@@ -139,10 +144,12 @@ class WorkerServer::Impl {
   }
 
  private:
+  const SelfProbe::Options self_probe_options_;
   prometheus::Registry& registry_;
   EngineService service_;
   HealthService health_;
   std::unique_ptr<Listener> listener_;
+  std::optional<SelfProbe> self_probe_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/host_port.h"
 #include "prometheus/registry.h"
+#include "rpc/self_probe.h"
 #include "worker/engine/engine.h"
 
 namespace phalanx {
@@ -36,6 +37,7 @@ class WorkerServer {
     // Bytes of events that may wait for a peer that does not read. A session with more is closed
     // with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;
+    SelfProbe::Options self_probe;
   };
 
   // Starts to listen, the health service saying NOT_SERVING; sessions wait for the Announce.

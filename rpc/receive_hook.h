@@ -1,0 +1,28 @@
+// A look at what a socket of this process receives, before the library that reads it.
+#ifndef PHALANX_RPC_RECEIVE_HOOK_H_
+#define PHALANX_RPC_RECEIVE_HOOK_H_
+
+#include <functional>
+
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+// May change the bytes in place. False ends the connection: its reader is told that the peer has
+// closed it.
+using ReceiveFilter = std::function<bool(absl::Span<char>)>;
+
+// From now on all that recvmsg gives of this socket passes through `filter` first, whoever in this
+// process calls it. gRPC 1.51 reads its sockets with recvmsg, and offers no other place between the
+// socket and its HTTP/2 parser; with an encrypted connection, this one would see what is encrypted.
+//
+// Linking this library replaces libc's recvmsg by one that asks for a filter and then calls libc's.
+//
+// The filter is called by one thread at a time, on the thread that reads. It is let go some time
+// after the socket is closed: at the latest when a socket with the same number receives something.
+// Thread-safe.
+void SetReceiveFilter(int socket, ReceiveFilter filter);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_RPC_RECEIVE_HOOK_H_

@@ -1,0 +1,91 @@
+// Bounds on what a client may make gRPC hold before any code of a method runs.
+#ifndef PHALANX_RPC_REQUEST_FILTER_H_
+#define PHALANX_RPC_REQUEST_FILTER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+// Reads along with one HTTP/2 connection, client to server, and changes or ends what would cost the
+// server too much. gRPC 1.51 takes in a message whole before it looks at its size, and parses a
+// block of headers again with every frame that continues it (CVE-2023-33953).
+//
+//  * A message that announces more than `max_message_bytes` is made to announce one byte more than
+//    these. So gRPC stops reading there and answers RESOURCE_EXHAUSTED, as it does on its own for a
+//    message of that size. The number of bytes stays the same, so flow control notices nothing.
+//  * A connection that does what no client has a reason to do is to be cut: a block of headers of
+//    more than kMaxHeaderBytes or kMaxHeaderFrames, more than kMaxPartialMessages messages of which
+//    only a part has come.
+//
+// Frames: RFC 9113, section 4.1. Messages within DATA frames: a flag byte and a length of four, big
+// end first (gRPC over HTTP2, "Length-Prefixed-Message"). Bytes that are not HTTP/2 pass: gRPC
+// refuses them itself. Not thread-safe.
+class RequestFilter {
+ public:
+  // gRPC itself refuses headers of more than 8 KiB, with a status.
+  static constexpr size_t kMaxHeaderBytes = 64 << 10;
+  static constexpr int kMaxHeaderFrames = 16;
+  static constexpr size_t kMaxPartialMessages = 4096;
+
+  // `max_message_bytes` is less than 2^32 - 1.
+  explicit RequestFilter(int64_t max_message_bytes);
+
+  // The next bytes of the connection, however they are cut into pieces; changes them in place.
+  // False if the connection is to be cut: these bytes and all later ones must not be used.
+  [[nodiscard]] bool Filter(absl::Span<char> bytes);
+
+  // What led to false, for a log.
+  absl::string_view reason() const { return reason_; }
+
+ private:
+  enum class Part { kPreface, kFrameHeader, kPadLength, kData, kRest, kForeign };
+
+  // A message that has not come whole.
+  struct Message {
+    int prefix_bytes = 0;
+    // Whether the length so far is that of max_length_ in its first bytes, or is below or above.
+    int compared = 0;
+    uint32_t length = 0;
+    uint32_t bytes_left = 0;
+  };
+
+  // Each takes some of `bytes` and returns how many.
+  size_t ReadPreface(absl::Span<char> bytes);
+  size_t ReadFrameHeader(absl::Span<char> bytes);
+  size_t ReadData(absl::Span<char> bytes);
+
+  void BeginFrame();
+  // To be called whenever bytes of the frame may have come to their end.
+  void EndFrameIfRead();
+  void ReadMessages(absl::Span<char> data);
+  void ReadPrefixByte(Message& message, char& byte) const;
+
+  // What a longer message is made to announce.
+  const uint32_t max_length_;
+  absl::string_view reason_;
+
+  Part part_ = Part::kPreface;
+  // Of the preface or of a frame's header.
+  size_t bytes_read_ = 0;
+  std::array<unsigned char, 9> header_;
+  // Of the frame that is being read. Padding comes last and is part of what is left.
+  uint32_t stream_ = 0;
+  bool ends_stream_ = false;
+  size_t frame_bytes_left_ = 0;
+  size_t padding_bytes_ = 0;
+  // Of the block of headers that is being read.
+  size_t header_bytes_ = 0;
+  int header_frames_ = 0;
+  // By stream.
+  absl::flat_hash_map<uint32_t, Message> partial_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_RPC_REQUEST_FILTER_H_

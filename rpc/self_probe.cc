@@ -1,0 +1,149 @@
+#include "rpc/self_probe.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "rpc/health_service.h"
+
+namespace phalanx {
+namespace {
+
+using ::grpc::health::v1::Health;
+using ::grpc::health::v1::HealthCheckRequest;
+using ::grpc::health::v1::HealthCheckResponse;
+
+prometheus::Family<prometheus::Counter>& Probes(prometheus::Registry& registry) {
+  return prometheus::BuildCounter()
+      .Name("phalanx_self_probes_total")
+      .Help("Calls of this process to its own gRPC port, each over a new connection.")
+      .Register(registry);
+}
+
+std::shared_ptr<grpc::Channel> NewConnection(const std::string& target) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+struct SelfProbe::Shared {
+  Mutex mutex;
+  CondVar changed;
+  bool stopping GUARDED_BY(mutex) = false;
+};
+
+// One call. gRPC's timers do not decide how long it may take: they are part of what is probed.
+class SelfProbe::Call : public std::enable_shared_from_this<Call> {
+ public:
+  Call(std::shared_ptr<Shared> shared, const std::string& target)
+      : shared_(std::move(shared)), stub_(Health::NewStub(NewConnection(target))) {
+    request_.set_service(kLivenessService);
+  }
+
+  // What the call ended with; nothing if it has not ended within `timeout`, or is broken off.
+  std::optional<grpc::Status> Run(absl::Duration timeout) {
+    stub_->async()->Check(&context_, &request_, &response_,
+                          [self = shared_from_this()](const grpc::Status& status) {
+                            MutexLock lock(&self->shared_->mutex);
+                            self->result_ = status;
+                            self->shared_->changed.SignalAll();
+                          });
+    const absl::Time end = MonotonicClock()->Now() + timeout;
+    std::optional<grpc::Status> result;
+    {
+      MutexLock lock(&shared_->mutex);
+      while (!result_.has_value() && !shared_->stopping && MonotonicClock()->Now() < end) {
+        shared_->changed.WaitFor(&shared_->mutex, end - MonotonicClock()->Now());
+      }
+      result = result_;
+    }
+    if (!result.has_value()) context_.TryCancel();
+    return result;
+  }
+
+ private:
+  const std::shared_ptr<Shared> shared_;
+  const std::unique_ptr<Health::Stub> stub_;
+  grpc::ClientContext context_;
+  HealthCheckRequest request_;
+  HealthCheckResponse response_;
+  // Guarded by shared_->mutex.
+  std::optional<grpc::Status> result_;
+};
+
+SelfProbe::SelfProbe(Options options, const HostPort& address, const Listener* listener,
+                     prometheus::Registry& registry)
+    : options_(std::move(options)),
+      target_(address.ToString()),
+      listener_(listener),
+      answered_(Probes(registry).Add({{"result", "answered"}})),
+      refused_(Probes(registry).Add({{"result", "refused"}})),
+      failed_(Probes(registry).Add({{"result", "failed"}})),
+      shared_(std::make_shared<Shared>()) {
+  if (options_.interval > absl::ZeroDuration()) thread_ = std::thread([this] { Run(); });
+}
+
+SelfProbe::~SelfProbe() {
+  {
+    MutexLock lock(&shared_->mutex);
+    shared_->stopping = true;
+    shared_->changed.SignalAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void SelfProbe::Run() {
+  while (true) {
+    {
+      const absl::Time end = MonotonicClock()->Now() + options_.interval;
+      MutexLock lock(&shared_->mutex);
+      while (!shared_->stopping && MonotonicClock()->Now() < end) {
+        shared_->changed.WaitFor(&shared_->mutex, end - MonotonicClock()->Now());
+      }
+    }
+    if (!Probe()) return;
+    if (failures_ < options_.max_failures) continue;
+    if (options_.on_deaf != nullptr) return options_.on_deaf();
+    LOG(FATAL) << target_ << " has not answered this process itself " << failures_
+               << " times in a row (--self_probe_interval): it ends, to be started again";
+  }
+}
+
+bool SelfProbe::Probe() {
+  const int64_t refused_before = listener_->refused();
+  const std::optional<grpc::Status> result =
+      std::make_shared<Call>(shared_, target_)->Run(options_.interval);
+  {
+    MutexLock lock(&shared_->mutex);
+    if (shared_->stopping) return false;
+  }
+  if (result.has_value() && result->ok()) {
+    answered_.Increment();
+    failures_ = 0;
+  } else if (result.has_value() && listener_->refused() != refused_before) {
+    refused_.Increment();
+    failures_ = 0;
+  } else {
+    failed_.Increment();
+    ++failures_;
+    LOG(WARNING) << target_ << " does not answer this process itself ("
+                 << (result.has_value() ? result->error_message() : "no answer in time") << "), "
+                 << failures_ << " of " << options_.max_failures << " times";
+  }
+  return true;
+}
+
+}  // namespace phalanx

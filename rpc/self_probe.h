@@ -1,0 +1,68 @@
+// A server's own look at whether its port still takes calls.
+#ifndef PHALANX_RPC_SELF_PROBE_H_
+#define PHALANX_RPC_SELF_PROBE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "base/host_port.h"
+#include "prometheus/counter.h"
+#include "prometheus/registry.h"
+#include "rpc/listener.h"
+
+namespace phalanx {
+
+// Asks the server of this process for the health of "liveness", each time over a new connection, as
+// a new client would. A server that is up but deaf, whatever the reason, is worse than one that has
+// ended: who supervises it starts another in its place. So when several calls in a row are not
+// answered, the process is to end.
+//
+// A connection that the listener refused for want of descriptors counts as answered: the process
+// works, and is full.
+class SelfProbe {
+ public:
+  struct Options {
+    // From the end of one call to the next one; each may also take as long. Zero makes no calls.
+    absl::Duration interval = absl::Seconds(10);
+    // In a row. A process that was stopped for a while fails once at most.
+    int max_failures = 6;
+    // Called once, on the probe's thread, after so many. Null ends the process (LOG(FATAL)).
+    std::function<void()> on_deaf = nullptr;
+  };
+
+  // `address` is where to connect to; `listener`, which has started, must outlive the object. Makes
+  // phalanx_self_probes_total in `registry`, by result: answered, refused or failed.
+  SelfProbe(Options options, const HostPort& address, const Listener* listener,
+            prometheus::Registry& registry);
+  SelfProbe(const SelfProbe&) = delete;
+  SelfProbe& operator=(const SelfProbe&) = delete;
+  // Breaks off the call that is under way. To be destroyed before the listener is stopped.
+  ~SelfProbe();
+
+ private:
+  class Call;
+  struct Shared;
+
+  void Run();
+  // False once the object is being destroyed.
+  bool Probe();
+
+  const Options options_;
+  const std::string target_;
+  const Listener* const listener_;
+  prometheus::Counter& answered_;
+  prometheus::Counter& refused_;
+  prometheus::Counter& failed_;
+  // Of the thread.
+  int failures_ = 0;
+  // Outlives the object while gRPC still has a call.
+  const std::shared_ptr<Shared> shared_;
+  std::thread thread_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_RPC_SELF_PROBE_H_
