@@ -2,15 +2,21 @@
 
 #include <grpc/support/log.h>
 
+#include "absl/strings/match.h"
 #include "base/log.h"
 
 namespace phalanx {
 namespace {
 
+LogSeverity SeverityOf(const gpr_log_func_args& args) {
+  if (args.severity != GPR_LOG_SEVERITY_ERROR) return LogSeverity::kInfo;
+  // GPR_ASSERT: it would abort next, before a line that waits for the log's thread is out.
+  if (absl::StartsWith(args.message, "assertion failed")) return LogSeverity::kFatal;
+  return LogSeverity::kError;
+}
+
 void Log(gpr_log_func_args* args) {
-  const LogSeverity severity =
-      args->severity == GPR_LOG_SEVERITY_ERROR ? LogSeverity::kError : LogSeverity::kInfo;
-  LogMessage(severity, args->file, args->line).stream() << "gRPC: " << args->message;
+  LogMessage(SeverityOf(*args), args->file, args->line).stream() << "gRPC: " << args->message;
 }
 
 }  // namespace

@@ -95,8 +95,9 @@ extern "C" ssize_t recvmsg(int socket, msghdr* message, int flags) {
   static const auto libc_recvmsg = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "recvmsg"));
   const ssize_t received = libc_recvmsg(socket, message, flags);
   const int error = errno;
-  // A look at bytes that stay in the socket does not count.
-  if ((flags & MSG_PEEK) != 0 || (received < 0 && (error == EAGAIN || error == EINTR))) {
+  // A look at bytes that stay in the socket does not count, nor what is no byte of the connection.
+  if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) != 0 ||
+      (received < 0 && (error == EAGAIN || error == EINTR))) {
     return received;
   }
   phalanx::Filters& filters = phalanx::Filters::Get();

@@ -67,6 +67,9 @@ TEST(ReceiveHookTest, ALookAheadIsNotFiltered) {
     return true;
   });
   pair.Send("abcd");
+  EXPECT_EQ(Receive(pair.ends[1], 100, MSG_ERRQUEUE), "abcd 4")
+      << "Unix sockets have no such queue";
+  pair.Send("abcd");
   EXPECT_EQ(Receive(pair.ends[1], 100, MSG_PEEK), "abcd 4");
   EXPECT_EQ(seen, "");
   EXPECT_EQ(Receive(pair.ends[1]), "abcd 4");

@@ -23,6 +23,9 @@ using ::grpc::health::v1::Health;
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
 
+// For a call to end that was cancelled: it needs nobody else.
+constexpr absl::Duration kCancelTimeout = absl::Seconds(1);
+
 prometheus::Family<prometheus::Counter>& Probes(prometheus::Registry& registry) {
   return prometheus::BuildCounter()
       .Name("phalanx_self_probes_total")
@@ -43,38 +46,54 @@ struct SelfProbe::Shared {
   Mutex mutex;
   CondVar changed;
   bool stopping GUARDED_BY(mutex) = false;
+
+  // Returns when `condition` holds, `timeout` has passed or, unless `even_if_stopping`, the probe
+  // is to stop.
+  void Wait(absl::Duration timeout, bool even_if_stopping, const std::function<bool()>& condition)
+      EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const absl::Time end = MonotonicClock()->Now() + timeout;
+    while (!condition() && (even_if_stopping || !stopping) && MonotonicClock()->Now() < end) {
+      changed.WaitFor(&mutex, end - MonotonicClock()->Now());
+    }
+  }
 };
 
 // One call. gRPC's timers do not decide how long it may take: they are part of what is probed.
-class SelfProbe::Call : public std::enable_shared_from_this<Call> {
+class SelfProbe::Call {
  public:
   Call(std::shared_ptr<Shared> shared, const std::string& target)
       : shared_(std::move(shared)), stub_(Health::NewStub(NewConnection(target))) {
     request_.set_service(kLivenessService);
   }
 
-  // What the call ended with; nothing if it has not ended within `timeout`, or is broken off.
-  std::optional<grpc::Status> Run(absl::Duration timeout) {
-    stub_->async()->Check(&context_, &request_, &response_,
-                          [self = shared_from_this()](const grpc::Status& status) {
-                            MutexLock lock(&self->shared_->mutex);
-                            self->result_ = status;
-                            self->shared_->changed.SignalAll();
-                          });
-    const absl::Time end = MonotonicClock()->Now() + timeout;
-    std::optional<grpc::Status> result;
-    {
-      MutexLock lock(&shared_->mutex);
-      while (!result_.has_value() && !shared_->stopping && MonotonicClock()->Now() < end) {
-        shared_->changed.WaitFor(&shared_->mutex, end - MonotonicClock()->Now());
-      }
-      result = result_;
+  // What `call` ended with; nothing if it has not ended within `timeout`, or the probe is to stop.
+  //
+  // The call is destroyed here, not by its callback: gRPC 1.51 aborts when a thread that runs
+  // callbacks lets go of the last channel of the process. One that gRPC does not even cancel is
+  // never destroyed.
+  static std::optional<grpc::Status> Run(std::unique_ptr<Call> call, absl::Duration timeout) {
+    call->Start();
+    MutexLock lock(&call->shared_->mutex);
+    const auto ended = [&] { return call->result_.has_value(); };
+    call->shared_->Wait(timeout, /*even_if_stopping=*/false, ended);
+    const std::optional<grpc::Status> result = call->result_;
+    if (!result.has_value()) {
+      call->context_.TryCancel();
+      call->shared_->Wait(kCancelTimeout, /*even_if_stopping=*/true, ended);
+      if (!ended()) call.release();
     }
-    if (!result.has_value()) context_.TryCancel();
     return result;
   }
 
  private:
+  void Start() {
+    stub_->async()->Check(&context_, &request_, &response_, [this](const grpc::Status& status) {
+      MutexLock lock(&shared_->mutex);
+      result_ = status;
+      shared_->changed.SignalAll();
+    });
+  }
+
   const std::shared_ptr<Shared> shared_;
   const std::unique_ptr<Health::Stub> stub_;
   grpc::ClientContext context_;
@@ -108,11 +127,9 @@ SelfProbe::~SelfProbe() {
 void SelfProbe::Run() {
   while (true) {
     {
-      const absl::Time end = MonotonicClock()->Now() + options_.interval;
       MutexLock lock(&shared_->mutex);
-      while (!shared_->stopping && MonotonicClock()->Now() < end) {
-        shared_->changed.WaitFor(&shared_->mutex, end - MonotonicClock()->Now());
-      }
+      shared_->Wait(options_.interval, /*even_if_stopping=*/false, [] { return false; });
+      if (shared_->stopping) return;
     }
     if (!Probe()) return;
     if (failures_ < options_.max_failures) continue;
@@ -125,7 +142,7 @@ void SelfProbe::Run() {
 bool SelfProbe::Probe() {
   const int64_t refused_before = listener_->refused();
   const std::optional<grpc::Status> result =
-      std::make_shared<Call>(shared_, target_)->Run(options_.interval);
+      Call::Run(std::make_unique<Call>(shared_, target_), options_.interval);
   {
     MutexLock lock(&shared_->mutex);
     if (shared_->stopping) return false;

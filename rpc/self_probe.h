@@ -58,7 +58,7 @@ class SelfProbe {
   prometheus::Counter& failed_;
   // Of the thread.
   int failures_ = 0;
-  // Outlives the object while gRPC still has a call.
+  // Outlives the object if gRPC still has a call then.
   const std::shared_ptr<Shared> shared_;
   std::thread thread_;
 };

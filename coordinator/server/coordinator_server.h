@@ -39,7 +39,7 @@ class CoordinatorServer {
     AnswerLimits answer;
     EngineConnectionOptions connection;
     WorkerPool::Options pool;
-    SelfProbe::Options self_probe;
+    SelfProbe::Options self_probe = {};
   };
 
   // Listens when it returns. Makes its metrics in `registry`, which must outlive it. UNAVAILABLE,

@@ -37,7 +37,7 @@ class WorkerServer {
     // Bytes of events that may wait for a peer that does not read. A session with more is closed
     // with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;
-    SelfProbe::Options self_probe;
+    SelfProbe::Options self_probe = {};
   };
 
   // Starts to listen, the health service saying NOT_SERVING; sessions wait for the Announce.
