@@ -76,11 +76,11 @@ class SelfProbe::Call {
     MutexLock lock(&call->shared_->mutex);
     const auto ended = [&] { return call->result_.has_value(); };
     call->shared_->Wait(timeout, /*even_if_stopping=*/false, ended);
-    const std::optional<grpc::Status> result = call->result_;
+    std::optional<grpc::Status> result = call->result_;
     if (!result.has_value()) {
       call->context_.TryCancel();
       call->shared_->Wait(kCancelTimeout, /*even_if_stopping=*/true, ended);
-      if (!ended()) call.release();
+      if (!ended()) static_cast<void>(call.release());
     }
     return result;
   }
