@@ -2,12 +2,23 @@
 #include "coordinator/text/renderer/render_loop.h"
 #include "gtest/gtest.h"
 
-// What an address sanitizer keeps of freed memory would count as the renderers'. And when memory
-// ends, it waits for itself while it reports that: it is to fail the allocation, as without it.
-// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer looks for this name.
+// Options of the sanitizers for the tests and for the processes they start, whose limits are then
+// met as without them. They are looked for by name in the program itself and in no shared library:
+// so the library of this file is linked statically.
+//
+// - A stack that overflows ends the process by SIGSEGV, not with a report.
+// - The freed memory that AddressSanitizer keeps back (256 MiB, if not told otherwise) counts as
+// the
+//   process's.
+// - Where memory ends, an allocation fails: AddressSanitizer's own report needs memory and can wait
+//   for ever.
+//
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are the sanitizers'.
 extern "C" const char* __asan_default_options() {
-  return "quarantine_size_mb=1:thread_local_quarantine_size_kb=0:allocator_may_return_null=1";
+  return "handle_segv=0:quarantine_size_mb=1:allocator_may_return_null=1";
 }
+extern "C" const char* __ubsan_default_options() { return "handle_segv=0"; }
+// NOLINTEND(bugprone-reserved-identifier)
 
 int main(int argc, char** argv) {
   if (const auto exit_code = phalanx::RunRendererIfAsked(argc, argv)) return *exit_code;
