@@ -15,6 +15,8 @@ def fuzz_test(name, src, deps):
         name = name + "_target",
         testonly = True,
         srcs = [src],
+        # A sanitizer finds the options that a source defines in the program only, in no shared library.
+        linkstatic = True,
         deps = deps,
         alwayslink = True,
     )

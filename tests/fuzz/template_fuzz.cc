@@ -20,10 +20,11 @@
 // Templates can make values that hold each other, which are never freed.
 extern "C" int __lsan_is_turned_off() { return 1; }
 
-// What an address sanitizer keeps of freed memory would count as the renderers'. And when memory
-// ends, it waits for itself while it reports that: it is to fail the allocation, as without it.
+// For AddressSanitizer: the freed memory that it keeps back (256 MiB, if not told otherwise) counts
+// as the renderers', whose memory is limited. And where memory ends, an allocation fails: its own
+// report needs memory and can wait for ever.
 extern "C" const char* __asan_default_options() {
-  return "quarantine_size_mb=1:thread_local_quarantine_size_kb=0:allocator_may_return_null=1";
+  return "quarantine_size_mb=1:allocator_may_return_null=1";
 }
 
 namespace phalanx {
