@@ -1,6 +1,7 @@
 """A gRPC client that does what a gRPC library would not: bytes that are compressed already, pings at will,
 connections by the hundred, deadlines that its own timer would not let go out."""
 
+import select
 import socket
 import struct
 import time
@@ -15,6 +16,16 @@ def connect(target):
     """A TCP connection to a program's HOST:PORT."""
     host, port = target.rsplit(":", 1)
     return socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_SECONDS)
+
+
+def hear_out(clients, seconds):
+    """Takes in what the servers of these connections send for so long. Fails as soon as one of them has said that it
+    ends the connection (GOAWAY), or has ended it."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for client in select.select(clients, [], [], left)[0]:
+            client.receive()
+            assert client.goaway is None, client.goaway
 
 
 class Http2Client:
@@ -33,6 +44,10 @@ class Http2Client:
 
     def close(self):
         self._socket.close()
+
+    def fileno(self):
+        """For select."""
+        return self._socket.fileno()
 
     def begin(self, method, message, encoding=None, timeout=None, announced=None):
         """Starts a call with its only message and returns the stream's number. `encoding` is what the bytes of
@@ -124,7 +139,9 @@ def announce_a_gigabyte_of_header(target, seconds, most_bytes):
             while time.monotonic() < deadline and sent < most_bytes:
                 attacker.sendall(frame(continuation, 0, 1, b"x" * 16000))
                 sent += 16000
-                time.sleep(0.001)
+                # A millisecond for the answer. The end of the connection shows here too.
+                if select.select([attacker], [], [], 0.001)[0] and not attacker.recv(1 << 16):
+                    break
         except OSError:
             pass
     return sent
