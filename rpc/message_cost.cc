@@ -4,7 +4,6 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
-#include <algorithm>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -25,6 +24,9 @@ constexpr int64_t kStringCost = sizeof(std::string) + 2 * sizeof(void*);
 constexpr int64_t kElementCost = 8;
 // An UnknownField; one with a length owns a string.
 constexpr int64_t kUnknownCost = 16;
+// What protobuf's parser takes, which is less than CodedInputStream does.
+constexpr int kMaxVarintBytes = 10;
+constexpr int kMaxVarint32Bytes = 5;
 
 class CostScanner {
  public:
@@ -36,9 +38,10 @@ class CostScanner {
 
   // False if the limit was passed or the bytes are malformed.
   bool Scan(const Descriptor* type) {
-    while (const uint32_t tag = in_.ReadTag()) {
-      const FieldDescriptor* const field =
-          type->FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+    while (const uint32_t tag = ReadTag()) {
+      const int number = WireFormatLite::GetTagFieldNumber(tag);
+      if (number == 0) return false;
+      const FieldDescriptor* const field = type->FindFieldByNumber(number);
       if (!ScanField(field, tag)) {
         if (over_limit()) Blame(field);
         return false;
@@ -106,16 +109,32 @@ class CostScanner {
     const void* data = nullptr;
     int available = 0;
     if (length > 0 && !in_.GetDirectBufferPointer(&data, &available)) return false;
-    // Each varint has one byte without the continuation bit.
     const auto* const begin = static_cast<const uint8_t*>(data);
-    const int64_t elements =
-        std::count_if(begin, begin + length, [](uint8_t byte) { return byte < 0x80; });
-    return Charge(elements * kElementCost) && in_.Skip(length);
+    int64_t elements = 0;
+    int varint_bytes = 0;
+    for (const uint8_t* byte = begin; byte < begin + length; ++byte) {
+      ++varint_bytes;
+      const bool is_last = *byte < 0x80;
+      if (!is_last && varint_bytes == kMaxVarintBytes) return false;
+      if (!is_last) continue;
+      ++elements;
+      varint_bytes = 0;
+    }
+    return varint_bytes == 0 && Charge(elements * kElementCost) && in_.Skip(length);
+  }
+
+  // 0 at the end, or if there is none.
+  uint32_t ReadTag() {
+    const int begin = in_.CurrentPosition();
+    const uint32_t tag = in_.ReadTag();
+    return in_.CurrentPosition() - begin > kMaxVarint32Bytes ? 0 : tag;
   }
 
   bool ReadLength(int* length) {
+    const int begin = in_.CurrentPosition();
     uint32_t value;
-    if (!in_.ReadVarint32(&value) || value > static_cast<uint32_t>(in_.BytesUntilLimit())) {
+    if (!in_.ReadVarint32(&value) || in_.CurrentPosition() - begin > kMaxVarint32Bytes ||
+        value > static_cast<uint32_t>(in_.BytesUntilLimit())) {
       return false;
     }
     *length = static_cast<int>(value);

@@ -13,8 +13,9 @@
 namespace phalanx {
 
 struct MessageCost {
-  // An estimate of what parsing allocates: objects, elements and texts; the slack of growing lists
-  // and of the allocator is left out, which is at most twice as much again.
+  // An estimate of what parsing allocates: objects, elements and texts. The slack of growing lists
+  // and texts is left out: the parsed message takes (SpaceUsedLong) at most twice this, and what an
+  // empty one takes. tests/fuzz/message_cost_fuzz.cc holds it to that.
   int64_t bytes = 0;
   // Whether there are fields that the message's type does not know.
   bool has_unknown_fields = false;
@@ -24,7 +25,8 @@ struct MessageCost {
 // anything that grows with them, and stops when the cost passes `max_cost`: fields that repeat, at
 // any depth, and unknown ones are counted as often as they occur. The errors are for the sender:
 // INVALID_ARGUMENT naming the field ("chat.messages") at which the limit was passed, or if the
-// bytes are malformed. Groups, which proto3 does not have, are malformed.
+// bytes are malformed: what protobuf's parser refuses, but for texts that are not UTF-8, and
+// groups, which proto3 does not have.
 absl::StatusOr<MessageCost> MeasureMessage(const google::protobuf::Message& message,
                                            absl::string_view bytes, int64_t max_cost);
 

@@ -17,6 +17,8 @@
 #include "model/testing/hf_folder.h"
 #include "model/testing/tiny_hf_model.h"
 #include "model/testing/tiny_model.h"
+#include "phalanx/v1/inference.pb.h"
+#include "phalanx/worker/v1/engine.pb.h"
 
 namespace phalanx {
 namespace {
@@ -190,6 +192,70 @@ void WriteRequests(const fs::path& folder) {
   Write(folder / "headers", endless);
 }
 
+v1::GenerateRequest ChatRequest() {
+  v1::GenerateRequest request;
+  request.set_model("tiny");
+  v1::Chat& chat = *request.mutable_chat();
+  v1::Message& question = *chat.add_messages();
+  question.set_role("user");
+  question.set_content("K\u00e4se?");
+  v1::ToolCall& call = *chat.add_messages()->add_tool_calls();
+  call.set_id("1");
+  call.set_name("look");
+  call.set_arguments("{}");
+  v1::Tool& tool = *chat.add_tools();
+  tool.set_name("look");
+  tool.set_parameters(R"({"type":"object"})");
+  request.mutable_sampling()->set_temperature(0.5f);
+  request.mutable_sampling()->set_seed(1);
+  request.mutable_reasoning()->set_split(true);
+  request.add_stop("a");
+  request.add_stop("bc");
+  return request;
+}
+
+worker::v1::SessionRequest SubmitCommand() {
+  worker::v1::SessionRequest command;
+  worker::v1::Submit& submit = *command.mutable_submit();
+  submit.set_request_id(1);
+  for (const int id : {1, 200, 40'000}) submit.add_prompt_token_ids(id);
+  submit.add_eos_token_ids(2);
+  submit.set_deadline_seconds(0.5);
+  return command;
+}
+
+worker::v1::SessionResponse StepResponse() {
+  worker::v1::SessionResponse response;
+  worker::v1::RequestEvent& event = *response.mutable_step()->add_requests();
+  event.set_request_id(1);
+  event.add_token_ids(300);
+  event.add_log_probs(-0.5f);
+  event.add_log_probs(-2);
+  event.mutable_finished()->set_queue_seconds(1);
+  return response;
+}
+
+void WriteMessages(const fs::path& folder) {
+  v1::GenerateRequest tokens;
+  for (int i = 0; i < 40; ++i) tokens.mutable_tokens()->add_ids(i * i * i);
+  Write(folder / "tokens", tokens.SerializeAsString());
+  Write(folder / "chat", ChatRequest().SerializeAsString());
+  Write(folder / "submit", SubmitCommand().SerializeAsString());
+  Write(folder / "step", StepResponse().SerializeAsString());
+  const std::pair<const char*, std::string> written[] = {
+      {"unpacked_tokens", "\x22\x05\x08\x01\x08\xac\x02"},
+      {"unknown_number_and_text", "\xc0\x3e\x01\x7a\x02xy"},
+      {"fixed_widths",
+       "\x79"
+       "12345678\x7d"
+       "1234"},
+      {"group", "\x7b\x08\x01\x7c"},
+      {"text_not_utf8", "\x12\x02\xff\xfe"},
+      {"empty_messages", std::string("\x1a\x08\x0a\x00\x0a\x00\x12\x00\x0a\x00", 10)},
+  };
+  for (const auto& [name, bytes] : written) Write(folder / name, bytes);
+}
+
 }  // namespace
 }  // namespace phalanx
 
@@ -203,5 +269,6 @@ int main(int argc, char** argv) {
   phalanx::WriteSafetensors(corpus / "safetensors");
   phalanx::WriteConfigs(corpus / "config");
   phalanx::WriteRequests(corpus / "request_filter");
+  phalanx::WriteMessages(corpus / "message_cost");
   return EXIT_SUCCESS;
 }
