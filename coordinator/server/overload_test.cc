@@ -59,8 +59,10 @@ TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
   options.text.max_queued = 1;
   Start({&engine}, options);
   WaitUntilServing();
-  // The thread for all texts, and the one for short ones.
+  // The thread for all texts, and the one for short ones. One after the other, as the queue would
+  // refuse the second while the first is still in it.
   auto blocked = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
+  text_->WaitUntilBlocked(1);
   auto too = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
   text_->WaitUntilBlocked(2);
   // One of these two waits, the other finds the queue full.
