@@ -5,6 +5,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/sync_stream.h>
 
 #include <memory>
 #include <string>
@@ -30,6 +31,32 @@ struct Answer {
   std::string text;
   std::string reasoning_text;
   std::vector<int32_t> token_ids;
+};
+
+// A call that is being answered piece by piece.
+class OpenCall {
+ public:
+  OpenCall(v1::Inference::Stub& stub, const v1::GenerateRequest& request)
+      : reader_(stub.Generate(&context, request)) {}
+
+  v1::GenerateEvent Next() {
+    v1::GenerateEvent event;
+    EXPECT_TRUE(reader_->Read(&event));
+    return event;
+  }
+
+  // The status, whatever still comes before it.
+  grpc::Status End() {
+    v1::GenerateEvent event;
+    while (reader_->Read(&event)) {
+    }
+    return reader_->Finish();
+  }
+
+  grpc::ClientContext context;
+
+ private:
+  const std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> reader_;
 };
 
 class ServerTest : public ::testing::Test {
