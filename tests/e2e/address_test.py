@@ -5,16 +5,8 @@ import socket
 import subprocess
 
 import pytest
-from harness import (
-    GREEDY,
-    PATIENCE_SECONDS,
-    Stub,
-    chat,
-    path_of,
-    read_answer,
-    scrape,
-    wait_for_health,
-)
+from harness import GREEDY, PATIENCE_SECONDS, Stub, chat, path_of, read_answer, wait_for_health
+from metrics_page import scrape
 
 
 def has_ipv6():

@@ -5,16 +5,8 @@ import re
 import subprocess
 
 import pytest
-from harness import (
-    GREEDY,
-    PATIENCE_SECONDS,
-    chat,
-    health,
-    path_of,
-    pb,
-    read_answer,
-    scrape,
-)
+from harness import GREEDY, PATIENCE_SECONDS, chat, health, path_of, pb, read_answer
+from metrics_page import scrape
 
 QUESTION = "What is the capital of France?"
 

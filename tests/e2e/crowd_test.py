@@ -7,17 +7,8 @@ import time
 
 import grpc
 import pytest
-from harness import (
-    GREEDY,
-    PATIENCE_SECONDS,
-    Stub,
-    chat,
-    pb,
-    read_answer,
-    scrape,
-    status_of,
-    wait_until,
-)
+from harness import GREEDY, PATIENCE_SECONDS, Stub, chat, pb, read_answer, status_of, wait_until
+from metrics_page import scrape
 
 
 def request(max_new_tokens, text="Count."):

@@ -17,11 +17,11 @@ from harness import (
     first_delta,
     health,
     read_answer,
-    scrape,
     status_of,
     wait_for_health,
     wait_until,
 )
+from metrics_page import scrape
 
 
 def request(max_new_tokens):

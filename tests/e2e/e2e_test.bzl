@@ -27,6 +27,7 @@ def e2e_test(name, src, files = {}, data = [], **kwargs):
             src,
             "conftest.py",
             "harness.py",
+            "metrics_page.py",
             ":stubs",
         ] + paths.values(),
         env = {"PHALANX_" + key: "$(rootpath %s)" % label for key, label in paths.items()},

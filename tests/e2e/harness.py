@@ -8,16 +8,15 @@ import dataclasses
 import os
 import pathlib
 import queue
-import re
 import signal
 import subprocess
 import threading
 import time
-import urllib.request
 
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from metrics_page import scrape
 
 from phalanx.v1 import inference_pb2 as pb
 from phalanx.v1 import inference_pb2_grpc
@@ -363,39 +362,3 @@ def health(target, service=""):
 
 def wait_for_health(target, state, service=""):
     wait_until(lambda: health(target, service) == state, f"{target} is {state}")
-
-
-# --- Metrics ---
-
-
-class Metrics:
-    """One scrape of a /metrics page."""
-
-    def __init__(self, text):
-        self.text = text
-
-    def _series(self, name, labels):
-        """Yields the labels and the value of each series of this name that has these labels."""
-        for line in self.text.splitlines():
-            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)(?: \d+)?", line)
-            if match is None or match[1] != name:
-                continue
-            have = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
-            if labels.items() <= have.items():
-                yield have, float(match[3])
-
-    def total(self, name, **labels):
-        """Sum over the series of this name that have these labels; fails if there is none."""
-        values = [value for _, value in self._series(name, labels)]
-        assert values, f"no series {name} {labels} in:\n{self.text}"
-        return sum(values)
-
-    def values(self, name, by=None, **labels):
-        """Value of each such series by its label `by`; a single series needs none."""
-        return {have.get(by): value for have, value in self._series(name, labels)}
-
-
-def scrape(address):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{address}/metrics", timeout=PATIENCE_SECONDS) as page:
-        return Metrics(page.read().decode())

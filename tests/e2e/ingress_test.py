@@ -11,8 +11,9 @@ import zlib
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import OWN_CONNECTION, Cluster, health, path_of, pb, read_answer, scrape, wait_until
+from harness import OWN_CONNECTION, Cluster, health, path_of, pb, read_answer, wait_until
 from http2_client import Http2Client, announce_a_gigabyte_of_header, connect, hear_out
+from metrics_page import scrape
 
 INVALID_ARGUMENT = 3
 RESOURCE_EXHAUSTED = 8

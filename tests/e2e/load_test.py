@@ -8,18 +8,8 @@ import subprocess
 import time
 
 import grpc
-from harness import (
-    GREEDY,
-    Stub,
-    chat,
-    first_delta,
-    path_of,
-    pb,
-    read_answer,
-    scrape,
-    status_of,
-    wait_until,
-)
+from harness import GREEDY, Stub, chat, first_delta, path_of, pb, read_answer, status_of, wait_until
+from metrics_page import scrape
 
 WORDS = "river stone cloud engine garden letter winter music shadow market".split()
 

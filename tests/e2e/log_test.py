@@ -15,11 +15,11 @@ from harness import (
     health,
     pb,
     read_answer,
-    scrape,
     status_of,
     wait_for_health,
     wait_until,
 )
+from metrics_page import scrape
 
 DROPPED = "phalanx_log_lines_dropped_total"
 F_SETPIPE_SZ = 1031

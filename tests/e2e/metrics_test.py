@@ -4,17 +4,8 @@ import contextlib
 import socket
 
 import grpc
-from harness import (
-    GREEDY,
-    Stub,
-    chat,
-    first_delta,
-    pb,
-    read_answer,
-    scrape,
-    status_of,
-    wait_until,
-)
+from harness import GREEDY, chat, first_delta, pb, read_answer, status_of, wait_until
+from metrics_page import scrape
 
 
 def connect(address):

@@ -17,12 +17,12 @@ from harness import (
     path_of,
     pb,
     read_answer,
-    scrape,
     status_of,
     wait_for_health,
     wait_until,
 )
 from http2_client import Http2Client
+from metrics_page import scrape
 
 LONG_ANSWER_TOKENS = 4000
 

@@ -6,7 +6,8 @@ import signal
 import uuid
 
 import pytest
-from harness import GREEDY, Stub, chat, path_of, read_answer, scrape, wait_for_health, wait_until
+from harness import GREEDY, Stub, chat, path_of, read_answer, wait_for_health, wait_until
+from metrics_page import scrape
 
 from phalanx.v1 import inference_pb2 as pb
 
