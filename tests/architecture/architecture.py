@@ -39,6 +39,9 @@ CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
 # something takes.
 WALL_CLOCK_FILES = (
     "base/log",
+    # Turns waits for the wall clock into waits for the monotonic one.
+    "base/monotonic_futex.cc",
+    "base/movable_wall_clock",
     "base/process_collector.cc",
     "base/wall_clock_steps",
     "coordinator/text/jinja",
