@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "base/bytes_text.h"
 #include "base/status.h"
 #include "model/checkpoint.h"
 #include "model/cpu_memory.h"
@@ -74,8 +75,6 @@ void ReadPartsOfFolder(Inspection* found) {
   for (const std::unique_ptr<SafetensorsFile>& file : *files) AddTensors(file->tensors(), found);
 }
 
-std::string Megabytes(int64_t bytes) { return absl::StrCat(bytes >> 20, " MiB"); }
-
 void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
   const ModelSpec& spec = *found->spec;
   const auto first = ShardModel(spec, 0, found->world);
@@ -101,9 +100,9 @@ void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
                             .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads),
                             .longest_context_tokens = LongestContextTokens(spec, kv_heads, room)});
     if (found->ranks.back().longest_context_tokens > 0) continue;
-    found->refused.push_back(absl::StrCat("rank ", rank, ": weights of ", Megabytes(weight_bytes),
+    found->refused.push_back(absl::StrCat("rank ", rank, ": weights of ", BytesText(weight_bytes),
                                           " leave no room for a context in ",
-                                          Megabytes(found->memory_bytes)));
+                                          BytesText(found->memory_bytes)));
   }
 }
 

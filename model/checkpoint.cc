@@ -56,6 +56,7 @@ std::vector<int32_t> Union(std::vector<int32_t> ids, const std::vector<int32_t>&
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
+  if (path.empty()) return absl::NotFoundError("the path of the model is empty");
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint(path));
   if (IsFolder(path)) {
     RETURN_IF_ERROR(checkpoint->OpenFolder());
@@ -84,7 +85,15 @@ absl::Status Checkpoint::OpenGguf() {
 
 absl::Status Checkpoint::OpenFolder() {
   const std::string config_path = absl::StrCat(path_, "/", kConfig);
-  ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(config_path));
+  const absl::StatusOr<JsonValue> config_json = ReadJsonFile(config_path);
+  if (absl::IsNotFound(config_json.status())) {
+    return absl::NotFoundError(absl::StrCat(
+        path_,
+        ": there is no config.json in this folder. A model is a folder as Hugging Face "
+        "publishes it, or the path of a GGUF file itself"));
+  }
+  RETURN_IF_ERROR(config_json.status());
+  const JsonValue& json = *config_json;
   ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(json, config_path, FolderModelName(path_)));
   spec_ = std::move(config.spec);
   const JsonValue* const name = json.Find("_name_or_path");

@@ -298,6 +298,7 @@ TEST(CheckpointTest, AFileInsideAFolderIsRefusedWithAHint) {
 
 TEST(CheckpointTest, WhatIsMissingIsNamed) {
   EXPECT_EQ(Checkpoint::Open("/nonexistent").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Checkpoint::Open("").status(), absl::NotFoundError("the path of the model is empty"));
   for (const char* name : {"config.json", "model.safetensors"}) {
     std::map<std::string, std::string> files = TinyHfModel({});
     files.erase(name);
@@ -305,6 +306,14 @@ TEST(CheckpointTest, WhatIsMissingIsNamed) {
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
+}
+
+TEST(CheckpointTest, AFolderWithoutAConfigurationIsToldWhatAModelIs) {
+  const absl::Status status =
+      Checkpoint::Open(WriteTempFolder("plain", {{"model.gguf", "GGUF"}})).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("no config.json in this folder"),
+                                                   HasSubstr("the path of a GGUF file")));
 }
 
 TEST(CheckpointTest, ATensorInTwoPartsOfAModelIsRefused) {

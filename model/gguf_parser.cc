@@ -110,7 +110,7 @@ absl::Status GgufParser::Unsupported(absl::string_view what) const {
 
 template <typename T>
 absl::Status GgufParser::Read(T& value) {
-  if (bytes_left() < sizeof(T)) return Broken("the file ends here");
+  if (bytes_left() < sizeof(T)) return Broken("the file ends here: it is truncated or damaged");
   std::memcpy(&value, bytes_.data() + position_, sizeof(T));
   position_ += sizeof(T);
   return absl::OkStatus();
@@ -129,8 +129,8 @@ absl::Status GgufParser::ReadString(absl::string_view& value) {
 
 absl::Status GgufParser::Parse() {
   char magic[4];
-  RETURN_IF_ERROR(Read(magic));
-  if (std::memcmp(magic, "GGUF", sizeof(magic)) != 0) return Broken("not a GGUF file");
+  const bool has_magic = Read(magic).ok() && std::memcmp(magic, "GGUF", sizeof(magic)) == 0;
+  if (!has_magic) return Broken("not a GGUF file");
   uint32_t version = 0;
   RETURN_IF_ERROR(Read(version));
   if (version != 2 && version != 3) {
@@ -141,8 +141,9 @@ absl::Status GgufParser::Parse() {
   RETURN_IF_ERROR(Read(num_tensors));
   RETURN_IF_ERROR(Read(num_pairs));
   if (num_pairs > bytes_left() / kMinPairBytes || num_tensors > bytes_left() / kMinInfoBytes) {
-    return Broken(
-        absl::StrCat(num_pairs, " keys and ", num_tensors, " tensors in ", bytes_left(), " bytes"));
+    return Broken(absl::StrCat("announces ", num_pairs, " keys and ", num_tensors,
+                               " tensors, but only ", bytes_left(),
+                               " bytes follow: the file is truncated or damaged"));
   }
   for (uint64_t i = 0; i < num_pairs; ++i) {
     context_ = absl::StrCat("key number ", i);
@@ -356,7 +357,7 @@ absl::Status GgufParser::PlaceTensors() {
   const uint64_t data_start = (position_ + alignment_ - 1) / alignment_ * alignment_;
   if (data_start > bytes_.size() && !file_.tensors_.empty()) {
     context_ = "tensor data";
-    return Broken("the file ends here");
+    return Broken("the file ends here: it is truncated or damaged");
   }
   file_.header_ = absl::MakeConstSpan(bytes_.data(), std::min<uint64_t>(data_start, bytes_.size()));
   const uint64_t data_bytes = bytes_.size() - file_.header_.size();
@@ -371,7 +372,8 @@ absl::Status GgufParser::PlaceTensors() {
     context_ = absl::StrCat("tensor ", Printable(tensor.name));
     if (offsets_[i] > data_bytes || sizes_[i] > data_bytes - offsets_[i]) {
       return Broken(absl::StrCat("offset ", offsets_[i], " and size ", sizes_[i],
-                                 " go past the end of the data, which has ", data_bytes, " bytes"));
+                                 " go past the end of the data, which has ", data_bytes,
+                                 " bytes: the file is truncated or damaged"));
     }
     if (offsets_[i] < end) return Broken("the tensor overlaps another");
     end = offsets_[i] + sizes_[i];

@@ -335,6 +335,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "overlaps"}),
     [](const auto& info) { return info.param.what; });
 
+TEST(GgufTest, FilesOfAnotherKindAndPartsOfOneAreToldApart) {
+  const std::string whole = SmallFile().Finish();
+  const auto error = [](absl::string_view bytes) {
+    const std::string path = WriteTempFile("part.gguf", std::string(bytes));
+    return std::string(GgufFile::Open(path).status().message());
+  };
+  EXPECT_THAT(error("hi\n"), HasSubstr("not a GGUF file"));
+  EXPECT_THAT(error("Not a model."), HasSubstr("not a GGUF file"));
+  for (const size_t size : {size_t{6}, size_t{30}, whole.size() - 1}) {
+    EXPECT_THAT(error(whole.substr(0, size)), HasSubstr("truncated or damaged")) << size;
+  }
+}
+
 TEST(GgufTest, CountsThatDoNotFitAreRefused) {
   const std::string whole = SmallFile().Finish();
   for (const size_t at : {8, 16}) {  // Tensors, pairs.

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/json_text.h"
 #include "base/number_text.h"
 #include "base/status.h"
@@ -206,7 +207,9 @@ bool JsonBuilder::parse_error(size_t position, const std::string& token,
   absl::string_view what = error.what();
   const size_t colon = what.find(": ");
   if (colon != absl::string_view::npos) what = what.substr(colon + 2);
-  return Fail(absl::CHexEscape(what.substr(0, 300)));
+  // Quotes stay as they are: the message is not put between any.
+  return Fail(
+      absl::StrReplaceAll(absl::CHexEscape(what.substr(0, 300)), {{"\\'", "'"}, {"\\\"", "\""}}));
 }
 
 bool JsonBuilder::Add(JsonValue value) {

@@ -91,6 +91,7 @@ TEST(JsonTest, SyntaxErrorsTellTheByte) {
   EXPECT_THAT(Error("[NaN]"), HasSubstr("test: byte 2"));
   EXPECT_THAT(Error("[1e999]"), HasSubstr("test: byte"));
   EXPECT_THAT(Error("{\"a\" 1}"), HasSubstr("test: byte"));
+  EXPECT_THAT(Error("{\"a\": 1"), HasSubstr("expected '}'"));
 }
 
 // A C string would end there; a JSON text does not.
