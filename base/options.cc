@@ -1,9 +1,19 @@
 #include "base/options.h"
 
 #include <iostream>
-#include <memory>
+#include <string>
+#include <vector>
 
 namespace phalanx {
+namespace {
+
+// For the user. CLI11 looks for what is missing first, but a misspelt option is why it is missing.
+std::string Problem(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  return unknown.empty() ? error.what() : "unknown argument: " + unknown.front();
+}
+
+}  // namespace
 
 std::string VersionString() {
 #ifdef NDEBUG
@@ -52,7 +62,7 @@ CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format) {
       [format](const std::string& name) {
         *format = name == "json" ? LogFormat::kJson : LogFormat::kText;
       },
-      "how lines of the log look: text, or json for one object a line");
+      "How lines of the log look: text, or json for one object a line");
   option->check(CLI::IsMember({"text", "json"}));
   option->default_str(LogFormatName(*format));
   return option;
@@ -68,7 +78,7 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
     app.exit(success, std::cout, std::cerr);
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    std::cerr << app.get_name() << ": " << error.what() << "\nTry --help.\n";
+    std::cerr << app.get_name() << ": " << Problem(app, error) << "\nTry --help.\n";
     return kExitUsage;
   }
 }

@@ -74,5 +74,20 @@ TEST_F(OptionsTest, BadUsageNamesTheOption) {
   }
 }
 
+TEST_F(OptionsTest, AMisspeltOptionIsNamedBeforeTheOneThatIsMissing) {
+  app_.add_option("--model", "A model")->required();
+  EXPECT_EQ(Parse({"--modle", "m"}), kExitUsage);
+  EXPECT_EQ(err_, "program: unknown argument: --modle\nTry --help.\n");
+  EXPECT_EQ(Parse({}), kExitUsage);
+  EXPECT_EQ(err_, "program: --model is required\nTry --help.\n");
+}
+
+TEST_F(OptionsTest, AMisspeltSubcommandIsNamed) {
+  app_.add_subcommand("generate", "Answers");
+  app_.require_subcommand(1);
+  EXPECT_EQ(Parse({"genrate", "x"}), kExitUsage);
+  EXPECT_EQ(err_, "program: unknown argument: genrate\nTry --help.\n");
+}
+
 }  // namespace
 }  // namespace phalanx

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,6 +39,12 @@ void AddModel(CLI::App& command, CommandLine* line) {
   command.add_option("--model", line->model, "Name of the model; the server's only one by default");
 }
 
+// `name` is show, hide or inline.
+ReasoningMode ReasoningModeOf(const std::string& name) {
+  if (name == "hide") return ReasoningMode::kHide;
+  return name == "inline" ? ReasoningMode::kInline : ReasoningMode::kShow;
+}
+
 void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option("--system", line->system, "System message before the conversation");
   command.add_option("--max_new_tokens", line->max_new_tokens,
@@ -54,13 +59,12 @@ void AddSampling(CLI::App& command, CommandLine* line) {
                   "End the answer before this string; repeatable. Not searched in the reasoning")
       ->allow_extra_args(false);
   command
-      .add_option("--reasoning", line->reasoning,
-                  "What becomes of a model's reasoning: show (to standard error), hide, or inline "
-                  "(in the answer, as the model writes it)")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, ReasoningMode>{{"show", ReasoningMode::kShow},
-                                               {"hide", ReasoningMode::kHide},
-                                               {"inline", ReasoningMode::kInline}}))
+      .add_option_function<std::string>(
+          "--reasoning",
+          [line](const std::string& mode) { line->reasoning = ReasoningModeOf(mode); },
+          "What becomes of a model's reasoning: show (to standard error), hide, or inline "
+          "(in the answer, as the model writes it)")
+      ->check(CLI::IsMember({"show", "hide", "inline"}))
       ->default_str("show");
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");

@@ -89,6 +89,21 @@ absl::Status Tokenize(CommandContext& context) {
                                             : TokenTable(tokens, pieces));
 }
 
+constexpr absl::string_view kNotReady = "the server is there, but not ready";
+// For asking once more why the server is not SERVING after all the time that was given.
+constexpr absl::Duration kReasonTimeout = absl::Seconds(1);
+
+absl::Status NotServingWithin(absl::Duration wait, const absl::StatusOr<ServingState>& now) {
+  absl::string_view reason = kNotReady;
+  if (!now.ok()) {
+    reason = now.status().message();
+  } else if (*now == ServingState::kUnknown) {
+    reason = "the server does not know this name";
+  }
+  return absl::UnavailableError(
+      absl::StrCat("not SERVING within ", absl::FormatDuration(wait), ": ", reason));
+}
+
 absl::StatusOr<ServingState> AskHealth(CommandContext& context, const std::string& service) {
   const CommandLine& line = context.command_line();
   CallOptions options = context.call_options();
@@ -99,8 +114,8 @@ absl::StatusOr<ServingState> AskHealth(CommandContext& context, const std::strin
   options.timeout = line.wait;
   const absl::Status status = context.client().WaitUntilServing(service, options);
   if (absl::IsDeadlineExceeded(status)) {
-    return absl::UnavailableError(
-        absl::StrCat("not SERVING within ", absl::FormatDuration(line.wait)));
+    options.timeout = kReasonTimeout;
+    return NotServingWithin(line.wait, context.client().CheckHealth(service, options));
   }
   RETURN_IF_ERROR(status);
   return ServingState::kServing;
@@ -116,7 +131,7 @@ absl::Status Health(CommandContext& context) {
     case ServingState::kServing:
       return absl::OkStatus();
     case ServingState::kNotServing:
-      return absl::UnavailableError("the server is there, but not ready");
+      return absl::UnavailableError(kNotReady);
     case ServingState::kUnknown:
       break;
   }

@@ -2,7 +2,9 @@
 
 #include <utf8proc.h>
 
+#include <cerrno>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -56,7 +58,8 @@ absl::StatusOr<std::string> ReadInputFile(const std::string& path, Terminal* ter
       text.append(piece.data(), static_cast<size_t>(file.gcount()));
     }
     if (!file.is_open() || file.bad()) {
-      return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": cannot be read: ", std::generic_category().message(errno)));
     }
   }
   RETURN_IF_ERROR(CheckUtf8(path, text));

@@ -21,8 +21,8 @@ absl::StatusOr<std::string> ReadInputText(absl::string_view name,
                                           const std::optional<std::string>& argument,
                                           Terminal* terminal);
 
-// The file at `path`, or all of standard input if that is "-". NOT_FOUND: it cannot be read;
-// INVALID_ARGUMENT: it is not UTF-8; also the errors of Terminal::ReadAll.
+// The file at `path`, or all of standard input if that is "-". INVALID_ARGUMENT,
+// with the reason, if it cannot be read or is not UTF-8; also the errors of Terminal::ReadAll.
 absl::StatusOr<std::string> ReadInputFile(const std::string& path, Terminal* terminal);
 
 }  // namespace phalanx

@@ -55,14 +55,14 @@ struct Flags {
 
 void AddTextFlags(CLI::App& app, TextPool::Options* text) {
   app.add_option("--text_threads", text->threads,
-                 absl::StrCat("threads that tokenize; one more takes only texts below ",
+                 absl::StrCat("Threads that tokenize; one more takes only texts below ",
                               text->long_text_bytes, " bytes"))
       ->check(CLI::Range(1, 1024));
   app.add_option("--max_queued_texts", text->max_queued,
-                 "texts that may wait to be tokenized; more are refused")
+                 "Texts that may wait to be tokenized; more are refused")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--max_queued_text_bytes", text->max_queued_bytes,
-                 "their bytes together; more are refused")
+                 "Bytes of all texts that wait to be tokenized; more are refused")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
 }
 
@@ -75,9 +75,10 @@ void AddFlags(CLI::App& app, Flags* flags) {
       ->required();
   app.add_option(
       "--model_name", flags->model_name,
-      "what clients call the model [the name of its file, folder or Hugging Face repository]");
+      "What clients call the model; default: the name of its file, folder or Hugging Face "
+      "repository");
   app.add_option("--chat_template", flags->chat_template,
-                 "file of a Jinja template for conversations, in place of the model's own");
+                 "File of a Jinja template for conversations, in place of the model's own");
   app.add_option(
          "--ignore_generation_config", flags->ignored_generation_keys,
          "KEY,... of generation_config.json (or of a GGUF file, general.sampling.*) that "
@@ -92,9 +93,9 @@ void AddFlags(CLI::App& app, Flags* flags) {
         return std::string(ParseHostPort(text, PortUse::kConnect).status().message());
       });
   AddHostPortOption(app, "--listen", &server.listen, PortUse::kListen,
-                    "where clients connect; [::] is every address of the machine");
+                    "Where clients connect; [::] is every address of the machine");
   AddHostPortOption(app, "--metrics_listen", &flags->metrics_listen, PortUse::kListen,
-                    "where the /metrics page is");
+                    "Where the /metrics page is");
   AddLogFormatOption(app, &flags->log_format);
   app.add_option_function<std::string>(
          "--longrope",
@@ -102,7 +103,7 @@ void AddFlags(CLI::App& app, Flags* flags) {
            server.model.long_rope_policy =
                policy == "admission" ? LongRopePolicy::kAdmission : LongRopePolicy::kReference;
          },
-         "how sequences of a LongRoPE model choose their rotary factors: reference (as "
+         "How sequences of a LongRoPE model choose their rotary factors: reference (as "
          "transformers: an answer that grows beyond the original context is computed anew, once) "
          "or admission (once, by prompt and max_new_tokens together, where unset means the whole "
          "context)")
@@ -110,18 +111,22 @@ void AddFlags(CLI::App& app, Flags* flags) {
       ->default_str(kDefaultLongRopePolicy == LongRopePolicy::kReference ? "reference"
                                                                          : "admission");
   AddDurationOption(app, "--lame_duck", &flags->lame_duck,
-                    "how long calls are still taken after SIGTERM, health saying NOT_SERVING, so "
+                    "How long calls are still taken after SIGTERM, health saying NOT_SERVING, so "
                     "that load balancers turn elsewhere first; SIGINT skips it");
-  AddDurationOption(app, "--drain_timeout", &flags->drain_timeout,
-                    "how long streams may go on after that, clients being told to go elsewhere");
+  AddDurationOption(
+      app, "--drain_timeout", &flags->drain_timeout,
+      "How long streams may go on after --lame_duck, clients being told to go elsewhere");
   AddDurationOption(app, "--stall_timeout", &server.answer.stall_timeout,
-                    "a client that reads nothing for this long loses its request");
-  AddDurationOption(app, "--self_probe_interval", &server.self_probe.interval,
-                    "how often to call the own port over a new connection; after six calls in a "
-                    "row without an answer the program ends, to be started again. 0s: never");
-  app.add_option("--max_requests", server.max_requests, "requests at once")
+                    "A client that reads nothing for this long loses its request");
+  AddDurationOption(
+      app, "--self_probe_interval", &server.self_probe.interval,
+      "How often the program calls its own port over a new connection; after six calls "
+      "in a row without an answer it ends, to be started again. 0s: never");
+  app.add_option("--max_requests", server.max_requests,
+                 "Requests that are worked on or wait; more are refused")
       ->check(CLI::Range(1, 1'000'000));
-  app.add_option("--max_prompt_bytes", server.limits.max_prompt_bytes, "text of one request")
+  app.add_option("--max_prompt_bytes", server.limits.max_prompt_bytes,
+                 "Bytes of text in one request; longer ones are refused")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 29));
   AddTextFlags(app, &server.text);
 }

@@ -32,13 +32,16 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
           ->check(CLI::Range(1, 64))
           ->excludes(tp)
           ->group(group);
-  app.add_option("--rank", options.rank, "This process's number in such a group; 0 is the leader")
+  app.add_option(
+         "--rank", options.rank,
+         "This process's number in a group that is started by hand (--world); 0 is the leader")
       ->check(CLI::Range(0, 63))
       ->needs(world)
       ->group(group);
-  app.add_option("--group_socket", options.group_socket,
-                 "Unix socket where the ranks of such a group meet the leader: a path, or @NAME "
-                 "for one that leaves no file. All must run as one user")
+  app.add_option(
+         "--group_socket", options.group_socket,
+         "Unix socket where the ranks of a group that is started by hand (--world) meet the "
+         "leader: a path, or @NAME for one that leaves no file. All must run as one user")
       ->needs(world)
       ->group(group);
   // Not for users: see RankCommand.
@@ -102,7 +105,7 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
                     "How long requests are still taken after SIGTERM, health saying NOT_SERVING, "
                     "so that coordinators turn elsewhere first; SIGINT skips it");
   AddDurationOption(app, "--drain_timeout", &options.drain_timeout,
-                    "How long running requests may go on after that");
+                    "How long running requests may go on after --lame_duck");
   AddDurationOption(app, "--self_probe_interval", &options.self_probe_interval,
                     "How often the leader calls its own port over a new connection; after six "
                     "calls in a row without an answer it ends, to be started again. 0s: never");

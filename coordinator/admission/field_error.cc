@@ -23,8 +23,8 @@ std::string Quoted(absl::string_view text) {
 
 absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits) {
   if (bytes <= limits.max_prompt_bytes) return absl::OkStatus();
-  return Invalid(
-      field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes, " allowed"));
+  return Invalid(field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes,
+                                     " allowed (the server's --max_prompt_bytes)"));
 }
 
 }  // namespace phalanx

@@ -121,7 +121,7 @@ TEST(ValidateChatTest, CountsTheBytesOfAllStrings) {
        }) {
     SCOPED_TRACE(chat);
     EXPECT_EQ(std::string(ValidateChat(Parse<v1::Chat>(chat), Limits()).message()),
-              "chat: 21 bytes are more than the 20 allowed");
+              "chat: 21 bytes are more than the 20 allowed (the server's --max_prompt_bytes)");
   }
 }
 

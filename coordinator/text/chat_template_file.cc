@@ -1,6 +1,8 @@
 #include "coordinator/text/chat_template_file.h"
 
+#include <cerrno>
 #include <fstream>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -19,7 +21,8 @@ absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const 
   file.read(source.data(), static_cast<std::streamsize>(source.size()));
   source.resize(static_cast<size_t>(file.gcount()));
   if (!file.is_open() || file.bad() || (file.fail() && !file.eof())) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+    return absl::NotFoundError(
+        absl::StrCat(path, ": cannot be read: ", std::generic_category().message(errno)));
   }
   if (source.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
   if (source.size() > kMaxFileBytes) {

@@ -32,7 +32,7 @@ TEST_F(ChatTemplateFileTest, ReadsTheSourceAsItIs) {
 
 TEST_F(ChatTemplateFileTest, NamesTheFileAndWhatIsWrongWithIt) {
   EXPECT_THAT(std::string(ReadChatTemplateFile(jinja_, "/no/such.jinja").status().message()),
-              "/no/such.jinja: cannot be read");
+              "/no/such.jinja: cannot be read: No such file or directory");
   EXPECT_THAT(std::string(ReadChatTemplateFile(jinja_, testing::TempDir()).status().message()),
               HasSubstr("cannot be read"));
   EXPECT_EQ(ErrorFor(""), path_ + ": is empty");
