@@ -73,8 +73,8 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
       ->check(CLI::Range(0, 1 << 24))
       ->group(group);
   app.add_option("--kv_cache_tokens", options.kv_cache_tokens,
-                 "Tokens that the KV cache of the whole group holds; 0 is 16384, or fewer where "
-                 "less memory is free")
+                 "Tokens that the KV cache of the whole group holds; 0 is 16384 (more if "
+                 "--context_tokens is more), or fewer where less memory is free")
       ->check(CLI::Range(0, 1 << 28))
       ->group(group);
   app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
