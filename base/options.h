@@ -18,7 +18,7 @@ inline constexpr int kExitFailure = 1;
 // Bad command line.
 inline constexpr int kExitUsage = 2;
 
-// Adds --version and makes the help show defaults. `app` must outlive nothing.
+// Adds --version and makes the help show defaults.
 void AddStandardOptions(CLI::App& app);
 
 // Adds an option in absl::Duration syntax ("30s", "1m30s", "500ms"; not negative). `*value` holds
@@ -36,9 +36,10 @@ CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format);
 // What --log_format takes: "text" or "json".
 std::string LogFormatName(LogFormat format);
 
-// Parses the command line. Returns the exit code with which main must return now: kExitOk after
-// --help or --version (printed to standard output), kExitUsage after an error (one line and a hint
-// to standard error); nullopt to go on.
+// Parses the command line. Returns nullopt if the program is to go on, else the exit code with
+// which main must return now: kExitOk after --help or --version (printed to standard output),
+// kExitUsage after an error (one line and a hint to standard error; an argument that is not known
+// is named before one that is missing).
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);
 
 // "0.1.0 (release)": what --version prints and the build_info metric tells.

@@ -29,7 +29,8 @@ class Checkpoint {
   // `path` is a GGUF file, the first part of a split one, or a Hugging Face folder: config.json,
   // weights as safetensors, the tokenizer's files, perhaps generation_config.json. The errors of
   // OpenGgufFiles and ReadGgufSpec, or of ReadJsonFile, ReadHfConfig, ReadGenerationConfig and
-  // OpenSafetensorsFolder; INVALID_ARGUMENT for a file inside such a folder.
+  // OpenSafetensorsFolder; INVALID_ARGUMENT for a file inside such a folder; NOT_FOUND, saying what
+  // a model is, for a folder without config.json and for an empty path.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
@@ -75,8 +76,9 @@ class Checkpoint {
   std::string fingerprint_;
   GenerationDefaults generation_defaults_;
   TensorTable tensors_;
-  // One of these is empty.
+  // Empty for a Hugging Face folder.
   std::vector<std::unique_ptr<GgufFile>> gguf_files_;
+  // Empty for GGUF.
   std::vector<std::unique_ptr<SafetensorsFile>> safetensors_files_;
 };
 

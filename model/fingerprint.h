@@ -13,8 +13,8 @@ namespace phalanx {
 // 16 hexadecimal digits over the headers of a model's files (metadata, tensor names, types, shapes,
 // offsets), their sizes, and all of the small ones. Not cryptographic: it catches a wrong file, not
 // an attack. Not over the weights, which a coordinator never reads: workers, which do, have a
-// digest of them (model/weights_digest.h). Coordinators know neither group's weights by themselves
-// but see to it that all groups that they route to have the same.
+// digest of them (model/weights_digest.h). A coordinator sees to it that all groups to which it
+// routes say the same digest.
 class Fingerprint {
  public:
   // In an order that depends on the model alone. For a small file, `header` is all of it.

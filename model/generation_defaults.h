@@ -28,9 +28,11 @@ struct GenerationDefaults {
   float temperature = 0.0f;
   int top_k = 0;
   float top_p = 1.0f;
-  // Of an answer whose request does not say; 0: the file says nothing. The first one counts.
+  // How long an answer may be whose request does not say. Tokens of the answer; 0: the file says
+  // nothing.
   int max_new_tokens = 0;
-  int max_length = 0;  // Prompt and answer together.
+  // Tokens of prompt and answer together, heeded if max_new_tokens is 0; 0: the file says nothing.
+  int max_length = 0;
   // Tokens that end an answer, as the configuration names them; the tokenizer may know more.
   // Ascending.
   std::vector<int32_t> eos_token_ids = {};

@@ -27,7 +27,7 @@ class HealthService {
   explicit HealthService(std::vector<std::string> names);
   HealthService(const HealthService&) = delete;
   HealthService& operator=(const HealthService&) = delete;
-  // After the server on which it is registered.
+  // To be destroyed after the server on which it is registered.
   ~HealthService();
 
   // To be registered; owned by this object.

@@ -18,8 +18,9 @@ using ReceiveFilter = std::function<bool(absl::Span<char>)>;
 //
 // Linking this library replaces libc's recvmsg by one that asks for a filter and then calls libc's.
 //
-// The filter is called by one thread at a time, on the thread that reads. It is let go some time
-// after the socket is closed: at the latest when a socket with the same number receives something.
+// The filter is called on the thread that reads, by one thread at a time. It is destroyed some time
+// after the socket is closed: at the latest when another socket that was given the same number
+// receives something.
 // Thread-safe.
 void SetReceiveFilter(int socket, ReceiveFilter filter);
 

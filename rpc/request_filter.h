@@ -49,7 +49,8 @@ class RequestFilter {
   // A message that has not come whole.
   struct Message {
     int prefix_bytes = 0;
-    // Whether the length so far is that of max_length_ in its first bytes, or is below or above.
+    // How the bytes of the length that have come compare with the first bytes of max_length_:
+    // below (-1), equal (0) or above (1).
     int compared = 0;
     uint32_t length = 0;
     uint32_t bytes_left = 0;
@@ -71,18 +72,19 @@ class RequestFilter {
   absl::string_view reason_;
 
   Part part_ = Part::kPreface;
-  // Of the preface or of a frame's header.
+  // How much of the preface, or of the header of a frame, has come.
   size_t bytes_read_ = 0;
   std::array<unsigned char, 9> header_;
-  // Of the frame that is being read. Padding comes last and is part of what is left.
+  // The frame that is being read: its stream, whether it is the last of the stream, and how many of
+  // its bytes are still to come, the padding at its end included.
   uint32_t stream_ = 0;
   bool ends_stream_ = false;
   size_t frame_bytes_left_ = 0;
   size_t padding_bytes_ = 0;
-  // Of the block of headers that is being read.
+  // The size of the block of headers that is being read, so far.
   size_t header_bytes_ = 0;
   int header_frames_ = 0;
-  // By stream.
+  // Messages of which only a part has come, by stream.
   absl::flat_hash_map<uint32_t, Message> partial_;
 };
 

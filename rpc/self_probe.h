@@ -25,11 +25,13 @@ namespace phalanx {
 class SelfProbe {
  public:
   struct Options {
-    // From the end of one call to the next one; each may also take as long. Zero makes no calls.
+    // Time from the end of one call to the start of the next, and also the time after which a call
+    // counts as not answered. Zero makes no calls.
     absl::Duration interval = absl::Seconds(10);
-    // In a row. A process that was stopped for a while fails once at most.
+    // The server counts as deaf after this many failed calls in a row. If the whole process was
+    // stopped for a while, that is one failed call at most.
     int max_failures = 6;
-    // Called once, on the probe's thread, after so many. Null ends the process (LOG(FATAL)).
+    // Called once, on the probe's thread, after max_failures. Null ends the process (LOG(FATAL)).
     std::function<void()> on_deaf = nullptr;
   };
 
@@ -56,7 +58,7 @@ class SelfProbe {
   prometheus::Counter& answered_;
   prometheus::Counter& refused_;
   prometheus::Counter& failed_;
-  // Of the thread.
+  // In a row so far. Used by the probe's thread only.
   int failures_ = 0;
   // Outlives the object if gRPC still has a call then.
   const std::shared_ptr<Shared> shared_;

@@ -8,18 +8,21 @@
 
 namespace phalanx {
 
-// Down to default_max_length they come from the model, the others from the operator.
 struct RequestLimits {
+  // --- From the model. ---
   std::string model_name;
   int vocab = 0;
   // Prompt and answer together.
   int context_tokens = 0;
   // Without one, chat input is refused.
   bool has_chat_template = false;
-  // What an unset max_new_tokens means, in tokens of the answer, or of prompt and answer together;
-  // 0: nothing. The first one counts; without both it is all the room in the context.
+  // What an unset max_new_tokens means. Tokens of the answer; 0: the model does not say.
   int default_max_new_tokens = 0;
+  // Tokens of prompt and answer together, heeded if default_max_new_tokens is 0. Where this is 0
+  // too, an answer may fill the context.
   int default_max_length = 0;
+
+  // --- From the operator. ---
 
   // Of one conversation.
   int max_messages = 1024;

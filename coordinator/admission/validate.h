@@ -19,14 +19,14 @@ namespace phalanx {
 // Everything that can be told without tokenizing.
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits);
 
-// The rest: whether the prompt fits, and how many tokens may follow it. Returns max_new_tokens with
-// its default filled in.
+// What ValidateGenerate cannot know before the prompt is tokenized: whether the prompt fits, and
+// how many tokens may follow it. Returns max_new_tokens with its default filled in.
 absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits);
 
 absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits);
-// The rest, once the tokens are known.
+// What ValidateScore cannot know before the input is tokenized: whether it fits.
 absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits);
 
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits);

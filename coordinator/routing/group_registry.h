@@ -80,7 +80,7 @@ class GroupRegistry {
   GroupRegistry& operator=(const GroupRegistry&) = delete;
   ~GroupRegistry();
 
-  // --- For who keeps the list of groups. ---
+  // --- For whoever keeps the list of groups. ---
 
   // `address` is for messages.
   GroupId Add(const std::string& address);
@@ -140,7 +140,7 @@ class GroupRegistry {
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;
     absl::Time refused_at = absl::InfinitePast();
-    // From the group's last report: what others had sent it.
+    // Requests of other coordinators that the group had by its last report.
     int others = 0;
     absl::Time reported_at = absl::InfinitePast();
   };
@@ -152,15 +152,15 @@ class GroupRegistry {
     std::string name;
     absl::Time deadline;
     absl::Time submitted_at;
-    // To the group that it is with.
+    // When it was sent to the group that it is with.
     absl::Time sent_at;
-    // Those that it was sent to; it is with the last.
+    // Groups that it was sent to, in this order; it is with the last.
     std::vector<GroupId> groups;
     int losses = 0;
     // 0 once the first token, or score, came.
     int64_t pending_prompt_tokens = 0;
     bool score = false;
-    // By the group that it is with.
+    // The group that it is with has taken it in.
     bool accepted = false;
     // The sink has heard of an acceptance.
     bool acceptance_told = false;
@@ -184,7 +184,7 @@ class GroupRegistry {
     const EngineEvent* event = nullptr;
     bool accepted = false;
     bool started = false;
-    // From the submission until the group was asked that answers.
+    // Time from the submission until the request was sent to the group that answers.
     absl::Duration moved = absl::ZeroDuration();
     absl::Status error = absl::OkStatus();
   };

@@ -37,11 +37,11 @@ class CoordinatorMetrics {
   prometheus::Counter& generation_tokens;
   // Those of them that were reasoning, counted when their request ends.
   prometheus::Counter& reasoning_tokens;
-  // Generate only, from here on. From arrival. Each once per request that got so far; the second
-  // for requests that ended well.
+  // From the arrival of a Generate call to its first token, once for each call that got one.
   prometheus::Histogram& time_to_first_token;
+  // From the arrival of a Generate call to its end, once for each call that ended well.
   prometheus::Histogram& e2e_request_latency;
-  // Once per token after the first; tokens of one event share its time.
+  // Of Generate calls, once per token after the first; tokens of one event share its time.
   prometheus::Histogram& inter_token_latency;
 
  private:

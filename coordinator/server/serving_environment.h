@@ -36,7 +36,7 @@ struct ServedModel {
 struct AnswerLimits {
   // A client that takes nothing for this long loses its request.
   absl::Duration stall_timeout = absl::Seconds(60);
-  // So does one that lets this much of its answer pile up.
+  // A client that lets more than this of its answer pile up loses its request.
   int64_t max_buffered_bytes = int64_t{1} << 20;
 };
 

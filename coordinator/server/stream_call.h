@@ -47,7 +47,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   StreamCall(const ServingEnvironment* environment, const char* method,
              grpc::CallbackServerContext* context);
 
-  // --- What kinds of calls differ in, in the order of a call's life. ---
+  // --- For a kind of call to implement, in the order in which they are called. ---
 
   // Parses and checks the request, on gRPC's thread.
   virtual absl::Status Parse(const grpc::ByteBuffer& bytes) = 0;
@@ -65,7 +65,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   virtual std::string Settled(const absl::Status& status, absl::Duration total)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
 
-  // --- For them. ---
+  // --- For a kind of call to use. ---
 
   // Writes the next event, if there is one and no write is under way.
   void Pump() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -137,7 +137,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool alarm_set_ GUARDED_BY(mutex_) = false;
   // What the worker group knows the request by, while it works on it.
   std::optional<uint64_t> engine_id_ GUARDED_BY(mutex_);
-  // By a worker group.
+  // A worker group has taken the request in.
   bool accepted_ GUARDED_BY(mutex_) = false;
   // A worker group works on it.
   bool running_ GUARDED_BY(mutex_) = false;

@@ -18,12 +18,13 @@ namespace phalanx {
 class TextPool {
  public:
   struct Options {
-    // For all texts; the one for short texts comes on top.
+    // Threads that take all texts. One more, which takes short texts only, is not counted here.
     int threads = 1;
-    // Of tasks that no thread has taken yet, and of their texts.
+    // Tasks that no thread has taken yet.
     int max_queued = 256;
+    // Bytes of the texts of these tasks.
     int64_t max_queued_bytes = int64_t{64} << 20;
-    // A text of this size, which takes a few milliseconds, is long.
+    // Texts of this size and more are long: they take a few milliseconds or longer.
     int64_t long_text_bytes = int64_t{32} << 10;
   };
 

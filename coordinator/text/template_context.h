@@ -33,7 +33,8 @@ struct CallForm {
 absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation, CallForm form,
                                                CallerText caller_text);
 
-// The functions that a conversation has: name, description, parameters. Errors as above.
+// The functions that a conversation has: name, description, parameters. Errors as of
+// MessagesVariable.
 absl::StatusOr<TemplateValue> FunctionList(const Conversation& conversation,
                                            CallerText caller_text);
 

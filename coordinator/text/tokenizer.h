@@ -42,7 +42,7 @@ class Tokenizer {
 
   // The tokens of a text that a chat template wrote around what callers said, and no others: bos is
   // the template's affair. Spellings of control tokens become these tokens unless they touch one of
-  // `caller_spans`, which are ascending and do not overlap. Errors and `cancelled` as above.
+  // `caller_spans`, which are ascending and do not overlap. Errors and `cancelled` as of Encode.
   absl::StatusOr<std::vector<int32_t>> EncodeRendered(
       absl::string_view text, absl::Span<const TextSpan> caller_spans,
       const std::atomic<bool>* cancelled = nullptr) const;
@@ -67,7 +67,9 @@ class Tokenizer {
 
   const TokenizerAssets assets_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;
-  // Control tokens are all in the first: what normalization makes of a text is never one.
+  // Added tokens that are looked for in the text as it is, and those that are looked for once it is
+  // normalized. All control tokens are of the first kind: what normalization makes of a text is
+  // never one.
   const AddedTokenMatcher added_tokens_;
   const AddedTokenMatcher normalized_added_tokens_;
   std::unique_ptr<BytePairEncoder> encoder_;

@@ -2,8 +2,7 @@
 //
 //   auto leader = GroupLeader::Start(options);      // ranks run and know their limits
 //   ... load weights, make a Decoder on (*leader)->communicator() ...
-//   (*leader)->AwaitReady(&decoder, digest);        // ranks have loaded theirs, of the same
-//   weights
+//   (*leader)->AwaitReady(&decoder, digest);        // ranks have loaded the same weights
 //   (*leader)->Execute(input);                      // for the engine, any number of times
 //   (*leader)->Stop(timeout);
 //
@@ -63,14 +62,14 @@ class GroupLeader final : public StepExecutor {
     absl::Duration handshake_timeout = absl::Seconds(10);
     // How long a rank may be silent or come no further in a step; see pulse_watch.h.
     absl::Duration stall_timeout = absl::Seconds(5);
-    // How long a collective waits for a rank. Longer than the above, which says more.
+    // How long a collective waits for a rank. Longer than stall_timeout, whose error says more.
     absl::Duration step_timeout = absl::Minutes(1);
     // Readable when Start and AwaitReady are to give up; -1 is never.
     int interrupt_fd = -1;
     // Called at most once, from another thread, when the group is lost while nobody stopped it.
     std::function<void(const absl::Status&)> on_lost = [](const absl::Status&) {};
-    // Called by the same thread several times a second, with the longest time that a rank has been
-    // silent for.
+    // Called by the thread that calls on_lost, several times a second, with the longest time that
+    // a rank has been silent for.
     std::function<void(absl::Duration silence)> on_pulse = [](absl::Duration) {};
   };
 
@@ -121,7 +120,7 @@ class GroupLeader final : public StepExecutor {
     pid_t pid = 0;  // Of the process that joined.
     bool joined = false;
     bool ready = false;
-    // It gave up because another rank had: nothing more is to be heard of it.
+    // The rank gave up because another one had: nothing more is to be heard of it.
     bool silent = false;
     RankInfo info;
   };

@@ -36,9 +36,9 @@ class Decoder {
   // Stream::Synchronize; after one of these the decoder is useless.
   virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
 
-  // Logits of the last step without score rows in host memory, [num_logit_rows, vocab]; rank 0 on
-  // CPU backends only.
-  // Overwritten by the next step. For tests and tools; sampling leaves them intact.
+  // Logits of the last step that had no score rows, [num_logit_rows, vocab], in host memory; on
+  // rank 0 and CPU backends only. Sampling leaves them intact, the next step overwrites them. For
+  // tests and tools.
   virtual const float* last_logits() const = 0;
 
   // Time that the last step spent in collectives, waiting for peers included.

@@ -64,7 +64,7 @@ class RendererPool final : public JinjaCompiler {
   const RendererLimits limits_;
   mutable Mutex mutex_;
   CondVar given_back_;
-  // The last one worked last.
+  // Ordered by when they were given back: the last one most recently.
   std::vector<Place> idle_ GUARDED_BY(mutex_);
   uint32_t next_id_ GUARDED_BY(mutex_) = 1;
   // Templates that are not gone: a process is told with its next call to forget the others.

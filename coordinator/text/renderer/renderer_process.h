@@ -19,12 +19,13 @@ namespace phalanx {
 
 struct RendererLimits {
   JinjaLimits jinja = {};
-  // Of one compilation or rendering: what the process may hold, the variables and the output
-  // included, and how long it may compute. A stack of 64 MiB comes on top.
+  // What the process may hold for one compilation or rendering, the variables and the output
+  // included. A stack of 64 MiB comes on top.
   size_t max_memory_bytes = 256 << 20;
+  // How long it may compute for one compilation or rendering.
   absl::Duration max_cpu_time = absl::Seconds(5);
-  // For an answer. The process is stopped, or gets no CPU, if the limit above has not ended it by
-  // then.
+  // How long an answer is waited for. Reached only if the process was stopped or gets no CPU: else
+  // max_cpu_time ends it before.
   absl::Duration patience = absl::Seconds(60);
 };
 
