@@ -14,7 +14,8 @@ absl::StatusOr<RequestGate::Ticket> RequestGate::Enter() {
   if (closed_) return absl::UnavailableError("the server is shutting down");
   if (in_flight_ >= max_requests_) {
     return absl::ResourceExhaustedError(absl::StrCat("the server is busy with ", in_flight_,
-                                                     " requests, its limit (--max_requests)"));
+                                                     in_flight_ == 1 ? " request" : " requests",
+                                                     ", its limit (--max_requests)"));
   }
   ++in_flight_;
   return Ticket(this);

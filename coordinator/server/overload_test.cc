@@ -38,7 +38,7 @@ TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
   grpc::ClientContext context;
   const grpc::Status status = Generate(TextRequest("hi"), &context).status;
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("busy with 1 requests"));
+  EXPECT_THAT(status.error_message(), HasSubstr("busy with 1 request, its limit (--max_requests)"));
   EXPECT_GE(RetryHint(context), 500);
   EXPECT_LE(RetryHint(context), 1500);
 

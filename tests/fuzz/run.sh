@@ -18,6 +18,9 @@ seconds=60
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then
   seconds=$1
   shift
+elif [[ ${1:-} == -* && $1 != -h && $1 != --help ]]; then
+  echo "run.sh: unknown option $1. Try --help." >&2
+  exit 2
 elif [[ ${1:-} == -* ]]; then
   sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
   exit 0
