@@ -3,7 +3,6 @@
 Paths come from the environment, as the Bazel targets set it (see e2e_test.bzl).
 """
 
-import ctypes
 import dataclasses
 import os
 import pathlib
@@ -48,10 +47,10 @@ def wait_until(condition, what, timeout=PATIENCE_SECONDS):
         time.sleep(0.01)
 
 
-def _die_with_parent():
-    """Between fork and exec: a test that is killed takes its programs along."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+# A test that is killed takes its programs along. Not by Popen's preexec_fn: code of a process with
+# gRPC's threads that runs between fork and exec may wait for ever for a lock that one of them held,
+# or abort in what gRPC does after a fork.
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class Program:
@@ -64,12 +63,11 @@ class Program:
         self.expected_exit = 0
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command,
+                [*DIE_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
         self._lines = queue.Queue()
         self._reader = threading.Thread(target=self._read_stdout, daemon=True)
