@@ -169,15 +169,15 @@ TEST_F(GroupFormingTest, ARankThatLeavesWhileOthersAreAwaitedEndsTheGroup) {
 
 TEST_F(GroupFormingTest, ARankThatVanishesWhileTheLeaderLoadsIsNoticedBeforeTheLoadHasEnded) {
   leader_options_.world = 2;
-  std::thread rank([&] {
-    auto joined = GroupMember::Join(MemberOptions(1));
-    EXPECT_TRUE(joined.ok());
-  });
+  auto joining =
+      std::async(std::launch::async, [&] { return GroupMember::Join(MemberOptions(1)); });
   const auto leader = GroupLeader::Start(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();
+  auto member = joining.get();
+  ASSERT_TRUE(member.ok()) << member.status();
   // The leader would load now.
+  member->reset();
   EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
-  rank.join();
 }
 
 TEST_F(GroupFormingTest, ARankThatLoadsNoticesThatItsLeaderIsGone) {
