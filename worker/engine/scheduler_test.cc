@@ -3,6 +3,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -60,6 +61,33 @@ TEST_F(SchedulerTest, PrefillsAPromptInOneStepAndThenDecodes) {
   EXPECT_EQ(Step(), "0:10*");
   EXPECT_EQ(Step(), "0:1*");
   EXPECT_EQ(Step(), "0:1*");
+}
+
+TEST_F(SchedulerTest, EachTokenIsDrawnAsItsSequenceAsks) {
+  Limits(32, 4, 16);
+  const std::vector<SamplingParams> asked = {
+      {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f, .seed = 8},
+      {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 9},
+  };
+  for (size_t i = 0; i < asked.size(); ++i) {
+    scheduler_->Add(SequenceId{i}, {.prompt_token_ids = std::vector<int32_t>(4 + i, 7),
+                                    .sampling = asked[i],
+                                    .rope = {},
+                                    .score = false});
+  }
+  // From the prompt, and again from a token.
+  for (int step = 0; step < 2; ++step) {
+    Step();
+    ASSERT_EQ(plan_.input.sampling.size(), asked.size());
+    for (size_t i = 0; i < asked.size(); ++i) {
+      const auto& drawn = plan_.input.sampling[i];
+      EXPECT_EQ(drawn.temperature, asked[i].temperature);
+      EXPECT_EQ(drawn.top_k, asked[i].top_k);
+      EXPECT_EQ(drawn.top_p, asked[i].top_p);
+      EXPECT_EQ(drawn.seed, asked[i].seed);
+      EXPECT_EQ(drawn.position, static_cast<int>(4 + i) + step);
+    }
+  }
 }
 
 TEST_F(SchedulerTest, PlansNothingWithoutSequences) {
