@@ -3,7 +3,7 @@
 #define PHALANX_COORDINATOR_ROUTING_CHECK_EVENT_H_
 
 #include "absl/status/status.h"
-#include "coordinator/routing/engine_session.h"
+#include "coordinator/routing/group_session.h"
 
 namespace phalanx {
 

@@ -67,7 +67,7 @@ class CallContext {
 };
 
 // One Session call. Keeps itself alive from Start until it is done.
-class SessionCall final : public EngineSession,
+class SessionCall final : public GroupSession,
                           public grpc::ClientBidiReactor<SessionRequest, SessionResponse>,
                           public std::enable_shared_from_this<SessionCall> {
  public:

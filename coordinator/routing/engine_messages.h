@@ -1,10 +1,10 @@
-// Between the structs of engine_session.h and the messages on the wire.
+// Between the structs of group_session.h and the messages on the wire.
 #ifndef PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
 #define PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
 
 #include <vector>
 
-#include "coordinator/routing/engine_session.h"
+#include "coordinator/routing/group_session.h"
 #include "phalanx/worker/v1/engine.pb.h"
 
 namespace phalanx {

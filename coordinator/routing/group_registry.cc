@@ -78,7 +78,7 @@ void GroupRegistry::Remove(GroupId group) {
   on_change_();
 }
 
-void GroupRegistry::SessionStarted(GroupId group, std::shared_ptr<EngineSession> session) {
+void GroupRegistry::SessionStarted(GroupId group, std::shared_ptr<GroupSession> session) {
   Change(group, [&](Group& entry) {
     entry.session = std::move(session);
     entry.greeted = false;

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "coordinator/routing/choose_group.h"
-#include "coordinator/routing/engine_session.h"
+#include "coordinator/routing/group_session.h"
 
 namespace phalanx {
 
@@ -93,7 +93,7 @@ class GroupRegistry {
 
   // --- For the group's connection; its calls for one group come one at a time. ---
 
-  void SessionStarted(GroupId group, std::shared_ptr<EngineSession> session);
+  void SessionStarted(GroupId group, std::shared_ptr<GroupSession> session);
   // FAILED_PRECONDITION if the group serves another model, or has other weights than a group that
   // is on the list, not retired, and was let in the last time it said Hello, even if that one is
   // gone now: one service gives one answer. The connection should then end. So a list of groups
@@ -127,7 +127,7 @@ class GroupRegistry {
  private:
   struct Group {
     std::string address;
-    std::shared_ptr<EngineSession> session;
+    std::shared_ptr<GroupSession> session;
     GroupState state() const;
     bool retired = false;
     bool greeted = false;
@@ -174,7 +174,7 @@ class GroupRegistry {
 
   // What is to be done once the lock is free.
   struct Sending {
-    std::shared_ptr<EngineSession> session;
+    std::shared_ptr<GroupSession> session;
     std::shared_ptr<const EngineRequest> content;
     GroupId group = {};
   };
@@ -217,7 +217,7 @@ class GroupRegistry {
   void Lose(RequestMap::iterator request, const absl::Status& reason, Outcome* outcome)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `session` is where to abandon requests; may be null if there are none.
-  void CarryOut(const Outcome& outcome, EngineSession* session);
+  void CarryOut(const Outcome& outcome, GroupSession* session);
 
   absl::Status CheckHello(GroupId group, const GroupHello& hello) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -51,7 +51,7 @@ absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest content,
 void GroupRegistry::Cancel(uint64_t request_id) {
   // The sink may die here, which must not happen under the lock.
   Request request;
-  std::shared_ptr<EngineSession> session;
+  std::shared_ptr<GroupSession> session;
   {
     MutexLock lock(&mutex_);
     const auto found = requests_.find(request_id);
@@ -115,7 +115,7 @@ void GroupRegistry::Send(const Sending& sending) {
 void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> events,
                                  const GroupLoad& load) {
   Outcome outcome;
-  std::shared_ptr<EngineSession> session;
+  std::shared_ptr<GroupSession> session;
   {
     MutexLock lock(&mutex_);
     Group& entry = Find(group);
@@ -208,7 +208,7 @@ void GroupRegistry::MoveOrFail(RequestMap::iterator found, MoveReason reason,
   outcome->moves.push_back(reason);
 }
 
-void GroupRegistry::CarryOut(const Outcome& outcome, EngineSession* session) {
+void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
   for (const uint64_t id : outcome.abandoned) session->Cancel(id);
   for (const MoveReason reason : outcome.moves) {
     if (options_.on_move) options_.on_move(reason);

@@ -16,7 +16,7 @@
 namespace phalanx {
 
 // Remembers what it was asked for.
-class FakeSession final : public EngineSession {
+class FakeSession final : public GroupSession {
  public:
   void Submit(const EngineRequest& request) override {
     MutexLock lock(&mutex_);

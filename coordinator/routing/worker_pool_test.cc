@@ -12,7 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class NullSession final : public EngineSession {
+class NullSession final : public GroupSession {
  public:
   void Submit(const EngineRequest&) override {}
   void Cancel(uint64_t) override {}

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "coordinator/routing/engine_session.h"
+#include "coordinator/routing/group_session.h"
 #include "coordinator/server/serving_environment.h"
 #include "coordinator/server/text_service.h"
 #include "phalanx/v1/inference.pb.h"

@@ -17,7 +17,7 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "coordinator/admission/request_gate.h"
-#include "coordinator/routing/engine_session.h"
+#include "coordinator/routing/group_session.h"
 #include "coordinator/server/serving_environment.h"
 
 namespace phalanx {

@@ -75,7 +75,7 @@ class Engine {
   struct Options {
     // Also sizes the KV cache's accounting. max_step_tokens must be at least max_seqs.
     StepLimits limits;
-    RequestLimits request_limits;
+    EngineRequestLimits request_limits;
     // Requests that may wait to run.
     int max_waiting = 256;
   };

@@ -31,14 +31,14 @@ struct GenerationRequest {
   SamplingParams sampling;
   // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
   absl::Duration timeout = absl::InfiniteDuration();
-  // Of effect only where RequestLimits::original_context_tokens is set.
+  // Of effect only where EngineRequestLimits::original_context_tokens is set.
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
   // Generate nothing; tell how likely each prompt token was, given those before it.
   bool score = false;
 };
 
 // What the model allows.
-struct RequestLimits {
+struct EngineRequestLimits {
   int vocab_size = 0;
   // Prompt and generated tokens together.
   int context_tokens = 0;
@@ -50,7 +50,7 @@ inline constexpr int kMaxEosTokenIds = 256;
 
 // INVALID_ARGUMENT, naming the field as in phalanx.worker.v1.Submit, if any value of `request` is
 // outside its range.
-absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimits& limits);
+absl::Status ValidateRequest(const GenerationRequest& request, const EngineRequestLimits& limits);
 
 }  // namespace phalanx
 

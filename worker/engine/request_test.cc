@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr RequestLimits kLimits = {.vocab_size = 100, .context_tokens = 10};
+constexpr EngineRequestLimits kLimits = {.vocab_size = 100, .context_tokens = 10};
 
 GenerationRequest GoodRequest() {
   GenerationRequest request;

@@ -1,8 +1,8 @@
 // What the coordinator and a worker group say to each other, free of gRPC and protobuf.
 //
 // The fields are those of phalanx/worker/v1/engine.proto, which documents them.
-#ifndef PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_
-#define PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_
+#ifndef PHALANX_COORDINATOR_ROUTING_GROUP_SESSION_H_
+#define PHALANX_COORDINATOR_ROUTING_GROUP_SESSION_H_
 
 #include <cstdint>
 #include <optional>
@@ -73,9 +73,9 @@ struct GroupLoad {
 
 // One open session with a worker group. Thread-safe, never blocks. Once the session has ended, both
 // calls do nothing.
-class EngineSession {
+class GroupSession {
  public:
-  virtual ~EngineSession() = default;
+  virtual ~GroupSession() = default;
 
   virtual void Submit(const EngineRequest& request) = 0;
   virtual void Cancel(uint64_t request_id) = 0;
@@ -102,4 +102,4 @@ class GenerationSink {
 
 }  // namespace phalanx
 
-#endif  // PHALANX_COORDINATOR_ROUTING_ENGINE_SESSION_H_
+#endif  // PHALANX_COORDINATOR_ROUTING_GROUP_SESSION_H_
