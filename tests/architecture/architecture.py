@@ -188,6 +188,70 @@ def documented_paths(tree):
                 yield f"{document}: there is no {word}"
 
 
+def documented_symbols(tree):
+    """`FILE: Symbol` in a document must name a file, and something that is in it."""
+    for path, text in tree.items():
+        if not path.endswith(".md"):
+            continue
+        for name, symbol in re.findall(r"`([\w./]+\.(?:cc|h|py)): ([\w:]+)`", text):
+            files = [file for file in tree if file == name or file.endswith("/" + name)]
+            if len(files) != 1:
+                yield f"{path}: {name} is the name of {len(files)} files"
+            elif not has_symbol(tree[files[0]], symbol):
+                yield f"{path}: {files[0]} has no {symbol}"
+
+
+def has_symbol(text, symbol):
+    """Whether a source defines or declares Function, Class, or Class::Method."""
+    if re.search(rf"\b{symbol}\b", text):
+        return True
+    # A method that is declared in its class.
+    name, _, method = symbol.rpartition("::")
+    body = re.search(rf"\b(?:class|struct) {name}\b.*?^}};", text, re.DOTALL | re.MULTILINE)
+    return bool(name and body and re.search(rf"\b{method}\(", body[0]))
+
+
+def wide_prose(tree):
+    """Documents are read in terminals too: 100 columns, but for tables and code."""
+    for path, text in tree.items():
+        if not path.endswith(".md"):
+            continue
+        code = False
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.lstrip().startswith("```"):
+                code = not code
+            elif not code and not line.lstrip().startswith("|") and len(line) > 100:
+                yield f"{path}:{number}: {len(line)} columns"
+
+
+NAMESPACE = re.compile(r"^namespace ([\w:]*) ?{$")
+TYPE = re.compile(r"^(?:class|struct|union|enum(?: class| struct)?) (?:\w+\([^)]*\) )?([\w:]+)[^;]*$")
+
+
+def types_of(text):
+    """The types that a source defines outside of unnamed namespaces and other types, in full."""
+    namespaces = []
+    for line in text.splitlines():
+        if match := NAMESPACE.match(line):
+            namespaces.append(match[1])
+        elif line.startswith("}  // namespace") and namespaces:
+            namespaces.pop()
+        elif (match := TYPE.match(line)) and "" not in namespaces:
+            yield "::".join([*namespaces, match[1]])
+
+
+def types_defined_twice(tree):
+    """One definition rule: a program that links both would have undefined behaviour."""
+    files = {}
+    for path, text in tree.items():
+        if is_cpp(path) and not path.startswith("examples/"):
+            for name in types_of(text):
+                files.setdefault(name, []).append(path)
+    for name, paths in files.items():
+        if len(paths) > 1:
+            yield f"{paths[1]}: {name} is defined in {paths[0]} too"
+
+
 RULES = (
     edges,
     grpc_headers,
@@ -198,4 +262,7 @@ RULES = (
     include_guards,
     documented_configs,
     documented_paths,
+    documented_symbols,
+    wide_prose,
+    types_defined_twice,
 )

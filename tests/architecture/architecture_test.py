@@ -70,6 +70,39 @@ class RuleTest(unittest.TestCase):
         tree = {"ARCHITECTURE.md": "`base/gone.cc` and `base/log.h`", "base/log.h": ""}
         self.assert_caught(architecture.documented_paths, tree)
 
+    def test_documents_that_name_a_function_that_moved(self):
+        source = "class Call {\n  void Parse();\n};\nvoid Call::Arrive() { Next(); }\n"
+        there = "`a/call.cc: Call::Arrive`, `call.cc: Call::Parse`, `call.cc: Next`"
+        tree = {"A.md": there, "a/call.cc": source}
+        self.assert_caught(architecture.documented_symbols, tree, 0)
+        for gone in ("call.cc: Call::Pump", "call.cc: Pump", "call.cc: Other::Arrive", "gone.cc: Next"):
+            self.assert_caught(architecture.documented_symbols, {**tree, "A.md": f"`{gone}`"})
+        self.assert_caught(architecture.documented_symbols, {**tree, "b/call.cc": source}, 2)
+
+    def test_prose_that_is_too_wide(self):
+        wide = "x" * 101
+        tree = {"A.md": f"{wide}\n| {wide} |\n```\n{wide}\n```\n{wide}\n", "a.cc": wide}
+        self.assert_caught(architecture.wide_prose, tree, 2)
+
+    def test_a_type_that_is_defined_twice(self):
+        def source(namespace, definition):
+            return f"namespace {namespace}{{\n{definition}\n}}  // namespace\n"
+
+        limits = source("phalanx ", "struct Limits {\n};")
+        rule = architecture.types_defined_twice
+        self.assert_caught(rule, {"worker/a.h": limits, "coordinator/b.cc": limits})
+        derived = source("phalanx ", "class Limits final : public A,\n                     public B {\n};")
+        self.assert_caught(rule, {"worker/a.h": limits, "coordinator/b.cc": derived})
+        others = [
+            source("other ", "struct Limits {\n};"),
+            source("phalanx ", "struct Limits;"),
+            source("phalanx ", "struct Call::Limits {\n};"),
+            source("phalanx ", "enum class Other {\n};\nvoid Limits();"),
+            source("", "struct Limits {\n};"),
+        ]
+        for other in others:
+            self.assert_caught(rule, {"worker/a.h": limits, "coordinator/b.cc": other}, 0)
+
 
 if __name__ == "__main__":
     unittest.main()
