@@ -88,8 +88,8 @@ absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const 
   }
   if (live_requests_ - running_requests_ >= options_.max_waiting) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(options_.max_waiting,
-                     " requests wait in the worker group already, its limit (--max_waiting)"));
+        absl::StrCat("the worker group's queue is at its limit of ", options_.max_waiting,
+                     options_.max_waiting == 1 ? " request" : " requests", " (--max_waiting)"));
   }
   return absl::OkStatus();
 }

@@ -84,7 +84,9 @@ TEST_F(EngineEndsTest, AnIdIsFreeAgainOnceItsRequestHasEnded) {
 TEST_F(EngineEndsTest, RefusesMoreThanMayWait) {
   Start({.seqs = 2, .max_waiting = 3});
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Submit(RequestId(i), Request(Prompt(4), 9)).ok());
-  EXPECT_EQ(Submit(kThird, Request(Prompt(4), 9)).code(), absl::StatusCode::kResourceExhausted);
+  const absl::Status status = Submit(kThird, Request(Prompt(4), 9));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("limit of 3 requests (--max_waiting)"));
   RunSteps(1);
   EXPECT_TRUE(Submit(RequestId{10}, Request(Prompt(4), 9)).ok()) << "two run by now";
   EXPECT_TRUE(Submit(RequestId{11}, Request(Prompt(4), 9)).ok());
