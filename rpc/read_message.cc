@@ -51,7 +51,9 @@ absl::Status ReadMessage(const grpc::ByteBuffer& bytes, int64_t max_bytes,
   CompressionReader reader(&lent);
   grpc::Slice slice;
   if (!reader.status().ok() || !lent.DumpToSingleSlice(&slice).ok()) {
-    return absl::InvalidArgumentError("request: there are no bytes");
+    // So gRPC hands on a message that it refused to read; its own refusal may come later than ours.
+    return absl::ResourceExhaustedError(
+        absl::StrCat("request: larger than max (", max_bytes, " bytes), or missing"));
   }
   const absl::string_view flat(reinterpret_cast<const char*>(slice.begin()), slice.size());
   switch (reader.algorithm()) {

@@ -17,7 +17,8 @@ namespace phalanx {
 // What is taken in memory is a small multiple of `max_bytes`, compressed or not: neither the
 // decompressed bytes may be more than that, nor what is built of them more than twice that (see
 // message_cost.h). INVALID_ARGUMENT, for the sender, beyond these limits, or if the bytes are no
-// such message: truncated, malformed, or with a string that is not UTF-8.
+// such message: truncated, malformed, or with a string that is not UTF-8. RESOURCE_EXHAUSTED for a
+// buffer without a message, which gRPC gives for one that is larger than the server's limit.
 absl::Status ReadMessage(const grpc::ByteBuffer& bytes, int64_t max_bytes,
                          google::protobuf::Message* message);
 
