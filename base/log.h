@@ -11,10 +11,9 @@
 #include <sstream>
 
 #include "absl/strings/string_view.h"
+#include "base/log_severity.h"
 
 namespace phalanx {
-
-enum class LogSeverity { kInfo, kWarning, kError, kFatal };
 
 // Lines below this severity are dropped. Thread-safe. Default: kInfo.
 void SetMinLogSeverity(LogSeverity severity);

@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/log.h"
+#include "base/log_severity.h"
 
 namespace phalanx {
 

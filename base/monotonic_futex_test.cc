@@ -4,7 +4,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
-#include "base/movable_wall_clock.h"
+#include "base/testing/movable_wall_clock.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/shutdown_signal.h"
-#include "base/wall_clock_steps.h"
+#include "base/testing/wall_clock_steps.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {

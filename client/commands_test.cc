@@ -8,8 +8,8 @@
 
 #include "base/options.h"
 #include "client/exit_code.h"
-#include "client/fake_server.h"
-#include "client/pipe_terminal.h"
+#include "client/testing/fake_server.h"
+#include "client/testing/pipe_terminal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "client/fake_server.h"
+#include "client/testing/fake_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -8,7 +8,7 @@
 #include "base/options.h"
 #include "client/exit_code.h"
 #include "client/inspection_format.h"
-#include "client/pipe_terminal.h"
+#include "client/testing/pipe_terminal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/testing/hf_folder.h"

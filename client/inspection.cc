@@ -9,13 +9,14 @@
 #include "absl/types/span.h"
 #include "base/bytes_text.h"
 #include "base/status.h"
-#include "model/checkpoint.h"
-#include "model/cpu_memory.h"
-#include "model/gguf_split.h"
-#include "model/json.h"
-#include "model/safetensors.h"
-#include "model/tensor_names.h"
-#include "model/weight_plan.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/tensor_names.h"
+#include "model/files/gguf_split.h"
+#include "model/files/json.h"
+#include "model/files/safetensors.h"
+#include "model/sharding/cpu_memory.h"
+#include "model/sharding/weight_plan.h"
+#include "model/text/tokenizer_assets_gguf.h"
 
 namespace phalanx {
 namespace {

@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/generation_defaults.h"
-#include "model/shard.h"
-#include "model/spec.h"
-#include "model/tokenizer_assets.h"
+#include "model/generation/generation_defaults.h"
+#include "model/sharding/shard.h"
+#include "model/spec/spec.h"
+#include "model/text/tokenizer_assets.h"
 
 namespace phalanx {
 
-// On CPUs; see model/cpu_memory.h.
+// On CPUs; see model/sharding/cpu_memory.h.
 struct RankMemory {
   Shard shard;
   int64_t weight_bytes = 0;

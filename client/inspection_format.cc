@@ -13,7 +13,7 @@
 #include "base/bytes_text.h"
 #include "base/number_text.h"
 #include "client/json_line.h"
-#include "model/split_patterns.h"
+#include "model/text/split_patterns.h"
 
 namespace phalanx {
 namespace {

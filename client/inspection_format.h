@@ -18,7 +18,7 @@ std::string InspectionJson(const Inspection& found);
 // Lines of a label and what is known, a table of ranks, and what would be refused.
 std::string InspectionText(const Inspection& found);
 
-// "GPT-2" for a pattern that model/split_patterns.h knows, else the pattern itself.
+// "GPT-2" for a pattern that model/text/split_patterns.h knows, else the pattern itself.
 std::string SplitRuleName(absl::string_view pattern);
 
 }  // namespace phalanx

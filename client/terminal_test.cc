@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "client/pipe_terminal.h"
+#include "client/testing/pipe_terminal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -203,7 +203,7 @@ class Backend {
 
   // tokens[i] = the token drawn from row i of logits under batch.sampling[i].
   // logits: [num_logit_rows, vocab] f32, left as they are; tokens: [num_logit_rows] i32 in backend
-  // memory. Defined to the bit by kernels/reference/sample.h: the same logits, seed and position
+  // memory. Defined to the bit by kernels/sampling/sample.h: the same logits, seed and position
   // give the same token on every backend.
   virtual void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) = 0;
 

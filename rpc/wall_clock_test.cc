@@ -15,7 +15,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/movable_wall_clock.h"
+#include "base/testing/movable_wall_clock.h"
 #include "gtest/gtest.h"
 #include "rpc/server_setup.h"
 

@@ -20,7 +20,7 @@
 #include "base/metrics_endpoint.h"
 #include "base/mutex.h"
 #include "base/status.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "rpc/listener.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"

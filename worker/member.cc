@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "worker/group/group_member.h"
 #include "worker/group/rank_identity.h"
 #include "worker/memory_plan.h"

@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/ops.h"
-#include "model/cpu_memory.h"
-#include "model/weight_plan.h"
+#include "model/sharding/cpu_memory.h"
+#include "model/sharding/weight_plan.h"
 #include "worker/model/activations.h"
 
 namespace phalanx {

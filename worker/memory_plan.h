@@ -11,9 +11,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/free_memory.h"
-#include "model/checkpoint.h"
-#include "model/shard.h"
-#include "model/spec.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/sharding/shard.h"
+#include "model/spec/spec.h"
 #include "worker/model/step_input.h"
 #include "worker/worker_options.h"
 

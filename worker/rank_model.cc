@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "model/shard.h"
-#include "model/weights_digest.h"
+#include "model/checkpoint/weights_digest.h"
+#include "model/sharding/shard.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {

@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/checkpoint.h"
-#include "model/spec.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
 #include "worker/model/step_input.h"
@@ -21,7 +21,7 @@ struct RankModel {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
-  std::string weights_digest;  // Of the whole files, see model/weights_digest.h.
+  std::string weights_digest;  // Of the whole files, see model/checkpoint/weights_digest.h.
 };
 
 // Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent

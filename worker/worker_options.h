@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/host_port.h"
 #include "base/log_format.h"
-#include "model/spec.h"
+#include "model/spec/spec.h"
 #include "worker/model/step_input.h"
 
 namespace phalanx {

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
-#include "coordinator/routing/fake_engine.h"
+#include "coordinator/routing/testing/fake_engine.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -121,7 +121,7 @@ class GroupRegistry {
   int CountGroups(GroupState state) const;
   // The largest context of the groups that take requests; 0 with none.
   int ServingContextTokens() const;
-  // Of the groups that take requests, see model/weights_digest.h; empty with none.
+  // Of the groups that take requests, see model/checkpoint/weights_digest.h; empty with none.
   std::string ServingWeightsDigest() const;
 
  private:

@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "coordinator/routing/registry_fixture.h"
+#include "coordinator/routing/testing/registry_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "coordinator/routing/group_registry.h"
-#include "coordinator/routing/registry_fixture.h"
+#include "coordinator/routing/testing/registry_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -10,8 +10,8 @@
 
 #include "absl/types/span.h"
 #include "coordinator/server/text_service.h"
-#include "coordinator/text/reasoning_splitter.h"
-#include "coordinator/text/stop_matcher.h"
+#include "coordinator/text/answer/reasoning_splitter.h"
+#include "coordinator/text/answer/stop_matcher.h"
 
 namespace phalanx {
 

@@ -1,6 +1,6 @@
 #include "coordinator/server/answer_text.h"
 
-#include "coordinator/server/fake_text_service.h"
+#include "coordinator/server/testing/fake_text_service.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {

@@ -30,7 +30,7 @@ class CoordinatorServer {
     HostPort listen;
     RequestLimits limits;
     ServedModel model;
-    // model/fingerprint.h; groups with another one are refused.
+    // model/checkpoint/fingerprint.h; groups with another one are refused.
     std::string model_fingerprint;
     std::vector<HostPort> workers;
     // Requests in the process at once; more are RESOURCE_EXHAUSTED.

@@ -4,7 +4,7 @@
 #include <future>
 #include <string>
 
-#include "coordinator/server/server_fixture.h"
+#include "coordinator/server/testing/server_fixture.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {

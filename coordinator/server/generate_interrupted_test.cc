@@ -17,7 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
-#include "coordinator/server/server_fixture.h"
+#include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "coordinator/server/server_fixture.h"
+#include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

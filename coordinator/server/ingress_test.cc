@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "coordinator/server/server_fixture.h"
+#include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -12,12 +12,12 @@
 #include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "coordinator/text/chat_encoder.h"
-#include "coordinator/text/chat_template.h"
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/turn_markers.h"
-#include "model/turn_ends.h"
+#include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/template/chat_encoder.h"
+#include "coordinator/text/template/chat_template.h"
+#include "coordinator/text/template/turn_markers.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
+#include "model/text/turn_ends.h"
 
 namespace phalanx {
 namespace {

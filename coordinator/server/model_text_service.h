@@ -6,8 +6,8 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/server/text_service.h"
-#include "coordinator/text/jinja_template.h"
-#include "model/tokenizer_assets.h"
+#include "coordinator/text/jinja/jinja_template.h"
+#include "model/text/tokenizer_assets.h"
 
 namespace phalanx {
 

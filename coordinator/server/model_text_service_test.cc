@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "coordinator/text/local_jinja.h"
-#include "coordinator/text/tiny_vocabulary.h"
+#include "coordinator/text/jinja/local_jinja.h"
+#include "coordinator/text/testing/tiny_vocabulary.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -14,8 +14,8 @@
 #include "coordinator/server/coordinator_metrics.h"
 #include "coordinator/server/text_pool.h"
 #include "coordinator/server/text_service.h"
-#include "model/generation_defaults.h"
-#include "model/long_rope.h"
+#include "model/generation/generation_defaults.h"
+#include "model/spec/long_rope.h"
 
 namespace phalanx {
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "coordinator/server/server_fixture.h"
+#include "coordinator/server/testing/server_fixture.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {

@@ -1,5 +1,5 @@
 // Rendered chats, compared byte for byte with those of transformers.
-#include "coordinator/text/chat_golden.h"
+#include "coordinator/text/testing/chat_golden.h"
 
 #include <gtest/gtest.h>
 

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/chat_encoder.h"
-#include "coordinator/text/chat_golden.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/template/chat_encoder.h"
+#include "coordinator/text/testing/chat_golden.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 #include "gtest/gtest.h"
-#include "model/split_patterns.h"
+#include "model/text/split_patterns.h"
 
 namespace phalanx {
 namespace {

@@ -1,6 +1,6 @@
 // Real vocabularies, compared with Hugging Face tokenizers on the lines of
 // tests/golden/tokenizer_lines.
-#include "coordinator/text/golden_lines.h"
+#include "coordinator/text/testing/golden_lines.h"
 
 #include <gtest/gtest.h>
 
@@ -15,10 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/nfc.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/tokenizer_file.h"
+#include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/testing/tokenizer_file.h"
+#include "coordinator/text/tokenizer/nfc.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 
 namespace phalanx {
 namespace {

@@ -9,12 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/chat_encoder.h"
-#include "coordinator/text/chat_template.h"
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/local_jinja.h"
-#include "coordinator/text/tokenizer.h"
-#include "model/gguf.h"
+#include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/jinja/local_jinja.h"
+#include "coordinator/text/template/chat_encoder.h"
+#include "coordinator/text/template/chat_template.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
+#include "model/files/gguf.h"
+#include "model/text/tokenizer_assets_gguf.h"
 
 namespace phalanx {
 namespace {

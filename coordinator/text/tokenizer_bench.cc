@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/tokenizer_file.h"
+#include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/testing/tokenizer_file.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 
 namespace phalanx {
 namespace {

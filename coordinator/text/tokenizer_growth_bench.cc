@@ -12,8 +12,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/tokenizer_file.h"
+#include "coordinator/text/testing/tokenizer_file.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 
 namespace phalanx {
 namespace {

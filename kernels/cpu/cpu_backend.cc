@@ -12,8 +12,8 @@
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
-#include "kernels/reference/log_prob.h"
-#include "kernels/reference/sample.h"
+#include "kernels/sampling/log_prob.h"
+#include "kernels/sampling/sample.h"
 
 namespace phalanx::kernels {
 namespace {

@@ -10,8 +10,8 @@
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
 #include "kernels/linear_source.h"
-#include "kernels/reference/log_prob.h"
-#include "kernels/reference/sample.h"
+#include "kernels/sampling/log_prob.h"
+#include "kernels/sampling/sample.h"
 
 namespace phalanx::kernels {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 namespace phalanx {
 

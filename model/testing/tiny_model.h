@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 #include "model/testing/gguf_writer.h"
 #include "model/testing/tiny_tokenizer.h"
 

@@ -18,6 +18,18 @@ ALLOWED = {
     "worker": {"proto", "base", "model", "kernels", "rpc"},
     "client": {"proto", "base", "model"},
 }
+# The rooms of a folder, from the lowest up: a file may include those of its own room and of rooms
+# below it. "." stands for the files of the folder itself, which otherwise may use all of its rooms.
+ROOMS = {
+    "model": ("files", "generation", "spec", "text", "checkpoint", "sharding"),
+    "coordinator": ("text", "admission", "routing", "server"),
+    "coordinator/text": ("tokenizer", "jinja", "template", "renderer", "answer"),
+    "worker": ("comm", "weights", "model", "engine", "group", "server"),
+    "kernels": (".", "sampling", "reference", "cpu", "bench"),
+    "client": (),
+    "base": (),
+    "rpc": (),
+}
 # What the generated headers of proto/ are included as.
 PROTO_PREFIXES = ("phalanx/v1/", "phalanx/worker/v1/", "grpc/health/v1/")
 GRPC_FOLDERS = (
@@ -41,11 +53,9 @@ WALL_CLOCK_FILES = (
     "base/log",
     # Turns waits for the wall clock into waits for the monotonic one.
     "base/monotonic_futex.cc",
-    "base/movable_wall_clock",
     "base/process_collector.cc",
-    "base/wall_clock_steps",
     "coordinator/text/jinja",
-    "coordinator/text/local_jinja.cc",
+    "coordinator/text/jinja/local_jinja.cc",
     "examples/",
 )
 WALL_CLOCK = re.compile(
@@ -108,6 +118,69 @@ def edges(tree):
         for name, folder in sorted(used, key=str):
             if folder and folder != here and folder not in ALLOWED[here]:
                 yield f"{path}: {here} may not use {folder} ({name})"
+
+
+def room_of(path, folder):
+    """The room of `folder` that a path below it is in; None without one."""
+    if not path.startswith(folder + "/"):
+        return None
+    inside = path[len(folder) + 1 :]
+    return inside.split("/")[0] if "/" in inside else "."
+
+
+def rooms(tree):
+    """Includes of a room above, and folders that are no room."""
+    for path, text in tree.items():
+        if not is_cpp(path) or "/testing/" in path:
+            continue
+        for folder, names in ROOMS.items():
+            here = room_of(path, folder)
+            if here is None:
+                continue
+            order = names if "." in names else (*names, ".")
+            if here not in order:
+                yield f"{path}: {here} is no room of {folder}"
+                continue
+            for include in INCLUDE.findall(text):
+                there = room_of(include, folder)
+                if there in order and order.index(there) > order.index(here):
+                    yield f"{path}: {folder}/{here} may not use {folder}/{there} above it ({include})"
+
+
+def testing_rooms(tree):
+    """What test programs share is in testing/, and only they include it."""
+    for path, text in tree.items():
+        if not is_cpp(path) or path.startswith(("tests/", "bazel/", "kernels/bench/")):
+            continue
+        if "/testing/" in path:
+            continue
+        if re.search(r"(_fixture|/fake_\w+)\.(cc|h)$", path):
+            yield f"{path}: belongs into testing/"
+        if not re.search(r"_(test|bench)\.cc$", path):
+            for include in INCLUDE.findall(text):
+                if "/testing/" in include:
+                    yield f"{path}: only tests may use {include}"
+
+
+def circles(tree):
+    """Units, a header with its source, that include each other, be it through others."""
+    units = {}
+    for path, text in tree.items():
+        if is_cpp(path):
+            unit = path.rsplit(".", 1)[0]
+            used = {name.rsplit(".", 1)[0] for name in INCLUDE.findall(text)} - {unit}
+            units.setdefault(unit, set()).update(used)
+    # A unit is cleared once everything that it uses is; what stays is in a circle or above one.
+    left = dict(units)
+    while cleared := [unit for unit, used in left.items() if not used & left.keys()]:
+        for unit in cleared:
+            del left[unit]
+    # The same from above: what nobody in the rest uses is in no circle.
+    while unused := left.keys() - set().union(*left.values()):
+        for unit in unused:
+            del left[unit]
+    for unit, used in left.items():
+        yield f"{unit}: includes itself by way of {', '.join(sorted(used & left.keys()))}"
 
 
 def grpc_headers(tree):
@@ -254,6 +327,9 @@ def types_defined_twice(tree):
 
 RULES = (
     edges,
+    rooms,
+    testing_rooms,
+    circles,
     grpc_headers,
     cuda_headers,
     wall_clock,

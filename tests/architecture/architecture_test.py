@@ -35,6 +35,41 @@ class RuleTest(unittest.TestCase):
         seen = 'package(default_visibility = ["//worker:__subpackages__"])'
         self.assert_caught(architecture.edges, {"kernels/BUILD.bazel": seen}, 0)
 
+    def test_an_include_of_a_room_above(self):
+        rule = architecture.rooms
+        self.assert_caught(rule, {"model/files/a.cc": '#include "model/spec/b.h"\n'})
+        self.assert_caught(rule, {"model/files/a_test.cc": '#include "model/text/b.h"\n'})
+        self.assert_caught(rule, {"coordinator/text/answer/a.h": '#include "coordinator/text/b.h"\n'})
+        self.assert_caught(rule, {"coordinator/text/a.h": '#include "coordinator/server/b.h"\n'})
+        self.assert_caught(rule, {"kernels/a.h": '#include "kernels/cpu/b.h"\n'})
+        allowed = {
+            "model/spec/a.cc": '#include "model/spec/b.h"\n#include "model/files/c.h"\n',
+            "model/a.cc": '#include "model/sharding/b.h"\n',
+            "model/testing/a.h": '#include "model/sharding/b.h"\n',
+            "kernels/cpu/a.cc": '#include "kernels/b.h"\n#include "kernels/testing/c.h"\n',
+            "worker/main.cc": '#include "model/files/a.h"\n',
+        }
+        self.assert_caught(rule, allowed, 0)
+        self.assert_caught(rule, {"model/tensors/a.h": ""})
+
+    def test_a_fixture_outside_of_testing(self):
+        rule = architecture.testing_rooms
+        self.assert_caught(rule, {"worker/engine/fake_model.h": "", "worker/a_fixture.cc": ""}, 2)
+        used = '#include "worker/testing/a_fixture.h"\n'
+        self.assert_caught(rule, {"worker/a.cc": used})
+        self.assert_caught(rule, {"worker/a_test.cc": used, "worker/testing/a_fixture.h": ""}, 0)
+
+    def test_units_that_include_each_other(self):
+        tree = {
+            "a/below.h": "",
+            "a/one.h": '#include "a/below.h"\n',
+            "a/one.cc": '#include "a/one.h"\n#include "a/two.h"\n',
+            "a/two.h": '#include "a/three.h"\n',
+            "a/above.h": '#include "a/one.h"\n',
+        }
+        self.assert_caught(architecture.circles, tree, 0)
+        self.assert_caught(architecture.circles, {**tree, "a/three.h": '#include "a/one.h"\n'}, 3)
+
     def test_grpc_where_it_does_not_belong(self):
         text = "#include <grpcpp/grpcpp.h>\n"
         self.assert_caught(architecture.grpc_headers, {"worker/engine/a.cc": text})
@@ -49,7 +84,7 @@ class RuleTest(unittest.TestCase):
         text = "const absl::Time deadline = absl::Now() + timeout;\n"
         self.assert_caught(architecture.wall_clock, {"worker/group/a.cc": text})
         self.assert_caught(architecture.wall_clock, {"base/a.h": "std::chrono::system_clock x;"})
-        allowed = {"base/log.cc": text, "worker/a_test.cc": text, "client/fake_server.cc": text}
+        allowed = {"base/log.cc": text, "worker/a_test.cc": text, "client/testing/fake_server.cc": text}
         self.assert_caught(architecture.wall_clock, allowed, 0)
         steady = {"worker/a.cc": "MonotonicClock()->Now(); std::chrono::steady_clock::now();"}
         self.assert_caught(architecture.wall_clock, steady, 0)

@@ -5,9 +5,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "model/generation_defaults.h"
-#include "model/hf_config.h"
-#include "model/json.h"
+#include "model/files/json.h"
+#include "model/generation/generation_defaults.h"
+#include "model/spec/hf_config.h"
 #include "tests/fuzz/properties.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

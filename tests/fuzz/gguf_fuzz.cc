@@ -5,11 +5,12 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "model/generation_defaults.h"
-#include "model/gguf.h"
-#include "model/gguf_spec.h"
-#include "model/tensor_table.h"
-#include "model/tokenizer_assets.h"
+#include "model/files/gguf.h"
+#include "model/files/tensor_table.h"
+#include "model/generation/generation_defaults.h"
+#include "model/spec/gguf_spec.h"
+#include "model/text/tokenizer_assets.h"
+#include "model/text/tokenizer_assets_gguf.h"
 #include "tests/fuzz/input_file.h"
 #include "tests/fuzz/properties.h"
 

@@ -11,9 +11,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "base/log.h"
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
-#include "model/shard.h"
+#include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
+#include "model/files/tensor.h"
+#include "model/sharding/shard.h"
 
 namespace phalanx {
 namespace {

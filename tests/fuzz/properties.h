@@ -6,9 +6,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "model/spec.h"
-#include "model/tensor.h"
-#include "model/tokenizer_assets.h"
+#include "model/files/tensor.h"
+#include "model/spec/spec.h"
+#include "model/text/tokenizer_assets.h"
 
 namespace phalanx {
 

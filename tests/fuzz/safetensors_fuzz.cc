@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 #include "model/testing/hf_folder.h"
 #include "tests/fuzz/input_file.h"
 #include "tests/fuzz/properties.h"

@@ -12,10 +12,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/log.h"
-#include "coordinator/text/chat_template.h"
-#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/jinja/local_jinja.h"
 #include "coordinator/text/renderer/render_loop.h"
 #include "coordinator/text/renderer/renderer_pool.h"
+#include "coordinator/text/template/chat_template.h"
 
 // Templates can make values that hold each other, which are never freed.
 extern "C" int __lsan_is_turned_off() { return 1; }

@@ -6,7 +6,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "model/tokenizer_assets.h"
+#include "model/text/tokenizer_assets.h"
+#include "model/text/tokenizer_assets_hf.h"
 #include "tests/fuzz/input_file.h"
 #include "tests/fuzz/properties.h"
 

@@ -9,8 +9,8 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/dequantize.h"
-#include "model/long_rope.h"
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
+#include "model/spec/long_rope.h"
 #include "nlohmann/json.hpp"
 #include "worker/model/testing/step_builder.h"
 

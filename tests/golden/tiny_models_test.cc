@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/fake_clock.h"
+#include "base/testing/fake_clock.h"
 #include "gtest/gtest.h"
-#include "kernels/reference/log_prob.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/sampling/log_prob.h"
 #include "worker/engine/engine.h"
-#include "worker/engine/recording_sink.h"
+#include "worker/engine/testing/recording_sink.h"
 
 namespace phalanx {
 namespace {

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/ops.h"
-#include "kernels/reference/sample.h"
+#include "kernels/sampling/sample.h"
 
 namespace phalanx {
 

@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "gtest/gtest.h"
 #include "worker/engine/engine.h"
-#include "worker/engine/fake_step_executor.h"
-#include "worker/engine/recording_sink.h"
+#include "worker/engine/testing/fake_step_executor.h"
+#include "worker/engine/testing/recording_sink.h"
 
 namespace phalanx {
 namespace {

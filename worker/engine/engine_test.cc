@@ -3,7 +3,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "worker/engine/engine_fixture.h"
+#include "worker/engine/testing/engine_fixture.h"
 
 namespace phalanx {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "model/long_rope.h"
+#include "model/spec/long_rope.h"
 
 namespace phalanx {
 

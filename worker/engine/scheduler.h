@@ -21,7 +21,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
-#include "model/long_rope.h"
+#include "model/spec/long_rope.h"
 #include "worker/engine/kv_block_allocator.h"
 #include "worker/engine/request.h"
 #include "worker/model/step_input.h"

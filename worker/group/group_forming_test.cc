@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/rank.pb.h"
-#include "worker/group/group_fixture.h"
+#include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
 namespace {

@@ -95,9 +95,9 @@ class GroupLeader final : public StepExecutor {
   Communicator* communicator() { return communicator_.get(); }
 
   // Blocks until all ranks are ready and takes `decoder`, lent until Stop, for rank 0's part of the
-  // steps. `weights_digest` (model/weights_digest.h) is that of rank 0's files. The status that the
-  // group was lost with, UNAVAILABLE after the startup timeout, FAILED_PRECONDITION if a rank has
-  // other weights, or CANCELLED if interrupted.
+  // steps. `weights_digest` (model/checkpoint/weights_digest.h) is that of rank 0's files. The
+  // status that the group was lost with, UNAVAILABLE after the startup timeout, FAILED_PRECONDITION
+  // if a rank has other weights, or CANCELLED if interrupted.
   absl::Status AwaitReady(Decoder* decoder, absl::string_view weights_digest);
   // By rank; rank 0's entry is empty. After AwaitReady.
   std::vector<RankInfo> ranks() const;

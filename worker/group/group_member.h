@@ -56,7 +56,8 @@ class GroupMember {
   // Any thread.
   bool abandoned() const { return abandoned_; }
 
-  // Says that this rank can run steps, with weights of that digest (model/weights_digest.h).
+  // Says that this rank can run steps, with weights of that digest
+  // (model/checkpoint/weights_digest.h).
   absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes,
                          absl::string_view weights_digest, int metrics_port);
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "worker/group/group_fixture.h"
+#include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
 namespace {

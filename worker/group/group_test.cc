@@ -8,7 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "worker/comm/communicator_segment.h"
-#include "worker/group/group_fixture.h"
+#include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
 namespace {

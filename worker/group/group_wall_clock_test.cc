@@ -1,9 +1,9 @@
 // The wall clock is set, again and again, while a group forms, works and ends.
 #include <future>
 
-#include "base/wall_clock_steps.h"
+#include "base/testing/wall_clock_steps.h"
 #include "gtest/gtest.h"
-#include "worker/group/group_fixture.h"
+#include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
 namespace {

@@ -8,7 +8,7 @@
 #include "base/content_digest.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "model/mapped_file.h"
+#include "model/files/mapped_file.h"
 
 namespace phalanx {
 namespace {

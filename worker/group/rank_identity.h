@@ -13,7 +13,7 @@
 namespace phalanx {
 
 struct RankIdentity {
-  // model/fingerprint.h. The weights themselves are compared once they are read, see
+  // model/checkpoint/fingerprint.h. The weights themselves are compared once they are read, see
   // GroupLeader::AwaitReady.
   std::string model_fingerprint;
   // A digest of the program's file.

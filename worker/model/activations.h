@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/shard.h"
-#include "model/spec.h"
+#include "model/sharding/shard.h"
+#include "model/spec/spec.h"
 #include "worker/model/step_input.h"
 
 namespace phalanx {

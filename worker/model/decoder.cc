@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/status.h"
-#include "model/long_rope.h"
+#include "model/spec/long_rope.h"
 #include "worker/model/activations.h"
 #include "worker/model/check_step.h"
 

@@ -26,7 +26,8 @@ struct StepInput {
   std::vector<int32_t> kv_lengths = {};    // [num_seqs]
   std::vector<int32_t> block_tables = {};  // [num_seqs, max_blocks_per_seq], unused entries 0
   int32_t max_blocks_per_seq = 0;          // Width in this step: enough for its longest sequence.
-  // [num_seqs]: which of the model's rotary lists, model/long_rope.h. Empty: the first for all.
+  // [num_seqs]: which of the model's rotary lists, model/spec/long_rope.h. Empty: the first for
+  // all.
   std::vector<int32_t> rope_lists = {};
   std::vector<int32_t> logit_rows = {};  // [num_logit_rows], ascending
   // [num_logit_rows]. Only rank 0 samples: not sent to the other ranks.

@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "worker/server/worker_server_fixture.h"
+#include "worker/server/testing/worker_server_fixture.h"
 
 namespace phalanx {
 namespace {

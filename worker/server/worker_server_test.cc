@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
-#include "worker/server/worker_server_fixture.h"
+#include "worker/server/testing/worker_server_fixture.h"
 
 namespace phalanx {
 namespace {

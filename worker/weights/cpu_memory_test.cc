@@ -1,14 +1,14 @@
-// model/cpu_memory.h tells what the CPU backend really allocates.
-#include "model/cpu_memory.h"
+// model/sharding/cpu_memory.h tells what the CPU backend really allocates.
+#include "model/sharding/cpu_memory.h"
 
 #include <memory>
 #include <string>
 
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "model/sharding/weight_plan.h"
 #include "model/testing/tiny_hf_model.h"
 #include "model/testing/tiny_model.h"
-#include "model/weight_plan.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {

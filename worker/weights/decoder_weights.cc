@@ -11,7 +11,7 @@
 #include "base/status.h"
 #include "kernels/dequantize.h"
 #include "kernels/dtype.h"
-#include "model/weight_plan.h"
+#include "model/sharding/weight_plan.h"
 
 namespace phalanx {
 namespace {

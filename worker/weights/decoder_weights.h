@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/checkpoint.h"
-#include "model/shard.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/sharding/shard.h"
 
 namespace phalanx {
 
@@ -36,8 +36,8 @@ struct DecoderWeights {
 };
 
 // Reads this rank's rows, columns and heads of every tensor from the mapped files, and nothing else
-// of them, and drops the mapped pages afterwards: what model/weight_plan.h tells, with rotary row
-// order normalised to half-split. The errors of PlanWeights, before anything is read;
+// of them, and drops the mapped pages afterwards: what model/sharding/weight_plan.h tells, with
+// rotary row order normalised to half-split. The errors of PlanWeights, before anything is read;
 // RESOURCE_EXHAUSTED when memory runs out. `interrupted` is asked before each tensor, if it is not
 // null: true ends loading with CANCELLED.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(

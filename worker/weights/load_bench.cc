@@ -22,8 +22,8 @@
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "model/checkpoint.h"
-#include "model/shard.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/sharding/shard.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {

@@ -18,7 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "coordinator/text/local_jinja.h"
+#include "coordinator/text/jinja/local_jinja.h"
 #include "coordinator/text/renderer/wire.h"
 
 namespace phalanx {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "coordinator/text/jinja_template.h"
+#include "coordinator/text/jinja/jinja_template.h"
 #include "coordinator/text/renderer/renderer_pool.h"
 #include "gtest/gtest.h"
 

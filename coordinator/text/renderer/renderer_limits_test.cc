@@ -6,8 +6,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "coordinator/text/chat_template.h"
 #include "coordinator/text/renderer/renderer_pool.h"
+#include "coordinator/text/template/chat_template.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/mutex.h"
-#include "coordinator/text/jinja_template.h"
+#include "coordinator/text/jinja/jinja_template.h"
 #include "coordinator/text/renderer/renderer_process.h"
 
 namespace phalanx {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "coordinator/text/jinja_template.h"
+#include "coordinator/text/jinja/jinja_template.h"
 #include "coordinator/text/renderer/wire.h"
 
 namespace phalanx {

@@ -5,8 +5,8 @@
 
 #include "absl/status/status.h"
 #include "base/log.h"
-#include "model/checkpoint.h"
-#include "model/shard.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/sharding/shard.h"
 #include "worker/comm/shm_communicator.h"
 #include "worker/weights/decoder_weights.h"
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
-#include "model/spec.h"
+#include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
 #include "worker/model/step_input.h"

@@ -1,0 +1,48 @@
+#include "coordinator/text/answer/detokenizer.h"
+
+#include <algorithm>
+
+#include "absl/strings/string_view.h"
+#include "coordinator/text/tokenizer/unicode.h"
+
+namespace phalanx {
+namespace {
+
+constexpr absl::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
+
+}  // namespace
+
+std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
+  for (const int32_t id : token_ids) {
+    if (id < 0 || static_cast<size_t>(id) >= assets_->token_bytes.size()) continue;
+    const TokenKind kind = assets_->token_kinds[id];
+    if (kind == TokenKind::kUnused) continue;
+    if (control_tokens_ == ControlTokens::kHide && (kind == TokenKind::kControl || IsEnd(id))) {
+      continue;
+    }
+    pending_ += assets_->token_bytes[id];
+  }
+  std::string text;
+  absl::string_view left = pending_;
+  while (!left.empty()) {
+    const Utf8Prefix next = FirstUtf8(left);
+    if (next.incomplete) break;
+    const absl::string_view bytes = next.valid ? left.substr(0, next.bytes) : kReplacement;
+    text.append(bytes.data(), bytes.size());
+    left.remove_prefix(next.bytes);
+  }
+  pending_ = std::string(left);
+  return text;
+}
+
+bool Detokenizer::IsEnd(int32_t id) const {
+  return std::binary_search(assets_->eos_token_ids.begin(), assets_->eos_token_ids.end(), id);
+}
+
+std::string Detokenizer::Flush() {
+  const bool held_back = !pending_.empty();
+  pending_.clear();
+  return held_back ? std::string(kReplacement) : std::string();
+}
+
+}  // namespace phalanx

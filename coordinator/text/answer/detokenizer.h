@@ -1,0 +1,44 @@
+// Token ids to text, as they come.
+#ifndef PHALANX_COORDINATOR_TEXT_ANSWER_DETOKENIZER_H_
+#define PHALANX_COORDINATOR_TEXT_ANSWER_DETOKENIZER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+#include "model/text/tokenizer_assets.h"
+
+namespace phalanx {
+
+// Thread-compatible. The pieces that it returns, put together, are the tokens' bytes decoded as
+// UTF-8, each maximal ill-formed part replaced by U+FFFD: the same text however the tokens were
+// dealt out over calls.
+class Detokenizer {
+ public:
+  enum class ControlTokens {
+    kHide,   // They and those that end a turn have no text.
+    kSpell,  // Their spelling.
+  };
+
+  // `assets` is lent and must outlive the detokenizer.
+  Detokenizer(const TokenizerAssets* assets, ControlTokens control_tokens)
+      : assets_(assets), control_tokens_(control_tokens) {}
+
+  // The text that is certain now: bytes that later ones may complete to a character are held back
+  // (three at most). Ids outside the vocabulary and padding have no text.
+  std::string Push(absl::Span<const int32_t> token_ids);
+
+  // What was held back, at the end.
+  std::string Flush();
+
+ private:
+  bool IsEnd(int32_t id) const;
+
+  const TokenizerAssets* const assets_;
+  const ControlTokens control_tokens_;
+  std::string pending_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_TEXT_ANSWER_DETOKENIZER_H_

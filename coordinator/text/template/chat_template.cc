@@ -1,0 +1,170 @@
+#include "coordinator/text/template/chat_template.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace phalanx {
+namespace {
+
+// In made-up conversations: what a template that takes them writes.
+constexpr char kProbeName[] = "phalanx_probe_name";
+constexpr char kProbeArgument[] = "phalanx_probe_argument";
+// Nine letters and digits, as Mistral's templates demand.
+constexpr char kProbeId[] = "probe0123";
+
+absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(prefix, status.message()));
+}
+
+// Bytes that are not UTF-8 would make dump throw otherwise.
+std::string JsonText(const TemplateValue& value) {
+  return value.dump(-1, ' ', false, TemplateValue::error_handler_t::replace);
+}
+
+std::string AsItIs(const std::string& /*field*/, const std::string& text) { return text; }
+
+// The message of role "system" that comes first, made if there is none.
+TemplateValue& FirstSystemMessage(TemplateValue& messages) {
+  for (TemplateValue& message : messages) {
+    if (message["role"] == "system") return message;
+  }
+  const TemplateValue made = {{"role", "system"}, {"content", ""}};
+  return *messages.insert(messages.begin(), made);
+}
+
+Tool ProbeTool() {
+  return {.name = kProbeName,
+          .description = "d",
+          .parameters_json = R"({"type": "object", "properties": {)"
+                             R"("a": {"type": "string", "description": "d"}}, "required": ["a"]})"};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(JinjaCompiler& compiler,
+                                                                   absl::string_view source,
+                                                                   ChatTemplateOptions options) {
+  std::unique_ptr<ChatTemplate> chat_template(new ChatTemplate(std::move(options)));
+  auto compiled = compiler.Compile(source);
+  if (!compiled.ok()) return WithPrefix("chat template: ", compiled.status());
+  chat_template->template_ = *std::move(compiled);
+  ASSIGN_OR_RETURN(chat_template->json_writer_, compiler.Compile("{{ value | tojson }}"));
+  // What a template does not name it does not use, and need not be tried.
+  for (const ToolsInput input : {ToolsInput::kVariable, ToolsInput::kSystemMessage}) {
+    if (!absl::StrContains(source, "tools") || !chat_template->ShowsTools(input)) continue;
+    chat_template->tools_input_ = input;
+    break;
+  }
+  if (absl::StrContains(source, "tool_calls")) chat_template->TryToolCalls();
+  return chat_template;
+}
+
+// Two conversations, as some templates demand a system message. Whatever fails shows nothing.
+bool ChatTemplate::ShowsTools(ToolsInput input) {
+  tools_input_ = input;
+  Conversation conversation = {.messages = {{"user", "x"}}, .tools = {ProbeTool()}};
+  absl::StatusOr<std::string> text = Render(conversation);
+  if (!text.ok()) {
+    conversation.messages.insert(conversation.messages.begin(), {"system", "x"});
+    text = Render(conversation);
+  }
+  tools_input_ = ToolsInput::kNone;
+  return text.ok() && absl::StrContains(*text, kProbeName);
+}
+
+absl::StatusOr<std::string> ChatTemplate::RenderProbeCall(
+    std::optional<std::string> content) const {
+  const ToolCall call = {kProbeId, kProbeName, absl::StrCat(R"({"a": ")", kProbeArgument, R"("})")};
+  Conversation conversation = {
+      .messages = {{"user", "x"},
+                   {.role = "assistant", .content = std::move(content), .tool_calls = {call}},
+                   {.role = "tool", .content = "x", .tool_call_id = kProbeId, .name = kProbeName}}};
+  if (tools_input_ != ToolsInput::kNone) conversation.tools.push_back(ProbeTool());
+  return Render(conversation);
+}
+
+void ChatTemplate::TryToolCalls() {
+  const auto shows = [](const absl::StatusOr<std::string>& text) {
+    return text.ok() && absl::StrContains(*text, kProbeArgument);
+  };
+  const auto hides = [&](const absl::StatusOr<std::string>& text) {
+    return text.ok() && !shows(text);
+  };
+  using Form = CallForm;
+  for (const auto arguments : {Form::Arguments::kObject, Form::Arguments::kText}) {
+    for (const auto no_content :
+         {Form::NoContent::kAbsent, Form::NoContent::kNone, Form::NoContent::kEmpty}) {
+      call_form_ = {arguments, no_content};
+      if (!shows(RenderProbeCall(std::nullopt))) continue;
+      content_hides_calls_ = hides(RenderProbeCall("x"));
+      empty_content_hides_calls_ = hides(RenderProbeCall(""));
+      return;
+    }
+  }
+  call_form_.reset();
+}
+
+absl::Status ChatTemplate::CheckTools(const Conversation& conversation) const {
+  if (!conversation.tools.empty() && tools_input_ == ToolsInput::kNone) {
+    return absl::InvalidArgumentError("chat.tools: this model's template takes none");
+  }
+  for (size_t i = 0; i < conversation.messages.size(); ++i) {
+    const ChatMessage& message = conversation.messages[i];
+    if (message.tool_calls.empty()) continue;
+    const std::string field = absl::StrCat("chat.messages[", i, "].tool_calls: ");
+    if (!call_form_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, "this model's template leaves them out; write the call as content"));
+    }
+    if (!message.content) continue;
+    if (message.content->empty() ? empty_content_hides_calls_ : content_hides_calls_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, "this model's template leaves them out of a message that has content; leave ",
+          "content unset, and send it as a message of its own"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText caller_text,
+                                    TemplateValue* context) const {
+  (*context)["tools"] = nullptr;
+  if (conversation.tools.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(TemplateValue functions, FunctionList(conversation, caller_text));
+  if (tools_input_ == ToolsInput::kVariable) {
+    (*context)["tools"] = ToolsVariable(std::move(functions));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(std::string json,
+                   json_writer_->Render(JsonText({{"value", std::move(functions)}})));
+  FirstSystemMessage((*context)["messages"])["tools"] = std::move(json);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation,
+                                                 bool add_generation_prompt,
+                                                 CallerText caller_text) const {
+  RETURN_IF_ERROR(CheckTools(conversation));
+  TemplateValue context;
+  ASSIGN_OR_RETURN(context["messages"],
+                   MessagesVariable(conversation, call_form_.value_or(CallForm()), caller_text));
+  RETURN_IF_ERROR(AddTools(conversation, caller_text, &context));
+  context["documents"] = nullptr;
+  context["add_generation_prompt"] = add_generation_prompt;
+  // What transformers passes itself counts more than a token of the same name.
+  for (const auto& [name, spelling] : options_.tokens) context.emplace(name, spelling);
+  absl::StatusOr<std::string> text = template_->Render(JsonText(context));
+  if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());
+  return text;
+}
+
+absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation,
+                                                 bool add_generation_prompt) const {
+  return Render(conversation, add_generation_prompt, AsItIs);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,44 @@
+// A conversation as it comes from a caller. All strings are UTF-8.
+#ifndef PHALANX_COORDINATOR_TEXT_TEMPLATE_CONVERSATION_H_
+#define PHALANX_COORDINATOR_TEXT_TEMPLATE_CONVERSATION_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace phalanx {
+
+// A function that the model may ask the caller to run.
+struct Tool {
+  std::string name;
+  std::optional<std::string> description = std::nullopt;
+  // Text of a JSON object.
+  std::optional<std::string> parameters_json = std::nullopt;
+};
+
+struct ToolCall {
+  std::optional<std::string> id = std::nullopt;
+  // The function's.
+  std::string name;
+  // Text of a JSON object.
+  std::string arguments_json;
+};
+
+struct ChatMessage {
+  std::string role;
+  std::optional<std::string> content = std::nullopt;
+  // Of an assistant's message.
+  std::vector<ToolCall> tool_calls = {};
+  // Of a tool's message: the call that it answers, and the function.
+  std::optional<std::string> tool_call_id = std::nullopt;
+  std::optional<std::string> name = std::nullopt;
+};
+
+struct Conversation {
+  std::vector<ChatMessage> messages;
+  std::vector<Tool> tools = {};
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_COORDINATOR_TEXT_TEMPLATE_CONVERSATION_H_

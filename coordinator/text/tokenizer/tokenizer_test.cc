@@ -1,0 +1,130 @@
+#include "coordinator/text/tokenizer/tokenizer.h"
+
+#include <atomic>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "coordinator/text/testing/tiny_vocabulary.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class TokenizerTest : public testing::Test {
+ protected:
+  TokenizerTest() {
+    auto tokenizer = Tokenizer::Create(TinyVocabulary());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    tokenizer_ = *std::move(tokenizer);
+  }
+
+  std::vector<int32_t> Encode(absl::string_view text) const { return *tokenizer_->Encode(text); }
+  std::vector<int32_t> EncodeRendered(absl::string_view text,
+                                      absl::Span<const TextSpan> caller_spans) const {
+    return *tokenizer_->EncodeRendered(text, caller_spans);
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TEST_F(TokenizerTest, MergesTheLowestRankFirst) {
+  EXPECT_THAT(Encode(""), IsEmpty());
+  EXPECT_THAT(Encode("abc"), ElementsAre(kAbc));
+  EXPECT_THAT(Encode("bc"), ElementsAre(kBc));
+  EXPECT_THAT(Encode("aab"), ElementsAre('a', kAb));
+}
+
+TEST_F(TokenizerTest, MergesTheLeftmostOfEqualRanks) {
+  EXPECT_THAT(Encode("aaa"), ElementsAre(kAa, 'a'));
+  EXPECT_THAT(Encode("aaaaa"), ElementsAre(kAaaa, 'a'));
+}
+
+TEST_F(TokenizerTest, MergesNothingAcrossPieces) {
+  EXPECT_THAT(Encode("a1b"), ElementsAre('a', '1', 'b'));
+}
+
+TEST_F(TokenizerTest, ACallersTextHasNoControlTokens) {
+  EXPECT_THAT(Encode("<|a|>"), ElementsAre('<', '|', 'a', '|', '>'));
+}
+
+TEST_F(TokenizerTest, ATemplatesTextHas) {
+  EXPECT_THAT(EncodeRendered("x<|a|>x", {}), ElementsAre('x', kControl, 'x'));
+  EXPECT_THAT(EncodeRendered("<|a|>>>", {}), ElementsAre(kLongControl, '>'));
+}
+
+TEST_F(TokenizerTest, ControlTokensMayNotTouchWhatCallersSaid) {
+  // <|a|> in the caller's part, then one of the template's own.
+  const TextSpan span{0, 5};
+  EXPECT_THAT(EncodeRendered("<|a|><|a|>", {&span, 1}),
+              ElementsAre('<', '|', 'a', '|', '>', kControl));
+  // The caller completes what the template began, and the other way round.
+  const TextSpan end{4, 6};
+  EXPECT_THAT(EncodeRendered("<|a|>b", {&end, 1}), ElementsAre('<', '|', 'a', '|', '>', 'b'));
+  const TextSpan begin{0, 1};
+  EXPECT_THAT(EncodeRendered("<|a|>", {&begin, 1}), ElementsAre('<', '|', 'a', '|', '>'));
+}
+
+TEST_F(TokenizerTest, UserDefinedTokensAreFoundEverywhere) {
+  EXPECT_THAT(Encode("ab[tool]ab"), ElementsAre(kAb, kUserToken, kAb));
+}
+
+TEST_F(TokenizerTest, AnyTextComesBack) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text(random() % 60, '\0');
+    for (char& byte : text) byte = static_cast<char>("abc <|>[tol] 19\n"[random() % 16]);
+    std::string bytes;
+    for (const int32_t id : Encode(text)) bytes += tokenizer_->assets().token_bytes[id];
+    ASSERT_EQ(bytes, text);
+  }
+}
+
+TEST_F(TokenizerTest, LongRunsOfOneLetterAreNoTrouble) {
+  // Quadratic work would be 10^12 steps.
+  const std::vector<int32_t> token_ids = Encode(std::string(1 << 20, 'a'));
+  EXPECT_EQ(token_ids, std::vector<int32_t>((1 << 20) / 4, kAaaa));
+}
+
+TEST_F(TokenizerTest, GivesUpOnceItIsCancelled) {
+  std::atomic<bool> cancelled = true;
+  EXPECT_EQ(tokenizer_->Encode("a", ControlSpelling::kToken, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(tokenizer_->EncodeRendered("a", {}, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  cancelled = false;
+  EXPECT_THAT(*tokenizer_->EncodeRendered("abc", {}, &cancelled), ElementsAre(kAbc));
+}
+
+TEST_F(TokenizerTest, GivesUpInTheMiddleOfALongText) {
+  std::string text;
+  for (int i = 0; i < 1 << 22; ++i) text += "a1";
+  std::atomic<bool> cancelled = false;
+  std::thread canceller([&cancelled] { cancelled = true; });
+  EXPECT_EQ(tokenizer_->Encode(text, ControlSpelling::kToken, &cancelled).status().code(),
+            absl::StatusCode::kCancelled);
+  canceller.join();
+}
+
+TEST(TokenizerCreateTest, RefusesAMergeThatMakesNoToken) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.merges.push_back({'x', 'y'});
+  EXPECT_EQ(Tokenizer::Create(assets).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(TokenizerCreateTest, LeavesOutBytesWithoutAToken) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.token_kinds['x'] = TokenKind::kUnused;
+  const auto tokenizer = Tokenizer::Create(assets);
+  ASSERT_TRUE(tokenizer.ok());
+  EXPECT_THAT(*(*tokenizer)->Encode("axb"), ElementsAre(kAb));
+}
+
+}  // namespace
+}  // namespace phalanx

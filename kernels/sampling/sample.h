@@ -1,0 +1,38 @@
+// Sampling, defined to the bit, so that the same logits, seed and position give the same token on
+// every backend and in every batch.
+//
+// Tokens are ranked by logit, highest first, and by id, lowest first, among equal logits. A row in
+// which a logit is NaN or +infinity, or all are -infinity, comes from a model that does not work:
+// it has no token (kNoToken), at any temperature. A token of -infinity is never drawn.
+//
+//  1. temperature: token i weighs w[i] = floor(2^44 * exp((logit[i] - max) * (1 / temperature))),
+//     in double arithmetic with the exponential of sample.cc, 2^44 if logit[i] = max; the sums
+//     below are of integers, and so the same in any order. A token 2^44 times less likely than the
+//     best one is never drawn.
+//  2. top_k: only the k first in rank keep their weight; 0 or at least vocab keeps all.
+//  3. top_p: of those, the fewest first in rank keep theirs whose sum is at least
+//     ceil(top_p * sum of all that top_k kept), and at least one; 1 or more keeps all.
+//  4. draw: u = the first two words of Philox4x32-10 with key = seed, counter = position (low
+//     words first); r = floor(u * S / 2^64) for the sum S of the kept weights; the token is the
+//     first one, by id, at which the running sum of kept weights is above r.
+//
+// Temperature 0 takes the first token in rank and ignores the rest.
+#ifndef PHALANX_KERNELS_SAMPLING_SAMPLE_H_
+#define PHALANX_KERNELS_SAMPLING_SAMPLE_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+// What is drawn from logits that are no numbers.
+inline constexpr int32_t kNoToken = -1;
+
+// `logits` holds 1 to 2^19 values. Thread-safe; allocates nothing.
+int32_t SampleToken(absl::Span<const float> logits, const SamplingRow& row);
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_SAMPLING_SAMPLE_H_

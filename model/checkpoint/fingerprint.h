@@ -1,0 +1,32 @@
+// Tells whether two processes serve the same network with the same tokenizer.
+#ifndef PHALANX_MODEL_CHECKPOINT_FINGERPRINT_H_
+#define PHALANX_MODEL_CHECKPOINT_FINGERPRINT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+
+namespace phalanx {
+
+// 16 hexadecimal digits over the headers of a model's files (metadata, tensor names, types, shapes,
+// offsets), their sizes, and all of the small ones. Not cryptographic: it catches a wrong file, not
+// an attack. Not over the weights, which a coordinator never reads: workers, which do, have a
+// digest of them (model/checkpoint/weights_digest.h). A coordinator sees to it that all groups to
+// which it routes say the same digest.
+class Fingerprint {
+ public:
+  // In an order that depends on the model alone. For a small file, `header` is all of it.
+  void AddFile(absl::Span<const std::byte> header, uint64_t file_bytes);
+
+  std::string Hex() const;
+
+ private:
+  // FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/.
+  uint64_t hash_ = 0xcbf29ce484222325;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_MODEL_CHECKPOINT_FINGERPRINT_H_

@@ -1,0 +1,40 @@
+// Reads and checks the part of a GGUF file before the tensor data; a detail of GgufFile.
+#ifndef PHALANX_MODEL_FILES_GGUF_PARSER_H_
+#define PHALANX_MODEL_FILES_GGUF_PARSER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "model/files/tensor.h"
+
+namespace phalanx {
+
+// Integers of 2^63 and more are unsigned, all others are signed; arrays of bools hold 0 and 1.
+using GgufValue =
+    std::variant<bool, int64_t, uint64_t, double, absl::string_view, std::vector<absl::string_view>,
+                 std::vector<int64_t>, std::vector<double>>;
+
+// What a file holds. Views point into the parsed bytes.
+struct GgufContents {
+  // The bytes before the tensor data: the header, metadata and tensor infos.
+  absl::Span<const std::byte> header;
+  absl::flat_hash_map<absl::string_view, GgufValue> metadata;
+  // In file order.
+  std::vector<TensorView> tensors;
+  // By name, the place in `tensors`.
+  absl::flat_hash_map<absl::string_view, int> tensor_index;
+};
+
+// `bytes` is the whole file, `path` names it in errors: those of GgufFile::Open for its contents.
+absl::StatusOr<GgufContents> ParseGguf(absl::Span<const std::byte> bytes, const std::string& path);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_MODEL_FILES_GGUF_PARSER_H_

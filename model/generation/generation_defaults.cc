@@ -1,0 +1,199 @@
+#include "model/generation/generation_defaults.h"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/number_text.h"
+#include "base/status.h"
+#include "model/files/config_reader.h"
+#include "model/generation/generation_keys.h"
+
+namespace phalanx {
+namespace {
+
+constexpr absl::string_view kGgufPrefix = "general.sampling.";
+constexpr double kMaxTemperature = 100.0;
+constexpr double kMaxTopK = 1 << 20;
+constexpr double kMinTopP = 1e-6;
+// What transformers itself takes where nobody says more, and wrote into old files.
+constexpr int kNoMaxLength = 20;
+// In one message.
+constexpr size_t kMaxNamedKeys = 20;
+
+std::string PrintableKey(absl::string_view key) { return absl::CHexEscape(key.substr(0, 80)); }
+
+bool IsInteger(double value) { return value == std::floor(value); }
+
+// What of the known sampling keys is in range goes to `defaults`, the rest is advice that is not
+// followed.
+class SamplingKeys {
+ public:
+  SamplingKeys(absl::string_view prefix, GenerationDefaults* defaults)
+      : prefix_(prefix), defaults_(*defaults) {}
+
+  void Temperature(absl::string_view key, std::optional<double> value) {
+    if (InRange(key, value, 0, kMaxTemperature, true)) {
+      defaults_.temperature = static_cast<float>(*value);
+    }
+  }
+  void TopK(absl::string_view key, std::optional<double> value) {
+    if (InRange(key, value, 0, kMaxTopK, value && IsInteger(*value))) {
+      defaults_.top_k = static_cast<int>(*value);
+    }
+  }
+  void TopP(absl::string_view key, std::optional<double> value) {
+    if (InRange(key, value, kMinTopP, 1, true)) defaults_.top_p = static_cast<float>(*value);
+  }
+  void Tokens(absl::string_view key, std::optional<double> value, int* tokens) {
+    constexpr int kMax = std::numeric_limits<int32_t>::max();
+    if (InRange(key, value, 1, kMax, value && IsInteger(*value))) {
+      *tokens = static_cast<int>(*value);
+    }
+  }
+
+ private:
+  bool InRange(absl::string_view key, std::optional<double> value, double least, double most,
+               bool is_possible) {
+    if (!value) return false;
+    if (*value >= least && *value <= most && is_possible) return true;
+    defaults_.unfollowed.push_back({absl::StrCat(prefix_, key), NumberText(*value)});
+    return false;
+  }
+
+  const absl::string_view prefix_;
+  GenerationDefaults& defaults_;
+};
+
+// Nothing, whatever the key.
+bool IsNothing(const JsonValue& value) {
+  return value.is_null() || (value.is_array() && value.elements().empty()) ||
+         (value.is_object() && value.members().empty());
+}
+
+bool IsNeutral(const JsonMember& member, GenerationKeyKind kind) {
+  if (member.value.is_null() || kind == GenerationKeyKind::kHarmless) return true;
+  if (kind == GenerationKeyKind::kUnknown) return false;
+  if (IsNothing(member.value) || member.value.AsBool() == false) return true;
+  const std::optional<double> number = member.value.AsNumber();
+  return number && IsNeutralValue(member.key, *number);
+}
+
+absl::Status ReadFollowed(ConfigReader& reader, GenerationDefaults& defaults) {
+  ASSIGN_OR_RETURN(const bool do_sample, reader.BoolOr("do_sample", false));
+  ASSIGN_OR_RETURN(const std::optional<double> temperature, reader.OptionalNumber("temperature"));
+  ASSIGN_OR_RETURN(const std::optional<double> top_k, reader.OptionalNumber("top_k"));
+  ASSIGN_OR_RETURN(const std::optional<double> top_p, reader.OptionalNumber("top_p"));
+  ASSIGN_OR_RETURN(const std::optional<double> max_new, reader.OptionalNumber("max_new_tokens"));
+  ASSIGN_OR_RETURN(const std::optional<double> max_length, reader.OptionalNumber("max_length"));
+  SamplingKeys keys("", &defaults);
+  if (do_sample) {
+    // transformers' defaults for who samples.
+    defaults.temperature = 1.0f;
+    defaults.top_k = 50;
+    keys.Temperature("temperature", temperature);
+  }
+  keys.TopK("top_k", top_k);
+  keys.TopP("top_p", top_p);
+  keys.Tokens("max_new_tokens", max_new, &defaults.max_new_tokens);
+  if (max_length != kNoMaxLength) keys.Tokens("max_length", max_length, &defaults.max_length);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GenerationDefaults> ReadJson(const JsonValue& config, absl::string_view path,
+                                            bool others_are_of_the_network) {
+  if (!config.is_object()) {
+    return absl::DataLossError(absl::StrCat(path, ": ", config.TypeName(), ", not an object"));
+  }
+  ConfigReader reader(config, path);
+  GenerationDefaults defaults;
+  defaults.source = std::string(path);
+  RETURN_IF_ERROR(ReadFollowed(reader, defaults));
+  if (const JsonValue* eos = reader.Find("eos_token_id")) {
+    ASSIGN_OR_RETURN(defaults.eos_token_ids, ReadTokenIds(*eos, path, "eos_token_id"));
+  }
+  for (const JsonMember& member : config.members()) {
+    const GenerationKeyKind kind = GenerationConfigKeyKind(member.key);
+    if (reader.WasAsked(member.key) || IsNeutral(member, kind)) continue;
+    if (kind == GenerationKeyKind::kUnknown && others_are_of_the_network) continue;
+    defaults.unfollowed.push_back({PrintableKey(member.key), member.value.Describe()});
+  }
+  return defaults;
+}
+
+std::optional<double> NumberOf(const GgufFile& file, absl::string_view key) {
+  if (const absl::StatusOr<double> value = file.GetFloat(key); value.ok()) return *value;
+  const absl::StatusOr<int64_t> value = file.GetInt(key);
+  return value.ok() ? std::optional<double>(static_cast<double>(*value)) : std::nullopt;
+}
+
+}  // namespace
+
+GenerationDefaults ReadGenerationDefaults(const GgufFile& file) {
+  GenerationDefaults defaults;
+  defaults.source = file.path();
+  SamplingKeys keys(kGgufPrefix, &defaults);
+  for (const absl::string_view key : file.Keys()) {
+    absl::string_view name = key;
+    if (!absl::ConsumePrefix(&name, kGgufPrefix)) continue;
+    const GenerationKeyKind kind = GgufSamplingKeyKind(name);
+    if (kind == GenerationKeyKind::kHarmless) continue;
+    const std::optional<double> value = NumberOf(file, key);
+    if (!value) {
+      defaults.unfollowed.push_back({PrintableKey(key), "not a number"});
+    } else if (name == "temp") {
+      keys.Temperature(name, value);
+    } else if (name == "top_k") {
+      keys.TopK(name, value);
+    } else if (name == "top_p") {
+      keys.TopP(name, value);
+    } else if (kind == GenerationKeyKind::kUnknown || !IsNeutralValue(name, *value)) {
+      defaults.unfollowed.push_back({PrintableKey(key), NumberText(*value)});
+    }
+  }
+  return defaults;
+}
+
+absl::StatusOr<GenerationDefaults> ReadGenerationConfig(const JsonValue& config,
+                                                        absl::string_view path) {
+  return ReadJson(config, path, /*others_are_of_the_network=*/false);
+}
+
+absl::StatusOr<GenerationDefaults> ReadGenerationKeysOfConfig(const JsonValue& config,
+                                                              absl::string_view path) {
+  return ReadJson(config, path, /*others_are_of_the_network=*/true);
+}
+
+absl::Status CheckUnfollowed(const GenerationDefaults& defaults,
+                             absl::Span<const std::string> accepted_keys) {
+  std::vector<std::string> refused;
+  std::vector<std::string> keys;
+  for (const UnfollowedDefault& unfollowed : defaults.unfollowed) {
+    absl::string_view name = unfollowed.key;
+    absl::ConsumePrefix(&name, kGgufPrefix);
+    if (IsServedThoughNotFollowed(name) || absl::c_linear_search(accepted_keys, unfollowed.key)) {
+      continue;
+    }
+    refused.push_back(absl::StrCat(unfollowed.key, ": ", unfollowed.value));
+    keys.push_back(unfollowed.key);
+  }
+  if (refused.empty()) return absl::OkStatus();
+  if (refused.size() > kMaxNamedKeys) {
+    refused[kMaxNamedKeys] = absl::StrCat("and ", refused.size() - kMaxNamedKeys, " more");
+    keys[kMaxNamedKeys] = "...";
+    refused.resize(kMaxNamedKeys + 1);
+    keys.resize(kMaxNamedKeys + 1);
+  }
+  return absl::UnimplementedError(absl::StrCat(
+      defaults.source, ": ", absl::StrJoin(refused, ", "),
+      ": not supported, and may change answers; coordinator --ignore_generation_config ",
+      absl::StrJoin(keys, ","), " serves the model without"));
+}
+
+}  // namespace phalanx

@@ -1,0 +1,102 @@
+#include "model/sharding/cpu_memory.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "model/files/tensor.h"
+
+namespace phalanx {
+namespace {
+
+// kernels/cpu/packed_matrix.h packs outputs in groups of so many, the last one filled up.
+constexpr int64_t kGroupRows = 8;
+// kernels/cpu/packed_linear.cc begins runs of one type on a cache line.
+constexpr int64_t kAlignment = 64;
+// kernels/cpu/kv_arena.h fills values up to whole vectors.
+constexpr int64_t kVectorFloats = 8;
+
+constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// Of one block of one output. More than in the file: scales of types without a minimum are float32
+// there, and scales of sub-blocks are whole bytes.
+int64_t PackedBlockBytes(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return 4;
+    case TensorType::kF16:
+    case TensorType::kBF16:
+      return 2;
+    case TensorType::kQ4_0:
+    case TensorType::kQ4_1:
+    case TensorType::kIQ4_NL:
+      return 20;
+    case TensorType::kQ5_0:
+    case TensorType::kQ5_1:
+      return 24;
+    case TensorType::kQ8_0:
+      return 36;
+    case TensorType::kQ2_K:
+      return 84;
+    case TensorType::kQ3_K:
+      return 116;
+    case TensorType::kQ4_K:
+      return 148;
+    case TensorType::kQ5_K:
+      return 180;
+    case TensorType::kQ6_K:
+      return 212;
+  }
+  return 0;
+}
+
+int64_t MatrixBytes(absl::Span<const TensorPart> parts) {
+  int64_t bytes = 0;
+  for (size_t first = 0; first < parts.size();) {
+    const TensorPart& part = parts[first];
+    // Parts of one type are packed as one matrix.
+    int64_t rows = 0;
+    for (; first < parts.size() && parts[first].kept_type == part.kept_type; ++first) {
+      rows += parts[first].num_rows;
+    }
+    const int64_t blocks = part.cols.size() / TensorBlockElements(part.kept_type);
+    bytes +=
+        RoundUp(RoundUp(rows, kGroupRows) * blocks * PackedBlockBytes(part.kept_type), kAlignment);
+  }
+  return bytes;
+}
+
+int64_t MatrixBytes(const TensorPart& part) {
+  return part.tensor == nullptr ? 0 : MatrixBytes(absl::MakeConstSpan(&part, 1));
+}
+
+int64_t VectorBytes(const TensorPart& part) {
+  return part.cols.size() * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace
+
+int64_t CpuWeightBytes(const WeightPlan& plan) {
+  int64_t bytes =
+      MatrixBytes(plan.embedding) + VectorBytes(plan.final_norm) + MatrixBytes(plan.output);
+  for (const LayerPlan& layer : plan.layers) {
+    bytes += VectorBytes(layer.attention_norm) + MatrixBytes(layer.qkv) +
+             MatrixBytes(layer.attention_out) + VectorBytes(layer.ffn_norm) +
+             MatrixBytes(layer.gate_up) + MatrixBytes(layer.down);
+    for (const TensorPart& bias : layer.qkv_bias) bytes += VectorBytes(bias);
+  }
+  return bytes;
+}
+
+int64_t CpuKvBytesPerToken(const ModelSpec& spec, int kv_heads) {
+  const int64_t floats = spec.head_dim + RoundUp(spec.head_dim, kVectorFloats);
+  return floats * static_cast<int64_t>(sizeof(float)) * spec.num_layers * kv_heads;
+}
+
+int LongestContextTokens(const ModelSpec& spec, int kv_heads, int64_t bytes) {
+  const int64_t block_bytes = kCpuKvBlockTokens * CpuKvBytesPerToken(spec, kv_heads);
+  const int64_t tokens = std::max<int64_t>(bytes, 0) / block_bytes * kCpuKvBlockTokens;
+  return static_cast<int>(std::min<int64_t>(tokens, spec.context_tokens));
+}
+
+}  // namespace phalanx

@@ -1,0 +1,39 @@
+// Which part of a model belongs to which rank: a pure function of (spec, rank, world).
+#ifndef PHALANX_MODEL_SHARDING_SHARD_H_
+#define PHALANX_MODEL_SHARDING_SHARD_H_
+
+#include "absl/status/statusor.h"
+#include "model/spec/spec.h"
+
+namespace phalanx {
+
+// A half-open range of rows, columns or heads.
+struct Range {
+  int begin = 0;
+  int end = 0;
+  int size() const { return end - begin; }
+};
+
+// One rank's part. Ranges of all ranks partition the whole, in rank order.
+//  * KV heads are dealt out as evenly as they go, lower ranks first (3 over 2 ranks = 2 and 1);
+//    query heads follow their KV head.
+//  * FFN columns are cut at multiples of the quantization block (or of 32 if these are too few) so
+//    that the weights of attention and FFN together are as even as they go: a rank with fewer heads
+//    gets more columns.
+//  * Vocabulary rows are dealt out as evenly as they go, for embedding and logits alike.
+struct Shard {
+  int rank = 0;
+  int world = 1;
+  Range kv_heads;
+  Range q_heads;
+  Range ffn;
+  Range vocab;
+};
+
+// INVALID_ARGUMENT if rank is not in [0, world) or world is not in [1, num_kv_heads] (the message
+// tells the largest), or if a rank would be left without FFN columns or vocabulary rows.
+absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_MODEL_SHARDING_SHARD_H_

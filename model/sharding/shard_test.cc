@@ -1,0 +1,140 @@
+#include "model/sharding/shard.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+using testing::HasSubstr;
+
+ModelSpec SmolLm2() {
+  ModelSpec spec;
+  spec.num_layers = 30;
+  spec.hidden = 576;
+  spec.num_q_heads = 9;
+  spec.num_kv_heads = 3;
+  spec.head_dim = 64;
+  spec.ffn = 1536;
+  spec.vocab = 49152;
+  return spec;
+}
+
+Shard MustShard(const ModelSpec& spec, int rank, int world) {
+  const auto shard = ShardModel(spec, rank, world);
+  EXPECT_TRUE(shard.ok()) << shard.status();
+  return shard.value_or(Shard{});
+}
+
+int64_t LayerWeightsOf(const ModelSpec& spec, const Shard& shard) {
+  const int64_t attention = 2 * (shard.q_heads.size() + shard.kv_heads.size()) * spec.head_dim;
+  return (attention + 3 * shard.ffn.size()) * spec.hidden;
+}
+
+TEST(ShardTest, AloneHasEverything) {
+  const Shard shard = MustShard(SmolLm2(), 0, 1);
+  EXPECT_EQ(shard.kv_heads.size(), 3);
+  EXPECT_EQ(shard.q_heads.size(), 9);
+  EXPECT_EQ(shard.ffn.size(), 1536);
+  EXPECT_EQ(shard.vocab.size(), 49152);
+}
+
+TEST(ShardTest, NineHeadsOverTwoRanksAreSixAndThree) {
+  const Shard first = MustShard(SmolLm2(), 0, 2);
+  const Shard second = MustShard(SmolLm2(), 1, 2);
+  EXPECT_EQ(first.kv_heads.size(), 2);
+  EXPECT_EQ(first.q_heads.size(), 6);
+  EXPECT_EQ(second.kv_heads.size(), 1);
+  EXPECT_EQ(second.q_heads.begin, 6);
+  EXPECT_EQ(second.q_heads.size(), 3);
+  EXPECT_EQ(first.ffn.size(), 672);
+  EXPECT_EQ(second.ffn.size(), 864) << "fewer heads, more columns";
+  EXPECT_EQ(first.vocab.size(), 24576);
+}
+
+TEST(ShardTest, RanksPartitionTheModelAndCarryTheSame) {
+  for (const int kv_heads : {1, 2, 3, 5, 8}) {
+    for (const int group : {1, 3}) {
+      for (const int ffn : {256, 1536, 1000}) {
+        ModelSpec spec = SmolLm2();
+        spec.num_kv_heads = kv_heads;
+        spec.num_q_heads = kv_heads * group;
+        spec.head_dim = 32;
+        spec.ffn = ffn;
+        spec.vocab = 1003;
+        for (int world = 1; world <= kv_heads; ++world) {
+          Shard end;
+          for (int rank = 0; rank < world; ++rank) {
+            const Shard shard = MustShard(spec, rank, world);
+            EXPECT_EQ(shard.rank, rank);
+            EXPECT_EQ(shard.world, world);
+            EXPECT_EQ(shard.kv_heads.begin, end.kv_heads.end);
+            EXPECT_EQ(shard.q_heads.begin, end.q_heads.end);
+            EXPECT_EQ(shard.q_heads.size(), group * shard.kv_heads.size());
+            EXPECT_EQ(shard.ffn.begin, end.ffn.end);
+            EXPECT_EQ(shard.ffn.begin % 32, 0);
+            EXPECT_GT(shard.ffn.size(), 0);
+            EXPECT_EQ(shard.vocab.begin, end.vocab.end);
+            EXPECT_GT(shard.vocab.size(), 0);
+            end = shard;
+          }
+          EXPECT_EQ(end.kv_heads.end, kv_heads);
+          EXPECT_EQ(end.q_heads.end, spec.num_q_heads);
+          EXPECT_EQ(end.ffn.end, ffn);
+          EXPECT_EQ(end.vocab.end, 1003);
+        }
+      }
+    }
+  }
+}
+
+TEST(ShardTest, WeightsOfRanksDifferByNoMoreThanRounding) {
+  const ModelSpec spec = SmolLm2();
+  for (const int world : {2, 3}) {
+    const int64_t fair = LayerWeightsOf(spec, MustShard(spec, 0, 1)) / world;
+    for (int rank = 0; rank < world; ++rank) {
+      const int64_t weights = LayerWeightsOf(spec, MustShard(spec, rank, world));
+      // Both ends of its columns are rounded by up to half a unit of 32.
+      EXPECT_LE(std::abs(weights - fair), 32 * 3 * spec.hidden) << rank << " of " << world;
+    }
+  }
+}
+
+TEST(ShardTest, MoreRanksThanKvHeadsAreRefusedTellingTheLargest) {
+  const absl::Status status = ShardModel(SmolLm2(), 0, 4).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 3"));
+}
+
+TEST(ShardTest, RankOutsideTheWorldIsRefused) {
+  EXPECT_EQ(ShardModel(SmolLm2(), 2, 2).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ShardModel(SmolLm2(), -1, 2).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ShardModel(SmolLm2(), 0, 0).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ShardTest, TooFewColumnsOrRowsAreRefusedToEveryRank) {
+  ModelSpec spec = SmolLm2();
+  spec.ffn = 64;
+  EXPECT_TRUE(ShardModel(spec, 1, 2).ok());
+  ModelSpec few_rows = SmolLm2();
+  few_rows.vocab = 2;
+  for (int rank = 0; rank < 3; ++rank) {
+    for (const ModelSpec& few : {spec, few_rows}) {
+      const absl::Status status = ShardModel(few, rank, 3).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << rank;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("do not reach for 3 ranks"));
+    }
+  }
+}
+
+TEST(ShardTest, LessThanABlockOfColumnsIsEnoughForOneRank) {
+  ModelSpec spec = SmolLm2();
+  spec.ffn = 24;
+  EXPECT_EQ(MustShard(spec, 0, 1).ffn.end, 24);
+}
+
+}  // namespace
+}  // namespace phalanx

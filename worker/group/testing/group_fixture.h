@@ -1,0 +1,155 @@
+// What the tests of worker groups share: leader and members as threads of one process, with
+// decoders that only add.
+#ifndef PHALANX_WORKER_GROUP_TESTING_GROUP_FIXTURE_H_
+#define PHALANX_WORKER_GROUP_TESTING_GROUP_FIXTURE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "base/log.h"
+#include "gtest/gtest.h"
+#include "worker/group/group_leader.h"
+#include "worker/group/group_member.h"
+#include "worker/group/rank_channel.h"
+#include "worker/group/rank_identity.h"
+#include "worker/group/unix_socket.h"
+
+namespace phalanx {
+
+class InstantStream final : public kernels::Stream {
+ public:
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+};
+
+// Draws the sum over ranks of (rank + first token): every rank must have taken the same step.
+class AddingDecoder final : public Decoder {
+ public:
+  explicit AddingDecoder(Communicator* comm) : comm_(comm) {}
+
+  absl::StatusOr<StepResult> Step(const StepInput& input) override {
+    float sum = static_cast<float>(comm_->rank() + input.token_ids[0]);
+    if (!fail_with.ok()) return fail_with;
+    if (before_reduce) before_reduce();
+    ++progress_;
+    InstantStream stream;
+    if (absl::Status status = comm_->AllReduceSum(stream, &sum, 1); !status.ok()) {
+      return status;
+    }
+    if (comm_->rank() != 0) return StepResult();
+    return StepResult{.tokens = {static_cast<int32_t>(sum)}, .log_probs = {}};
+  }
+
+  const float* last_logits() const override { return nullptr; }
+  absl::Duration last_comm_time() const override { return absl::ZeroDuration(); }
+  uint64_t progress() const override { return progress_; }
+  size_t kv_arena_bytes() const override { return 64; }
+  size_t activation_bytes() const override { return 0; }
+
+  absl::Status fail_with;
+  std::function<void()> before_reduce;
+
+ private:
+  std::atomic<uint64_t> progress_{0};
+  Communicator* const comm_;
+};
+
+inline StepInput Step(int32_t token) {
+  return {.token_ids = {token},
+          .positions = {0},
+          .query_starts = {0, 1},
+          .kv_lengths = {1},
+          .block_tables = {0},
+          .max_blocks_per_seq = 1,
+          .logit_rows = {0},
+          .sampling = {kernels::SamplingRow{}}};
+}
+
+class GroupTest : public testing::Test {
+ protected:
+  static constexpr absl::string_view kWeightsDigest = "weights";
+
+  GroupTest() {
+    leader_options_.identity = {
+        .model_fingerprint = "model", .build = "build", .arithmetic = "avx2"};
+    leader_options_.limits = {
+        .max_step_tokens = 8, .max_seqs = 4, .max_blocks_per_seq = 2, .kv_blocks = 16};
+    leader_options_.address = UnusedAbstractAddress();
+    // Members by hand have no pulse.
+    leader_options_.stall_timeout = absl::Minutes(1);
+    leader_options_.on_lost = [this](const absl::Status& status) { lost_.set_value(status); };
+  }
+
+  GroupMember::Options MemberOptions(int rank) const {
+    return {.rank = rank,
+            .world = leader_options_.world,
+            .identity = leader_options_.identity,
+            .address = leader_options_.address,
+            .startup_timeout = absl::Minutes(1)};
+  }
+
+  // A rank's whole life. `fail_with` is what its first step fails with, `before_reduce` is called
+  // in every step.
+  static absl::Status RunMember(const GroupMember::Options& options,
+                                const absl::Status& fail_with = absl::OkStatus(),
+                                const std::function<void()>& before_reduce = nullptr,
+                                absl::string_view weights_digest = kWeightsDigest) {
+    auto member = GroupMember::Join(options);
+    if (!member.ok()) return member.status();
+    EXPECT_EQ((*member)->limits().kv_blocks, 16);
+    AddingDecoder decoder((*member)->communicator());
+    decoder.fail_with = fail_with;
+    decoder.before_reduce = before_reduce;
+    absl::Status status =
+        (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
+    if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration) {});
+    if (!status.ok()) (*member)->SendFailed(status);
+    return status;
+  }
+
+  std::future<absl::Status> StartMember(int rank, const absl::Status& fail_with = {}) {
+    return std::async(std::launch::async,
+                      [=, options = MemberOptions(rank)] { return RunMember(options, fail_with); });
+  }
+
+  // A rank that is ready and then does what the test wants.
+  RankChannel JoinByHand(int rank) {
+    auto socket = ConnectUnix(leader_options_.address, absl::Minutes(1));
+    CHECK_OK(socket.status());
+    RankChannel channel(*std::move(socket));
+    worker::v1::RankMessage message;
+    message.mutable_join()->set_rank(rank);
+    message.mutable_join()->set_world(leader_options_.world);
+    WriteIdentity(leader_options_.identity, message.mutable_join());
+    CHECK_OK(channel.Send(message));
+    worker::v1::LeaderMessage welcome;
+    CHECK_OK(channel.Receive(&welcome));
+    message.mutable_ready()->set_weights_digest(std::string(kWeightsDigest));
+    CHECK_OK(channel.Send(message));
+    return channel;
+  }
+
+  void StartLeader() {
+    auto leader = GroupLeader::Start(leader_options_);
+    ASSERT_TRUE(leader.ok()) << leader.status();
+    leader_ = *std::move(leader);
+    decoder_ = std::make_unique<AddingDecoder>(leader_->communicator());
+    const absl::Status ready = leader_->AwaitReady(decoder_.get(), kWeightsDigest);
+    ASSERT_TRUE(ready.ok()) << ready;
+  }
+
+  GroupLeader::Options leader_options_;
+  std::promise<absl::Status> lost_;
+  std::unique_ptr<GroupLeader> leader_;
+  std::unique_ptr<AddingDecoder> decoder_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_GROUP_TESTING_GROUP_FIXTURE_H_
