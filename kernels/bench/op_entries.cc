@@ -1,0 +1,317 @@
+#include "kernels/bench/op_entries.h"
+
+#include <cstdlib>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/testing/random_linear.h"
+#include "kernels/testing/step_builder.h"
+
+namespace phalanx::kernels {
+namespace {
+
+constexpr int64_t kHidden = 576;
+constexpr int64_t kFfn = 1536;
+constexpr int64_t kVocab = 49152;
+constexpr int kLayers = 30;
+constexpr int kQHeads = 9;
+constexpr int kKvHeads = 3;
+constexpr int kHeadDim = 64;
+constexpr int64_t kQkv = (kQHeads + 2 * kKvHeads) * kHeadDim;
+
+// Nominal cost of an exponential and what else is done to an element beside it: a polynomial of
+// degree 7, the reduction of its argument, a sum or quotient.
+constexpr double kExponentialFlops = 20.0;
+
+// Random activations in memory of the backend, as worker/model has them.
+class Activations {
+ public:
+  Activations(OpBench& bench, int64_t rows, int64_t cols)
+      : rows_(rows), cols_(cols), memory_(*bench.backend->Allocate(rows * cols * sizeof(float))) {
+    const std::vector<float> values = RandomFloats(rows * cols, 1);
+    bench.backend->CopyToBackend(*bench.stream, memory_->data(), values.data(), memory_->bytes());
+    // `values` may go only when the copy is done.
+    if (!bench.stream->Synchronize().ok()) std::abort();
+  }
+  Tensor tensor() { return {memory_->data(), DType::kF32, rows_, cols_}; }
+
+ private:
+  const int64_t rows_;
+  const int64_t cols_;
+  const std::unique_ptr<Buffer> memory_;
+};
+
+// Adds what one iteration moved and computed to the report.
+void Report(benchmark::State& state, const Ceilings& ceilings, double bytes, double flops) {
+  using benchmark::Counter;
+  const auto rate = Counter::kIsIterationInvariantRate;
+  state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
+  state.counters["GFLOP/s"] = Counter(flops * 1e-9, rate);
+  state.counters["%read"] = Counter(bytes * 1e-9 / ceilings.read_gb_per_s * 100, rate);
+  state.counters["%fma"] = Counter(flops * 1e-9 / ceilings.fma_gflop_per_s * 100, rate);
+}
+
+// `copies` layers in turn, so that weights come from where they come from in a model.
+void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, int64_t out,
+                 int copies) {
+  const int64_t rows = state.range(0);
+  const RandomLinear linear(dtype, in, out, 1);
+  std::vector<std::unique_ptr<PackedLinear>> layers;
+  layers.reserve(copies);
+  for (int i = 0; i < copies; ++i) layers.push_back(*f.backend->PackLinear({linear.source()}));
+  Activations x(f, rows, in);
+  Activations y(f, rows, out);
+  for (auto _ : state) {
+    for (const auto& layer : layers) {
+      f.backend->Linear(*f.stream, x.tensor(), *layer, {}, y.tensor());
+    }
+  }
+  const double bytes = static_cast<double>(layers[0]->bytes()) + 4.0 * rows * (in + out);
+  Report(state, f.ceilings, copies * bytes, 2.0 * copies * rows * in * out);
+}
+
+// All linear layers of one forward pass, logits for one row or, of a batch of decodes, for all.
+void BenchAllLinears(benchmark::State& state, OpBench& f) {
+  const int64_t rows = state.range(0);
+  const int64_t logit_rows = rows > 64 ? 1 : rows;
+  struct Shape {
+    int64_t in;
+    int64_t out;
+  };
+  std::vector<std::unique_ptr<PackedLinear>> layers;
+  for (int i = 0; i < kLayers; ++i) {
+    for (const Shape s : {Shape{kHidden, kQkv}, Shape{kHidden, kHidden}, Shape{kHidden, 2 * kFfn},
+                          Shape{kFfn, kHidden}}) {
+      layers.push_back(
+          *f.backend->PackLinear({RandomLinear(DType::kQ4_1, s.in, s.out, i).source()}));
+    }
+  }
+  const auto table =
+      *f.backend->PackLinear({RandomLinear(DType::kQ8_0, kHidden, kVocab, 1).source()});
+  Activations x(f, rows, kFfn);
+  Activations y(f, rows, 2 * kFfn);
+  Activations logits(f, logit_rows, kVocab);
+  double bytes = static_cast<double>(table->bytes());
+  double flops = 2.0 * static_cast<double>(logit_rows) * kHidden * kVocab;
+  for (const auto& layer : layers) {
+    bytes += static_cast<double>(layer->bytes());
+    flops += 2.0 * static_cast<double>(rows * layer->in_features() * layer->out_features());
+  }
+  const auto cut = [](Tensor t, int64_t cols) { return Tensor{t.data, t.dtype, t.rows, cols}; };
+  for (auto _ : state) {
+    for (const auto& layer : layers) {
+      f.backend->Linear(*f.stream, cut(x.tensor(), layer->in_features()), *layer, {},
+                        cut(y.tensor(), layer->out_features()));
+    }
+    Tensor last = cut(x.tensor(), kHidden);
+    last.rows = logit_rows;
+    f.backend->Linear(*f.stream, last, *table, {}, logits.tensor());
+  }
+  Report(state, f.ceilings, bytes, flops);
+}
+
+// Attention of `rows` tokens: decodes of as many sequences with `context` tokens each, or the last
+// `rows` tokens of one prompt.
+void BenchAttention(benchmark::State& state, OpBench& f, bool decode, int context) {
+  const int rows = static_cast<int>(state.range(0));
+  const int blocks_per_seq = (context + kKvBlockTokens - 1) / kKvBlockTokens;
+  const int num_seqs = decode ? rows : 1;
+  const auto cache = *f.backend->AllocateKvCache({.num_layers = 1,
+                                                  .num_blocks = num_seqs * blocks_per_seq,
+                                                  .num_kv_heads = kKvHeads,
+                                                  .head_dim = kHeadDim});
+  StepBuilder fill(blocks_per_seq);
+  StepBuilder step(blocks_per_seq);
+  double keys = 0;
+  for (int s = 0; s < num_seqs; ++s) {
+    std::vector<int32_t> blocks(blocks_per_seq);
+    for (int b = 0; b < blocks_per_seq; ++b) blocks[b] = b * num_seqs + s;
+    fill.Add(0, context, blocks);
+    const int new_tokens = decode ? 1 : rows;
+    step.Add(context - new_tokens, new_tokens, blocks);
+    for (int i = 0; i < new_tokens; ++i) keys += context - i;
+  }
+  Activations cos_sin(f, int64_t{num_seqs} * context, kHeadDim);
+  Activations qkv(f, int64_t{num_seqs} * context, kQkv);
+  Activations out(f, rows, kQHeads * kHeadDim);
+  f.backend->RopeAndWriteKv(*f.stream, fill.batch(), cos_sin.tensor(), kQHeads, qkv.tensor(),
+                            *cache, 0);
+  for (auto _ : state) {
+    f.backend->PagedAttention(*f.stream, step.batch(), qkv.tensor(), kQHeads, 0.125f, *cache, 0,
+                              out.tensor());
+  }
+  const double read = decode ? keys : context;
+  Report(state, f.ceilings, read * 2 * kKvHeads * kHeadDim * 4, keys * 4 * kQHeads * kHeadDim);
+}
+
+void BenchEmbed(benchmark::State& state, OpBench& f) {
+  const int rows = static_cast<int>(state.range(0));
+  const auto table =
+      *f.backend->PackLinear({RandomLinear(DType::kQ8_0, kHidden, 4096, 1).source()});
+  StepBuilder step(16);
+  step.Add(0, rows, {});
+  Activations out(f, rows, kHidden);
+  for (auto _ : state) f.backend->Embed(*f.stream, step.batch(), *table, 0, out.tensor());
+  Report(state, f.ceilings, rows * (RowBytes(DType::kQ8_0, kHidden) + 4.0 * kHidden),
+         2.0 * rows * kHidden);
+}
+
+void BenchRmsNorm(benchmark::State& state, OpBench& f) {
+  const int64_t rows = state.range(0);
+  Activations x(f, rows, kHidden);
+  Activations out(f, rows, kHidden);
+  Activations weight(f, 1, kHidden);
+  for (auto _ : state) {
+    f.backend->RmsNorm(*f.stream, x.tensor(), weight.tensor(), 1e-5f, out.tensor());
+  }
+  Report(state, f.ceilings, 8.0 * rows * kHidden, 4.0 * rows * kHidden);
+}
+
+void BenchAddRmsNorm(benchmark::State& state, OpBench& f) {
+  const int64_t rows = state.range(0);
+  Activations residual(f, rows, kHidden);
+  Activations delta(f, rows, kHidden);
+  Activations out(f, rows, kHidden);
+  Activations weight(f, 1, kHidden);
+  for (auto _ : state) {
+    f.backend->AddRmsNorm(*f.stream, residual.tensor(), delta.tensor(), weight.tensor(), 1e-5f,
+                          out.tensor());
+  }
+  Report(state, f.ceilings, 16.0 * rows * kHidden, 5.0 * rows * kHidden);
+}
+
+void BenchRope(benchmark::State& state, OpBench& f) {
+  const int rows = static_cast<int>(state.range(0));
+  const int blocks = (rows + kKvBlockTokens - 1) / kKvBlockTokens;
+  const auto cache = *f.backend->AllocateKvCache(
+      {.num_layers = 1, .num_blocks = blocks, .num_kv_heads = kKvHeads, .head_dim = kHeadDim});
+  std::vector<int32_t> table(blocks);
+  for (int b = 0; b < blocks; ++b) table[b] = b;
+  StepBuilder step(blocks);
+  step.Add(0, rows, table);
+  Activations inv_freq(f, 1, kHeadDim / 2);
+  Activations cos_sin(f, rows, kHeadDim);
+  Activations qkv(f, rows, kQkv);
+  f.backend->RopeAngles(*f.stream, step.batch(), inv_freq.tensor(), 1.0f, cos_sin.tensor());
+  for (auto _ : state) {
+    f.backend->RopeAndWriteKv(*f.stream, step.batch(), cos_sin.tensor(), kQHeads, qkv.tensor(),
+                              *cache, 0);
+  }
+  const double turned = static_cast<double>(rows) * (kQHeads + kKvHeads) * kHeadDim;
+  const double stored = 2.0 * rows * kKvHeads * kHeadDim;
+  Report(state, f.ceilings, 4 * (2 * turned + 2 * stored), 3 * turned);
+}
+
+void BenchRopeAngles(benchmark::State& state, OpBench& f) {
+  const int rows = static_cast<int>(state.range(0));
+  StepBuilder step(1);
+  step.Add(0, rows, {});
+  Activations inv_freq(f, 1, kHeadDim / 2);
+  Activations cos_sin(f, rows, kHeadDim);
+  for (auto _ : state) {
+    f.backend->RopeAngles(*f.stream, step.batch(), inv_freq.tensor(), 1.0f, cos_sin.tensor());
+  }
+  Report(state, f.ceilings, 4.0 * rows * kHeadDim, 2.0 * rows * kHeadDim);
+}
+
+void BenchSiluMul(benchmark::State& state, OpBench& f) {
+  const int64_t rows = state.range(0);
+  Activations gate_up(f, rows, 2 * kFfn);
+  Activations out(f, rows, kFfn);
+  for (auto _ : state) f.backend->SiluMul(*f.stream, gate_up.tensor(), out.tensor());
+  Report(state, f.ceilings, 12.0 * rows * kFfn, kExponentialFlops * rows * kFfn);
+}
+
+void BenchSample(benchmark::State& state, OpBench& f, const SamplingRow& sampling) {
+  const int rows = static_cast<int>(state.range(0));
+  StepBuilder step(1);
+  step.Add(0, rows, {});
+  for (int i = 0; i < rows; ++i) step.WantLogits(i, sampling);
+  Activations logits(f, rows, kVocab);
+  std::vector<int32_t> tokens(rows);
+  for (auto _ : state) f.backend->Sample(*f.stream, step.batch(), logits.tensor(), tokens.data());
+  Report(state, f.ceilings, 4.0 * rows * kVocab, 0.0);
+}
+
+// Every other token's row: half as many as there are tokens, at least one.
+void BenchGatherLogitRows(benchmark::State& state, OpBench& f) {
+  const int tokens = static_cast<int>(state.range(0));
+  StepBuilder step(1);
+  step.Add(0, tokens, {});
+  for (int t = 0; t < tokens; t += 2) step.WantLogits(t, {});
+  const int64_t rows = step.batch().num_logit_rows;
+  Activations x(f, tokens, kHidden);
+  Activations out(f, rows, kHidden);
+  for (auto _ : state) {
+    f.backend->GatherLogitRows(*f.stream, step.batch(), x.tensor(), out.tensor());
+  }
+  Report(state, f.ceilings, 8.0 * rows * kHidden, 0.0);
+}
+
+void BenchTokenLogProbs(benchmark::State& state, OpBench& f) {
+  const int64_t rows = state.range(0);
+  Activations logits(f, rows, kVocab);
+  const std::vector<int32_t> targets(rows, kVocab / 2);
+  std::vector<float> log_probs(rows);
+  for (auto _ : state) {
+    f.backend->TokenLogProbs(*f.stream, logits.tensor(), targets.data(), log_probs.data());
+  }
+  Report(state, f.ceilings, 4.0 * rows * kVocab, kExponentialFlops * rows * kVocab);
+}
+
+}  // namespace
+
+std::vector<OpEntry> AllOpEntries() {
+  using Run = std::function<void(benchmark::State&, OpBench&)>;
+  const auto linear = [](DType dtype, int64_t in, int64_t out, int copies) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchLinear(s, f, dtype, in, out, copies); };
+  };
+  const auto attention = [](bool decode, int context) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, decode, context); };
+  };
+  const auto sample = [](SamplingRow row) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchSample(s, f, row); };
+  };
+  const std::vector<int64_t> rows = {1, 8, 256};
+  const std::vector<int64_t> decodes = {1, 8};
+  std::vector<OpEntry> entries = {
+      {Op::kLinear, "Linear/all_of_a_step", {1, 2, 4, 8, 16, 32, 256}, BenchAllLinears},
+      {Op::kLinear, "Linear/gate_up/Q4_1", rows, linear(DType::kQ4_1, kHidden, 2 * kFfn, 30)}};
+  for (DType dtype : kAllDTypes) {
+    if (!IsQuantized(dtype)) continue;
+    entries.push_back({Op::kLinear, absl::StrCat("Linear/down/", DTypeName(dtype)), rows,
+                       linear(dtype, kFfn, kHidden, 30)});
+  }
+  const OpEntry others[] = {
+      {Op::kLinear, "Linear/logits/Q8_0", rows, linear(DType::kQ8_0, kHidden, kVocab, 1)},
+      {Op::kLinear, "Linear/gate_up/F16", rows, linear(DType::kF16, kHidden, 2 * kFfn, 15)},
+      {Op::kLinear, "Linear/gate_up/BF16", rows, linear(DType::kBF16, kHidden, 2 * kFfn, 15)},
+      {Op::kLinear, "Linear/gate_up/F32", rows, linear(DType::kF32, kHidden, 2 * kFfn, 8)},
+      {Op::kPagedAttention, "PagedAttention/decode/256", decodes, attention(true, 256)},
+      {Op::kPagedAttention, "PagedAttention/decode/4096", decodes, attention(true, 4096)},
+      {Op::kPagedAttention, "PagedAttention/prefill/256", {256}, attention(false, 256)},
+      {Op::kPagedAttention, "PagedAttention/prefill/2048", {256}, attention(false, 2048)},
+      {Op::kEmbed, "Embed", rows, BenchEmbed},
+      {Op::kRmsNorm, "RmsNorm", rows, BenchRmsNorm},
+      {Op::kAddRmsNorm, "AddRmsNorm", rows, BenchAddRmsNorm},
+      {Op::kRopeAngles, "RopeAngles", rows, BenchRopeAngles},
+      {Op::kRopeAndWriteKv, "RopeAndWriteKv", rows, BenchRope},
+      {Op::kSiluMul, "SiluMul", rows, BenchSiluMul},
+      {Op::kGatherLogitRows, "GatherLogitRows", rows, BenchGatherLogitRows},
+      {Op::kSample, "Sample/greedy", decodes, sample({})},
+      {Op::kSample, "Sample/temperature", decodes, sample({.temperature = 0.8f})},
+      {Op::kSample, "Sample/top_p", decodes, sample({.temperature = 0.8f, .top_p = 0.9f})},
+      {Op::kTokenLogProbs, "TokenLogProbs", decodes, BenchTokenLogProbs}};
+  entries.insert(entries.end(), std::begin(others), std::end(others));
+  return entries;
+}
+
+benchmark::internal::Benchmark* RegisterOpEntry(const OpEntry& entry, OpBench& bench) {
+  auto* const benchmark = benchmark::RegisterBenchmark(
+      entry.name.c_str(),
+      [run = entry.run, &bench](benchmark::State& state) { run(state, bench); });
+  for (const int64_t rows : entry.rows) benchmark->Arg(rows);
+  return benchmark->Unit(benchmark::kMicrosecond)->UseRealTime();
+}
+
+}  // namespace phalanx::kernels

@@ -1,0 +1,101 @@
+// A backend that notes which ops are called on another one, for tests that have to show that they
+// cover all ops.
+#ifndef PHALANX_KERNELS_TESTING_OP_RECORDER_H_
+#define PHALANX_KERNELS_TESTING_OP_RECORDER_H_
+
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "kernels/op_list.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+class OpRecorder final : public Backend {
+ public:
+  explicit OpRecorder(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
+  // Ops that were called since construction.
+  const std::set<Op>& called() const { return called_; }
+
+  std::string Describe() const override { return backend_->Describe(); }
+  DType activation_dtype() const override { return backend_->activation_dtype(); }
+  std::unique_ptr<Stream> NewStream() override { return backend_->NewStream(); }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return backend_->Allocate(bytes);
+  }
+  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
+      absl::Span<const LinearSource> sources) override {
+    return backend_->PackLinear(sources);
+  }
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
+    return backend_->AllocateKvCache(shape);
+  }
+  void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
+    backend_->CopyToBackend(stream, to, from, bytes);
+  }
+  void CopyToHost(Stream& stream, void* to, const void* from, size_t bytes) override {
+    backend_->CopyToHost(stream, to, from, bytes);
+  }
+
+  void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
+             Tensor out) override {
+    called_.insert(Op::kEmbed);
+    backend_->Embed(stream, batch, table, first_row, out);
+  }
+  void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
+    called_.insert(Op::kRmsNorm);
+    backend_->RmsNorm(stream, x, weight, eps, out);
+  }
+  void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
+                  Tensor out) override {
+    called_.insert(Op::kAddRmsNorm);
+    backend_->AddRmsNorm(stream, residual, delta, weight, eps, out);
+  }
+  void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
+    called_.insert(Op::kLinear);
+    backend_->Linear(stream, x, w, bias, out);
+  }
+  void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
+                  Tensor cos_sin) override {
+    called_.insert(Op::kRopeAngles);
+    backend_->RopeAngles(stream, batch, inv_freq, factor, cos_sin);
+  }
+  void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
+                      Tensor qkv, KvCache& cache, int layer) override {
+    called_.insert(Op::kRopeAndWriteKv);
+    backend_->RopeAndWriteKv(stream, batch, cos_sin, local_q_heads, qkv, cache, layer);
+  }
+  void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
+                      float scale, const KvCache& cache, int layer, Tensor out) override {
+    called_.insert(Op::kPagedAttention);
+    backend_->PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
+  }
+  void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
+    called_.insert(Op::kSiluMul);
+    backend_->SiluMul(stream, gate_up, out);
+  }
+  void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
+    called_.insert(Op::kGatherLogitRows);
+    backend_->GatherLogitRows(stream, batch, x, out);
+  }
+  void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+    called_.insert(Op::kSample);
+    backend_->Sample(stream, batch, logits, tokens);
+  }
+  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
+                     float* log_probs) override {
+    called_.insert(Op::kTokenLogProbs);
+    backend_->TokenLogProbs(stream, logits, targets, log_probs);
+  }
+
+ private:
+  const std::unique_ptr<Backend> backend_;
+  std::set<Op> called_;
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_TESTING_OP_RECORDER_H_
