@@ -14,7 +14,7 @@ TEST(HostBufferTest, IsZeroedAlignedAndWritable) {
     ASSERT_TRUE(buffer.ok()) << buffer.status();
     EXPECT_EQ((*buffer)->bytes(), bytes);
     auto* data = static_cast<uint8_t*>((*buffer)->data());
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % 64, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % kTensorAlignment, 0u);
     EXPECT_EQ(data[0], 0);
     EXPECT_EQ(data[bytes - 1], 0);
     data[bytes - 1] = 7;

@@ -8,14 +8,19 @@
 //  * It allocates nothing and never waits for the host: everything that varies from step to step
 //    is read from backend memory through StepBatch.
 //  * Activations are row-major and dense, [rows, cols], in the backend's activation type
-//    (Backend::activation_dtype). Data pointers are aligned to 64 bytes.
+//    (Backend::activation_dtype).
+//  * The data of a Tensor is aligned to kTensorAlignment, and a backend ends the process if it is
+//    not (check_tensors.h). Rows after the first lie where `cols` puts them. Arrays that are passed
+//    as plain pointers (those of StepBatch, token ids, log-probabilities) are aligned as their
+//    elements demand and no further, since callers pass slices of them.
 //  * Arguments do not alias unless the op says so.
 //  * Results do not depend on which other rows are in the batch: row i of a product is the same
 //    bits whatever num_tokens is. Batch invariance is what makes replies reproducible.
 //  * Ops cannot fail for reasons the caller could mend; a device fault shows at Synchronize.
 //    Arguments outside the contract are bugs of the caller.
 //
-// Dimensions as in ARCHITECTURE.md; `local_` parts are this rank's.
+// All ops are listed in op_list.h. Dimensions as in ARCHITECTURE.md; `local_` parts are this
+// rank's.
 #ifndef PHALANX_KERNELS_OPS_H_
 #define PHALANX_KERNELS_OPS_H_
 
@@ -34,6 +39,12 @@ namespace phalanx::kernels {
 // Tokens in one block of the paged KV cache.
 inline constexpr int kKvBlockTokens = 16;
 
+// Bytes that the data of every Tensor and Buffer is aligned to: a cache line, and so a whole vector
+// of AVX-512, whose loads are slower where they cross a line. It is also more than the 16 bytes
+// that vector loads and the tensor memory accelerator of a GPU ask for. Today's AVX2 kernels would
+// do with less: they read rows that start anywhere.
+inline constexpr size_t kTensorAlignment = 64;
+
 // Orders ops. Engine thread only.
 class Stream {
  public:
@@ -43,7 +54,7 @@ class Stream {
   virtual absl::Status Synchronize() = 0;
 };
 
-// A piece of backend memory, 64-byte aligned, zeroed when made.
+// A piece of backend memory, aligned to kTensorAlignment, zeroed when made.
 class Buffer {
  public:
   virtual ~Buffer() = default;
@@ -54,7 +65,7 @@ class Buffer {
 
 // A dense matrix in backend memory; does not own it.
 struct Tensor {
-  void* data = nullptr;
+  void* data = nullptr;  // Aligned to kTensorAlignment.
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/check_tensors.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/cpu/kv_arena.h"
 #include "kernels/cpu/packed_linear.h"
@@ -58,6 +59,7 @@ class CpuBackend : public Backend {
 
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
+    CheckTensors(Op::kEmbed, {out});
     const auto& weights = static_cast<const CpuLinear&>(table);
     ForEachRow(batch.num_tokens, out.cols, [&](int64_t t) {
       const int64_t row = batch.token_ids[t] - first_row;
@@ -71,6 +73,7 @@ class CpuBackend : public Backend {
   }
 
   void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
+    CheckTensors(Op::kRmsNorm, {x, weight, out});
     ForEachRow(x.rows, x.cols, [&](int64_t i) {
       kernels_.rms_norm(x.f32() + i * x.cols, weight.f32(), eps, x.cols, out.f32() + i * x.cols);
     });
@@ -78,6 +81,7 @@ class CpuBackend : public Backend {
 
   void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
                   Tensor out) override {
+    CheckTensors(Op::kAddRmsNorm, {residual, delta, weight, out});
     const int64_t n = residual.cols;
     ForEachRow(residual.rows, n, [&](int64_t i) {
       float* row = residual.f32() + i * n;
@@ -87,6 +91,7 @@ class CpuBackend : public Backend {
   }
 
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
+    CheckTensors(Op::kLinear, {x, bias, out});
     if (x.rows == 0) return;
     for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
       const LinearTask task = {
@@ -103,6 +108,7 @@ class CpuBackend : public Backend {
 
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
+    CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
     const int64_t half = inv_freq.cols;
     ForEachRow(batch.num_tokens, cos_sin.cols * kTranscendentalCost, [&](int64_t t) {
       const float* list = inv_freq.f32() + batch.rope_lists[batch.seq_of_token[t]] * half;
@@ -112,6 +118,7 @@ class CpuBackend : public Backend {
 
   void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
                       Tensor qkv, KvCache& cache, int layer) override {
+    CheckTensors(Op::kRopeAndWriteKv, {cos_sin, qkv});
     auto& arena = static_cast<KvArena&>(cache);
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
@@ -130,6 +137,7 @@ class CpuBackend : public Backend {
 
   void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                       float scale, const KvCache& cache, int layer, Tensor out) override {
+    CheckTensors(Op::kPagedAttention, {qkv, out});
     const auto& arena = static_cast<const KvArena&>(cache);
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
@@ -153,6 +161,7 @@ class CpuBackend : public Backend {
   }
 
   void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
+    CheckTensors(Op::kSiluMul, {gate_up, out});
     const int64_t n = out.cols;
     ForEachRow(out.rows, n * kTranscendentalCost, [&](int64_t i) {
       const float* gate = gate_up.f32() + i * 2 * n;
@@ -161,18 +170,21 @@ class CpuBackend : public Backend {
   }
 
   void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
+    CheckTensors(Op::kGatherLogitRows, {x, out});
     for (int i = 0; i < batch.num_logit_rows; ++i) {
       std::copy_n(x.f32() + batch.logit_rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
     }
   }
 
   void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+    CheckTensors(Op::kSample, {logits});
     ForEachRow(batch.num_logit_rows, logits.cols,
                [&](int64_t i) { tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]); });
   }
 
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                      float* log_probs) override {
+    CheckTensors(Op::kTokenLogProbs, {logits});
     ForEachRow(logits.rows, logits.cols * kTranscendentalCost,
                [&](int64_t i) { log_probs[i] = LogProb(Row(logits, i), targets[i]); });
   }

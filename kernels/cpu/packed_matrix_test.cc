@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/testing/aligned_vector.h"
 #include "kernels/testing/random_linear.h"
 
 namespace phalanx::kernels {
@@ -18,7 +19,7 @@ TEST_P(PackedMatrixTest, UnpacksToTheDequantizedWeights) {
     const RandomLinear linear(GetParam(), 3 * third, out_features, 1);
     PackedMatrix matrix = {
         .dtype = GetParam(), .in_features = 3 * third, .out_features = out_features};
-    std::vector<std::byte> data(matrix.bytes());
+    AlignedVector<std::byte> data(matrix.bytes());
     matrix.data = data.data();
     PackGroups(matrix, linear.source().rows, 0, matrix.groups(), data.data());
     for (int64_t row = 0; row < out_features; ++row) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/check_tensors.h"
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
 #include "kernels/linear_source.h"
@@ -129,6 +130,7 @@ class ReferenceBackend : public Backend {
 
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
+    CheckTensors(Op::kEmbed, {out});
     const auto& weights = static_cast<const ReferenceLinear&>(table);
     for (int t = 0; t < batch.num_tokens; ++t) {
       const int64_t row = batch.token_ids[t] - first_row;
@@ -142,6 +144,7 @@ class ReferenceBackend : public Backend {
   }
 
   void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
+    CheckTensors(Op::kRmsNorm, {x, weight, out});
     for (int64_t i = 0; i < x.rows; ++i) {
       const float* from = x.f32() + i * x.cols;
       float* to = out.f32() + i * x.cols;
@@ -155,6 +158,7 @@ class ReferenceBackend : public Backend {
 
   void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
                   Tensor out) override {
+    CheckTensors(Op::kAddRmsNorm, {residual, delta, weight, out});
     for (int64_t i = 0; i < residual.rows * residual.cols; ++i) {
       residual.f32()[i] += delta.f32()[i];
     }
@@ -162,6 +166,7 @@ class ReferenceBackend : public Backend {
   }
 
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
+    CheckTensors(Op::kLinear, {x, bias, out});
     const auto& weights = static_cast<const ReferenceLinear&>(w);
     for (int64_t i = 0; i < x.rows; ++i) {
       for (int64_t o = 0; o < w.out_features(); ++o) {
@@ -174,6 +179,7 @@ class ReferenceBackend : public Backend {
 
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
+    CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
     const int64_t half = inv_freq.cols;
     for (int t = 0; t < batch.num_tokens; ++t) {
       const float* list = inv_freq.f32() + batch.rope_lists[batch.seq_of_token[t]] * half;
@@ -188,6 +194,7 @@ class ReferenceBackend : public Backend {
 
   void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
                       Tensor qkv, KvCache& cache, int layer) override {
+    CheckTensors(Op::kRopeAndWriteKv, {cos_sin, qkv});
     const auto& kv = static_cast<const ReferenceKvCache&>(cache);
     const int head_dim = cache.shape().head_dim;
     const int kv_heads = cache.shape().num_kv_heads;
@@ -209,6 +216,7 @@ class ReferenceBackend : public Backend {
 
   void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                       float scale, const KvCache& cache, int layer, Tensor out) override {
+    CheckTensors(Op::kPagedAttention, {qkv, out});
     const auto& kv = static_cast<const ReferenceKvCache&>(cache);
     const int head_dim = cache.shape().head_dim;
     const int group = local_q_heads / cache.shape().num_kv_heads;
@@ -221,6 +229,7 @@ class ReferenceBackend : public Backend {
   }
 
   void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
+    CheckTensors(Op::kSiluMul, {gate_up, out});
     for (int64_t i = 0; i < out.rows; ++i) {
       for (int64_t j = 0; j < out.cols; ++j) {
         const double gate = gate_up.f32()[i * gate_up.cols + j];
@@ -231,12 +240,14 @@ class ReferenceBackend : public Backend {
   }
 
   void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
+    CheckTensors(Op::kGatherLogitRows, {x, out});
     for (int i = 0; i < batch.num_logit_rows; ++i) {
       std::copy_n(x.f32() + batch.logit_rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
     }
   }
 
   void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+    CheckTensors(Op::kSample, {logits});
     for (int i = 0; i < batch.num_logit_rows; ++i) {
       tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]);
     }
@@ -244,6 +255,7 @@ class ReferenceBackend : public Backend {
 
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                      float* log_probs) override {
+    CheckTensors(Op::kTokenLogProbs, {logits});
     for (int64_t i = 0; i < logits.rows; ++i) {
       log_probs[i] = LogProb(Row(logits, i), targets[i]);
     }

@@ -8,9 +8,13 @@ namespace phalanx {
 namespace {
 
 using kernels::DType;
+using kernels::kTensorAlignment;
 using kernels::Tensor;
 
-constexpr size_t kAlignment = 64;  // As kernels/ops.h demands of data pointers.
+// The bytes up to the next address that a tensor may lie at.
+size_t Aligned(size_t bytes) {
+  return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+}
 
 // Hands out consecutive pieces of memory; with a null base it only measures.
 class Carver {
@@ -20,7 +24,7 @@ class Carver {
   template <typename T>
   T* Take(int64_t count) {
     T* piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + bytes_);
-    bytes_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    bytes_ += Aligned(static_cast<size_t>(count) * sizeof(T));
     return piece;
   }
   Tensor TakeMatrix(int64_t rows, int64_t cols) {

@@ -89,14 +89,15 @@ class DecoderWeightsTest : public testing::Test {
   Matrix Unpack(const kernels::PackedLinear& packed) {
     const int64_t in = packed.in_features();
     const int64_t out = packed.out_features();
-    std::vector<float> unit(in * in);
-    for (int64_t i = 0; i < in; ++i) unit[i * in + i] = 1.0f;
-    std::vector<float> product(in * out);
-    backend_->Linear(*stream_, {unit.data(), DType::kF32, in, in}, packed, {},
-                     {product.data(), DType::kF32, in, out});
+    const auto unit_memory = *backend_->Allocate(in * in * sizeof(float));
+    const auto product_memory = *backend_->Allocate(in * out * sizeof(float));
+    const kernels::Tensor unit = {unit_memory->data(), DType::kF32, in, in};
+    const kernels::Tensor product = {product_memory->data(), DType::kF32, in, out};
+    for (int64_t i = 0; i < in; ++i) unit.f32()[i * in + i] = 1.0f;
+    backend_->Linear(*stream_, unit, packed, {}, product);
     Matrix matrix(out, std::vector<float>(in));
     for (int64_t i = 0; i < in; ++i) {
-      for (int64_t o = 0; o < out; ++o) matrix[o][i] = product[i * out + o];
+      for (int64_t o = 0; o < out; ++o) matrix[o][i] = product.f32()[i * out + o];
     }
     return matrix;
   }

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/reference/reference_backend.h"
-#include "kernels/testing/backend_fixture.h"
+#include "kernels/testing/op_suite.h"
 #include "kernels/testing/step_builder.h"
 
 namespace phalanx::kernels {
@@ -74,12 +73,12 @@ class AttentionRun {
     backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kScale, *cache_,
                             1, out.tensor());
     EXPECT_TRUE(stream_->Synchronize().ok());
-    rotated_ = std::move(qkv.values());
+    rotated_ = qkv.values();
     return out;
   }
 
   // The qkv rows of the last step, after rotation.
-  const std::vector<float>& rotated() const { return rotated_; }
+  const AlignedVector<float>& rotated() const { return rotated_; }
 
  private:
   Matrix& InverseFrequencies() {
@@ -98,7 +97,7 @@ class AttentionRun {
   const std::unique_ptr<Stream> stream_;
   const std::unique_ptr<KvCache> cache_;
   Matrix inv_freq_{2, heads_.rotary_dim / 2};
-  std::vector<float> rotated_;
+  AlignedVector<float> rotated_;
 };
 
 // Gives every sequence its own blocks, shuffled; returns how many there are.
@@ -116,7 +115,7 @@ int DealBlocks(std::vector<Sequence>& sequences) {
   return static_cast<int>(total);
 }
 
-double Largest(const std::vector<float>& values) {
+double Largest(const AlignedVector<float>& values) {
   double largest = 0;
   for (float v : values) largest = std::max(largest, std::abs(double{v}));
   return largest;
@@ -133,14 +132,15 @@ double AttentionBound(const Heads& heads, int64_t n, double m) {
   return m * (2 * score * Roundings(heads.head_dim + 12) + Roundings(2.0 * n + 24));
 }
 
-class AttentionTest : public CpuBackendTest {
+class AttentionSuite : public OpTest {
  protected:
+  using OpTest::OpTest;
+
   // Runs the steps on both backends and compares outputs and rotated rows.
   void ExpectEqualsReference(const Heads& heads, int num_blocks,
                              const std::vector<std::vector<Chunk>>& steps) {
-    const auto reference = MakeReferenceBackend();
     AttentionRun run(*backend_, heads, num_blocks);
-    AttentionRun truth(*reference, heads, num_blocks);
+    AttentionRun truth(*reference_, heads, num_blocks);
     double m = 0;
     int64_t n = 0;
     for (const auto& step : steps) {
@@ -161,7 +161,58 @@ class AttentionTest : public CpuBackendTest {
   }
 };
 
-TEST_P(AttentionTest, EqualsTheReferenceForAllHeadShapes) {
+PHALANX_OP_SUITE(RopeAngles, OpTest);
+PHALANX_OP_SUITE(RopeAndWriteKv, AttentionSuite);
+PHALANX_OP_SUITE(PagedAttention, AttentionSuite);
+
+// The angle is the same float32 on all backends. Its cosine or sine has at most one unit in the
+// last place of error, two roundings, and the product with the factor one more; the reference
+// rounds once. No value is larger than the factor.
+TEST_P(RopeAnglesTest, EqualsTheReference) {
+  constexpr float kFactor = 1.25f;
+  for (int half : {1, 3, 32}) {
+    StepBuilder step(4096);
+    step.Add(0, 5, {0}, 0);
+    step.Add(40000, 2, {0}, 1);
+    Matrix inv_freq(2, half);
+    for (int j = 0; j < 2 * half; ++j) {
+      inv_freq.values()[j] = std::pow(10000.0f, -static_cast<float>(j) / (2 * half));
+    }
+    Matrix out(7, 2 * half, 1);
+    Matrix expected(7, 2 * half, 2);
+    backend_->RopeAngles(*stream_, step.batch(), inv_freq.tensor(), kFactor, out.tensor());
+    reference_->RopeAngles(*stream_, step.batch(), inv_freq.tensor(), kFactor, expected.tensor());
+    for (size_t i = 0; i < out.values().size(); ++i) {
+      ASSERT_NEAR(out.values()[i], expected.values()[i], kFactor * Roundings(4)) << i;
+    }
+  }
+}
+
+TEST_P(RopeAndWriteKvTest, RotatesAsTheReferenceAndLeavesTheValues) {
+  const Heads heads{4, 2, 10, 6};
+  std::vector<Sequence> sequences;
+  sequences.emplace_back(heads, 20, 6);
+  const int num_blocks = DealBlocks(sequences);
+  ExpectEqualsReference(heads, num_blocks, {{{&sequences[0], 0, 20}}});
+  AttentionRun run(*backend_, heads, num_blocks);
+  run.Step({{&sequences[0], 0, 20}});
+  const int64_t values = int64_t{heads.q_heads + heads.kv_heads} * heads.head_dim;
+  for (int64_t t = 0; t < 20; ++t) {
+    for (int64_t i = 0; i < heads.qkv_cols(); ++i) {
+      const bool turned = i < values && i % heads.head_dim < heads.rotary_dim;
+      const float before = sequences[0].qkv.row(t)[i];
+      const float after = run.rotated()[t * heads.qkv_cols() + i];
+      if (!turned) {
+        ASSERT_EQ(after, before);
+      } else if (t == 0) {
+        // Position 0 turns by nothing: only the factor of AttentionRun is left.
+        ASSERT_EQ(after, before * 1.25f);
+      }
+    }
+  }
+}
+
+TEST_P(PagedAttentionTest, EqualsTheReferenceForAllHeadShapes) {
   for (const Heads& heads :
        {Heads{1, 1, 16, 16}, Heads{6, 2, 64, 64}, Heads{3, 1, 64, 64}, Heads{5, 1, 80, 32},
         Heads{4, 4, 10, 6}, Heads{8, 2, 128, 96}, Heads{2, 1, 24, 24}, Heads{9, 1, 2, 2}}) {
@@ -174,7 +225,7 @@ TEST_P(AttentionTest, EqualsTheReferenceForAllHeadShapes) {
   }
 }
 
-TEST_P(AttentionTest, EqualsTheReferenceOverALongContext) {
+TEST_P(PagedAttentionTest, EqualsTheReferenceOverALongContext) {
   const Heads heads{3, 1, 64, 64};
   std::vector<Sequence> sequences;
   sequences.emplace_back(heads, 601, 1);
@@ -182,7 +233,7 @@ TEST_P(AttentionTest, EqualsTheReferenceOverALongContext) {
   ExpectEqualsReference(heads, num_blocks, {{{&sequences[0], 0, 600}}, {{&sequences[0], 600, 1}}});
 }
 
-TEST_P(AttentionTest, EachSequenceFollowsItsOwnRopeList) {
+TEST_P(RopeAndWriteKvTest, EachSequenceFollowsItsOwnRopeList) {
   const Heads heads{2, 1, 16, 12};
   std::vector<Sequence> sequences;
   for (int i = 0; i < 2; ++i) sequences.emplace_back(heads, 20, 3);
@@ -195,7 +246,7 @@ TEST_P(AttentionTest, EachSequenceFollowsItsOwnRopeList) {
   EXPECT_NE(out.Row(19), out.Row(39));
 }
 
-TEST_P(AttentionTest, LargeScoresStayFinite) {
+TEST_P(PagedAttentionTest, LargeScoresStayFinite) {
   const Heads heads{2, 1, 16, 16};
   std::vector<Sequence> sequences;
   sequences.emplace_back(heads, 300, 4);
@@ -207,7 +258,7 @@ TEST_P(AttentionTest, LargeScoresStayFinite) {
   for (float v : out.values()) ASSERT_LE(std::abs(v), largest * 1.001);
 }
 
-TEST_P(AttentionTest, ATokenIsTheSameBitsHoweverStepsAreCut) {
+TEST_P(PagedAttentionTest, ATokenIsTheSameBitsHoweverStepsAreCut) {
   const Heads heads{6, 2, 64, 64};
   std::vector<Sequence> sequences;
   for (int tokens : {290, 50}) sequences.emplace_back(heads, tokens, tokens);
@@ -227,25 +278,11 @@ TEST_P(AttentionTest, ATokenIsTheSameBitsHoweverStepsAreCut) {
     first += count;
   }
   ASSERT_EQ(first, 290);
-  EXPECT_EQ(out, expected.values());
-}
-
-TEST_P(AttentionTest, BitsDoNotDependOnTheNumberOfThreads) {
-  const Heads heads{6, 2, 80, 80};
-  std::vector<Sequence> sequences;
-  for (int tokens : {40, 3}) sequences.emplace_back(heads, tokens, tokens);
-  const int num_blocks = DealBlocks(sequences);
-  const std::vector<Chunk> step = {{&sequences[0], 0, 40}, {&sequences[1], 0, 3}};
-  AttentionRun run(*backend_, heads, num_blocks);
-  CpuOptions options = GetParam();
-  options.num_threads = 5;
-  const auto five = *MakeCpuBackend(options);
-  AttentionRun other(*five, heads, num_blocks);
-  EXPECT_EQ(run.Step(step).values(), other.Step(step).values());
+  EXPECT_EQ(out, std::vector<float>(expected.values().begin(), expected.values().end()));
 }
 
 // A block keeps what its last owner wrote behind the tokens of its new one.
-TEST_P(AttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
+TEST_P(PagedAttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
   const Heads heads{2, 1, 16, 16};
   std::vector<Sequence> sequences;
   for (int tokens : {16, 16}) sequences.emplace_back(heads, tokens, tokens);
@@ -257,8 +294,6 @@ TEST_P(AttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
   used.Step({{&sequences[0], 0, 16}});
   EXPECT_EQ(used.Step({{&sequences[1], 0, 3}}).Row(2), expected.Row(2));
 }
-
-INSTANTIATE_TEST_SUITE_P(Cpu, AttentionTest, AllCpuOptions(), CpuOptionsName);
 
 }  // namespace
 }  // namespace phalanx::kernels

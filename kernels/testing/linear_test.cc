@@ -5,8 +5,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cpu/packed_matrix.h"
-#include "kernels/reference/reference_backend.h"
-#include "kernels/testing/backend_fixture.h"
+#include "kernels/testing/op_suite.h"
 #include "kernels/testing/random_linear.h"
 #include "kernels/testing/step_builder.h"
 
@@ -19,8 +18,10 @@ int64_t WholeBlocks(DType dtype, int64_t inputs) {
   return (inputs + block - 1) / block * block;
 }
 
-class LinearTest : public CpuBackendTest {
+class ProductTest : public OpTest {
  protected:
+  using OpTest::OpTest;
+
   Matrix Multiply(Backend& backend, const PackedLinear& weights, Matrix& x,
                   Matrix* bias = nullptr) {
     Matrix out(x.rows(), weights.out_features());
@@ -47,9 +48,10 @@ class LinearTest : public CpuBackendTest {
       }
     }
   }
-
-  const std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
 };
+
+PHALANX_OP_SUITE(Linear, ProductTest);
+PHALANX_OP_SUITE(Embed, OpTest);
 
 TEST_P(LinearTest, EqualsTheReferenceForAllTypesAndShapes) {
   for (DType dtype : kAllDTypes) {
@@ -130,35 +132,18 @@ TEST_P(LinearTest, ARowIsTheSameBitsInAnyBatch) {
     const Matrix expected = [&] {
       Matrix out(100, 45);
       for (int64_t i = 0; i < 100; ++i) {
-        Matrix x(1, in_features);
-        x.values() = all.Row(i);
+        Matrix x = all.Rows(i, 1);
         const Matrix y = Multiply(*backend_, *packed, x);
         std::copy_n(y.row(0), 45, out.values().begin() + i * 45);
       }
       return out;
     }();
     for (int64_t rows : {2, 3, 4, 5, 6, 7, 8, 9, 16, 23, 24, 25, 29, 100}) {
-      Matrix x(rows, in_features);
-      std::copy_n(all.row(0), rows * in_features, x.values().begin());
+      Matrix x = all.Rows(0, rows);
       const Matrix out = Multiply(*backend_, *packed, x);
       for (int64_t i = 0; i < rows; ++i) {
         ASSERT_EQ(out.Row(i), expected.Row(i)) << "row " << i << " of " << rows;
       }
-    }
-  }
-}
-
-TEST_P(LinearTest, BitsDoNotDependOnTheNumberOfThreads) {
-  const RandomLinear linear(DType::kQ8_0, 320, 77, 10);
-  for (int64_t rows : {1, 8, 50}) {
-    Matrix x(rows, 320, 11);
-    const Matrix expected = Multiply(*backend_, *Pack(*backend_, linear), x);
-    for (int threads : {1, 3, 7}) {
-      CpuOptions options = GetParam();
-      options.num_threads = threads;
-      const auto other = *MakeCpuBackend(options);
-      Matrix out = Multiply(*other, *Pack(*other, linear), x);
-      EXPECT_EQ(out.Row(rows - 1), expected.Row(rows - 1));
     }
   }
 }
@@ -169,12 +154,7 @@ TEST_P(LinearTest, NoRowsIsNoWork) {
             0);
 }
 
-TEST_P(LinearTest, RefusesWhatIsNoLayer) {
-  EXPECT_EQ(backend_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(reference_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST_P(LinearTest, EmbedTakesItsPartOfTheVocabulary) {
+TEST_P(EmbedTest, TakesItsPartOfTheVocabulary) {
   for (DType dtype : kAllDTypes) {
     const int64_t hidden = WholeBlocks(dtype, 64);
     const RandomLinear linear(dtype, hidden, 20, 12);
@@ -192,8 +172,6 @@ TEST_P(LinearTest, EmbedTakesItsPartOfTheVocabulary) {
     EXPECT_EQ(out.Row(2), std::vector<float>(hidden, 0.0f));
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(Cpu, LinearTest, AllCpuOptions(), CpuOptionsName);
 
 }  // namespace
 }  // namespace phalanx::kernels

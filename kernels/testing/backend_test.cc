@@ -1,0 +1,93 @@
+// What every backend does beside its ops, and what it does to callers that break the contract.
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/testing/op_suite.h"
+
+namespace phalanx::kernels {
+namespace {
+
+PHALANX_ON_ALL_BACKENDS(BackendTest);
+
+TEST_P(BackendTest, AllocatesAlignedZerosAndCopies) {
+  auto buffer = backend_->Allocate(100);
+  ASSERT_TRUE(buffer.ok()) << buffer.status();
+  EXPECT_EQ(reinterpret_cast<uintptr_t>((*buffer)->data()) % kTensorAlignment, 0u);
+  const std::vector<float> from = {1, 2, 3};
+  std::vector<float> to(4, -1);
+  backend_->CopyToBackend(*stream_, (*buffer)->data(), from.data(), 12);
+  backend_->CopyToHost(*stream_, to.data(), (*buffer)->data(), 16);
+  EXPECT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(to, (std::vector<float>{1, 2, 3, 0}));
+}
+
+TEST_P(BackendTest, RefusesWhatIsNoLayer) {
+  EXPECT_EQ(backend_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+using Tensors = std::array<Tensor, 4>;
+
+// Calls `op` with no rows and the given tensors; returns how many of them it takes.
+int Call(Op op, Backend& backend, const Tensors& t) {
+  const std::unique_ptr<Stream> stream = backend.NewStream();
+  const StepBatch batch;
+  const auto linear = Pack(backend, RandomLinear(DType::kF32, 1, 1, 1));
+  const auto cache = *backend.AllocateKvCache(
+      {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2});
+  switch (op) {
+    case Op::kEmbed:
+      backend.Embed(*stream, batch, *linear, 0, t[0]);
+      return 1;
+    case Op::kRmsNorm:
+      backend.RmsNorm(*stream, t[0], t[1], 0.0f, t[2]);
+      return 3;
+    case Op::kAddRmsNorm:
+      backend.AddRmsNorm(*stream, t[0], t[1], t[2], 0.0f, t[3]);
+      return 4;
+    case Op::kLinear:
+      backend.Linear(*stream, t[0], *linear, t[1], t[2]);
+      return 3;
+    case Op::kRopeAngles:
+      backend.RopeAngles(*stream, batch, t[0], 1.0f, t[1]);
+      return 2;
+    case Op::kRopeAndWriteKv:
+      backend.RopeAndWriteKv(*stream, batch, t[0], 1, t[1], *cache, 0);
+      return 2;
+    case Op::kPagedAttention:
+      backend.PagedAttention(*stream, batch, t[0], 1, 1.0f, *cache, 0, t[1]);
+      return 2;
+    case Op::kSiluMul:
+      backend.SiluMul(*stream, t[0], t[1]);
+      return 2;
+    case Op::kGatherLogitRows:
+      backend.GatherLogitRows(*stream, batch, t[0], t[1]);
+      return 2;
+    case Op::kSample:
+      backend.Sample(*stream, batch, t[0], nullptr);
+      return 1;
+    case Op::kTokenLogProbs:
+      backend.TokenLogProbs(*stream, t[0], nullptr, nullptr);
+      return 1;
+  }
+  return 0;
+}
+
+TEST_P(BackendTest, EveryOpEndsTheProcessForATensorThatIsNotAligned) {
+  AlignedVector<float> memory(2);
+  const Tensor aligned = {memory.data(), DType::kF32, 0, 1};
+  const Tensor shifted = {memory.data() + 1, DType::kF32, 0, 1};
+  for (const Op op : kAllOps) {
+    const int tensors = Call(op, *backend_, {aligned, aligned, aligned, aligned});
+    ASSERT_GT(tensors, 0) << OpName(op);
+    for (int i = 0; i < tensors; ++i) {
+      Tensors bad = {aligned, aligned, aligned, aligned};
+      bad[i] = shifted;
+      EXPECT_DEATH(Call(op, *backend_, bad), std::string(OpName(op)) + ": .* not aligned to 64");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace phalanx::kernels

@@ -1,0 +1,95 @@
+// What is done with rows of logits: gathered, drawn from, scored.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/testing/op_suite.h"
+#include "kernels/testing/step_builder.h"
+
+namespace phalanx::kernels {
+namespace {
+
+PHALANX_OP_SUITE(GatherLogitRows, OpTest);
+PHALANX_OP_SUITE(Sample, OpTest);
+PHALANX_OP_SUITE(TokenLogProbs, OpTest);
+
+TEST_P(GatherLogitRowsTest, TakesTheRowsThatAreWanted) {
+  StepBuilder step(1);
+  step.Add(0, 5, {0});
+  for (int32_t t : {4, 0, 4}) step.WantLogits(t, {});
+  Matrix x(5, 11, 11);
+  Matrix out(3, 11);
+  backend_->GatherLogitRows(*stream_, step.batch(), x.tensor(), out.tensor());
+  EXPECT_EQ(out.Row(0), x.Row(4));
+  EXPECT_EQ(out.Row(1), x.Row(0));
+  EXPECT_EQ(out.Row(2), x.Row(4));
+}
+
+TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
+  StepBuilder step(2);
+  step.Add(0, 20, {0, 1});
+  for (int i = 0; i < 20; ++i) {
+    step.WantLogits(i, {.temperature = static_cast<float>(i % 4) * 0.5f,
+                        .top_k = i % 3 * 10,
+                        .top_p = i % 2 == 0 ? 1.0f : 0.8f,
+                        .seed = 17,
+                        .position = i});
+  }
+  Matrix logits(20, 1001, 12);
+  const AlignedVector<float> before = logits.values();
+  std::vector<int32_t> tokens(20);
+  std::vector<int32_t> expected(20);
+  backend_->Sample(*stream_, step.batch(), logits.tensor(), tokens.data());
+  reference_->Sample(*stream_, step.batch(), logits.tensor(), expected.data());
+  EXPECT_EQ(tokens, expected);
+  EXPECT_EQ(logits.values(), before);
+}
+
+// The sum is in float64, so only the last rounding to float32 may differ, and of the sum's own
+// error what n + 4 roundings of 2^-53 leave of it, which is less than one more.
+TEST_P(TokenLogProbsTest, EqualsTheReference) {
+  for (int64_t vocab : {1, 7, 1001}) {
+    for (int64_t rows : {0, 1, 3, 20}) {
+      Matrix logits(rows, vocab, 13);
+      for (float& logit : logits.values()) logit *= 10.0f;
+      const AlignedVector<float> before = logits.values();
+      std::vector<int32_t> targets(rows);
+      for (int64_t i = 0; i < rows; ++i) targets[i] = static_cast<int32_t>(i * 37 % vocab);
+      std::vector<float> out(rows);
+      std::vector<float> expected(rows);
+      backend_->TokenLogProbs(*stream_, logits.tensor(), targets.data(), out.data());
+      reference_->TokenLogProbs(*stream_, logits.tensor(), targets.data(), expected.data());
+      for (int64_t i = 0; i < rows; ++i) {
+        EXPECT_NEAR(out[i], expected[i], std::abs(expected[i]) * Roundings(2))
+            << "row " << i << " of " << rows << ", vocabulary of " << vocab;
+      }
+      EXPECT_EQ(logits.values(), before);
+    }
+  }
+}
+
+TEST_P(TokenLogProbsTest, TakesTargetsAndGivesResultsAnywhereInAnArray) {
+  Matrix logits(2, 5, 14);
+  const std::vector<int32_t> targets = {0, 3, 1};
+  std::vector<float> out(3);
+  backend_->TokenLogProbs(*stream_, logits.tensor(), targets.data() + 1, out.data() + 1);
+  std::vector<float> whole(2);
+  const std::vector<int32_t> targets_of_whole = {3, 1};
+  backend_->TokenLogProbs(*stream_, logits.tensor(), targets_of_whole.data(), whole.data());
+  EXPECT_EQ(out, (std::vector<float>{0.0f, whole[0], whole[1]}));
+}
+
+TEST_P(TokenLogProbsTest, ARowThatIsNoNumbersHasNoProbabilityAndTheOthersHave) {
+  Matrix logits(3, 9, 15);
+  logits.values()[9 + 4] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<int32_t> targets = {1, 2, 3};
+  std::vector<float> out(3);
+  backend_->TokenLogProbs(*stream_, logits.tensor(), targets.data(), out.data());
+  EXPECT_TRUE(std::isfinite(out[0]));
+  EXPECT_TRUE(std::isnan(out[1]));
+  EXPECT_TRUE(std::isfinite(out[2]));
+}
+
+}  // namespace
+}  // namespace phalanx::kernels
