@@ -15,6 +15,8 @@ uint16_t Load16(const std::byte* from) {
   return bits;
 }
 
+// The formula at QuantBlock. Its products are exact, so the bits are the same whether or not a
+// compiler fuses a product with the sum after it.
 void DequantizeBlock(DType dtype, const std::byte* from, float* out) {
   const QuantBlock block = ReadQuantBlock(dtype, from);
   const float d = HalfToFloat(block.d);
@@ -35,10 +37,12 @@ float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const uint32_t exponent = (half >> 10) & 0x1f;
   const uint32_t mantissa = half & 0x3ff;
+  // Zero or a subnormal, mantissa * 2^-24, which is a normal float.
   if (exponent == 0) {
     const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
   }
+  // Infinities and NaN keep an exponent of all ones; other exponents move from a bias of 15 to 127.
   const uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
   return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
 }

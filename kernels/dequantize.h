@@ -9,12 +9,12 @@
 
 namespace phalanx::kernels {
 
-// Exact. Subnormals, infinities and NaN come out as such.
+// Both are exact, for subnormal numbers, infinities and NaN too.
 float HalfToFloat(uint16_t half);
 float BFloat16ToFloat(uint16_t bfloat16);
 
 // Writes `elements` floats to `out`. `from` need not be aligned; `elements` is a multiple of
-// BlockElements(dtype). Quantized values are as at QuantBlock.
+// BlockElements(dtype). What a quantized block means is told at QuantBlock.
 void Dequantize(DType dtype, const std::byte* from, int64_t elements, float* out);
 
 }  // namespace phalanx::kernels

@@ -7,8 +7,8 @@
 
 namespace phalanx::kernels {
 
-// The quantized types are ggml's: blocks of 32 or 256 elements along a row. In file order, with d,
-// m and dmin in f16:
+// The quantized types are ggml's: blocks of 32 or 256 elements along a row. A block has these
+// fields, in the order in which they lie in a file; d, m and dmin are f16:
 //   kQ4_0    d, u8 qs[16]                                  value = d * (q - 8)
 //   kQ4_1    d, m, u8 qs[16]                               value = d * q + m
 //   kQ5_0    d, u8 qh[4], u8 qs[16]                        value = d * (q - 16)
@@ -49,7 +49,7 @@ inline constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,   DType::kBF16
 struct DTypeTraits {
   const char* name;
   int block_elements;  // The smallest unit that can be cut out of a row: 1, 32 or 256.
-  size_t block_bytes;  // Bytes of that unit.
+  size_t block_bytes;  // Bytes that block_elements elements take.
 };
 
 constexpr DTypeTraits TraitsOf(DType dtype) {
@@ -92,7 +92,7 @@ constexpr const char* DTypeName(DType dtype) { return TraitsOf(dtype).name; }
 constexpr int BlockElements(DType dtype) { return TraitsOf(dtype).block_elements; }
 constexpr size_t BlockBytes(DType dtype) { return TraitsOf(dtype).block_bytes; }
 
-// Whether a block holds more than one element: integers and scales in place of floats.
+// Whether elements are stored as integers with a scale for a whole block of them.
 constexpr bool IsQuantized(DType dtype) { return BlockElements(dtype) > 1; }
 
 // Bytes of `elements` in a row; `elements` must be a multiple of BlockElements(dtype).

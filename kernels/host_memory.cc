@@ -17,6 +17,8 @@ size_t MappedBytes(size_t bytes) { return std::max<size_t>(bytes, 1); }
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HostBuffer>> HostBuffer::Create(size_t bytes) {
+  // NORESERVE, because callers ask for the most that they may ever use (a KV cache, say) and may
+  // use far less; whether that fits the machine is checked before (worker/memory_plan.h).
   void* data = mmap(nullptr, MappedBytes(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {

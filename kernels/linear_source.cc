@@ -8,6 +8,7 @@ namespace phalanx::kernels {
 absl::StatusOr<LinearShape> CheckLinearSources(absl::Span<const LinearSource> sources) {
   LinearShape shape;
   for (const LinearSource& source : sources) {
+    // The first source sets the number of inputs for all.
     if (shape.in_features == 0) shape.in_features = source.in_features;
     const int block = BlockElements(source.dtype);
     if (source.in_features < 1 || source.in_features != shape.in_features) {

@@ -31,14 +31,16 @@ void ReadFifthBits32(const std::byte* qh, QuantBlock& block) {
   for (int k = 0; k < 32; ++k) block.codes[k] |= static_cast<uint8_t>((bits >> k & 1) << 4);
 }
 
+// Signed bytes. Flipping the top bit adds 128, which makes the codes unsigned.
 void ReadBytes32(const std::byte* qs, QuantBlock& block) {
   for (int k = 0; k < 32; ++k) block.codes[k] = Bits(qs[k] ^ std::byte{0x80}, 0, 8);
 }
 
 // --- Blocks of 256 ---
 
-// Fields of kBits in chunks of kBytes bytes: the lowest fields of a chunk's bytes are its first
-// kBytes elements, the next fields the next, and so on. Placed at bit `at` of the codes.
+// 256 fields of kBits bits, in chunks of kBytes bytes. A byte holds 8 / kBits fields: the lowest
+// fields of a chunk's bytes belong to its first kBytes elements, the next higher fields to the
+// kBytes after them, and so on. The fields are put at bit `at` of the codes.
 template <int kBits, int kBytes>
 void ReadFields(const std::byte* from, int at, QuantBlock& block) {
   uint8_t* codes = block.codes.data();
@@ -51,8 +53,10 @@ void ReadFields(const std::byte* from, int at, QuantBlock& block) {
   }
 }
 
-// Eight scales and minimums of six bits: those of sub-blocks 0 to 3 lie in the low bits of the
-// bytes 0 to 7; of the others, the low nibbles lie in bytes 8 to 11 and the rest above the first.
+// Eight scales and eight minimums of six bits in 12 bytes. Sub-blocks 0 to 3 have their scales in
+// the low six bits of bytes 0 to 3, and their minimums in those of bytes 4 to 7. Sub-blocks 4 to 7
+// have the low four bits of both in bytes 8 to 11, and the high two in the top bits of bytes 0
+// to 7.
 void ReadScales6(const std::byte* from, QuantBlock& block) {
   for (int s = 0; s < 4; ++s) {
     const std::byte low = from[8 + s];
@@ -63,7 +67,8 @@ void ReadScales6(const std::byte* from, QuantBlock& block) {
   }
 }
 
-// Sixteen scales of six bits less 32: low nibbles in bytes 0 to 7, high bits in bytes 8 to 11.
+// Sixteen scales of six bits, to which the file adds 32: the low four bits are in bytes 0 to 7, two
+// scales a byte, and the high two in bytes 8 to 11, four scales a byte.
 void ReadSignedScales6(const std::byte* from, QuantBlock& block) {
   for (int s = 0; s < 16; ++s) {
     const int low = Bits(from[s % 8], s / 8 * 4, 4);
@@ -72,7 +77,7 @@ void ReadSignedScales6(const std::byte* from, QuantBlock& block) {
   }
 }
 
-// The file's minimum is to be subtracted.
+// The file's minimum is to be subtracted, and QuantBlock's is added: flips the sign.
 void ReadMinimum(const std::byte* dmin, QuantBlock& block) {
   block.m = static_cast<uint16_t>(Load16(dmin) ^ 0x8000);
 }

@@ -1,5 +1,5 @@
-// A block of a quantized type taken apart into its integers: what all quantized types have in
-// common.
+// A block of a quantized type taken apart into its integers. All quantized types can be written in
+// this one form, so that what comes after need not know how each of them lays out its bits.
 #ifndef PHALANX_KERNELS_QUANT_BLOCK_H_
 #define PHALANX_KERNELS_QUANT_BLOCK_H_
 
@@ -20,7 +20,7 @@ struct QuantBlock {
 
   uint16_t d = 0;       // f16.
   uint16_t m = 0x8000;  // f16; negative zero, which a sum ignores, where a type has no minimum.
-  // Both 1 in types without sub-blocks.
+  // Scales and minimums are all 1 in types without sub-blocks.
   std::array<int8_t, kMaxSubBlocks> scales = {};
   std::array<uint8_t, kMaxSubBlocks> minimums = {};
   std::array<uint8_t, kMaxElements> codes = {};
@@ -72,12 +72,12 @@ constexpr int CodeBits(DType dtype) {
   }
 }
 
-// The integers that the codes of kIQ4_NL stand for.
+// The levels that the codes of kIQ4_NL stand for: they are not evenly spaced, but closer near zero.
 // Source: kvalues_iq4nl in ggml-org/llama.cpp, ggml/src/ggml-common.h.
 inline constexpr std::array<int8_t, 16> kIq4NlLevels = {-127, -104, -83, -65, -49, -35, -22, -10,
                                                         1,    13,   25,  38,  53,  69,  89,  113};
 
-// The code of level zero in types whose levels are the codes less that.
+// The code that stands for level zero. In all types but kIQ4_NL, level = code - CodeOfZero.
 constexpr int CodeOfZero(DType dtype) {
   switch (dtype) {
     case DType::kQ3_K:

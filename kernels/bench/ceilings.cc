@@ -15,7 +15,8 @@ namespace {
 constexpr int kRounds = 5;
 constexpr size_t kReadBytes = size_t{256} << 20;
 constexpr int kFmaSteps = 4000000;
-// Independent chains in MultiplyAdd: enough to hide the latency, few enough for 16 registers.
+// Chains of multiply-adds in MultiplyAdd that do not wait for each other: enough to keep the
+// processor busy in spite of their latency, few enough for 16 registers.
 constexpr int kChains = 12;
 
 #if defined(__x86_64__)
@@ -27,7 +28,7 @@ constexpr int kChains = 12;
 typedef float Floats __attribute__((vector_size(32)));
 typedef int64_t Words __attribute__((vector_size(32)));
 
-// Chains that start apart, so that the compiler cannot fold them into one.
+// The chains begin with different values, so that the compiler cannot make one of them.
 PHALANX_VECTORS void MultiplyAdd() {
   Floats factor = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f};
   benchmark::DoNotOptimize(factor);
@@ -51,6 +52,7 @@ PHALANX_VECTORS void MultiplyAdd() {
   benchmark::DoNotOptimize(sum);
 }
 
+// The xor uses what is read, or the compiler would drop the loads, and costs less than they do.
 PHALANX_VECTORS void Read(const Words* from, int64_t begin, int64_t end) {
   Words a = {}, b = {}, c = {}, d = {};
   for (int64_t i = begin; i + 4 <= end; i += 4) {
@@ -63,7 +65,7 @@ PHALANX_VECTORS void Read(const Words* from, int64_t begin, int64_t end) {
   benchmark::DoNotOptimize(all);
 }
 
-// Whether the two above can run.
+// Whether MultiplyAdd and Read can run on this machine.
 bool HasVectors() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -86,6 +88,7 @@ Ceilings MeasureCeilings(int num_threads) {
   Ceilings best;
   const auto memory = HostBuffer::Create(kReadBytes);
   if (!memory.ok() || !HasVectors()) return best;
+  // Untouched pages would all be the one page of zeros of the system, which stays in the cache.
   std::fill_n(static_cast<char*>((*memory)->data()), kReadBytes, 1);
   const auto* words = static_cast<const Words*>((*memory)->data());
   for (int round = 0; round < kRounds; ++round) {

@@ -41,7 +41,9 @@ class Activations {
   const std::unique_ptr<Buffer> memory_;
 };
 
-// Adds what one iteration moved and computed to the report.
+// Adds what one iteration has to move and compute to the report. Bytes are counted once each,
+// however often a kernel reads them; a working set that fits a cache can be above 100 % of reads
+// from memory.
 void Report(benchmark::State& state, const Ceilings& ceilings, double bytes, double flops) {
   using benchmark::Counter;
   const auto rate = Counter::kIsIterationInvariantRate;
@@ -51,7 +53,8 @@ void Report(benchmark::State& state, const Ceilings& ceilings, double bytes, dou
   state.counters["%fma"] = Counter(flops * 1e-9 / ceilings.fma_gflop_per_s * 100, rate);
 }
 
-// `copies` layers in turn, so that weights come from where they come from in a model.
+// Multiplies with `copies` layers in turn. In a model a layer's weights have left the cache before
+// they are used again; with a single layer they would stay in it.
 void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, int64_t out,
                  int copies) {
   const int64_t rows = state.range(0);
@@ -70,7 +73,8 @@ void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, i
   Report(state, f.ceilings, copies * bytes, 2.0 * copies * rows * in * out);
 }
 
-// All linear layers of one forward pass, logits for one row or, of a batch of decodes, for all.
+// All linear layers of one forward pass. A batch of up to 64 rows is taken for decodes, which need
+// logits for each row; more rows are a prompt, which needs those of one.
 void BenchAllLinears(benchmark::State& state, OpBench& f) {
   const int64_t rows = state.range(0);
   const int64_t logit_rows = rows > 64 ? 1 : rows;
@@ -140,6 +144,7 @@ void BenchAttention(benchmark::State& state, OpBench& f, bool decode, int contex
     f.backend->PagedAttention(*f.stream, step.batch(), qkv.tensor(), kQHeads, 0.125f, *cache, 0,
                               out.tensor());
   }
+  // Rows of one prompt share its keys and values, decodes have their own.
   const double read = decode ? keys : context;
   Report(state, f.ceilings, read * 2 * kKvHeads * kHeadDim * 4, keys * 4 * kQHeads * kHeadDim);
 }

@@ -1,3 +1,9 @@
+// Attention of one token with a softmax that sees each key once: keys come in chunks, and `out`
+// holds the values weighed relative to the largest score so far. When a chunk has a larger score,
+// what was summed before shrinks. So the scores of a long context never have to be kept.
+//
+// Source: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", arXiv
+// 1805.02867.
 #include <limits>
 
 #include "kernels/cpu/avx2.h"
@@ -7,36 +13,44 @@
 namespace phalanx::kernels::avx2 {
 namespace {
 
-// Query heads that share one read of the keys and values.
+// Query heads that are computed together, so that keys and values are loaded once for all of them.
+// The sums of more heads would not fit the registers.
 constexpr int kMaxHeads = 4;
-// Keys between two updates of the running maximum, in blocks and in tokens.
+// Keys between two updates of the running maximum, in blocks and in tokens. The scores of a chunk
+// are at most 4 KiB, which stay in the first-level cache while they are turned into weights and
+// used.
 constexpr int kChunkBlocks = 16;
 constexpr int kChunkTokens = kChunkBlocks * kKvBlockTokens;
 
 // One chunk of the softmax of kHeads heads.
 template <int kHeads>
 struct Chunk {
-  const int32_t* blocks;  // Of the chunk's first token on.
+  const int32_t* blocks;  // The sequence's block numbers, beginning with the chunk's first.
   int num_keys;           // 1 to kChunkTokens.
   // Scores, then weights relative to the running maximum.
   alignas(32) float p[kHeads][kChunkTokens];
 };
 
-// What the running maximum demands: old sums shrink by this factor.
+// The softmax of kHeads heads over the chunks so far.
 template <int kHeads>
 struct Softmax {
-  float max[kHeads];
-  float sum[kHeads];
-  float shrink[kHeads];
+  float max[kHeads];     // The largest score.
+  float sum[kHeads];     // The sum of exp(score - max).
+  float shrink[kHeads];  // exp(old max - new max) of the latest chunk: the factor for older sums.
 };
 
-// Chains of multiply-adds that run side by side: enough to hide their latency, few enough for the
-// registers. Blocks that are scored at once, and vectors of dimensions that are mixed at once.
+// Blocks that are scored at once, and vectors of dimensions that are mixed at once. Each vector of
+// each head is a chain of multiply-adds, in which every one waits for the one before. A
+// multiply-add takes about four cycles and two can start in each, so eight chains are needed to
+// keep the processor busy. These numbers give 8 or 12 chains, which leaves some of the 16 registers
+// free.
 constexpr int ScoreBlocks(int heads) { return heads == 1 ? 4 : heads <= 3 ? 2 : 1; }
 constexpr int MixVectors(int heads) { return heads == 1 ? 8 : heads <= 3 ? 4 : 2; }
 
-// Scores of kBlocks blocks from the one at token `first` of the chunk on. -infinity for what is
-// past the last key.
+// Scores the tokens of kBlocks blocks, of which the first holds token `first` of the chunk. Slots
+// past the last key get -infinity. Keys lie across in the arena, [head_dim, kKvBlockTokens]: a
+// vector holds one dimension of eight tokens, so a score is finished in its lane without a sum over
+// lanes.
 template <int kHeads, int kBlocks>
 PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* query, int first,
                                        Chunk<kHeads>& chunk) {
@@ -58,6 +72,7 @@ PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* q
     for (int h = 0; h < kHeads; ++h) q[h] = _mm256_broadcast_ss(query + h * task.head_dim + d);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
+      // A block of 16 tokens is two vectors.
       const __m256 key = _mm256_loadu_ps(keys[v / 2] + d * kKvBlockTokens + v % 2 * kLanes);
 #pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) sum[h][v] = _mm256_fmadd_ps(q[h], key, sum[h][v]);
@@ -68,6 +83,8 @@ PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* q
 #pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) {
     const int at = first + v * kLanes;
+    // Slots past the last key hold whatever an earlier owner of the block left, NaN perhaps: the
+    // blend drops it, where a product with zero would not.
     const __m256 is_key = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - at));
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
@@ -83,6 +100,8 @@ PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
                                Chunk<kHeads>& chunk) {
   constexpr int kBlocks = ScoreBlocks(kHeads);
   int first = 0;
+  // kBlocks at a time only while the last of them holds a key: past the sequence's last block, the
+  // block table holds no block numbers.
   for (; first + (kBlocks - 1) * kKvBlockTokens < chunk.num_keys;
        first += kBlocks * kKvBlockTokens) {
     ScoreBlocksAt<kHeads, kBlocks>(task, query, first, chunk);
@@ -102,20 +121,22 @@ PHALANX_AVX2_INLINE void Exponentiate(int h, Chunk<kHeads>& chunk, Softmax<kHead
   const __m256 zero = _mm256_setzero_ps();
   __m256 sum = zero;
   for (int i = 0; i < chunk.num_keys; i += kLanes) {
-    // Exp stops above 0, so what is past the last key is cleared.
+    // Exp of -infinity is not 0 but exp(-87.3), so lanes past the last key are cleared.
     const __m256 weight = _mm256_and_ps(Exp(_mm256_sub_ps(_mm256_load_ps(p + i), new_max)),
                                         _mm256_castsi256_ps(FirstLanes(chunk.num_keys - i)));
     _mm256_store_ps(p + i, weight);
     sum = _mm256_add_ps(sum, weight);
   }
+  // In the first chunk the old maximum is -infinity, and the factor multiplies sums that are 0.
   const __m256 shrink = Exp(_mm256_sub_ps(_mm256_set1_ps(softmax.max[h]), new_max));
   softmax.shrink[h] = _mm256_cvtss_f32(shrink);
   softmax.max[h] = _mm256_cvtss_f32(new_max);
   softmax.sum[h] = softmax.sum[h] * softmax.shrink[h] + SumLanes(sum);
 }
 
-// out = out * shrink + p . values, for kVectors vectors of dimensions from `d` on, of which the
-// last may be cut.
+// out = out * shrink + p . values, for kVectors vectors of dimensions, of which the first begins at
+// dimension `d` and the last may reach past head_dim. The rows of values are padded to whole
+// vectors (kv_arena.h), so they can be read whole; `out` is not padded.
 template <int kHeads, int kVectors>
 PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chunk,
                              const Softmax<kHeads>& softmax, int d, float* out) {
@@ -156,7 +177,9 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
   }
 }
 
-// kHeads query heads from `first_head` on.
+// kHeads query heads, of which `first_head` is the first. Chunks are counted from the sequence's
+// first token, never from the step's: that makes a token's output the same bits however steps are
+// cut.
 template <int kHeads>
 PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
   const float* query = task.query + first_head * task.head_dim;

@@ -5,7 +5,7 @@
 namespace phalanx::kernels {
 namespace {
 
-// Clang's __builtin_cpu_supports does not know this one.
+// __builtin_cpu_supports of the Clang that builds the sanitizers does not know "f16c".
 bool HasF16c() {
   unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;

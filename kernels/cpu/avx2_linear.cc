@@ -5,18 +5,24 @@
 #include "kernels/cpu/avx2_kernels.h"
 #include "kernels/cpu/avx2_weights.h"
 
-// Every path below follows the rule at kPanelInputs, with one fused multiply-add for each input,
-// so all of them give the same bits.
+// Products with packed weights, in two ways. With few rows, weights are decoded in registers and
+// used at once: storing them would cost more than it saves. With more rows, a panel of weights is
+// decoded to memory once and then used for all rows. Both follow the rule at kPanelInputs, with one
+// fused multiply-add for each input, so a row has the same bits in either.
 namespace phalanx::kernels::avx2 {
 namespace {
 
-// From here on rows are worth unpacking weights to memory for.
+// The fewest rows for which a panel is unpacked to memory. Fewer rows would not win back the time
+// that it takes to store the weights and to load them again.
 constexpr int64_t kUnpackRows = 5;
-// Tiles of outputs x rows that fit the 16 vector registers.
+// The tile that a panel is multiplied with at once: 2 groups of outputs x 6 rows are 12 sums, which
+// with two vectors of weights and one of input fill 15 of the 16 vector registers.
 constexpr int kUnpackedGroups = 2;
 constexpr int kUnpackedRows = 6;
 
-// One chain for each of kGroups * 8 outputs and kRows rows of `x`, which are x_stride apart.
+// A visitor of ForEachInput: adds input k of kRows rows of `x`, x_stride apart, times its weights
+// to the running sums of kGroups * 8 outputs. The arrays are in registers once the loops are
+// unrolled.
 template <int kGroups, int kRows>
 struct Accumulate {
   const float* x;
@@ -43,8 +49,8 @@ struct Accumulate {
   }
 };
 
-// Adds one panel's sums to `out`, and the bias after the last panel. The last group of a matrix
-// may have fewer than eight outputs.
+// Adds one panel's sums to `out`, where the sum over earlier panels waits, and the bias after the
+// last panel. The last group of a matrix may have fewer than eight outputs.
 template <int kGroups, int kRows>
 PHALANX_AVX2_INLINE void AddPanel(const LinearTask& task, int64_t group, int64_t row,
                                   bool first_panel, bool last_panel,
@@ -76,7 +82,7 @@ void LocateGroups(const PackedMatrix& w, int64_t group, int64_t begin,
   }
 }
 
-// kGroups x kRows outputs straight from the packed weights.
+// All inputs of kGroups groups and kRows rows, with weights decoded in registers.
 template <typename Type, int kGroups, int kRows>
 PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, int64_t group) {
   const int64_t in_features = task.weights->in_features;
@@ -93,7 +99,9 @@ PHALANX_AVX2 __attribute__((noinline)) void DirectTile(const LinearTask& task, i
   }
 }
 
-// All kRows rows, against as many groups at a time as registers allow and latency wants.
+// All kRows rows. A single row takes four groups at a time, because its four chains of
+// multiply-adds then run side by side. More rows bring chains of their own, and two groups leave
+// registers for the scales of the weights.
 template <typename Type, int kRows>
 PHALANX_AVX2 void DirectRows(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   constexpr int kGroups = kRows == 1 ? 4 : 2;
@@ -104,7 +112,8 @@ PHALANX_AVX2 void DirectRows(const LinearTask& task, int64_t group_begin, int64_
   for (; group < group_end; ++group) DirectTile<Type, 1, kRows>(task, group);
 }
 
-// Fewer than kUnpackRows rows.
+// For fewer than kUnpackRows rows. The number of rows becomes a template argument, so that sums can
+// stay in registers.
 template <typename Type>
 void Direct(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t);
@@ -113,7 +122,7 @@ void Direct(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   kByRows[task.rows - 1](task, group_begin, group_end);
 }
 
-// Stores the weights that it is shown.
+// A visitor of ForEachInput that stores the weights.
 template <int kGroups>
 struct Unpack {
   float* panel;  // [kGroups][kPanelInputs][kGroupRows]
@@ -126,10 +135,10 @@ struct Unpack {
   }
 };
 
-// One panel of weights, unpacked, and what is to be done with it.
+// Unpacked weights of the inputs [begin, end) of some groups.
 struct Panel {
   const float* weights;  // [groups][kPanelInputs][kGroupRows]
-  int64_t group;
+  int64_t group;         // The first one.
   int64_t begin;
   int64_t end;
 };
@@ -138,6 +147,7 @@ template <int kGroups, int kRows>
 PHALANX_AVX2 __attribute__((noinline)) void PanelTile(const LinearTask& task, const Panel& panel,
                                                       int64_t row) {
   const int64_t in_features = task.weights->in_features;
+  // Unpacked weights lie as in a packed matrix of type F32, so the same loop reads them.
   const std::byte* groups[kGroups];
   for (int g = 0; g < kGroups; ++g) {
     groups[g] = reinterpret_cast<const std::byte*>(panel.weights + g * kPanelInputs * kGroupRows);
@@ -156,13 +166,15 @@ PHALANX_AVX2 void PanelRows(const LinearTask& task, int64_t group, int64_t begin
   constexpr TileFunction kByRows[kUnpackedRows] = {PanelTile<kGroups, 1>, PanelTile<kGroups, 2>,
                                                    PanelTile<kGroups, 3>, PanelTile<kGroups, 4>,
                                                    PanelTile<kGroups, 5>, PanelTile<kGroups, 6>};
+  // 16 KiB for two groups: stays in the first-level cache while all rows use it.
   alignas(64) float weights[kGroups * kPanelInputs * kGroupRows];
   const std::byte* groups[kGroups];
   LocateGroups<Type>(*task.weights, group, begin, groups);
   Unpack<kGroups> unpack = {weights};
   ForEachInput<Type, kGroups>(groups, end - begin, unpack);
   const Panel panel = {weights, group, begin, end};
-  // Tiles of about the same height: 8 rows are 4 + 4, not 6 + 2.
+  // Tiles of about the same height: 8 rows are cut into 4 + 4 and not 6 + 2, since a tile of two
+  // rows has too few chains to keep the processor busy.
   for (int64_t row = 0; row < task.rows;) {
     const int64_t left = task.rows - row;
     const int64_t tiles = (left + kUnpackedRows - 1) / kUnpackedRows;
@@ -172,8 +184,8 @@ PHALANX_AVX2 void PanelRows(const LinearTask& task, int64_t group, int64_t begin
   }
 }
 
-// Panel by panel, so that the panel's inputs of all rows stay in the second-level cache while the
-// weights pass by.
+// The panels are the outer loop, so that one panel's inputs of all rows (256 KiB for 256 rows) stay
+// in the second-level cache while the weights of all groups pass by.
 template <typename Type>
 void Unpacked(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   const int64_t in_features = task.weights->in_features;

@@ -1,5 +1,6 @@
-// How the AVX2 kernels read packed weights: one loop for float types and one for all quantized
-// types, which gives eight outputs' weights for one input after the other.
+// How the AVX2 kernels read packed weights. ForEachInput walks along the inputs and gives, for each
+// of them, the weights of the eight outputs of a group as a vector. Float types have one loop, and
+// all quantized types share another. The layout is told in packed_matrix.h.
 #ifndef PHALANX_KERNELS_CPU_AVX2_WEIGHTS_H_
 #define PHALANX_KERNELS_CPU_AVX2_WEIGHTS_H_
 
@@ -32,10 +33,10 @@ struct BF16 {
   }
 };
 
-// Quantized types: d * field + m. The product is exact in float32, so one fused multiply-add gives
-// the bits of a product and a sum. Fields of 2, 4 or 8 bits are read where they stand in their
-// words; codes of other sizes and those that stand for levels in a table are widened to bytes
-// first.
+// Quantized types: a weight is d * field + m. The product is exact in float32, so a fused
+// multiply-add gives the same bits as a product and a sum after it, which is what Dequantize does.
+// Fields of 2, 4 or 8 bits are read where they stand in their words. Codes of other sizes, and
+// codes that stand for levels in a table, are first widened to fields of 8 bits.
 template <DType kDType>
 struct Quantized {
   static constexpr DType kType = kDType;
@@ -45,7 +46,8 @@ struct Quantized {
   static constexpr bool kWidened = kHighBits > 0 || kHasTable;
   static constexpr int kFieldBits = kWidened ? 8 : kLowBits;
   static constexpr int kSubBlocks = BlockElements(kDType) / SubBlockElements(kDType);
-  // The field of level zero: levels out of a table are stored with 128 added.
+  // The field that stands for level zero. Levels out of a table are from -127 to 113; 128 is added
+  // to make them unsigned.
   static constexpr int kFieldOfZero = kHasTable ? 128 : CodeOfZero(kDType);
 
   // Scale and minimum of sub-block `s`.
@@ -69,12 +71,16 @@ struct Quantized {
         }
       }
     }
+    // Without a minimum a weight is d * (field - field of zero), written as a product and a sum.
     if constexpr (!HasMinimum(kDType)) {
       m = _mm256_mul_ps(d, _mm256_set1_ps(static_cast<float>(-kFieldOfZero)));
     }
   }
 
-  // Field `row` of a plane of kBits bits of every byte of an 8-bit plane, moved to bit kAt.
+  // Word row `row` of an 8-bit plane holds input 8 b + row in byte b of each word. Returns such
+  // words with the kBits bits of these inputs that `words`, a plane of kBits bits, holds, moved to
+  // bit kAt of each byte. Since kBits divides 8, the four inputs lie in one word row of that plane
+  // too, eight bits apart, and one shift moves all four.
   template <int kBits, int kAt>
   static PHALANX_AVX2_INLINE __m256i PlaneBytes(const __m256i* words, int row) {
     const __m256i word = _mm256_loadu_si256(words + row % kBits);
@@ -84,7 +90,7 @@ struct Quantized {
     return _mm256_and_si256(moved, _mm256_set1_epi8(((1 << kBits) - 1) << kAt));
   }
 
-  // Makes an 8-bit plane of the planes of a unit.
+  // Makes an 8-bit plane of the low and the high plane of a unit.
   static PHALANX_AVX2_INLINE void Widen(const __m256i* words, __m256i* bytes) {
 #pragma GCC unroll 8
     for (int row = 0; row < 8; ++row) {
@@ -103,8 +109,8 @@ struct Quantized {
   }
 };
 
-// Calls visit(k + i, weights of each group) for the inputs i in [0, kUnitInputs) of one unit of
-// the given packed blocks.
+// Calls visit(k + i, weights of each group) for the inputs i in [0, kUnitInputs) of unit `unit` of
+// the given packed blocks, in ascending order.
 template <typename Type, int kGroups, typename Visit>
 PHALANX_AVX2_INLINE void ForEachInputOfUnit(const std::byte* const (&blocks)[kGroups], int64_t unit,
                                             int64_t k, Visit& visit) {
@@ -127,8 +133,11 @@ PHALANX_AVX2_INLINE void ForEachInputOfUnit(const std::byte* const (&blocks)[kGr
   }
 #pragma GCC unroll 16
   for (int p = 0; p < kFields; ++p) {
-    // Words are to be read anew for each p: kept, they would push the sums out of registers.
+    // Tells the compiler that memory may have changed, so that it loads the words anew for each p.
+    // It would otherwise keep them in registers and push the sums out of these.
     asm volatile("" : : "r"(words[0]) : "memory");
+    // The second half of the unit is a sub-block of its own, with other scales. Its first fields
+    // stand at bit 16 of their words and are converted there, hence the factor 2^-16.
     if (kScales == 2 && p == kFields / 2) {
 #pragma GCC unroll 4
       for (int g = 0; g < kGroups; ++g) {
@@ -136,9 +145,9 @@ PHALANX_AVX2_INLINE void ForEachInputOfUnit(const std::byte* const (&blocks)[kGr
         d[g] = _mm256_mul_ps(d[g], _mm256_set1_ps(0x1p-16f));
       }
     }
-    // A field is converted where it stands in its word, 2^(p * bits) times too large, and d is
-    // made smaller by as much: that saves the shift. The highest one would convert as negative, so
-    // it is shifted after all.
+    // A field is converted where it stands in its word, which makes it 2^(p * bits) times too
+    // large, and d is made smaller by as much: that saves a shift for each weight and is exact.
+    // Only the highest field has to be shifted, since its top bit would be taken for a sign.
     const bool last = p == kFields - 1;
     const __m256i mask = _mm256_set1_epi32(static_cast<int>(((1u << kBits) - 1) << (p * kBits)));
 #pragma GCC unroll 8
@@ -153,6 +162,8 @@ PHALANX_AVX2_INLINE void ForEachInputOfUnit(const std::byte* const (&blocks)[kGr
       }
       visit(k + p * kBits + i, weights);
     }
+    // Each p makes d smaller by the bits of a field. Before the last p, whose fields are shifted
+    // down to bit 0, d goes back to its full size.
     const float next =
         p < kFields - 2 ? 1.0f / (1 << kBits) : static_cast<float>(1 << (kBits * (kFields - 2)));
 #pragma GCC unroll 4

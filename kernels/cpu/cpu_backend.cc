@@ -19,12 +19,16 @@
 namespace phalanx::kernels {
 namespace {
 
-// Groups of outputs that a thread takes at once: what the widest kernel handles together.
+// Groups of outputs that a thread takes at once. The AVX2 kernel for a single row handles four
+// groups together; a smaller grain would cut these apart.
 constexpr int64_t kLinearGrain = 4;
 
-// Elements below which an op is done sooner by one thread than two can meet.
+// Work on fewer elements is done by the calling thread alone: it takes less time than it takes
+// another thread to begin.
 constexpr int64_t kLeastParallelElements = 8192;
 
+// Ops ignore their stream, because they are done when they return. Weights and caches that they are
+// given come from this backend, hence the casts to its own types.
 class CpuBackend : public Backend {
  public:
   CpuBackend(int num_threads, const KernelSet& kernels) : kernels_(kernels), team_(num_threads) {}
@@ -93,6 +97,8 @@ class CpuBackend : public Backend {
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
     CheckTensors(Op::kLinear, {x, bias, out});
     if (x.rows == 0) return;
+    // Threads share out the outputs and not the rows: a decode has few rows, and this way each
+    // weight is read and decoded by one thread only.
     for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
       const LinearTask task = {
           .weights = &segment.matrix,
@@ -122,6 +128,7 @@ class CpuBackend : public Backend {
     auto& arena = static_cast<KvArena&>(cache);
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
+    // No two tokens of a step have the same slot, so threads never write to the same place.
     ForEachRow(batch.num_tokens, qkv.cols, [&](int64_t t) {
       float* heads = qkv.f32() + t * qkv.cols;
       const float* angles = cos_sin.f32() + t * cos_sin.cols;
@@ -142,6 +149,9 @@ class CpuBackend : public Backend {
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
     const int group = local_q_heads / kv_heads;
+    // A part is one token and one KV head, with the query heads that share it. Keys are not shared
+    // out among threads: that would change the order of sums with the number of threads. A later
+    // token of the same sequence is in the cache already, and is left out by num_keys.
     const auto attend = [&](uint32_t part) {
       const int64_t t = part / kv_heads;
       const int kv_head = static_cast<int>(part % kv_heads);
@@ -194,14 +204,15 @@ class CpuBackend : public Backend {
     return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
   }
 
-  // An exponential, sine or cosine in units of a multiply-add on one element.
+  // What an exponential, sine or cosine costs, in multiply-adds on one element; a rough figure.
   static constexpr int64_t kTranscendentalCost = 8;
 
   static const int32_t* BlockTable(const StepBatch& batch, int64_t t) {
     return batch.block_tables + int64_t{batch.seq_of_token[t]} * batch.max_blocks_per_seq;
   }
 
-  // Calls row(i) for i in [0, rows), on one thread if there is little to do.
+  // Calls row(i) for i in [0, rows), on one thread if there is little to do: a grain of all rows
+  // makes ParallelFor one part. `row_cost` is what a row costs in multiply-adds.
   template <typename RowFunction>
   void ForEachRow(int64_t rows, int64_t row_cost, RowFunction row) {
     const int64_t grain = rows * row_cost < kLeastParallelElements ? std::max<int64_t>(rows, 1) : 1;
@@ -230,6 +241,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.instructions == CpuInstructions::kAvx2 && Avx2Kernels() == nullptr) {
     return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
   }
+  // kAvx2 is known to be there, and then is the best.
   const bool portable = options.instructions == CpuInstructions::kPortable;
   return std::make_unique<CpuBackend>(options.num_threads,
                                       portable ? PortableKernels() : BestKernels());

@@ -23,7 +23,8 @@ struct CpuOptions {
   CpuInstructions instructions = CpuInstructions::kBest;
 };
 
-// What kBest is on this machine: "avx2" or "portable". Other instructions give other bits.
+// What kBest is on this machine: "avx2" or "portable". Results of the two differ in their last
+// bits.
 absl::string_view BestCpuInstructions();
 
 // Differs from the reference only by the rounding of float32 sums: weights are dequantized to the

@@ -9,13 +9,14 @@
 
 namespace phalanx::kernels {
 
+// A product of all rows with the weights; the kernel is told which outputs to compute.
 struct LinearTask {
   const PackedMatrix* weights = nullptr;
   const float* x = nullptr;  // [rows, in_features]
   int64_t rows = 0;
   const float* bias = nullptr;  // [out_features], or null.
-  float* out = nullptr;         // [rows, out_features], rows out_stride apart.
-  int64_t out_stride = 0;
+  float* out = nullptr;         // [rows, out_features]
+  int64_t out_stride = 0;       // Floats from a row of `out` to the next.
 };
 
 // The query heads of one token that share a KV head, over the first num_keys tokens of a sequence.
@@ -25,19 +26,20 @@ struct AttentionTask {
   int head_dim = 0;
   int64_t num_keys = 0;             // At least 1.
   const int32_t* blocks = nullptr;  // Block numbers of the sequence, from its first token.
-  const float* keys = nullptr;      // In block 0, of this layer and KV head; see kv_arena.h.
-  const float* values = nullptr;    // Likewise.
-  int64_t block_stride = 0;         // Floats from a block to the next.
+  // Keys and values of this layer and KV head in block 0; see kv_arena.h for the layout.
+  const float* keys = nullptr;
+  const float* values = nullptr;
+  int64_t block_stride = 0;  // Floats from a block to the next, for keys and for values.
   float scale = 0.0f;
   float* out = nullptr;  // [num_heads, head_dim]
 };
 
 struct KernelSet {
-  const char* name;
-  // The outputs of groups [group_begin, group_end), for all rows.
+  const char* name;  // For Backend::Describe: "portable" or "avx2".
+  // Computes the outputs of groups [group_begin, group_end), for all rows.
   void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
   void (*attention)(const AttentionTask& task);
-  // One row of n elements each; `out` may be `x`.
+  // rms_norm, add and silu_mul work on one row of n elements. `out` of rms_norm may be `x`.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
   void (*add)(const float* delta, int64_t n, float* residual);
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);

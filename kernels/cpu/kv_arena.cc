@@ -36,6 +36,8 @@ const float* KvArena::values(int layer, int kv_head) const {
 
 void KvArena::Write(int layer, int64_t block, int slot, const float* keys, const float* values) {
   const int head_dim = shape_.head_dim;
+  // A key is scattered over head_dim lines of the block: it is written once and then read by every
+  // later token, so the layout favours reading.
   for (int g = 0; g < shape_.num_kv_heads; ++g) {
     float* to = Head(layer, g) + block * block_stride();
     for (int d = 0; d < head_dim; ++d) to[d * kKvBlockTokens + slot] = keys[g * head_dim + d];

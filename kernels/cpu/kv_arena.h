@@ -13,9 +13,10 @@
 namespace phalanx::kernels {
 
 // float32, [num_blocks, num_layers, num_kv_heads] of {keys [head_dim, kKvBlockTokens], values
-// [kKvBlockTokens, value_stride]}. Keys lie across, so that a vector holds one dimension of
-// several tokens; values lie along, padded with zeros to whole vectors. Blocks come first, so that
-// memory is touched only as blocks are used.
+// [kKvBlockTokens, value_stride]}. Keys lie across, so that a vector holds one dimension of several
+// tokens and their scores come out in its lanes. Values lie along, so that a vector holds several
+// dimensions of one token; they are padded with zeros to whole vectors. The block is the outermost
+// dimension, so that the system gives memory only to blocks that are used.
 class KvArena : public KvCache {
  public:
   // RESOURCE_EXHAUSTED if the memory cannot be had.
@@ -29,18 +30,20 @@ class KvArena : public KvCache {
   // Floats from a block to the next.
   int64_t block_stride() const { return BlockStride(shape_); }
 
-  // Of block 0.
+  // Where the keys and values of a layer and KV head begin in block 0.
   const float* keys(int layer, int kv_head) const;
   const float* values(int layer, int kv_head) const;
 
   // Stores the keys and values of one token, [num_kv_heads, head_dim] each.
   void Write(int layer, int64_t block, int slot, const float* keys, const float* values);
 
+  // Rounded up to whole vectors of eight floats.
   static constexpr int ValueStride(int head_dim) { return (head_dim + 7) / 8 * 8; }
 
  private:
   KvArena(const Shape& shape, std::unique_ptr<HostBuffer> arena);
 
+  // Where the keys of a layer and KV head begin in block 0; their values follow.
   float* Head(int layer, int kv_head) const;
   static int64_t HeadStride(const Shape& shape);
   static int64_t BlockStride(const Shape& shape);

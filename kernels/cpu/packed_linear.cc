@@ -5,14 +5,15 @@
 namespace phalanx::kernels {
 namespace {
 
-// Segments start on a cache line.
+// Segments start on a cache line. CpuWeightBytes counts with the same number.
 constexpr size_t kAlignment = 64;
 
 size_t AlignedBytes(const PackedMatrix& matrix) {
   return (matrix.bytes() + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Runs of sources of one type; their data is not set yet.
+// Joins neighbouring sources of one type. The matrices have no data yet. Types differ where a file
+// keeps some parts of a layer more exactly, for example v with more bits than q and k.
 std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSource> sources) {
   std::vector<CpuLinear::Segment> segments;
   int64_t first_output = 0;
@@ -40,6 +41,8 @@ absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Create(absl::Span<const Li
   absl::StatusOr<std::unique_ptr<HostBuffer>> weights = HostBuffer::Create(bytes);
   if (!weights.ok()) return weights.status();
 
+  // All outputs in a line, since the groups of eight that PackGroups makes may cross from one
+  // source to the next.
   std::vector<const std::byte*> rows;
   rows.reserve(shape->out_features);
   for (const LinearSource& source : sources) {
@@ -65,6 +68,7 @@ CpuLinear::CpuLinear(LinearShape shape, std::vector<Segment> segments,
     : shape_(shape), segments_(std::move(segments)), weights_(std::move(weights)) {}
 
 void CpuLinear::UnpackOutput(int64_t output, float* out) const {
+  // Segments are few (one, as a rule) and in the order of their outputs.
   for (const Segment& segment : segments_) {
     const int64_t row = output - segment.first_output;
     if (row < segment.matrix.out_features) return UnpackRow(segment.matrix, row, out);

@@ -19,7 +19,7 @@ namespace phalanx::kernels {
 
 class CpuLinear : public PackedLinear {
  public:
-  // Consecutive outputs of one type.
+  // Consecutive outputs whose weights have the same type.
   struct Segment {
     PackedMatrix matrix;
     int64_t first_output = 0;

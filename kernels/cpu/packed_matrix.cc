@@ -9,6 +9,7 @@
 namespace phalanx::kernels {
 namespace {
 
+// Loads and stores by memcpy: fields lie in bytes of other types, and some are not aligned.
 template <typename T>
 T LoadAt(const std::byte* from, int64_t index) {
   T value;
@@ -21,10 +22,12 @@ void StoreAt(std::byte* to, int64_t index, T value) {
   std::memcpy(to + index * sizeof(T), &value, sizeof(T));
 }
 
-// Bytes of a word row, and of one bit of all codes of a unit.
+// Bytes of a word row. One bit of all codes of a unit takes as many: 8 outputs x 32 inputs.
 constexpr size_t kRowBytes = kGroupRows * sizeof(uint32_t);
 
-// Stores the plane of `codes`, bits [from_bit, from_bit + kBits), in the words of one output.
+// Stores bits [from_bit, from_bit + kBits) of the codes of a unit in the words of one output. The
+// width is a template argument so that the loops unroll: every weight passes through here
+// at start.
 template <int kBits>
 void PackPlane(const uint8_t* codes, int from_bit, int lane, std::byte* words) {
   constexpr uint32_t kMask = (1u << kBits) - 1;
@@ -39,6 +42,7 @@ void PackPlane(const uint8_t* codes, int from_bit, int lane, std::byte* words) {
   }
 }
 
+// A plane of 0 bits, the high plane of types that have none, stores nothing.
 void PackPlane(int bits, const uint8_t* codes, int from_bit, int lane, std::byte* words) {
   switch (bits) {
     case 1:
@@ -52,6 +56,8 @@ void PackPlane(int bits, const uint8_t* codes, int from_bit, int lane, std::byte
   }
 }
 
+// d is kept in f16 beside an m in f16, and widened to f32 where it is alone: either way they take
+// 32 bytes, one vector.
 void PackScales(DType dtype, const QuantBlock& block, int lane, std::byte* to) {
   if (HasMinimum(dtype)) {
     StoreAt(to, lane, block.d);
@@ -87,11 +93,12 @@ void PackBlock(DType dtype, const std::byte* from, int lane, std::byte* to) {
   }
 }
 
-// Scale and minimum of one output in sub-block `s` of a packed block.
+// Scale and minimum of one output in one sub-block of a packed block: weight = d * level + m.
 struct Scale {
   float d;
   float m;
 };
+// In types without a minimum m is -0.0, which changes no sum: x + -0.0 is x for every x, -0.0 too.
 Scale LoadScale(DType dtype, const std::byte* block, int s, int lane) {
   Scale scale = HasMinimum(dtype) ? Scale{HalfToFloat(LoadAt<uint16_t>(block, lane)),
                                           HalfToFloat(LoadAt<uint16_t>(block, kGroupRows + lane))}
@@ -110,7 +117,7 @@ Scale LoadScale(DType dtype, const std::byte* block, int s, int lane) {
   return scale;
 }
 
-// Adds a plane of one output of a unit to its codes.
+// Adds a plane to the codes of one output of a unit; the inverse of PackPlane.
 void UnpackPlane(int bits, const std::byte* words, int to_bit, int lane, uint8_t* codes) {
   for (int i = 0; i < bits; ++i) {
     uint32_t word = LoadAt<uint32_t>(words, i * kGroupRows + lane);

@@ -1,5 +1,6 @@
 // The layout of weights in the CPU backend: outputs in groups of eight, one for each lane of a
-// 256-bit vector, so that one broadcast activation meets eight weights.
+// 256-bit vector. A kernel spreads one activation over all lanes and multiplies it with the weights
+// of eight outputs at once.
 #ifndef PHALANX_KERNELS_CPU_PACKED_MATRIX_H_
 #define PHALANX_KERNELS_CPU_PACKED_MATRIX_H_
 
@@ -15,17 +16,18 @@ namespace phalanx::kernels {
 // Outputs in a group; the last group of a matrix is filled up with zeros.
 inline constexpr int kGroupRows = 8;
 
-// Inputs that one chain of multiply-adds runs over. The rule for every product in this backend:
-// a chain starts at zero and takes the inputs of one panel in ascending order; the sums of the
-// panels are added in ascending order; the bias comes last. It keeps errors low, fits the caches,
-// and being the same for any number of rows makes products batch invariant.
+// Inputs of a panel. The rule for every product in this backend: an output's sum over one panel
+// starts at zero and takes the inputs in ascending order; the sums of the panels are added in
+// ascending order; the bias comes last. Sums of sums keep rounding errors low, and panels fit the
+// caches. Since the order is the same for any number of rows, a row's result does not depend on the
+// others.
 inline constexpr int kPanelInputs = 256;
 
 // Inputs whose codes lie together in a packed block of a quantized type.
 inline constexpr int kUnitInputs = 32;
 
-// The codes of a unit are cut into planes, so that fields fit words: the low 2, 4 or 8 bits, and
-// the bits above those.
+// The codes of a unit are cut into two planes: the low 2, 4 or 8 bits of each code, and the bits
+// above those, if any. Their widths divide 32, so a word holds a whole number of them.
 constexpr int LowPlaneBits(DType dtype) {
   const int bits = CodeBits(dtype);
   return bits >= 8 ? 8 : bits >= 4 ? 4 : 2;
@@ -40,8 +42,8 @@ constexpr size_t PackedScaleBytes(DType dtype) {
   return 32 + static_cast<size_t>(sub_blocks) * kGroupRows * (own_minimums ? 2 : 1);
 }
 
-// Bytes that kGroupRows x BlockElements(dtype) weights take. Blocks of a group follow each other
-// along the inputs. In a block:
+// Bytes of a packed block, which holds kGroupRows x BlockElements(dtype) weights. The blocks of a
+// group follow each other along the inputs. In a block:
 //   kF32, kF16, kBF16   the weights of the eight outputs for one input.
 //   quantized types     scales, then units. What they hold is QuantBlock's.
 // Scales are f16 d[8], f16 m[8] in types with a minimum and f32 d[8] in others; then, in the K
@@ -55,7 +57,7 @@ constexpr size_t PackedBlockBytes(DType dtype) {
          static_cast<size_t>(BlockElements(dtype)) / 8 * CodeBits(dtype) * kGroupRows;
 }
 
-// A matrix in that layout; does not own it.
+// A matrix in the layout of PackedBlockBytes; does not own it.
 struct PackedMatrix {
   const std::byte* data = nullptr;  // Aligned to 64 bytes.
   DType dtype = DType::kF32;

@@ -1,3 +1,6 @@
+// Plain loops that a compiler turns into whatever vector instructions every machine of the target
+// has. Innermost loops run over eight or sixteen independent sums, because a compiler may not
+// reorder a single sum of floats and so cannot vectorise it.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -9,7 +12,8 @@
 namespace phalanx::kernels {
 namespace {
 
-// Adds one panel's part of eight outputs of one row.
+// Adds one panel's part of eight outputs of one row; `out` holds the sum over earlier panels. The
+// order of sums is the one that is told at kPanelInputs.
 void AddPanel(const float* x, const float* weights, int64_t inputs, const LinearTask& task,
               int64_t row, int64_t first_output, bool first_panel, bool last_panel) {
   std::array<float, kGroupRows> sum = {};
@@ -18,6 +22,7 @@ void AddPanel(const float* x, const float* weights, int64_t inputs, const Linear
       sum[lane] += x[k] * weights[k * kGroupRows + lane];
   }
   float* out = task.out + row * task.out_stride + first_output;
+  // The last group of a matrix may have fewer than eight outputs.
   const int64_t lanes = std::min<int64_t>(kGroupRows, task.weights->out_features - first_output);
   for (int64_t lane = 0; lane < lanes; ++lane) {
     out[lane] = first_panel ? sum[lane] : out[lane] + sum[lane];
@@ -26,6 +31,7 @@ void AddPanel(const float* x, const float* weights, int64_t inputs, const Linear
 }
 
 void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  // Weights are decoded once for all rows. 8 KiB: stays in the first-level cache.
   alignas(64) std::array<float, kPanelInputs * kGroupRows> panel;
   const int64_t in_features = task.weights->in_features;
   for (int64_t group = group_begin; group < group_end; ++group) {
@@ -40,7 +46,8 @@ void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   }
 }
 
-// scale * query . key for the tokens of one block.
+// scale * query . key for all slots of one block. Slots past the sequence's last token get scores
+// too, of whatever they hold; the caller does not look at these.
 void BlockScores(const AttentionTask& task, const float* query, const float* keys,
                  std::array<float, kKvBlockTokens>& scores) {
   scores.fill(0.0f);
@@ -50,7 +57,9 @@ void BlockScores(const AttentionTask& task, const float* query, const float* key
   for (float& score : scores) score *= task.scale;
 }
 
-// One head, with a running maximum: when a block raises it, what was summed so far shrinks.
+// One head, with a running maximum: when a block has a larger score, what was summed before
+// shrinks, so that no weight is above 1 and no exponential overflows. Blocks are counted from the
+// sequence's first token, so the bits do not depend on how steps are cut.
 void AttendHead(const AttentionTask& task, const float* query, float* out) {
   const int value_stride = KvArena::ValueStride(task.head_dim);
   float max = -std::numeric_limits<float>::infinity();

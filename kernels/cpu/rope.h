@@ -1,4 +1,4 @@
-// Rotary position embedding, per token and per head, without regard to threads.
+// Rotary position embedding of one token and of one head; the backend calls these on its threads.
 #ifndef PHALANX_KERNELS_CPU_ROPE_H_
 #define PHALANX_KERNELS_CPU_ROPE_H_
 

@@ -11,9 +11,10 @@
 
 namespace phalanx::kernels {
 
-// Calls come from one thread, which takes part. Each thread takes the next part as soon as it is
-// done with one, so a thread that the system keeps from running delays the others by at most the
-// part that it holds. Between calls the others spin for some ten microseconds and then sleep.
+// Calls come from one thread, which does parts of the work too. Each thread takes the next part as
+// soon as it is done with one, so a thread that the system keeps from running delays the others by
+// at most the part that it holds. Between calls the workers spin for some ten microseconds and then
+// sleep.
 class ThreadTeam {
  public:
   // Starts num_threads - 1 threads; num_threads is at least 1.
@@ -38,8 +39,9 @@ class ThreadTeam {
   // Takes parts until none is left.
   void TakeParts();
 
-  // The number of the call in the upper half, its parts that no thread has taken yet in the lower.
-  // Publishes task_ and num_parts_, which do not change while a part is taken and not done.
+  // The number of the call in the upper 32 bits, and in the lower ones how many of its parts no
+  // thread has taken yet. Publishes task_ and num_parts_, which do not change while a part is taken
+  // and not done.
   std::atomic<uint64_t> open_ = 0;
   const absl::FunctionRef<void(uint32_t)>* task_ = nullptr;
   uint32_t num_parts_ = 0;

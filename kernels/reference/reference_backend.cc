@@ -17,6 +17,7 @@
 namespace phalanx::kernels {
 namespace {
 
+// float32, [out_features, in_features].
 class ReferenceLinear : public PackedLinear {
  public:
   ReferenceLinear(LinearShape shape, std::unique_ptr<HostBuffer> weights)
@@ -35,7 +36,8 @@ class ReferenceLinear : public PackedLinear {
   const std::unique_ptr<HostBuffer> weights_;
 };
 
-// Per layer: [num_blocks, kKvBlockTokens, num_kv_heads, head_dim], keys, then the same of values.
+// float32, for each layer: keys [num_blocks, kKvBlockTokens, num_kv_heads, head_dim], then values
+// of the same shape.
 class ReferenceKvCache : public KvCache {
  public:
   ReferenceKvCache(const Shape& shape, std::unique_ptr<HostBuffer> arena)
@@ -62,6 +64,8 @@ class ReferenceKvCache : public KvCache {
   const std::unique_ptr<HostBuffer> arena_;
 };
 
+// In double, like all sums here: its rounding is far below that of the float32 results that other
+// backends are compared in, whatever the order of their sums.
 double Dot(const float* a, const float* b, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
@@ -162,6 +166,7 @@ class ReferenceBackend : public Backend {
     for (int64_t i = 0; i < residual.rows * residual.cols; ++i) {
       residual.f32()[i] += delta.f32()[i];
     }
+    // `out` may be `delta`, which is no longer needed.
     RmsNorm(stream, residual, weight, eps, out);
   }
 
@@ -185,6 +190,7 @@ class ReferenceBackend : public Backend {
       const float* list = inv_freq.f32() + batch.rope_lists[batch.seq_of_token[t]] * half;
       float* to = cos_sin.f32() + t * 2 * half;
       for (int64_t j = 0; j < half; ++j) {
+        // The angle is float32 by contract; only its cosine and sine are taken in double.
         const float angle = static_cast<float>(batch.positions[t]) * list[j];
         to[j] = static_cast<float>(std::cos(static_cast<double>(angle)) * factor);
         to[half + j] = static_cast<float>(std::sin(static_cast<double>(angle)) * factor);
@@ -203,6 +209,7 @@ class ReferenceBackend : public Backend {
       for (int h = 0; h < local_q_heads + kv_heads; ++h) {
         RotateHead(cos_sin.f32() + t * cos_sin.cols, cos_sin.cols, heads + h * head_dim);
       }
+      // The value follows the key in a row of qkv, kv_heads heads further on, and is not rotated.
       const int position = batch.positions[t];
       const int block = BlockOf(batch, batch.seq_of_token[t], position);
       const int slot = position % kKvBlockTokens;
@@ -266,7 +273,8 @@ class ReferenceBackend : public Backend {
     return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
   }
 
-  // Attention of one query head of token `t`.
+  // Attention of one query head of token `t`, by the textbook: all scores, then weights relative to
+  // the largest one, so that no exponential overflows.
   static void Attend(const StepBatch& batch, int t, const float* query, float scale,
                      const ReferenceKvCache& kv, int layer, int kv_head, float* out) {
     const int head_dim = kv.shape().head_dim;

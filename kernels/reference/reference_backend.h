@@ -1,5 +1,5 @@
-// The truth that other backends are tested against: plain loops over float32 weights, sums in
-// double. Slow, single-threaded, and meant to be read.
+// The backend that others are tested against: plain loops over float32 weights, with sums in
+// double. Slow, on one thread, and meant to be read.
 #ifndef PHALANX_KERNELS_REFERENCE_REFERENCE_BACKEND_H_
 #define PHALANX_KERNELS_REFERENCE_REFERENCE_BACKEND_H_
 

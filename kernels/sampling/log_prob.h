@@ -1,4 +1,4 @@
-// How likely a token was.
+// The logarithm of the probability that a model gives to a token.
 #ifndef PHALANX_KERNELS_SAMPLING_LOG_PROB_H_
 #define PHALANX_KERNELS_SAMPLING_LOG_PROB_H_
 

@@ -13,13 +13,15 @@
 namespace phalanx::kernels {
 namespace {
 
-// With 2^19 tokens of the greatest weight sums still fit 64 bits.
+// A weight is at most 2^44, so the sum over 2^19 tokens, the most that a row may have, still fits
+// 64 bits.
 constexpr int kWeightBits = 44;
-// exp(x) * 2^44 is below 1 from here on down.
+// If x is not above this, exp(x) * 2^44 is below 1.
 constexpr double kLeastExponent = -30.6;
 
-// floor(exp(x) * 2^44) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, then a Taylor polynomial
-// of exp(r), even and odd terms apart, whose remainder is below 2^-36.
+// floor(exp(x) * 2^44) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, then a Taylor polynomial of
+// exp(r), even and odd terms apart, whose remainder is below 2^-36. It is written out here, and not
+// left to the C library, because libraries differ in the last bit, and tokens would with them.
 uint64_t ExpWeight(double x) {
   if (!(x > kLeastExponent)) return 0;
   constexpr double kLog2E = 1.4426950408889634;
@@ -36,9 +38,10 @@ uint64_t ExpWeight(double x) {
   return static_cast<uint64_t>(series * scale);
 }
 
-// An unsigned number that grows with the logit; equal logits (0 and -0 too) have equal keys.
+// An unsigned number that grows with the logit; equal logits (0 and -0 too) have equal keys. The
+// bits of positive floats grow with their value already; those of negative ones grow the other way.
 uint32_t RankKey(float logit) {
-  const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);
+  const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 + 0 is 0.
   return bits & 0x80000000 ? ~bits : bits | 0x80000000;
 }
 
@@ -54,13 +57,15 @@ struct Cut {
 };
 
 // The cut that keeps the fewest tokens, in rank order, whose measures sum to need(sum of all) or
-// more, and at least one. `measure(i)` is 0 for tokens out of play. Narrows the key down digit by
-// digit, from the highest, with a histogram of measures.
+// more, and at least one. `measure(i)` is 0 for tokens that an earlier cut has dropped. Instead of
+// sorting a whole vocabulary, three passes find the key of the last token that is kept, 11, 11 and
+// 10 bits at a time from the top: each sums the measures of the tokens that agree with the bits
+// found so far by their next bits, and walks these sums from the highest down.
 template <typename Need, typename Measure>
 Cut CutAt(absl::Span<const float> logits, Need need, Measure measure) {
   Cut cut;
-  uint32_t known = 0;
-  uint64_t left = 0;  // Still to be reached by tokens that agree with cut.key in what is known.
+  uint32_t known = 0;  // A mask of the bits of cut.key that have been found.
+  uint64_t left = 0;   // What the tokens that agree with cut.key in these bits must still sum to.
   for (int shift : {21, 10, 0}) {
     std::array<uint64_t, 1 << 11> histogram = {};
     for (size_t i = 0; i < logits.size(); ++i) {
@@ -73,6 +78,7 @@ Cut CutAt(absl::Span<const float> logits, Need need, Measure measure) {
     cut.key |= digit << shift;
     known = ~uint32_t{0} << shift;
   }
+  // Of the tokens with just this key, those with the lowest ids are kept.
   for (size_t i = 0; i < logits.size() && left > 0; ++i) {
     if (RankKey(logits[i]) != cut.key) continue;
     const uint64_t m = measure(i);
@@ -105,8 +111,9 @@ uint64_t RandomBits(uint64_t seed, int32_t position) {
 }
 
 // The first i in [0, size) at which the running sum of weight(i) is above
-// floor(random_bits * sum of all / 2^64). Weights are computed once, and once more within one run
-// of tokens, whose sums are kept in between. The sum of all is not 0.
+// floor(random_bits * sum of all / 2^64). The sum of all is not 0. Tokens are taken in at most 512
+// runs: the first pass keeps the sum of each run, so that afterwards only the weights of the run
+// that the draw falls into have to be computed again.
 template <typename Weight>
 size_t Draw(size_t size, uint64_t random_bits, Weight weight) {
   constexpr size_t kRuns = 512;
@@ -133,6 +140,7 @@ int32_t SampleToken(absl::Span<const float> logits, const SamplingRow& row) {
   if (!best.has_value()) return kNoToken;
   if (!(row.temperature > 0.0f)) return static_cast<int32_t>(*best);
   const float max = logits[*best];
+  // The steps below are those of the definition in sample.h.
   Cut kept;
   const bool cut_by_k = row.top_k > 0 && static_cast<size_t>(row.top_k) < logits.size();
   if (cut_by_k) {
@@ -155,6 +163,7 @@ int32_t SampleToken(absl::Span<const float> logits, const SamplingRow& row) {
     kept = CutAt(logits, need, kept_weight);
   }
   const uint64_t random_bits = RandomBits(row.seed, row.position);
+  // Without a cut, tokens need not be compared with it.
   return static_cast<int32_t>(cut_by_k || cut_by_p ? Draw(logits.size(), random_bits, kept_weight)
                                                    : Draw(logits.size(), random_bits, weight));
 }

@@ -23,7 +23,7 @@ struct Heads {
   int64_t qkv_cols() const { return int64_t{q_heads + 2 * kv_heads} * head_dim; }
 };
 
-// One sequence: its qkv rows before rotation, and its blocks, in no order.
+// One sequence: its qkv rows before rotation, and its blocks, which DealBlocks fills in.
 struct Sequence {
   Sequence(const Heads& heads, int num_tokens, int seed)
       : qkv(num_tokens, heads.qkv_cols(), seed), blocks((num_tokens + 15) / 16) {}
@@ -121,12 +121,13 @@ double Largest(const AlignedVector<float>& values) {
   return largest;
 }
 
-// Bound on the error of an attention output, given the largest |q|, |k| and |v| there are, all
-// below `m`. A score is a sum of head_dim products: its error is that many roundings of at most
-// head_dim * m^2. It shows in the exponent of a weight, and as much again through the maximum.
-// Queries and keys carry 4 roundings of their rotation each. A weight has an exponential of 4
-// roundings; sums over n tokens and over the chunks add at most n + 8 each, above and below the
-// fraction line. An output is at most m in size.
+// Bound on the error of an attention output, if no element of q, k or v is above `m` in size. A
+// score is a sum of head_dim products: its error is that many roundings of at most head_dim * m^2.
+// The error acts on a weight through its exponent, and once more through the maximum that is
+// subtracted there. Queries and keys carry 4 roundings each from their rotation. The exponential of
+// a weight has 4 roundings; the sums over n tokens and over the chunks add at most n + 8, once in
+// the sum of weighed values and once in the sum of weights that it is divided by. An output is at
+// most m in size.
 double AttentionBound(const Heads& heads, int64_t n, double m) {
   const double score = std::abs(kScale) * heads.head_dim * m * m;
   return m * (2 * score * Roundings(heads.head_dim + 12) + Roundings(2.0 * n + 24));

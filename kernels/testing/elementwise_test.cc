@@ -23,8 +23,8 @@ void ExpectRelative(const Matrix& out, const Matrix& expected, double bound, dou
   }
 }
 
-// Sum of n squares: n roundings, halved by the root; then the mean, eps, root, inverse and two
-// products.
+// The sum of n squares has n roundings, of which the root leaves half. The mean, adding eps, the
+// root, the inverse and two products add one each, and the reference's result the seventh.
 double RmsNormBound(int64_t n) { return Roundings(n / 2.0 + 7); }
 
 TEST_P(RmsNormTest, EqualsTheReferenceAlsoInPlace) {
@@ -73,8 +73,9 @@ TEST_P(SiluMulTest, EqualsTheReferenceOverItsWholeRange) {
     Matrix expected(3, n);
     backend_->SiluMul(*stream_, gate_up.tensor(), out.tensor());
     reference_->SiluMul(*stream_, gate_up.tensor(), expected.tensor());
-    // The exponential to 4 roundings, sum, quotient, product, and the reference's own. Below about
-    // -87 the exponential stops to grow, and the result is that small.
+    // 4 roundings for the exponential, one each for sum, quotient and product, and one for the
+    // reference's result. Below about -87 a backend's exponential may stop growing, so the result
+    // may be some 1e-36 where the reference has less.
     ExpectRelative(out, expected, Roundings(8), 1e-35);
   }
 }

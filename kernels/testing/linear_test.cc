@@ -31,9 +31,10 @@ class ProductTest : public OpTest {
     return out;
   }
 
-  // Weights are the same float32 numbers on both sides and the reference sums in double, so an
-  // output differs by the roundings of its own sum alone: one for each input of a panel, one for
-  // each panel, the bias and the reference's result; each is relative to the sum of the sizes.
+  // Both sides have the same float32 weights and the reference sums in double, so an output differs
+  // by the roundings of its own sum alone: one for each input of a panel, one for each panel, one
+  // for the bias, and one for the reference's result. Each is relative to the sum of the sizes of
+  // the terms.
   void ExpectNear(const RandomLinear& weights, const Matrix& x, const Matrix& out,
                   const Matrix& expected, const Matrix* bias) {
     const int64_t k = x.cols();

@@ -46,8 +46,8 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
   EXPECT_EQ(logits.values(), before);
 }
 
-// The sum is in float64, so only the last rounding to float32 may differ, and of the sum's own
-// error what n + 4 roundings of 2^-53 leave of it, which is less than one more.
+// The sum is in float64, where the error of any order of sums is far below one rounding to float32.
+// So a result may differ from the reference's by the last rounding, on either side.
 TEST_P(TokenLogProbsTest, EqualsTheReference) {
   for (int64_t vocab : {1, 7, 1001}) {
     for (int64_t rows : {0, 1, 3, 20}) {

@@ -7,7 +7,8 @@
 namespace phalanx::kernels {
 namespace {
 
-// A half or bfloat16 below `2^highest_exponent` in size: random bits under a chosen exponent.
+// A half below 2^highest_exponent in size: random sign and mantissa, and one of the three exponents
+// below that bound. RandomBFloat16 gives such numbers below 1.
 uint16_t RandomHalf(std::mt19937& random, int highest_exponent) {
   const uint32_t exponent = 15 + highest_exponent - 1 - random() % 3;
   return static_cast<uint16_t>((random() & 0x8000) | exponent << 10 | (random() & 0x3ff));
@@ -17,8 +18,8 @@ uint16_t RandomBFloat16(std::mt19937& random) {
   return static_cast<uint16_t>((random() & 0x8000) | exponent << 7 | (random() & 0x7f));
 }
 
-// Where a quantized type keeps its scale and, if at all, its minimum, and their sizes: values are
-// to stay below about 1.
+// Where a block of a quantized type keeps its scale d and its minimum m, -1 if it has none, and
+// which powers of two these stay below. The powers are chosen so that weights stay below about 1.
 struct Header {
   int d_at;
   int d_exponent;
@@ -78,7 +79,7 @@ void FillBlock(DType dtype, std::mt19937& random, std::byte* block) {
 RandomLinear::RandomLinear(DType dtype, int64_t in_features, int64_t out_features, int seed)
     : dtype_(dtype), in_features_(in_features) {
   const size_t row_bytes = RowBytes(dtype, in_features);
-  // One byte off, since rows in model files need not be aligned.
+  // Begins at an odd address, since rows in model files need not be aligned.
   bytes_.resize(1 + row_bytes * out_features);
   std::mt19937 random(seed);
   for (size_t at = 1; at < bytes_.size(); at += BlockBytes(dtype)) {

@@ -13,7 +13,8 @@ void StepBuilder::Add(int num_cached, int num_new, const std::vector<int32_t>& b
   query_starts_.push_back(static_cast<int32_t>(positions_.size()));
   kv_lengths_.push_back(num_cached + num_new);
   rope_lists_.push_back(rope_list);
-  // What lies past a sequence's own blocks must not be read: no such block exists.
+  // The entries past a sequence's own blocks must not be read, so they name a block far outside of
+  // any cache.
   block_tables_.resize(kv_lengths_.size() * max_blocks_per_seq_, -1000000);
   for (size_t i = 0; i < blocks.size(); ++i) {
     block_tables_[seq * max_blocks_per_seq_ + i] = blocks[i];
