@@ -10,8 +10,9 @@
 
 namespace phalanx {
 
-// All ranks make the same calls in the same order with the same sizes. Calls are ordered by the
-// stream like ops: data is ready for the next op on it. Engine thread only, but for Abort.
+// All ranks make the same calls in the same order with the same sizes. A call takes its place in
+// the stream as an op does: it sees the results of the ops before it, and the next op sees its
+// results. Engine thread only, but for Abort.
 //
 // Errors: DEADLINE_EXCEEDED if a peer did not come within the communicator's timeout, ABORTED after
 // Abort (here or, where the transport can tell, on a peer). Either is final: each later call

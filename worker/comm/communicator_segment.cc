@@ -19,6 +19,7 @@
 namespace phalanx {
 namespace {
 
+// Marks the memory as a segment: "PHLX".
 constexpr uint32_t kMagic = 0x50484c58;
 
 void Pause() {
@@ -27,7 +28,9 @@ void Pause() {
 #endif
 }
 
-// Returns when *word is no longer `expected`, was woken, or `timeout` has passed.
+// Returns when *word is no longer `expected`, when woken, when `timeout` has passed, or for no
+// reason: the caller looks again. Without FUTEX_PRIVATE_FLAG, because the waker may be another
+// process.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, absl::Duration timeout) {
   const timespec time = absl::ToTimespec(timeout);
   syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0);
@@ -48,8 +51,10 @@ struct alignas(64) CommunicatorSegment::Header {
 struct alignas(64) CommunicatorSegment::Rank {
   // Exchanges that the rank has arrived at, counted from 1.
   std::atomic<uint64_t> arrived;
-  // Changes with every arrival and with Abort: what waiters sleep on.
+  // Those who wait for this rank sleep until this changes: with each of its arrivals, and with
+  // Abort.
   std::atomic<uint32_t> signal;
+  // How many ranks sleep so, or are about to. If none, an arrival costs no system call.
   std::atomic<uint32_t> sleepers;
 };
 
@@ -71,7 +76,7 @@ absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Create
     close(fd);
     return absl::ResourceExhaustedError(absl::StrCat("cannot map ", bytes, " shared bytes"));
   }
-  // A new memfd is all zeros: the counters need no more.
+  // Only the header has to be written: counters begin at zero, and a new memfd is all zeros.
   auto* const header = new (map) Header;
   header->magic = kMagic;
   header->world = static_cast<uint32_t>(world);
@@ -80,6 +85,7 @@ absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Create
 
 absl::StatusOr<std::shared_ptr<CommunicatorSegment>> CommunicatorSegment::Map(int fd, int world) {
   const size_t bytes = Bytes(world);
+  // The size comes first: to touch a mapping behind the end of its file would end the process.
   struct stat info {};
   if (fstat(fd, &info) != 0 || static_cast<size_t>(info.st_size) != bytes) {
     close(fd);
@@ -119,16 +125,23 @@ bool CommunicatorSegment::aborted() const {
 
 void CommunicatorSegment::Arrive(int rank, uint64_t exchange) {
   auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
+  // Sequentially consistent, as what SleepUntilArrived does: a sleeper counts itself and then looks
+  // whether the rank has arrived, while the rank arrives and then looks whether anyone sleeps.
+  // These four have one order for all threads, in which at least one of the two sees the other, so
+  // nobody sleeps past an arrival.
   slot.arrived.store(exchange);
   slot.signal.fetch_add(1);
   if (slot.sleepers.load() != 0) FutexWakeAll(&slot.signal);
 }
 
 absl::Status CommunicatorSegment::WaitForAll(uint64_t exchange, int spins, absl::Duration timeout) {
-  // The clock is read only by those who have to sleep.
+  // Set by the first rank that has to be slept for: most calls are over before, and reading the
+  // clock would cost them time.
   absl::Time deadline = absl::InfinitePast();
   for (int rank = 0; rank < world_; ++rank) {
     const auto& slot = reinterpret_cast<const Rank*>(map_ + sizeof(Header))[rank];
+    // Acquire, so that the data which the rank wrote before it arrived can be read now. Abort is
+    // not looked at while spinning: it shows at the latest when the spins are used up.
     int spin = 0;
     while (slot.arrived.load(std::memory_order_acquire) < exchange && spin < spins) {
       Pause();
@@ -146,7 +159,9 @@ absl::Status CommunicatorSegment::WaitForAll(uint64_t exchange, int spins, absl:
 absl::Status CommunicatorSegment::SleepUntilArrived(int rank, uint64_t exchange,
                                                     absl::Time deadline) {
   auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
-  // Before the signal is read: an arrival after that either sees a sleeper or changes the signal.
+  // Comes before the signal is read. An arrival that looked for sleepers before this is seen below.
+  // One that looks later finds a sleeper: it changes the signal, so that this rank cannot fall
+  // asleep any more, and wakes it if it sleeps already.
   slot.sleepers.fetch_add(1);
   absl::Status status;
   while (true) {
@@ -170,6 +185,7 @@ absl::Status CommunicatorSegment::SleepUntilArrived(int rank, uint64_t exchange,
 
 void CommunicatorSegment::Abort() {
   reinterpret_cast<Header*>(map_)->aborted.store(true);
+  // A waiter sleeps on the signal of the rank that it misses, which may be any.
   for (int rank = 0; rank < world_; ++rank) {
     auto& slot = reinterpret_cast<Rank*>(map_ + sizeof(Header))[rank];
     slot.signal.fetch_add(1);

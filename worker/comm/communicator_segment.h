@@ -1,9 +1,10 @@
 // The block of memory through which the ranks of one host meet.
 //
-// Layout: one line of group state, then per rank a cache line of counters and two halves of data.
-// Ranks number their exchanges; exchange n uses half n % 2. A rank that has arrived at exchange n+1
-// has finished reading exchange n, and nobody passes n+1 before all have arrived there, so half
-// n % 2 is free again at n+2: one wait per exchange is enough.
+// Layout: a cache line of state of the group, then a cache line of counters for each rank, then two
+// halves of data for each rank. Ranks number their exchanges; exchange n uses half n % 2. One wait
+// for each exchange is enough: a rank that has arrived at exchange n + 1 has finished reading
+// exchange n, and nobody passes n + 1 before all have arrived there, so at n + 2 nobody reads half
+// n % 2 any more and it can be written again.
 #ifndef PHALANX_WORKER_COMM_COMMUNICATOR_SEGMENT_H_
 #define PHALANX_WORKER_COMM_COMMUNICATOR_SEGMENT_H_
 
@@ -41,12 +42,12 @@ class CommunicatorSegment {
   // Where `rank` puts its data for an exchange: kExchangeBytes, 64-byte aligned.
   std::byte* Data(int rank, uint64_t exchange) const;
 
-  // Says that `rank` has put its data for `exchange` and wakes who waits for it.
+  // Says that `rank` has put its data for `exchange`, and wakes the ranks that wait for that.
   void Arrive(int rank, uint64_t exchange);
 
-  // Blocks until all ranks have arrived at `exchange`: spins `spins` times, then sleeps. If they
-  // have, OK even after Abort; else ABORTED after Abort, DEADLINE_EXCEEDED, naming the rank, after
-  // `timeout`.
+  // Blocks until all ranks have arrived at `exchange`: looks `spins` times at each, then sleeps. OK
+  // if all have arrived, even after Abort. Otherwise ABORTED after Abort, or DEADLINE_EXCEEDED,
+  // naming a rank that is missing, after `timeout`.
   absl::Status WaitForAll(uint64_t exchange, int spins, absl::Duration timeout);
 
   // Wakes all waiters of all ranks, for good.

@@ -35,6 +35,9 @@ absl::Status ShmCommunicator::Exchange() {
   return status_;
 }
 
+// Every rank adds all the data itself, in rank order, so that all get the same bits: float sums
+// depend on their order. The first two ranks share a loop, which saves a pass over `data` and is
+// all there is to do for two ranks.
 void ShmCommunicator::Sum(int64_t count, float* data) const {
   const float* const first = Data<float>(0);
   const float* const second = Data<float>(1);
@@ -48,6 +51,8 @@ void ShmCommunicator::Sum(int64_t count, float* data) const {
 absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_t count) {
   RETURN_IF_ERROR(CheckAlive());
   if (world() == 1) return absl::OkStatus();
+  // exchange_ counts on only when the peers' data has been read: until this rank arrives at the
+  // next exchange, they leave it in place.
   while (count > 0) {
     const int64_t chunk = std::min(count, kExchangeFloats);
     std::memcpy(Data<float>(rank_), data, chunk * sizeof(float));
@@ -63,13 +68,15 @@ absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_
 absl::Status ShmCommunicator::GatherColumns(kernels::Stream&, const float* from, int64_t rows,
                                             const int64_t* cols, float* to) {
   RETURN_IF_ERROR(CheckAlive());
+  // All ranks must make the same number of exchanges, so all reckon with the widest piece.
   const int64_t widest = *std::max_element(cols, cols + world());
   int64_t total = 0;
   for (int rank = 0; rank < world(); ++rank) total += cols[rank];
   const int64_t rows_at_once = std::max<int64_t>(1, kExchangeFloats / std::max<int64_t>(1, widest));
   for (int64_t row = 0; row < rows; row += rows_at_once) {
     const int64_t chunk_rows = std::min(rows_at_once, rows - row);
-    // More than one turn only where a single row is longer than an exchange.
+    // This takes more than one turn only if a single row of a rank is longer than an exchange; a
+    // rank whose row has ended brings nothing to the later turns.
     for (int64_t col = 0; col < widest; col += kExchangeFloats) {
       const auto width = [&](int rank) {
         return std::clamp<int64_t>(cols[rank] - col, 0, kExchangeFloats);
@@ -79,6 +86,8 @@ absl::Status ShmCommunicator::GatherColumns(kernels::Stream&, const float* from,
         std::copy_n(from + (row + r) * cols[rank_] + col, mine, Data<float>(rank_) + r * mine);
       }
       RETURN_IF_ERROR(Exchange());
+      // Where the piece of a rank begins in a row of `to`: after all columns of the ranks before
+      // it.
       int64_t begin = col;
       for (int rank = 0; rank_ == 0 && rank < world(); ++rank) {
         for (int64_t r = 0; r < chunk_rows; ++r) {

@@ -12,9 +12,10 @@
 
 namespace phalanx {
 
-// One-shot: every rank copies its data in, waits for all, and reads what it needs of the others; a
-// sum adds in rank order. No call allocates. After a failure the segment is aborted, so that peers
-// do not wait for their own timeouts.
+// Every rank copies its data into the segment, waits for all, and reads what it needs of the
+// others' data. One exchange suits the few ranks and small messages of a decode step, whose cost is
+// latency and not bytes. Sums add in rank order. No call allocates. After a failure the segment is
+// aborted, so that peers do not wait for their own timeouts.
 class ShmCommunicator final : public Communicator {
  public:
   struct Options {
@@ -42,16 +43,18 @@ class ShmCommunicator final : public Communicator {
   absl::Status CheckAlive();
   // Says that this rank's data is in place and waits for the others'.
   absl::Status Exchange();
+  // The data of `rank` in the exchange that runs or comes next.
   template <typename T>
   T* Data(int rank) const {
     return reinterpret_cast<T*>(segment_->Data(rank, exchange_ + 1));
   }
+  // data[i] = the sum of all ranks' data in this exchange.
   void Sum(int64_t count, float* data) const;
 
   const std::shared_ptr<CommunicatorSegment> segment_;
   const int rank_;
   const Options options_;
-  // The last exchange that was begun.
+  // How many exchanges are over; the next one, or the one that runs, is exchange_ + 1.
   uint64_t exchange_ = 0;
   absl::Status status_;
 };
