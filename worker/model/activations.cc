@@ -16,7 +16,8 @@ size_t Aligned(size_t bytes) {
   return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
 }
 
-// Hands out consecutive pieces of memory; with a null base it only measures.
+// Hands out consecutive pieces of memory, each aligned as a tensor. With a null base it only counts
+// bytes, so that the size of the buffer and the addresses in it come from the same code.
 class Carver {
  public:
   explicit Carver(std::byte* base) : base_(base) {}
@@ -72,6 +73,7 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   a.ffn = carver.TakeMatrix(tokens, shard.ffn.size());
   a.logit_hidden = carver.TakeMatrix(seqs, spec.hidden);
   a.local_logits = carver.TakeMatrix(seqs, shard.vocab.size());
+  // Rank 0 gathers the logits of all ranks and draws the tokens. Alone it has all logits already.
   if (shard.rank == 0) {
     a.logits = shard.world == 1 ? a.local_logits : carver.TakeMatrix(seqs, spec.vocab);
     a.tokens = carver.Take<int32_t>(seqs);

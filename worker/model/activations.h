@@ -1,4 +1,4 @@
-// The memory that a step works in.
+// The memory that a step works in, allocated once.
 #ifndef PHALANX_WORKER_MODEL_ACTIVATIONS_H_
 #define PHALANX_WORKER_MODEL_ACTIVATIONS_H_
 
@@ -29,15 +29,15 @@ struct StepArrays {
   int32_t* score_targets = nullptr;  // [tokens]; rank 0 only
 };
 
-// Everything lies in one buffer, at addresses that never change. Tensors have the rows of the
-// largest step.
+// Everything lies in one buffer, `memory`, at addresses that never change. Tensors have as many
+// rows as the largest step needs; a smaller step uses the first ones.
 struct Activations {
   StepArrays step;
   kernels::Tensor inv_freq;      // [rope lists, rotary_dim / 2]
   kernels::Tensor cos_sin;       // [tokens, rotary_dim]
   kernels::Tensor residual;      // [tokens, hidden]
-  kernels::Tensor hidden;        // [tokens, hidden]: input of a block's first product, then output
-                                 // of its last
+  kernels::Tensor hidden;        // [tokens, hidden]: what goes into a layer's attention or
+                                 // feed-forward, then what comes out of it
   kernels::Tensor qkv;           // [tokens, (local_q + 2 local_kv) head_dim]
   kernels::Tensor attention;     // [tokens, local_q head_dim]
   kernels::Tensor gate_up;       // [tokens, 2 local_ffn]

@@ -20,6 +20,7 @@ absl::Status CheckCount(absl::string_view name, size_t count, size_t least, size
   return Bad(count, " ", name, ", where ", least, " to ", most, " are allowed");
 }
 
+// Checked first: all other checks index the arrays by these sizes.
 absl::Status CheckSizes(const StepInput& input, const StepLimits& limits, bool samples) {
   RETURN_IF_ERROR(CheckCount("token_ids", input.token_ids.size(), 1, limits.max_step_tokens));
   RETURN_IF_ERROR(CheckCount("kv_lengths", input.kv_lengths.size(), 1, limits.max_seqs));
@@ -38,6 +39,7 @@ absl::Status CheckSizes(const StepInput& input, const StepLimits& limits, bool s
     RETURN_IF_ERROR(CheckCount("rope_lists", input.rope_lists.size(), seqs, seqs));
   }
   RETURN_IF_ERROR(CheckCount("score_rows", input.score_rows.size(), 0, tokens));
+  // Other ranks than the one that samples are not sent these arrays.
   if (!samples) return absl::OkStatus();
   const size_t rows = input.logit_rows.size();
   RETURN_IF_ERROR(CheckCount("sampling", input.sampling.size(), rows, rows));
@@ -45,7 +47,8 @@ absl::Status CheckSizes(const StepInput& input, const StepLimits& limits, bool s
   return CheckCount("score_targets", input.score_targets.size(), scores, scores);
 }
 
-// Sequence `seq`: its tokens are the last of its kv_length, and the blocks for all of them exist.
+// Checks that the new tokens of sequence `seq` stand at the end of its kv_lengths tokens, one
+// behind the other, and that the cache has a block for each of those.
 absl::Status CheckSequence(const StepInput& input, const StepLimits& limits, int seq) {
   const int begin = input.query_starts[seq];
   const int end = input.query_starts[seq + 1];
@@ -64,6 +67,7 @@ absl::Status CheckSequence(const StepInput& input, const StepLimits& limits, int
                  length - (end - token), " follows from kv_lengths");
     }
   }
+  // Entries after these are never read, and may hold anything.
   const int blocks = (length + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
   const absl::Span<const int32_t> table =
       absl::MakeConstSpan(input.block_tables).subspan(seq * input.max_blocks_per_seq, blocks);
@@ -82,6 +86,7 @@ absl::Status CheckIds(absl::string_view name, absl::Span<const int32_t> ids, int
   return absl::OkStatus();
 }
 
+// Rows must ascend, so none is computed twice.
 absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, int num_tokens) {
   int previous = -1;
   for (const int32_t row : rows) {
@@ -93,6 +98,7 @@ absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, i
   return absl::OkStatus();
 }
 
+// Ranges as in phalanx/v1/inference.proto. NaN fails each comparison, and so is out of range.
 absl::Status CheckSampling(const StepInput& input) {
   for (size_t i = 0; i < input.sampling.size(); ++i) {
     const kernels::SamplingRow& row = input.sampling[i];
@@ -111,6 +117,8 @@ absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, in
   if (input.query_starts.front() != 0 || input.query_starts.back() != input.num_tokens()) {
     return Bad("query_starts do not span the tokens");
   }
+  // query_starts begins at 0 and ends at num_tokens, and CheckSequence refuses a sequence without
+  // new tokens, so the sequences cover each token once.
   for (int seq = 0; seq < input.num_seqs(); ++seq) {
     RETURN_IF_ERROR(CheckSequence(input, limits, seq));
   }

@@ -25,7 +25,7 @@ using kernels::StepBatch;
 using kernels::Stream;
 using kernels::Tensor;
 
-// The part of `tensor` that a step uses.
+// The first `rows` rows of `tensor`: a step uses as many as it has tokens.
 Tensor FirstRows(Tensor tensor, int64_t rows) {
   tensor.rows = rows;
   return tensor;
@@ -55,7 +55,7 @@ class ShardedDecoder final : public Decoder {
         comm_(comm),
         stream_(backend->NewStream()) {}
 
-  // The rest of Create.
+  // The part of Create that can fail.
   absl::Status Init();
 
   absl::StatusOr<StepResult> Step(const StepInput& input) override;
@@ -69,7 +69,7 @@ class ShardedDecoder final : public Decoder {
   absl::Status UploadInverseFrequencies();
   StepBatch Upload(const StepInput& input);
 
-  // The network, in order.
+  // The parts of the network, in the order in which a step runs them.
   absl::Status EmbedTokens(const StepBatch& batch);
   absl::Status Attend(const StepBatch& batch, int layer);
   absl::Status FeedForward(const StepBatch& batch, int layer);
@@ -77,16 +77,19 @@ class ShardedDecoder final : public Decoder {
   absl::Status DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens);
   absl::Status ScoreTokens(const StepBatch& batch, int num_rows, std::vector<float>* log_probs);
 
-  // One more piece of work is done. Not for what only some ranks do.
+  // Counts a piece of work that is done. Only for work that every rank does: the leader compares
+  // the counts to find the rank that is behind.
   void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
 
   // Sums a partial result over all ranks.
   absl::Status AllReduce(Tensor partial);
+  // Runs a collective, and adds what it takes to the time of the step's collectives.
   template <typename Collective>
   absl::Status Timed(Collective collective);
 
   Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
-  // The norm after layer `layer`: the next layer's or the last of all.
+  // The weights of the norm that follows layer `layer`: the next layer's first norm, or the final
+  // one.
   Tensor NormAfter(int layer) const {
     return Norm(layer + 1 < spec_.num_layers ? *weights_.layers[layer + 1].attention_norm
                                              : *weights_.final_norm);
@@ -107,15 +110,16 @@ class ShardedDecoder final : public Decoder {
   const std::unique_ptr<Stream> stream_;
   std::unique_ptr<KvCache> cache_;
   Activations act_;
-  std::vector<int64_t> vocab_of_rank_;  // Columns of logits.
-  std::vector<int32_t> seq_of_token_;   // Host side of the array of that name.
-  std::vector<int32_t> first_list_;     // As many zeros as sequences may be.
+  std::vector<int64_t> vocab_of_rank_;  // How many columns of logits each rank has.
+  std::vector<int32_t> seq_of_token_;   // The array of StepBatch, before it is copied there.
+  std::vector<int32_t> first_list_;  // Rope lists of a step that names none: the short one for all.
   std::atomic<uint64_t> progress_{0};
   std::chrono::nanoseconds comm_ticks_{0};
   absl::Duration comm_time_;
 };
 
 absl::Status ShardedDecoder::Init() {
+  // Collectives sum float32.
   if (backend_.activation_dtype() != DType::kF32) {
     return absl::UnimplementedError(
         absl::StrCat("activations of backend ", backend_.Describe(), " are not float32"));
@@ -143,9 +147,12 @@ absl::Status ShardedDecoder::UploadInverseFrequencies() {
   return stream_->Synchronize();
 }
 
+// Copies may run until the next Synchronize, so all of them read memory that outlives Upload: the
+// input and members.
 StepBatch ShardedDecoder::Upload(const StepInput& input) {
   seq_of_token_.clear();
   for (int seq = 0; seq < input.num_seqs(); ++seq) {
+    // Appends as many times `seq` as the sequence has new tokens.
     seq_of_token_.resize(input.query_starts[seq + 1], seq);
   }
   const StepArrays& to = act_.step;
@@ -193,7 +200,9 @@ absl::Status ShardedDecoder::AllReduce(Tensor partial) {
   const auto sum = [&] {
     return comm_->AllReduceSum(*stream_, partial.f32(), partial.rows * partial.cols);
   };
-  // A rank alone waits for nobody, but this is where its step can be broken off.
+  // A rank alone has nobody to wait for, so its time is not counted. It makes the call all the
+  // same, because that fails after Communicator::Abort and so ends a step that nobody wants any
+  // more.
   return shard_.world == 1 ? sum() : Timed(sum);
 }
 
@@ -209,6 +218,7 @@ absl::StatusOr<StepResult> ShardedDecoder::Step(const StepInput& input) {
     RETURN_IF_ERROR(FeedForward(batch, layer));
   }
   StepResult result;
+  // All ranks run both, in the same order: each gathers logits, and collectives must match.
   RETURN_IF_ERROR(ScoreTokens(batch, input.num_score_rows(), &result.log_probs));
   RETURN_IF_ERROR(DrawTokens(batch, &result.tokens));
   RETURN_IF_ERROR(stream_->Synchronize());
@@ -221,9 +231,11 @@ absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
   const Tensor residual = FirstRows(act_.residual, batch.num_tokens);
   backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
   Mark();
+  // Each rank has some rows of the table and zeros for the tokens of others, so the sum is exact.
   RETURN_IF_ERROR(AllReduce(residual));
   backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
                    FirstRows(act_.hidden, batch.num_tokens));
+  // Once a step: all layers turn by the same angles.
   backend_.RopeAngles(*stream_, batch, act_.inv_freq, spec_.rope.attention_factor,
                       FirstRows(act_.cos_sin, batch.num_tokens));
   return absl::OkStatus();
@@ -246,6 +258,8 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
                           qkv, *cache_, layer);
   backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
   Mark();
+  // This rank's heads give it a part of each output's sum. `hidden` has been used up by the product
+  // with qkv and takes the result.
   backend_.Linear(*stream_, attention, *w.attention_out, /*bias=*/{}, hidden);
   Mark();
   RETURN_IF_ERROR(AllReduce(hidden));
@@ -264,6 +278,7 @@ absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   backend_.Linear(*stream_, hidden, *w.gate_up, /*bias=*/{}, gate_up);
   Mark();
   backend_.SiluMul(*stream_, gate_up, ffn);
+  // This rank's columns of the feed-forward give a part of each output's sum, as in attention.
   backend_.Linear(*stream_, ffn, *w.down, /*bias=*/{}, hidden);
   Mark();
   RETURN_IF_ERROR(AllReduce(hidden));
@@ -272,7 +287,8 @@ absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   return absl::OkStatus();
 }
 
-// logits of the rows wanted, on rank 0.
+// logits = the output matrix times hidden, for the rows that batch.logit_rows names; whole on rank
+// 0, this rank's columns in local_logits on every rank.
 absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
   const int rows = batch.num_logit_rows;
   const Tensor logit_hidden = FirstRows(act_.logit_hidden, rows);
@@ -280,6 +296,7 @@ absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
   backend_.GatherLogitRows(*stream_, batch, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
   backend_.Linear(*stream_, logit_hidden, weights_.logits(), /*bias=*/{}, local_logits);
   Mark();
+  // local_logits and logits are the same memory then.
   if (shard_.world == 1) return absl::OkStatus();
   return Timed([&] {
     return comm_->GatherColumns(*stream_, local_logits.f32(), rows, vocab_of_rank_.data(),
@@ -297,7 +314,8 @@ absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, std::vector<int3
   return absl::OkStatus();
 }
 
-// There is memory for the logits of max_seqs rows: more are done in slices.
+// There is memory for the logits of max_seqs rows only, so more are done in slices. A prompt may
+// want the score of each of its tokens.
 absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, int num_rows,
                                          std::vector<float>* log_probs) {
   for (int first = 0; first < num_rows; first += limits_.max_seqs) {
@@ -305,6 +323,7 @@ absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, int num_rows,
     slice.num_logit_rows = std::min(limits_.max_seqs, num_rows - first);
     slice.logit_rows = act_.step.score_rows + first;
     RETURN_IF_ERROR(ComputeLogits(slice));
+    // Other ranks go on to the next slice, whose logits they too have a part in.
     if (shard_.rank != 0) continue;
     backend_.TokenLogProbs(*stream_, FirstRows(act_.logits, slice.num_logit_rows),
                            act_.step.score_targets + first, act_.log_probs + first);
