@@ -21,7 +21,8 @@ using kernels::DType;
 using kernels::LinearSource;
 using kernels::PackedLinear;
 
-// Of what PlanWeights lets through.
+// The backend's name of a type. PlanWeights has refused all types but these. The model folder does
+// not know the kernels, hence two enums.
 DType DTypeOf(TensorType type) {
   switch (type) {
     case TensorType::kF32:
@@ -57,12 +58,12 @@ DType DTypeOf(TensorType type) {
   return DType::kF32;
 }
 
-// Rows to be packed.
+// Rows of one tensor that are to be packed.
 struct Rows {
   DType dtype = DType::kF32;
   int64_t in_features = 0;
   std::vector<const std::byte*> rows;
-  // What `rows` points into if the columns had to be cut out of blocks.
+  // What `rows` points into, instead of the file, if columns had to be cut out of quantized blocks.
   std::vector<float> dequantized = {};
 
   LinearSource source() const { return {dtype, in_features, rows}; }
@@ -85,13 +86,14 @@ class Loader {
   absl::StatusOr<std::unique_ptr<PackedLinear>> Pack(const TensorPart& part) {
     return Pack(absl::MakeConstSpan(&part, 1));
   }
-  // Vectors, one behind the other, as float32.
+  // Puts vectors one behind the other, as float32.
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(absl::Span<const TensorPart> parts);
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(const TensorPart& part) {
     return LoadVector(absl::MakeConstSpan(&part, 1));
   }
 
-  // [first, first + count), whole heads with rotary dims in half-split order.
+  // The indices [first, first + count) of rows, or of elements of a bias. If these are whole heads
+  // with rotary dimensions, in the order that makes them half-split.
   std::vector<int64_t> Indices(int64_t first, int64_t count, bool rotary_heads) const;
 
   const Checkpoint& checkpoint_;
@@ -128,7 +130,7 @@ Rows Loader::Take(const TensorPart& part) const {
   const DType dtype = DTypeOf(tensor.type);
   const int block = kernels::BlockElements(dtype);
   const size_t row_bytes = kernels::RowBytes(dtype, tensor.cols);
-  // From block border to block border.
+  // The columns of all blocks that hold a wanted one: rows can be cut at block borders only.
   const int64_t begin = part.cols.begin / block * block;
   const int64_t end = (int64_t{part.cols.end} + block - 1) / block * block;
   const std::byte* first = tensor.data.data() + kernels::RowBytes(dtype, begin);
@@ -138,6 +140,9 @@ Rows Loader::Take(const TensorPart& part) const {
   for (const int64_t row : Indices(part.first_row, part.num_rows, part.rotary_heads)) {
     taken.rows.push_back(first + row * row_bytes);
   }
+  // The plan keeps the file's type wherever the wanted columns are whole blocks: then rows stay
+  // where they are in the file. Otherwise they are dequantized and cut, which is exact but takes
+  // more memory.
   if (part.kept_type == tensor.type) return taken;
 
   taken.dequantized.resize(taken.rows.size() * part.cols.size());
@@ -154,6 +159,7 @@ Rows Loader::Take(const TensorPart& part) const {
 absl::StatusOr<std::unique_ptr<PackedLinear>> Loader::Pack(absl::Span<const TensorPart> parts) {
   std::vector<Rows> taken;
   std::vector<LinearSource> sources;
+  // All parts first: sources point into `taken`, which must not grow any more.
   for (const TensorPart& part : parts) {
     RETURN_IF_ERROR(CheckInterrupted(part));
     taken.push_back(Take(part));
@@ -175,6 +181,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> Loader::LoadVector(absl::Span<const Tens
   for (const TensorPart& part : parts) {
     RETURN_IF_ERROR(CheckInterrupted(part));
     const TensorView& tensor = *part.tensor;
+    // Vectors are short, so this one is read whole, whatever part of it is wanted.
     std::vector<float> whole(tensor.cols);
     kernels::Dequantize(DTypeOf(tensor.type), tensor.data.data(), tensor.cols, whole.data());
     for (const int64_t index : Indices(part.cols.begin, part.cols.size(), part.rotary_heads)) {
@@ -185,6 +192,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> Loader::LoadVector(absl::Span<const Tens
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_.Allocate(bytes));
   const std::unique_ptr<kernels::Stream> stream = backend_.NewStream();
   backend_.CopyToBackend(*stream, buffer->data(), values.data(), bytes);
+  // `values` may go only once they are copied.
   RETURN_IF_ERROR(stream->Synchronize());
   bytes_ += buffer->bytes();
   return buffer;
@@ -228,6 +236,8 @@ absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
   ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, spec, shard));
   absl::StatusOr<DecoderWeights> weights =
       Loader(checkpoint, spec, backend, interrupted).Load(plan);
+  // What was read is packed now. Its pages would count as this process's memory until the system
+  // needs them elsewhere.
   checkpoint.DropPages();
   return weights;
 }

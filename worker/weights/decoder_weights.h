@@ -30,16 +30,16 @@ struct DecoderWeights {
   std::unique_ptr<kernels::Buffer> final_norm;  // [hidden] f32
   // Null when the embedding serves as the output matrix too.
   std::unique_ptr<kernels::PackedLinear> output;  // hidden -> local_vocab
-  size_t bytes = 0;                               // All of the above.
+  size_t bytes = 0;                               // Backend memory that all these weights take.
 
   const kernels::PackedLinear& logits() const { return output ? *output : *embedding; }
 };
 
-// Reads this rank's rows, columns and heads of every tensor from the mapped files, and nothing else
-// of them, and drops the mapped pages afterwards: what model/sharding/weight_plan.h tells, with
-// rotary row order normalised to half-split. The errors of PlanWeights, before anything is read;
-// RESOURCE_EXHAUSTED when memory runs out. `interrupted` is asked before each tensor, if it is not
-// null: true ends loading with CANCELLED.
+// Reads this rank's rows, columns and heads of every matrix from the mapped files, and nothing else
+// of them; PlanWeights tells which these are. Vectors are read whole. Rows of rotary heads are put
+// in half-split order, whatever their order in the file. Drops the mapped pages afterwards. Returns
+// the errors of PlanWeights before anything is read, and RESOURCE_EXHAUSTED when memory runs out.
+// `interrupted` is asked before each tensor, if it is not null: true ends loading with CANCELLED.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(
     const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
     kernels::Backend& backend, const std::function<bool()>& interrupted = nullptr);

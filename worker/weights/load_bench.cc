@@ -37,7 +37,7 @@ struct Options {
 
 struct Phase {
   std::string name;
-  double gigabytes = 0.0;  // 0: not a matter of bandwidth.
+  double gigabytes = 0.0;  // 0 if a rate in bytes would say nothing.
   std::vector<double> seconds = {};
 };
 
