@@ -1,4 +1,5 @@
 // How requests, sessions and the engine end, and what is refused.
+#include <memory>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -225,6 +226,56 @@ TEST_F(EngineEndsTest, DrainRefusesNewRequestsAndLetsTheOthersFinish) {
   RunUntilIdle();
   EXPECT_TRUE(sink_->Get(kFirst).finished.has_value());
   EXPECT_TRUE(engine_->Drain(absl::ZeroDuration()));
+}
+
+TEST_F(EngineEndsTest, DrainWaitsUntilTheLastEventsAreTold) {
+  // Asks while it is being told.
+  class DrainingSink final : public EventSink {
+   public:
+    explicit DrainingSink(Engine* engine) : engine_(engine) {}
+    void OnStep(absl::Span<const RequestEvent> events, const EngineLoad&) override {
+      EXPECT_TRUE(events.at(0).finished.has_value());
+      drained_.push_back(engine_->Drain(absl::ZeroDuration()));
+    }
+    void OnEngineEnded(const absl::Status&) override {}
+    const std::vector<bool>& drained() const { return drained_; }
+
+   private:
+    Engine* const engine_;
+    std::vector<bool> drained_;
+  };
+  DrainingSink sink(engine_.get());
+  std::unique_ptr<EngineSession> session = engine_->OpenSession(&sink).value();
+  ASSERT_TRUE(session->Submit(kFirst, Request(Prompt(20), 1)).ok());
+  RunUntilIdle();
+  EXPECT_EQ(sink.drained(), std::vector<bool>{false});
+  EXPECT_TRUE(engine_->Drain(absl::ZeroDuration()));
+  session.reset();
+}
+
+TEST_F(EngineEndsTest, StopEndsRequestsInTheOrderInWhichTheyCame) {
+  class OrderSink final : public EventSink {
+   public:
+    void OnStep(absl::Span<const RequestEvent> events, const EngineLoad&) override {
+      for (const RequestEvent& event : events) ids_.push_back(event.id);
+    }
+    void OnEngineEnded(const absl::Status&) override {}
+    const std::vector<RequestId>& ids() const { return ids_; }
+
+   private:
+    std::vector<RequestId> ids_;
+  };
+  OrderSink sink;
+  std::unique_ptr<EngineSession> session = engine_->OpenSession(&sink).value();
+  std::vector<RequestId> submitted;
+  for (int i = 0; i < 16; ++i) {
+    submitted.push_back(RequestId(100 - i));
+    ASSERT_TRUE(session->Submit(submitted.back(), Request(Prompt(4), 5)).ok());
+  }
+  engine_->Stop();
+  EXPECT_FALSE(engine_->RunOnce());
+  EXPECT_EQ(sink.ids(), submitted);
+  session.reset();
 }
 
 TEST_F(EngineEndsTest, DrainHasNothingToWaitForAfterAFailure) {

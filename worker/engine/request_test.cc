@@ -34,6 +34,18 @@ TEST(ValidateRequestTest, TakesValuesUpToTheirLimits) {
   EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
 }
 
+TEST(ValidateRequestTest, ScoresFromTwoTokensUpToTheContext) {
+  GenerationRequest request = GoodRequest();
+  request.score = true;
+  request.max_new_tokens = 0;
+  request.prompt_token_ids = {0, 99};
+  EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
+  request.prompt_token_ids.assign(10, 1);
+  EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
+  request.prompt_token_ids.assign(11, 1);
+  EXPECT_FALSE(ValidateRequest(request, kLimits).ok());
+}
+
 struct BadRequest {
   std::string name;
   std::function<void(GenerationRequest&)> spoil;
@@ -59,7 +71,16 @@ INSTANTIATE_TEST_SUITE_P(
         {"EmptyPrompt", [](auto& r) { r.prompt_token_ids.clear(); }, "prompt_token_ids is empty"},
         {"NegativeToken", [](auto& r) { r.prompt_token_ids[1] = -1; }, "prompt_token_ids[1] is -1"},
         {"UnknownToken", [](auto& r) { r.prompt_token_ids[2] = 100; },
-         "prompt_token_ids[2] is 100"},
+         "prompt_token_ids[2] is 100; must be 0 to 99"},
+        {"NothingToScore",
+         [](auto& r) {
+           r.score = true;
+           r.max_new_tokens = 0;
+           r.prompt_token_ids = {1};
+         },
+         "prompt_token_ids is one token, which follows nothing"},
+        {"ScoreAndNewTokens", [](auto& r) { r.score = true; },
+         "max_new_tokens is 7; must be 0 where score is set"},
         {"NoNewTokens", [](auto& r) { r.max_new_tokens = 0; }, "max_new_tokens is 0"},
         {"NegativeNewTokens", [](auto& r) { r.max_new_tokens = -1; }, "max_new_tokens is -1"},
         {"BeyondTheContext", [](auto& r) { r.max_new_tokens = 8; }, "max_new_tokens (8)"},
