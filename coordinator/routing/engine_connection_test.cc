@@ -1,5 +1,6 @@
 #include "coordinator/routing/engine_connection.h"
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,6 +65,8 @@ class EngineConnectionTest : public ::testing::Test {
 
   void Connect(const std::string& address) {
     EngineConnectionOptions options;
+    // No call is ended by the network.
+    options.keepalive_time = options.keepalive_timeout = absl::Hours(1);
     options.backoff.initial = absl::Milliseconds(1);
     options.backoff.max = absl::Milliseconds(20);
     group_ = registry_.Add(address);
@@ -202,6 +205,39 @@ TEST_F(EngineConnectionTest, FailsRequestsThatTheEngineEndsWithoutAReason) {
   engine.WaitForSubmit();
   engine.Send(FinishedEvent(id, worker::v1::EngineFinished::REASON_UNSPECIFIED));
   EXPECT_EQ(sink->WaitForEnd().code(), absl::StatusCode::kInternal);
+}
+
+TEST_F(EngineConnectionTest, LeavesAGroupThatGoesOn) {
+  FakeEngine engine({});
+  Connect(engine.address());
+  WaitForState(GroupState::kServing);
+  connection_.reset();
+  EXPECT_EQ(registry_.CountGroups(GroupState::kServing), 0);
+}
+
+TEST_F(EngineConnectionTest, AGroupThatSpeaksBeforeItGreetsIsLeftAndTriedAgain) {
+  FakeEngine engine({.greetings = 0});
+  Connect(engine.address());
+  engine.Send(TokensEvent(1, {5}));
+  engine.WaitForSession(2);
+  EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1) << "not refused: it named no model";
+  connection_.reset();
+}
+
+TEST_F(EngineConnectionTest, AGroupThatGreetsTwiceIsLeftAndTriedAgain) {
+  FakeEngine engine({.greetings = 2});
+  Connect(engine.address());
+  engine.WaitForSession(2);
+  connection_.reset();
+}
+
+TEST_F(EngineConnectionTest, GoesToTheGroupItselfWhateverProxyTheEnvironmentNames) {
+  // Nothing listens there.
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  FakeEngine engine({});
+  Connect(engine.address());
+  WaitForState(GroupState::kServing);
+  unsetenv("http_proxy");
 }
 
 TEST_F(EngineConnectionTest, EndsWhileItCannotConnect) {

@@ -42,7 +42,9 @@ TEST_F(GroupRegistryTest, RefusesAGroupWithAnotherModel) {
   const absl::Status status = registry_.HelloReceived(
       id, {.model_name = "other", .model_fingerprint = "beef", .context_tokens = 64, .world = 1});
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("a:1 serves \"other\""));
+  EXPECT_EQ(status.message(),
+            "worker group a:1 serves \"other\" with fingerprint beef, this coordinator has "
+            "fingerprint feed");
   registry_.HealthChanged(id, true);
   EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
   registry_.SessionEnded(id, status);
@@ -120,6 +122,24 @@ TEST_F(GroupRegistryTest, CountsWhatOtherCoordinatorsSentAsLongAsTheReportIsFres
   clock_.Advance(absl::Seconds(3));
   registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
   EXPECT_EQ(a.session->submitted().size(), 1u);
+}
+
+TEST_F(GroupRegistryTest, WhatOthersHaveWaitingWeighsAsMuchAsWhatRuns) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  registry_.StepReceived(a.id, {}, {.running_requests = 2, .waiting_requests = 2});
+  registry_.StepReceived(b.id, {}, {.running_requests = 3, .waiting_requests = 0});
+  registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  EXPECT_THAT(a.session->submitted(), IsEmpty());
+  EXPECT_EQ(b.session->submitted().size(), 1u);
+}
+
+TEST_F(GroupRegistryTest, AGroupThatHasNotReportedIsTakenForIdle) {
+  const Worker a = Connect("a:1");
+  registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  registry_.StepReceived(a.id, {}, {});
+  const Worker b = Connect("b:1");
+  registry_.Cancel(*registry_.Submit(Request(), std::make_shared<FakeSink>()));
+  EXPECT_EQ(b.session->submitted().size(), 1u) << "equal load, and it had fewer so far";
 }
 
 TEST_F(GroupRegistryTest, APromptWeighsUntilItsFirstToken) {

@@ -1,5 +1,8 @@
 #include "coordinator/routing/reconnect_backoff.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "base/testing/fake_clock.h"
 #include "gtest/gtest.h"
 
@@ -54,6 +57,22 @@ TEST(ReconnectBackoffTest, JitterStaysInItsBounds) {
     differs |= delay != absl::Seconds(1);
   }
   EXPECT_TRUE(differs);
+}
+
+// Coordinators that lost a group at the same moment come back a fifth of the delay apart.
+TEST(ReconnectBackoffTest, SpreadsReturnsWithoutBeingAsked) {
+  FakeClock clock;
+  const absl::Duration initial = ReconnectBackoff::Options().initial;
+  absl::Duration least = absl::InfiniteDuration(), most = absl::ZeroDuration();
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    const absl::Duration delay = ReconnectBackoff({.seed = seed}, &clock).OnEnded();
+    least = std::min(least, delay);
+    most = std::max(most, delay);
+  }
+  EXPECT_GE(least, 0.8 * initial);
+  EXPECT_LE(least, 0.85 * initial);
+  EXPECT_GE(most, 1.15 * initial);
+  EXPECT_LE(most, 1.2 * initial);
 }
 
 }  // namespace

@@ -24,17 +24,13 @@ FOLDERS = [
     "coordinator/admission",
     "coordinator/routing",
     "coordinator/server",
-    "model/shard.cc",
-    "model/weight_plan.cc",
-    "model/cpu_memory.cc",
-    "kernels/reference/sample.cc",
-    "kernels/reference/log_prob.h",
-    "kernels/reference/philox.h",
+    "model/sharding",
+    "kernels/sampling",
 ]
 
 # Tests in other folders that are there for a folder's sources too.
 TESTS_ELSEWHERE = {
-    "model": ["//worker/weights:cpu_memory_test", "//worker:memory_plan_test"],
+    "model/sharding": ["//worker/weights:cpu_memory_test", "//worker:memory_plan_test"],
 }
 
 # More in one test is an endless loop: the slowest takes five seconds.

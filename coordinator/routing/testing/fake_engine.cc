@@ -50,12 +50,14 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     hello.mutable_hello()->set_weights_digest(options_.weights_digest);
     hello.mutable_hello()->set_context_tokens(options_.context_tokens);
     hello.mutable_hello()->set_world(1);
-    stream->Write(hello);
+    for (int i = 0; i < options_.greetings; ++i) stream->Write(hello);
     Open open{context, stream, std::nullopt};
     std::list<Open*>::iterator entry;
     {
       MutexLock lock(&mutex_);
       entry = sessions_.insert(sessions_.end(), &open);
+      ++opened_;
+      changed_.SignalAll();
     }
     worker::v1::SessionRequest request;
     while (stream->Read(&request)) Handle(request, stream);
@@ -66,6 +68,11 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
 
   void SetServing(bool serving) { health_.SetServing(serving); }
   void EndHealth() { health_.EndWatches(); }
+
+  void WaitForSession(int count) {
+    MutexLock lock(&mutex_);
+    while (opened_ < count) Wait();
+  }
 
   worker::v1::Submit WaitForSubmit(int count) {
     MutexLock lock(&mutex_);
@@ -141,6 +148,7 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
   Mutex mutex_;
   CondVar changed_;
   std::list<Open*> sessions_ GUARDED_BY(mutex_);
+  int opened_ GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::Submit> submits_ GUARDED_BY(mutex_);
   std::vector<uint64_t> cancels_ GUARDED_BY(mutex_);
 };
@@ -154,6 +162,7 @@ std::string FakeEngine::address() const { return absl::StrCat("127.0.0.1:", port
 int FakeEngine::port() const { return service_->port(); }
 void FakeEngine::SetServing(bool serving) { service_->SetServing(serving); }
 void FakeEngine::EndHealth() { service_->EndHealth(); }
+void FakeEngine::WaitForSession(int count) { service_->WaitForSession(count); }
 worker::v1::Submit FakeEngine::WaitForSubmit(int count) { return service_->WaitForSubmit(count); }
 uint64_t FakeEngine::WaitForCancel(int count) { return service_->WaitForCancel(count); }
 void FakeEngine::Send(const worker::v1::RequestEvent& event) { service_->Send(event); }

@@ -20,6 +20,8 @@ class FakeEngine {
     std::string weights_digest = "cafe";
     int context_tokens = 64;
     bool serving = true;
+    // How often a session greets; a right one does once.
+    int greetings = 1;
     // Without a script: whether a Submit is accepted at once, or when the test says so by Send.
     bool accepts = true;
     // 0 takes a free one.
@@ -46,6 +48,8 @@ class FakeEngine {
   // Ends every health Watch, those that come later too.
   void EndHealth();
 
+  // Waits until `count` sessions have been opened in all.
+  void WaitForSession(int count);
   // Waits until `count` submits have come in all, and returns the last of them.
   worker::v1::Submit WaitForSubmit(int count = 1);
   // Waits until `count` cancels have come in all, and returns the last one's request id.
