@@ -59,6 +59,7 @@ class Mutant:
 class Line:
     """What is known of a line without a compiler."""
 
+    text: str
     code: str  # Without comments, and with the insides of literals blanked.
     statement: str  # The first line of the statement that it is part of.
     complete: bool  # It holds one or more whole statements and opens or ends no block.
@@ -99,7 +100,7 @@ def read_lines(source):
             begins and code.endswith(";") and code.count("(") == code.count(")") and
             code.count("{") == code.count("}")
         )
-        result.append(Line(code, statement, complete, in_function, in_loop))
+        result.append(Line(text, code, statement, complete, in_function, in_loop))
         for character in code:
             if character == "{":
                 is_type = bool(TYPE_SCOPE.search(statement)) and not statement.endswith(");")
@@ -111,6 +112,11 @@ def read_lines(source):
                 re.search(r"^\s*(case .*|default|public|private|protected):$", code)
             )
     return result
+
+
+def texts(line):
+    """The string literals of a line, in any order."""
+    return sorted(text for text in LITERAL_OR_COMMENT.findall(line) if text.startswith('"'))
 
 
 def changed_tokens(before, after):
@@ -133,6 +139,8 @@ def is_plausible(line, after):
             line.complete and line.in_function and not is_value and
             not DECLARATION.match(line.code.strip())
         )
+    if texts(line.text) != texts(after):
+        return False
     changed = blank_literals(after)
     if changed in (line.code + " break;", line.code + " continue;"):
         return (

@@ -70,6 +70,8 @@ class SiftTest(unittest.TestCase):
     def test_messages_comments_log_lines_and_assertions_stay(self):
         self.assertEqual(sift("// Adds", "// Adds 0 to what is below 3."), [])
         self.assertEqual(sift("Report", 'Report("sum > 3", -sum);', 'Report("", -sum);'), [])
+        # Commas of messages are no commas between arguments.
+        self.assertEqual(sift("Report", 'Report("-sum," sum < 3 );'), [])
         self.assertEqual(sift("LOG", "/*LOG(INFO) << value;*/"), [])
         self.assertEqual(sift("CHECK", 'CHECK(limit >= 0) << "limit " << limit'), [])
         self.assertEqual(sift('<< " is', '/*<< " is not above 0";*/'), [])
