@@ -49,6 +49,8 @@ TEST(ValidateChatTest, NamesTheFieldAndWhatIsWrongWithIt) {
       {"", "chat.messages: must not be empty"},
       {"messages { role: 'robot' content: 'a' }",
        "chat.messages[0].role: \"robot\" is none of \"system\", \"user\""},
+      {"messages { role: 'teacher' content: 'a' }",
+       "chat.messages[0].role: \"teacher\" is none of"},
       {"messages { content: 'a' }", "chat.messages[0].role: unset is none of"},
       {"messages { role: 'User' content: 'a' }", "chat.messages[0].role: \"User\""},
       {"messages { role: 'user' content: 'a' } messages { role: 'user' }",
@@ -117,6 +119,8 @@ TEST(ValidateChatTest, CountsTheBytesOfAllStrings) {
            "tool_calls { id: '1' name: 'abc' arguments: '{\"a\":1}' } }",
            "messages { role: 'user' content: '123456' } tools { name: 'abc' description: '1234' "
            "parameters: '{\"a\": 1}' }",
+           "messages { role: 'user' content: '1234567' } tools { name: 'abc' description: '1234' } "
+           "tools { name: 'abcd' description: '123' }",
            "messages { role: 'tool' content: '1234567' tool_call_id: '1234567' name: '1234567' }",
        }) {
     SCOPED_TRACE(chat);
