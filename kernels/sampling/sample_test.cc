@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/sampling/philox.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -92,6 +93,80 @@ TEST(SampleTokenTest, KeepsItsDefinition) {
   }
   EXPECT_EQ(tokens, (std::vector<int32_t>{76, 200, 124, 214, 27, 6, 138, 75, 124, 255, 138, 83, 116,
                                           131, 227, 131}));
+}
+
+// The random number of a row, from 0 to 2^64 - 1.
+uint64_t RandomBits(const SamplingRow& row) {
+  const auto words =
+      Philox4x32({static_cast<uint32_t>(row.position), 0, 0, 0},
+                 {static_cast<uint32_t>(row.seed), static_cast<uint32_t>(row.seed >> 32)});
+  return words[0] | static_cast<uint64_t>(words[1]) << 32;
+}
+
+// floor(random bits * sum / 2^64): what the running sum of weights has to be above.
+uint64_t Target(const SamplingRow& row, uint64_t sum) {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(RandomBits(row)) * sum >> 64);
+}
+
+TEST(SampleTokenTest, RowsOfEveryLengthAreDrawnFromTheirFirstTokenToTheirLast) {
+  for (const size_t size : {1, 2, 511, 512, 513, 1024, 1025, 5000}) {
+    const std::vector<float> equal(size, 0.5f);
+    for (int p = 0; p < 200; ++p) {
+      const SamplingRow row{.temperature = 1.0f, .seed = size, .position = p};
+      ASSERT_EQ(SampleToken(equal, row), static_cast<int32_t>(Target(row, size)))
+          << size << " tokens, position " << p;
+    }
+  }
+}
+
+// Two tokens, one of them the best. For a random number there is a least weight of the other with
+// which that one is drawn, and so a least exponent: a little above it one token is drawn, a little
+// below it the other. Logit and temperature together give exponents finer than a float is.
+TEST(SampleTokenTest, WeightsAreExponentialsTo36Bits) {
+  // Of the polynomial's remainder, of rounding to a whole weight, and of what is tried.
+  const double margin = std::ldexp(1.0, -37) + std::ldexp(1.0, -38);
+  int tried = 0;
+  for (int p = 0; p < 1000; ++p) {
+    SamplingRow row{.temperature = 1.0f, .seed = 77, .position = p};
+    const long double u = std::ldexp(static_cast<long double>(RandomBits(row)), -64);
+    const long double border = std::log(u / (1 - u));
+    // Weights that are small have a coarse whole number.
+    if (!(border < -0.001L && border > -4.0L)) continue;
+    for (const int side : {-1, 1}) {
+      float logit = 0.0f;
+      for (float t = 1.0f; t < 2.0f; t = std::nextafter(t, 2.0f)) {
+        const auto candidate = static_cast<float>(border * t);
+        const double off = side * static_cast<double>(candidate * (1.0 / t) - border);
+        if (off < margin || off > 1.5 * margin) continue;
+        logit = candidate;
+        row.temperature = t;
+        break;
+      }
+      if (logit == 0.0f) continue;  // A few borders have no such pair.
+      EXPECT_EQ(SampleToken({logit, 0.0f}, row), side > 0 ? 0 : 1)
+          << "exponent " << static_cast<double>(border) << ", side " << side;
+      ++tried;
+    }
+  }
+  EXPECT_GT(tried, 500);
+}
+
+// Between two best tokens stand as many others as a row may have. At this position the random
+// number is so near to the middle that the others are drawn if they weigh anything at all.
+TEST(SampleTokenTest, ATokenWeighsNothingFrom2To44TimesLessLikelyOn) {
+  const SamplingRow row{.temperature = 1.0f, .seed = 1, .position = 15368622};
+  constexpr size_t kSize = size_t{1} << 19;
+  constexpr uint64_t kBest = uint64_t{1} << 44;
+  const auto drawn = [&](double exponent) {
+    std::vector<float> logits(kSize, static_cast<float>(exponent));
+    logits.front() = logits.back() = 0.0f;
+    return SampleToken(logits, row);
+  };
+  const double least = -44 * std::log(2.0);
+  const int32_t with_others = static_cast<int32_t>(Target(row, 2 * kBest + kSize - 2) - kBest) + 1;
+  EXPECT_EQ(with_others, 107225);
+  EXPECT_EQ(drawn(least + 0.05), with_others);
+  EXPECT_EQ(drawn(least - 0.05), Target(row, 2 * kBest) < kBest ? 0 : kSize - 1);
 }
 
 TEST(SampleTokenTest, FollowsTheSoftmax) {
