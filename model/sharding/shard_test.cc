@@ -130,6 +130,24 @@ TEST(ShardTest, TooFewColumnsOrRowsAreRefusedToEveryRank) {
   }
 }
 
+TEST(ShardTest, ColumnsAreCutBetweenBlocksWhereThereAreEnough) {
+  ModelSpec spec = SmolLm2();
+  spec.ffn_block = 256;
+  spec.ffn = 5 * 256;
+  for (const int world : {2, 3}) {
+    for (int rank = 0; rank < world; ++rank) {
+      EXPECT_EQ(MustShard(spec, rank, world).ffn.begin % 256, 0) << rank << " of " << world;
+    }
+  }
+  // Two blocks for three ranks: they are cut, at the smallest kind of block.
+  spec.ffn = 2 * 256;
+  for (int rank = 0; rank < 3; ++rank) {
+    const Range ffn = MustShard(spec, rank, 3).ffn;
+    EXPECT_EQ(ffn.begin % 32, 0);
+    EXPECT_GT(ffn.size(), 0);
+  }
+}
+
 TEST(ShardTest, LessThanABlockOfColumnsIsEnoughForOneRank) {
   ModelSpec spec = SmolLm2();
   spec.ffn = 24;

@@ -62,6 +62,25 @@ TEST(WeightPlanTest, FusedProjectionsAreSectionsOfOneTensor) {
   EXPECT_EQ(qkv[2].first_row, 96 + 16);
 }
 
+TEST(WeightPlanTest, NormsAndBiasesAreOneRow) {
+  const auto checkpoint = OpenOrDie(WriteTinyHfModel("qwen2", {.architecture = "qwen2"}));
+  const ModelSpec& spec = checkpoint->spec();
+  ASSERT_TRUE(spec.qkv_bias);
+  const auto plan = PlanWeights(*checkpoint, spec, *ShardModel(spec, 1, 2));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->final_norm.num_rows, 1);
+  EXPECT_EQ(plan->final_norm.cols.size(), spec.hidden);
+  const LayerPlan& layer = plan->layers[0];
+  EXPECT_EQ(layer.attention_norm.num_rows, 1);
+  EXPECT_EQ(layer.ffn_norm.num_rows, 1);
+  ASSERT_EQ(layer.qkv_bias.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(layer.qkv_bias[i].num_rows, 1);
+    EXPECT_EQ(layer.qkv_bias[i].cols.begin, layer.qkv[i].first_row);
+    EXPECT_EQ(layer.qkv_bias[i].cols.size(), layer.qkv[i].num_rows);
+  }
+}
+
 TEST(WeightPlanTest, TellsEveryProblem) {
   GgufWriter writer = TinyModel({});
   writer.AddTensor("blk.0.attn_q.bias", TensorType::kF32, {192}, std::string(192 * 4, '\0'));
