@@ -100,7 +100,11 @@ TEST_F(InferenceServiceTest, DescribesItsModel) {
   EXPECT_THAT(model.eos_token_ids(), ElementsAre(2));
   EXPECT_EQ(model.default_sampling().temperature(), 0.5f);
   EXPECT_FALSE(model.default_sampling().has_seed());
+  EXPECT_FALSE(model.has_default_max_new_tokens());
+  EXPECT_FALSE(model.has_default_max_length());
   EXPECT_TRUE(model.has_chat_template());
+  EXPECT_FALSE(model.supports_tools());
+  EXPECT_FALSE(model.reasons());
   EXPECT_EQ(model.serving_groups(), 1);
   EXPECT_EQ(model.weights_digest(), "cafe");
 }
@@ -118,6 +122,28 @@ TEST_F(InferenceServiceTest, AModelTellsWhichAdviceIsNotFollowedAndHowLongAnswer
   EXPECT_EQ(model.unfollowed_defaults(0).value(), "1.05");
   EXPECT_FALSE(model.has_default_max_new_tokens());
   EXPECT_EQ(model.default_max_length(), 2048);
+}
+
+TEST_F(InferenceServiceTest, AModelTellsThatItReasonsAndTakesTools) {
+  CoordinatorServer::Options options = DefaultOptions();
+  options.model.reasons = true;
+  options.model.supports_tools = true;
+  Start({}, options);
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_TRUE(model.reasons());
+  EXPECT_TRUE(model.supports_tools());
+}
+
+TEST_F(InferenceServiceTest, AModelHasTheContextOfItsGroupHoweverShort) {
+  FakeEngine engine({.context_tokens = 1});
+  Start({&engine});
+  WaitUntilServing();
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_EQ(model.context_tokens(), 1);
 }
 
 TEST_F(InferenceServiceTest, UnknownModelsAreNotFound) {

@@ -40,6 +40,26 @@ TEST(ModelTextServiceTest, EveryTemplateThatIsUsedIsCheckedAtStart) {
   EXPECT_EQ(ErrorOf(assets), absl::OkStatus());
 }
 
+TEST(ModelTextServiceTest, TakesToolsIfATemplateDoes) {
+  constexpr char kWithout[] = "{{ messages[0].content }}";
+  constexpr char kWith[] = "{{ messages[0].content }}{{ tools | tojson }}";
+  TokenizerAssets without = TinyVocabulary(), unnamed = without, named = without;
+  without.chat_template = kWithout;
+  unnamed.chat_template = kWith;
+  named.chat_template = kWithout;
+  named.named_chat_templates["tool_use"] = kWith;
+  ChatAbilities abilities;
+  ASSERT_TRUE(Make(without, &abilities).ok());
+  EXPECT_FALSE(abilities.supports_tools);
+  ASSERT_TRUE(Make(unnamed, &abilities).ok());
+  EXPECT_TRUE(abilities.supports_tools);
+  ASSERT_TRUE(Make(named, &abilities).ok());
+  EXPECT_TRUE(abilities.supports_tools);
+  ASSERT_TRUE(Make(TinyVocabulary(), &abilities).ok());
+  EXPECT_FALSE(abilities.supports_tools) << "there is no template";
+  EXPECT_FALSE(abilities.has_chat_template);
+}
+
 TEST(ModelTextServiceTest, TemplatesGetTheTokensOfTheModel) {
   TokenizerAssets assets = TinyVocabulary();
   assets.template_tokens = {{"pad_token", "ab"}, {"bos_token", "b"}};

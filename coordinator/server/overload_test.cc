@@ -48,6 +48,8 @@ TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
   v1::TokenizeResponse response;
   EXPECT_EQ(stub_->Tokenize(&tokenize, request, &response).error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_GE(RetryHint(tokenize), 500);
+  EXPECT_LE(RetryHint(tokenize), 1500);
   running.TryCancel();
   EXPECT_FALSE(reader->Finish().ok());
 }
