@@ -31,6 +31,9 @@ TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
   }
   EXPECT_EQ(leader_->ranks()[2].metrics_port, 9002);
   EXPECT_EQ(leader_->ranks()[1].weight_bytes, 1001);
+  EXPECT_EQ(leader_->ranks()[1].kv_arena_bytes, 64);
+  EXPECT_EQ(leader_->ranks()[0].weight_bytes, 0) << "the leader's own part is the caller's";
+  EXPECT_EQ(leader_->ranks()[0].kv_arena_bytes, 0);
   leader_->Stop(absl::Seconds(10));
   EXPECT_TRUE(first.get().ok());
   EXPECT_TRUE(second.get().ok());
@@ -64,6 +67,26 @@ TEST_F(GroupTest, ARankThatVanishesIsNoticedWithoutAStep) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_NE(status.message().find("rank 1"), absl::string_view::npos) << status;
   EXPECT_EQ(leader_->Execute(Step(1)).status(), status);
+  member.join();
+}
+
+TEST_F(GroupTest, AGroupThatIsReadyIsWatchedOnWhenTheStartIsInterruptedTooLate) {
+  leader_options_.world = 2;
+  const UniqueFd interrupt(eventfd(0, EFD_CLOEXEC));
+  leader_options_.interrupt_fd = interrupt.get();
+  std::promise<void> leave;
+  // The monitor has seen the interrupt once it says again that it watches.
+  std::atomic<int> pulses = 0;
+  leader_options_.on_pulse = [&](absl::Duration) { ++pulses; };
+  leader_options_.stall_timeout = absl::Seconds(1);
+  std::thread member([&] {
+    RankChannel channel = JoinByHand(1);
+    leave.get_future().wait();
+  });
+  StartLeader();
+  ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
+  leave.set_value();
+  EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
   member.join();
 }
 

@@ -57,6 +57,18 @@ TEST_F(RankChannelTest, CarriesADescriptor) {
   EXPECT_STREQ(text, "hello");
 }
 
+TEST_F(RankChannelTest, WhatComesBesideAMessageAndIsNoDescriptorIsNotTakenForOne) {
+  RankChannel peer(std::move(raw_));
+  // From now on the system puts the sender's credentials beside each message.
+  const int on = 1;
+  ASSERT_EQ(setsockopt(channel_->fd(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
+  ASSERT_TRUE(peer.Send(message_).ok());
+  UniqueFd received;
+  ASSERT_TRUE(channel_->Receive(&message_, {.timeout = absl::Seconds(10), .fd = &received}).ok());
+  EXPECT_EQ(received.get(), -1);
+  received.Release();
+}
+
 TEST_F(RankChannelTest, TellsThatThePeerHasClosed) {
   raw_ = UniqueFd();
   EXPECT_EQ(channel_->Receive(&message_).code(), absl::StatusCode::kUnavailable);
