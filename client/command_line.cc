@@ -6,10 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/host_port.h"
+#include "base/message_fields.h"
 #include "base/options.h"
 #include "client/exit_code.h"
 #include "client/format.h"
 #include "client/inspection_format.h"
+#include "model/generation/sampling.h"
 
 namespace phalanx {
 namespace {
@@ -45,15 +47,30 @@ ReasoningMode ReasoningModeOf(const std::string& name) {
   return name == "inline" ? ReasoningMode::kInline : ReasoningMode::kShow;
 }
 
+// A flag for each. The server checks the values.
+void AddSamplingParameters(CLI::App& command, CommandLine* line) {
+  const Sampling defaults;
+  VisitSampling(defaults, [&](const SamplingParameter& parameter, auto value) {
+    using Value = decltype(value);
+    const std::string zero =
+        parameter.zero_means.empty() ? "" : absl::StrCat(" (0: ", parameter.zero_means, ")");
+    command.add_option_function<Value>(
+        absl::StrCat("--", parameter.name),
+        [line, &parameter](const Value& given) {
+          SetField(parameter.name, given, &line->sampling);
+        },
+        absl::StrCat(parameter.help, zero, "; the model's own by default"));
+  });
+}
+
 void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option("--system", line->system, "System message before the conversation");
   command.add_option("--max_new_tokens", line->max_new_tokens,
                      "Most tokens to generate; by default what the context leaves");
-  command.add_option("--temperature", line->temperature,
-                     "0 takes the likeliest token; the model's own by default");
-  command.add_option("--top_k", line->top_k, "Keep the k likeliest tokens; 0 keeps all");
-  command.add_option("--top_p", line->top_p, "Keep the likeliest tokens that reach this mass");
-  command.add_option("--seed", line->seed, "Makes sampling repeatable; random by default");
+  AddSamplingParameters(command, line);
+  command.add_option_function<uint64_t>(
+      "--seed", [line](const uint64_t& seed) { line->sampling.set_seed(seed); },
+      "Makes sampling repeatable; random by default");
   command
       .add_option("--stop", line->stop,
                   "End the answer before this string; repeatable. Not searched in the reasoning")
@@ -228,11 +245,7 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
-  v1::Sampling& sampling = *request.mutable_sampling();
-  if (line.temperature.has_value()) sampling.set_temperature(*line.temperature);
-  if (line.top_k.has_value()) sampling.set_top_k(*line.top_k);
-  if (line.top_p.has_value()) sampling.set_top_p(*line.top_p);
-  if (line.seed.has_value()) sampling.set_seed(*line.seed);
+  *request.mutable_sampling() = line.sampling;
   return request;
 }
 

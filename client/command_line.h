@@ -37,10 +37,8 @@ struct CommandLine {
 
   // generate and chat.
   std::optional<std::string> system;
-  std::optional<float> temperature;
-  std::optional<int32_t> top_k;
-  std::optional<float> top_p;
-  std::optional<uint64_t> seed;
+  // What the flags set.
+  v1::Sampling sampling;
   std::optional<int32_t> max_new_tokens;
   std::vector<std::string> stop;
   ReasoningMode reasoning = ReasoningMode::kShow;

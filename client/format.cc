@@ -5,16 +5,24 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/message_fields.h"
 #include "client/json_line.h"
+#include "model/generation/sampling.h"
 
 namespace phalanx {
 namespace {
 
+Json ToJson(int32_t number) { return number; }
+Json ToJson(float number) { return JsonNumber(number); }
+
 Json ToJson(const v1::Sampling& sampling) {
   Json json = Json::object();
-  if (sampling.has_temperature()) json["temperature"] = JsonNumber(sampling.temperature());
-  if (sampling.has_top_k()) json["top_k"] = sampling.top_k();
-  if (sampling.has_top_p()) json["top_p"] = JsonNumber(sampling.top_p());
+  Sampling told;
+  VisitSampling(told, [&](const SamplingParameter& parameter, auto& value) {
+    if (GetField(sampling, parameter.name, &value)) {
+      json[std::string(parameter.name)] = ToJson(value);
+    }
+  });
   if (sampling.has_seed()) json["seed"] = absl::StrCat(sampling.seed());
   return json;
 }
@@ -66,7 +74,7 @@ Json ToJson(const v1::Finished& finished) {
 absl::string_view GenerateJsonHelp() {
   return "With --json, each line of standard output is one JSON object, its \"event\" one of:\n"
          "  started   request_id, model, prompt_tokens, max_new_tokens,\n"
-         "            sampling {temperature, top_k, top_p, seed (a string)}\n"
+         "            sampling {the parameters by name, seed (a string)}\n"
          "  delta     sequence, token_ids, text, reasoning_text\n"
          "  finished  reason (stop or length), stop (the string, if one ended the answer),\n"
          "            usage {prompt_tokens, completion_tokens, reasoning_tokens},\n"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "base/bytes_text.h"
 #include "base/number_text.h"
 #include "client/json_line.h"
+#include "model/generation/sampling.h"
 #include "model/text/split_patterns.h"
 
 namespace phalanx {
@@ -90,6 +93,18 @@ Json TemplateJson(const TokenizerAssets& tokenizer) {
   Json named = Json::object();
   for (const auto& [name, source] : tokenizer.named_chat_templates) named[name] = source.size();
   return {{"bytes", tokenizer.chat_template.size()}, {"named", named}};
+}
+
+Json SamplingJson(const Sampling& sampling) {
+  Json json = Json::object();
+  VisitSampling(sampling, [&](const SamplingParameter& parameter, auto value) {
+    if constexpr (std::is_same_v<decltype(value), float>) {
+      json[std::string(parameter.name)] = JsonNumber(value);
+    } else {
+      json[std::string(parameter.name)] = value;
+    }
+  });
+  return json;
 }
 
 Json RankJson(const RankMemory& rank) {
@@ -208,11 +223,14 @@ void AddTokenizer(const TokenizerAssets& tokenizer, Lines* lines) {
 }
 
 void AddDefaults(const GenerationDefaults& defaults, Lines* lines) {
-  lines->Add("sampling",
-             absl::StrCat("temperature ", NumberText(defaults.temperature),
-                          defaults.temperature == 0 ? " (the likeliest token)" : "", ", top_k ",
-                          defaults.top_k, defaults.top_k == 0 ? " (all)" : "", ", top_p ",
-                          NumberText(defaults.top_p)));
+  std::vector<std::string> sampling;
+  VisitSampling(defaults.sampling, [&](const SamplingParameter& parameter, auto value) {
+    const bool has_meaning = value == 0 && !parameter.zero_means.empty();
+    sampling.push_back(
+        absl::StrCat(parameter.name, " ", Readable(value),
+                     has_meaning ? absl::StrCat(" (", parameter.zero_means, ")") : ""));
+  });
+  lines->Add("sampling", absl::StrJoin(sampling, ", "));
   if (defaults.max_new_tokens > 0) {
     lines->Add("answers", absl::StrCat("at most ", defaults.max_new_tokens, " tokens by default"));
   } else if (defaults.max_length > 0) {
@@ -330,9 +348,7 @@ std::string InspectionJson(const Inspection& found) {
     json["chat_template"] = TemplateJson(*found.tokenizer);
   }
   if (found.defaults) {
-    json["default_sampling"] = {{"temperature", JsonNumber(found.defaults->temperature)},
-                                {"top_k", found.defaults->top_k},
-                                {"top_p", JsonNumber(found.defaults->top_p)}};
+    json["default_sampling"] = SamplingJson(found.defaults->sampling);
     json["unfollowed_defaults"] = Json::object();
     for (const UnfollowedDefault& unfollowed : found.defaults->unfollowed) {
       json["unfollowed_defaults"][unfollowed.key] = unfollowed.value;

@@ -8,12 +8,12 @@
 #include "base/number_text.h"
 #include "base/status.h"
 #include "coordinator/admission/field_error.h"
+#include "coordinator/admission/sampling_message.h"
 #include "coordinator/admission/validate_chat.h"
 
 namespace phalanx {
 namespace {
 
-constexpr float kMaxTemperature = 100.0f;
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 
@@ -56,21 +56,6 @@ absl::Status CheckPromptTokens(absl::string_view field, int64_t prompt_tokens,
                           limits.context_tokens, " tokens"));
 }
 
-absl::Status CheckSampling(const v1::Sampling& sampling) {
-  if (sampling.has_temperature()) {
-    RETURN_IF_ERROR(
-        CheckRange("sampling.temperature", sampling.temperature(), 0.0f, kMaxTemperature));
-  }
-  if (sampling.has_top_k() && sampling.top_k() < 0) {
-    return Invalid("sampling.top_k", absl::StrCat(sampling.top_k(), " is below 0"));
-  }
-  if (sampling.has_top_p() && !(sampling.top_p() > 0.0f && sampling.top_p() <= 1.0f)) {
-    return Invalid("sampling.top_p",
-                   absl::StrCat(NumberText(sampling.top_p()), " is not in (0, 1]"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& stops) {
   if (stops.size() > kMaxStops) {
     return Invalid(
@@ -87,7 +72,8 @@ absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& s
 
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
-  RETURN_IF_ERROR(CheckSampling(request.sampling()));
+  // What the request leaves unset is in range in any case.
+  RETURN_IF_ERROR(CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling."));
   RETURN_IF_ERROR(CheckStops(request.stop()));
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,

@@ -60,7 +60,7 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
            "sampling.temperature: nan is not in [0, 100]"},
           {"text: 'a' sampling { temperature: inf }",
            "sampling.temperature: inf is not in [0, 100]"},
-          {"text: 'a' sampling { top_k: -1 }", "sampling.top_k: -1 is below 0"},
+          {"text: 'a' sampling { top_k: -1 }", "sampling.top_k: -1 is not in [0, 2147483647]"},
           {"text: 'a' sampling { top_p: 0 }", "sampling.top_p: 0 is not in (0, 1]"},
           {"text: 'a' sampling { top_p: 1.5 }", "sampling.top_p: 1.5 is not in (0, 1]"},
           {"text: 'a' sampling { top_p: 1.0000001 }", "sampling.top_p: 1.0000001 is not in (0, 1]"},

@@ -85,9 +85,9 @@ class EngineConnectionTest : public ::testing::Test {
     request.prompt_token_ids = {1, 2, 3};
     request.max_new_tokens = 4;
     request.eos_token_ids = {9};
-    request.temperature = 0.5f;
-    request.top_k = 7;
-    request.top_p = 0.75f;
+    request.sampling.temperature = 0.5f;
+    request.sampling.top_k = 7;
+    request.sampling.top_p = 0.75f;
     request.seed = 11;
     request.time_left = absl::Seconds(60);
     return request;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "base/message_fields.h"
+
 namespace phalanx {
 namespace {
 
@@ -72,9 +74,9 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
                                          request.prompt_token_ids.end());
   submit.set_max_new_tokens(request.max_new_tokens);
   submit.mutable_eos_token_ids()->Add(request.eos_token_ids.begin(), request.eos_token_ids.end());
-  submit.set_temperature(request.temperature);
-  submit.set_top_k(request.top_k);
-  submit.set_top_p(request.top_p);
+  VisitSampling(request.sampling, [&](const SamplingParameter& parameter, auto value) {
+    SetField(parameter.name, value, &submit);
+  });
   submit.set_seed(request.seed);
   submit.set_score(request.score);
   submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference

@@ -26,9 +26,9 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   request.prompt_token_ids = {1, 2};
   request.max_new_tokens = 3;
   request.eos_token_ids = {7, 8};
-  request.temperature = 0.5f;
-  request.top_k = 4;
-  request.top_p = 0.25f;
+  request.sampling.temperature = 0.5f;
+  request.sampling.top_k = 4;
+  request.sampling.top_p = 0.25f;
   request.seed = 6;
   request.score = true;
   request.time_left = absl::Milliseconds(1500);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 
 namespace phalanx {
@@ -24,9 +25,7 @@ struct EngineRequest {
   std::vector<int32_t> prompt_token_ids;
   int max_new_tokens = 0;
   std::vector<int32_t> eos_token_ids;
-  float temperature = 0.0f;
-  int top_k = 0;
-  float top_p = 1.0f;
+  Sampling sampling;
   uint64_t seed = 0;
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
   // Until the caller's deadline.

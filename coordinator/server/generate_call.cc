@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "base/status.h"
+#include "coordinator/admission/sampling_message.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
@@ -52,15 +53,11 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
 EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_ids,
                                               int max_new_tokens) const {
   const v1::Sampling& sampling = request_.sampling();
-  const GenerationDefaults& defaults = environment_.model.defaults;
   EngineRequest engine_request;
   engine_request.prompt_token_ids = std::move(prompt_token_ids);
   engine_request.max_new_tokens = max_new_tokens;
   if (!request_.ignore_eos()) engine_request.eos_token_ids = environment_.model.eos_token_ids;
-  engine_request.temperature =
-      sampling.has_temperature() ? sampling.temperature() : defaults.temperature;
-  engine_request.top_k = sampling.has_top_k() ? sampling.top_k() : defaults.top_k;
-  engine_request.top_p = sampling.has_top_p() ? sampling.top_p() : defaults.top_p;
+  engine_request.sampling = ReadSampling(sampling, environment_.model.defaults.sampling);
   engine_request.seed = sampling.has_seed() ? sampling.seed() : RandomBits64();
   engine_request.long_rope_policy = environment_.model.long_rope_policy;
   engine_request.time_left = TimeLeft();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "coordinator/admission/sampling_message.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/server/generate_call.h"
 #include "coordinator/server/prompt.h"
@@ -124,9 +125,7 @@ class InferenceService final : public RawInference {
     model.set_context_tokens(limits.context_tokens);
     model.set_vocab_size(limits.vocab);
     model.mutable_eos_token_ids()->Add(served.eos_token_ids.begin(), served.eos_token_ids.end());
-    model.mutable_default_sampling()->set_temperature(served.defaults.temperature);
-    model.mutable_default_sampling()->set_top_k(served.defaults.top_k);
-    model.mutable_default_sampling()->set_top_p(served.defaults.top_p);
+    WriteSampling(served.defaults.sampling, model.mutable_default_sampling());
     for (const UnfollowedDefault& unfollowed : served.defaults.unfollowed) {
       v1::UnfollowedDefault& added = *model.add_unfollowed_defaults();
       added.set_key(unfollowed.key);

@@ -1,5 +1,7 @@
 #include "coordinator/server/prompt.h"
 
+#include "coordinator/admission/sampling_message.h"
+
 namespace phalanx {
 
 namespace {
@@ -42,11 +44,8 @@ v1::Started MakeStarted(const std::string& request_id, const ServingEnvironment&
   started.set_model(environment.limits.model_name);
   started.set_prompt_tokens(static_cast<int32_t>(request.prompt_token_ids.size()));
   started.set_max_new_tokens(request.max_new_tokens);
-  v1::Sampling& sampling = *started.mutable_sampling();
-  sampling.set_temperature(request.temperature);
-  sampling.set_top_k(request.top_k);
-  sampling.set_top_p(request.top_p);
-  sampling.set_seed(request.seed);
+  WriteSampling(request.sampling, started.mutable_sampling());
+  started.mutable_sampling()->set_seed(request.seed);
   const ServedModel& model = environment.model;
   if (model.original_context_tokens > 0) {
     *started.mutable_long_rope() = MakeLongRope(model);

@@ -95,13 +95,13 @@ TEST(CheckpointTest, ShardedWeightsAreOneModel) {
 TEST(CheckpointTest, DefaultsComeFromGenerationConfigAndEosFromAllFiles) {
   const auto checkpoint = MustOpen(WriteTinyHfModel("defaults"));
   ASSERT_NE(checkpoint, nullptr);
-  EXPECT_EQ(checkpoint->generation_defaults().top_k, 20);
+  EXPECT_EQ(checkpoint->generation_defaults().sampling.top_k, 20);
   EXPECT_THAT(checkpoint->generation_defaults().eos_token_ids, ElementsAre(0, 2));
   std::map<std::string, std::string> files = TinyHfModel({});
   files.erase("generation_config.json");
   const auto plain = MustOpen(WriteTempFolder("plain", files));
   ASSERT_NE(plain, nullptr);
-  EXPECT_EQ(plain->generation_defaults().temperature, 0.0f);
+  EXPECT_EQ(plain->generation_defaults().sampling.temperature, 0.0f);
   EXPECT_THAT(plain->generation_defaults().eos_token_ids, ElementsAre(2));
 }
 

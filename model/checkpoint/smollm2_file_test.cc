@@ -71,7 +71,7 @@ TEST_F(SmolLm2FileTest, Tokenizer) {
 }
 
 TEST_F(SmolLm2FileTest, NothingIsAdvisedForSampling) {
-  EXPECT_EQ(checkpoint_->generation_defaults().temperature, 0.0f);
+  EXPECT_EQ(checkpoint_->generation_defaults().sampling.temperature, 0.0f);
 }
 
 TEST_F(SmolLm2FileTest, FingerprintIsThatOfThisFile) {

@@ -19,9 +19,6 @@ namespace phalanx {
 namespace {
 
 constexpr absl::string_view kGgufPrefix = "general.sampling.";
-constexpr double kMaxTemperature = 100.0;
-constexpr double kMaxTopK = 1 << 20;
-constexpr double kMinTopP = 1e-6;
 // What transformers itself takes where nobody says more, and wrote into old files.
 constexpr int kNoMaxLength = 20;
 // In one message.
@@ -31,40 +28,30 @@ std::string PrintableKey(absl::string_view key) { return absl::CHexEscape(key.su
 
 bool IsInteger(double value) { return value == std::floor(value); }
 
-// What of the known sampling keys is in range goes to `defaults`, the rest is advice that is not
-// followed.
-class SamplingKeys {
+// What of the known keys is in range goes to `defaults`, the rest is advice that is not followed.
+class FollowedKeys {
  public:
-  SamplingKeys(absl::string_view prefix, GenerationDefaults* defaults)
+  FollowedKeys(absl::string_view prefix, GenerationDefaults* defaults)
       : prefix_(prefix), defaults_(*defaults) {}
 
-  void Temperature(absl::string_view key, std::optional<double> value) {
-    if (InRange(key, value, 0, kMaxTemperature, true)) {
-      defaults_.temperature = static_cast<float>(*value);
-    }
-  }
-  void TopK(absl::string_view key, std::optional<double> value) {
-    if (InRange(key, value, 0, kMaxTopK, value && IsInteger(*value))) {
-      defaults_.top_k = static_cast<int>(*value);
-    }
-  }
-  void TopP(absl::string_view key, std::optional<double> value) {
-    if (InRange(key, value, kMinTopP, 1, true)) defaults_.top_p = static_cast<float>(*value);
+  // `target` is the value of `parameter` in the defaults.
+  template <typename T>
+  void Parameter(absl::string_view key, const SamplingParameter& parameter,
+                 std::optional<double> value, T* target) {
+    if (value && !SetIfAllowed(parameter, *value, target)) NotFollowed(key, *value);
   }
   void Tokens(absl::string_view key, std::optional<double> value, int* tokens) {
-    constexpr int kMax = std::numeric_limits<int32_t>::max();
-    if (InRange(key, value, 1, kMax, value && IsInteger(*value))) {
+    if (!value) return;
+    if (*value >= 1 && *value <= std::numeric_limits<int32_t>::max() && IsInteger(*value)) {
       *tokens = static_cast<int>(*value);
+    } else {
+      NotFollowed(key, *value);
     }
   }
 
  private:
-  bool InRange(absl::string_view key, std::optional<double> value, double least, double most,
-               bool is_possible) {
-    if (!value) return false;
-    if (*value >= least && *value <= most && is_possible) return true;
-    defaults_.unfollowed.push_back({absl::StrCat(prefix_, key), NumberText(*value)});
-    return false;
+  void NotFollowed(absl::string_view key, double value) {
+    defaults_.unfollowed.push_back({absl::StrCat(prefix_, key), NumberText(value)});
   }
 
   const absl::string_view prefix_;
@@ -87,20 +74,23 @@ bool IsNeutral(const JsonMember& member, GenerationKeyKind kind) {
 
 absl::Status ReadFollowed(ConfigReader& reader, GenerationDefaults& defaults) {
   ASSIGN_OR_RETURN(const bool do_sample, reader.BoolOr("do_sample", false));
-  ASSIGN_OR_RETURN(const std::optional<double> temperature, reader.OptionalNumber("temperature"));
-  ASSIGN_OR_RETURN(const std::optional<double> top_k, reader.OptionalNumber("top_k"));
-  ASSIGN_OR_RETURN(const std::optional<double> top_p, reader.OptionalNumber("top_p"));
-  ASSIGN_OR_RETURN(const std::optional<double> max_new, reader.OptionalNumber("max_new_tokens"));
-  ASSIGN_OR_RETURN(const std::optional<double> max_length, reader.OptionalNumber("max_length"));
-  SamplingKeys keys("", &defaults);
+  FollowedKeys keys("", &defaults);
   if (do_sample) {
     // transformers' defaults for who samples.
-    defaults.temperature = 1.0f;
-    defaults.top_k = 50;
-    keys.Temperature("temperature", temperature);
+    defaults.sampling.temperature = 1.0f;
+    defaults.sampling.top_k = 50;
   }
-  keys.TopK("top_k", top_k);
-  keys.TopP("top_p", top_p);
+  absl::Status status;
+  VisitSampling(defaults.sampling, [&](const SamplingParameter& parameter, auto& value) {
+    const absl::StatusOr<std::optional<double>> number = reader.OptionalNumber(parameter.name);
+    status.Update(number.status());
+    // Without do_sample, transformers takes the likeliest token whatever the temperature.
+    if (!number.ok() || (parameter.name == kTemperature.name && !do_sample)) return;
+    keys.Parameter(parameter.name, parameter, *number, &value);
+  });
+  RETURN_IF_ERROR(status);
+  ASSIGN_OR_RETURN(const std::optional<double> max_new, reader.OptionalNumber("max_new_tokens"));
+  ASSIGN_OR_RETURN(const std::optional<double> max_length, reader.OptionalNumber("max_length"));
   keys.Tokens("max_new_tokens", max_new, &defaults.max_new_tokens);
   if (max_length != kNoMaxLength) keys.Tokens("max_length", max_length, &defaults.max_length);
   return absl::OkStatus();
@@ -138,7 +128,7 @@ std::optional<double> NumberOf(const GgufFile& file, absl::string_view key) {
 GenerationDefaults ReadGenerationDefaults(const GgufFile& file) {
   GenerationDefaults defaults;
   defaults.source = file.path();
-  SamplingKeys keys(kGgufPrefix, &defaults);
+  FollowedKeys keys(kGgufPrefix, &defaults);
   for (const absl::string_view key : file.Keys()) {
     absl::string_view name = key;
     if (!absl::ConsumePrefix(&name, kGgufPrefix)) continue;
@@ -147,12 +137,10 @@ GenerationDefaults ReadGenerationDefaults(const GgufFile& file) {
     const std::optional<double> value = NumberOf(file, key);
     if (!value) {
       defaults.unfollowed.push_back({PrintableKey(key), "not a number"});
-    } else if (name == "temp") {
-      keys.Temperature(name, value);
-    } else if (name == "top_k") {
-      keys.TopK(name, value);
-    } else if (name == "top_p") {
-      keys.TopP(name, value);
+    } else if (kind == GenerationKeyKind::kFollowed) {
+      VisitSampling(defaults.sampling, [&](const SamplingParameter& parameter, auto& target) {
+        if (name == parameter.gguf_name) keys.Parameter(name, parameter, value, &target);
+      });
     } else if (kind == GenerationKeyKind::kUnknown || !IsNeutralValue(name, *value)) {
       defaults.unfollowed.push_back({PrintableKey(key), NumberText(*value)});
     }

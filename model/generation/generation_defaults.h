@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "model/files/gguf.h"
 #include "model/files/json.h"
+#include "model/generation/sampling.h"
 
 namespace phalanx {
 
@@ -23,11 +24,8 @@ struct UnfollowedDefault {
   bool operator==(const UnfollowedDefault&) const = default;
 };
 
-// Ranges as in phalanx/v1/inference.proto.
 struct GenerationDefaults {
-  float temperature = 0.0f;
-  int top_k = 0;
-  float top_p = 1.0f;
+  Sampling sampling = {};
   // How long an answer may be whose request does not say. Tokens of the answer; 0: the file says
   // nothing.
   int max_new_tokens = 0;

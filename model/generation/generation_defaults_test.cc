@@ -22,14 +22,14 @@ UnfollowedDefault Unfollowed(const std::string& key, const std::string& value) {
 GenerationDefaults Read(const GgufWriter& writer) {
   const auto file = GgufFile::Open(writer.WriteToTemp("defaults.gguf"));
   EXPECT_TRUE(file.ok()) << file.status();
-  return file.ok() ? ReadGenerationDefaults(**file) : GenerationDefaults{.top_k = -1};
+  return file.ok() ? ReadGenerationDefaults(**file) : GenerationDefaults{.sampling = {.top_k = -1}};
 }
 
 TEST(GenerationDefaultsTest, FileWithoutAdviceMeansGreedy) {
   const GenerationDefaults defaults = Read(GgufWriter());
-  EXPECT_EQ(defaults.temperature, 0.0f);
-  EXPECT_EQ(defaults.top_k, 0);
-  EXPECT_EQ(defaults.top_p, 1.0f);
+  EXPECT_EQ(defaults.sampling.temperature, 0.0f);
+  EXPECT_EQ(defaults.sampling.top_k, 0);
+  EXPECT_EQ(defaults.sampling.top_p, 1.0f);
 }
 
 TEST(GenerationDefaultsTest, AdviceOfTheFileIsTaken) {
@@ -38,9 +38,9 @@ TEST(GenerationDefaultsTest, AdviceOfTheFileIsTaken) {
   writer.AddI32("general.sampling.top_k", 40);
   writer.AddF32("general.sampling.top_p", 0.5f);
   const GenerationDefaults defaults = Read(writer);
-  EXPECT_EQ(defaults.temperature, 0.75f);
-  EXPECT_EQ(defaults.top_k, 40);
-  EXPECT_EQ(defaults.top_p, 0.5f);
+  EXPECT_EQ(defaults.sampling.temperature, 0.75f);
+  EXPECT_EQ(defaults.sampling.top_k, 40);
+  EXPECT_EQ(defaults.sampling.top_p, 0.5f);
 }
 
 TEST(GenerationDefaultsTest, AdviceOutOfRangeOrOfAnotherTypeIsTold) {
@@ -49,9 +49,9 @@ TEST(GenerationDefaultsTest, AdviceOutOfRangeOrOfAnotherTypeIsTold) {
   writer.AddI32("general.sampling.top_k", -2);
   writer.AddF32("general.sampling.top_p", 1.0000001f);
   const GenerationDefaults defaults = Read(writer);
-  EXPECT_EQ(defaults.temperature, 0.0f);
-  EXPECT_EQ(defaults.top_k, 0);
-  EXPECT_EQ(defaults.top_p, 1.0f);
+  EXPECT_EQ(defaults.sampling.temperature, 0.0f);
+  EXPECT_EQ(defaults.sampling.top_k, 0);
+  EXPECT_EQ(defaults.sampling.top_p, 1.0f);
   EXPECT_THAT(defaults.unfollowed,
               UnorderedElementsAre(Unfollowed("general.sampling.temp", "-1"),
                                    Unfollowed("general.sampling.top_k", "-2"),
@@ -90,17 +90,17 @@ TEST(GenerationConfigTest, SamplingIsAsTransformersTakesIt) {
   const auto full = ReadConfig(R"({"do_sample": true, "temperature": 0.8, "top_p": 0.95,
                                    "top_k": 20, "eos_token_id": [200020, 199999]})");
   ASSERT_TRUE(full.ok()) << full.status();
-  EXPECT_EQ(full->temperature, 0.8f);
-  EXPECT_EQ(full->top_p, 0.95f);
-  EXPECT_EQ(full->top_k, 20);
+  EXPECT_EQ(full->sampling.temperature, 0.8f);
+  EXPECT_EQ(full->sampling.top_p, 0.95f);
+  EXPECT_EQ(full->sampling.top_k, 20);
   EXPECT_THAT(full->eos_token_ids, ElementsAre(199999, 200020));
   EXPECT_THAT(full->unfollowed, IsEmpty());
 
   const auto bare = ReadConfig(R"({"do_sample": true, "eos_token_id": 7})");
   ASSERT_TRUE(bare.ok()) << bare.status();
-  EXPECT_EQ(bare->temperature, 1.0f);
-  EXPECT_EQ(bare->top_k, 50);
-  EXPECT_EQ(bare->top_p, 1.0f);
+  EXPECT_EQ(bare->sampling.temperature, 1.0f);
+  EXPECT_EQ(bare->sampling.top_k, 50);
+  EXPECT_EQ(bare->sampling.top_p, 1.0f);
   EXPECT_THAT(bare->eos_token_ids, ElementsAre(7));
 }
 
@@ -110,16 +110,16 @@ TEST(GenerationConfigTest, WithoutDoSampleItIsGreedy) {
        {"{}", R"({"temperature": 0.8})", R"({"do_sample": false, "temperature": 0.8})"}) {
     const auto defaults = ReadConfig(text);
     ASSERT_TRUE(defaults.ok()) << defaults.status();
-    EXPECT_EQ(defaults->temperature, 0.0f);
-    EXPECT_EQ(defaults->top_k, 0);
-    EXPECT_EQ(defaults->top_p, 1.0f);
+    EXPECT_EQ(defaults->sampling.temperature, 0.0f);
+    EXPECT_EQ(defaults->sampling.top_k, 0);
+    EXPECT_EQ(defaults->sampling.top_p, 1.0f);
     EXPECT_THAT(defaults->unfollowed, IsEmpty());
   }
   const auto advised = ReadConfig(R"({"temperature": 0.8, "top_k": 20, "top_p": 0.9})");
   ASSERT_TRUE(advised.ok()) << advised.status();
-  EXPECT_EQ(advised->temperature, 0.0f);
-  EXPECT_EQ(advised->top_k, 20);
-  EXPECT_EQ(advised->top_p, 0.9f);
+  EXPECT_EQ(advised->sampling.temperature, 0.0f);
+  EXPECT_EQ(advised->sampling.top_k, 20);
+  EXPECT_EQ(advised->sampling.top_p, 0.9f);
 }
 
 TEST(GenerationConfigTest, LengthsAreTaken) {
@@ -183,7 +183,7 @@ TEST(GenerationConfigTest, AdviceThatIsNotFollowedIsTold) {
   }
   const auto both = ReadConfig(R"({"do_sample": true, "top_p": 1.5, "repetition_penalty": 1.05})");
   ASSERT_TRUE(both.ok()) << both.status();
-  EXPECT_EQ(both->top_p, 1.0f);
+  EXPECT_EQ(both->sampling.top_p, 1.0f);
   EXPECT_THAT(both->unfollowed,
               ElementsAre(Unfollowed("top_p", "1.5"), Unfollowed("repetition_penalty", "1.05")));
 }
@@ -207,8 +207,8 @@ TEST(GenerationConfigTest, OfAConfigOnlyTheKnownKeysAreRead) {
   ASSERT_TRUE(json.ok()) << json.status();
   const auto defaults = ReadGenerationKeysOfConfig(*json, "config.json");
   ASSERT_TRUE(defaults.ok()) << defaults.status();
-  EXPECT_EQ(defaults->temperature, 1.0f);
-  EXPECT_EQ(defaults->top_k, 7);
+  EXPECT_EQ(defaults->sampling.temperature, 1.0f);
+  EXPECT_EQ(defaults->sampling.top_k, 7);
   EXPECT_EQ(defaults->max_length, 0);
   EXPECT_THAT(defaults->unfollowed, ElementsAre(Unfollowed("min_p", "0.1")));
 }

@@ -252,6 +252,7 @@ void Engine::Apply(Submission submission) {
       submission.sequence,
       {.prompt_token_ids = std::move(request.prompt_token_ids),
        .sampling = request.sampling,
+       .seed = request.seed,
        .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
                         prompt_tokens, request.max_new_tokens),
        .score = request.score});

@@ -1,12 +1,10 @@
 #include "worker/engine/request.h"
 
-#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "base/number_text.h"
 
 namespace phalanx {
 namespace {
@@ -16,23 +14,6 @@ absl::Status CheckTokenIds(absl::string_view field, absl::Span<const int32_t> id
     if (ids[i] >= 0 && ids[i] < vocab_size) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(field, "[", i, "] is ", ids[i], "; must be 0 to ", vocab_size - 1));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckSampling(const SamplingParams& sampling) {
-  // Written so that NaN fails.
-  if (!(sampling.temperature >= 0.0f && sampling.temperature <= 100.0f)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", NumberText(sampling.temperature), "; must be 0 to 100"));
-  }
-  if (sampling.top_k < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top_k is ", sampling.top_k, "; must be 0 or more"));
-  }
-  if (!(sampling.top_p > 0.0f && sampling.top_p <= 1.0f)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top_p is ", NumberText(sampling.top_p), "; must be above 0, at most 1"));
   }
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 
 namespace phalanx {
@@ -14,21 +15,15 @@ namespace phalanx {
 // The asker's own name for a request, unique among the live requests of its session.
 enum class RequestId : uint64_t {};
 
-// As phalanx.v1.Sampling, with every default filled in.
-struct SamplingParams {
-  float temperature = 0.0f;
-  int32_t top_k = 0;
-  float top_p = 1.0f;
-  uint64_t seed = 0;
-};
-
 struct GenerationRequest {
   std::vector<int32_t> prompt_token_ids;
   // 0 if `score` is set.
   int32_t max_new_tokens = 0;
   // Generation ends after any of these; empty means only at max_new_tokens.
   std::vector<int32_t> eos_token_ids;
-  SamplingParams sampling;
+  Sampling sampling;
+  // Of the draws, together with the position of each token.
+  uint64_t seed = 0;
   // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
   absl::Duration timeout = absl::InfiniteDuration();
   // Of effect only where EngineRequestLimits::original_context_tokens is set.

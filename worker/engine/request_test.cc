@@ -28,8 +28,8 @@ TEST(ValidateRequestTest, TakesValuesUpToTheirLimits) {
   GenerationRequest request = GoodRequest();
   request.sampling = {.temperature = 100.0f,
                       .top_k = std::numeric_limits<int32_t>::max(),
-                      .top_p = std::numeric_limits<float>::denorm_min(),
-                      .seed = std::numeric_limits<uint64_t>::max()};
+                      .top_p = std::numeric_limits<float>::denorm_min()};
+  request.seed = std::numeric_limits<uint64_t>::max();
   request.eos_token_ids.assign(kMaxEosTokenIds, 99);
   EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
 }
@@ -93,20 +93,20 @@ INSTANTIATE_TEST_SUITE_P(
          "eos_token_ids[1] is 100"},
         {"TooManyEos", [](auto& r) { r.eos_token_ids.assign(kMaxEosTokenIds + 1, 1); },
          "eos_token_ids has 257"},
-        {"NegativeTemperature", [](auto& r) { r.sampling.temperature = -0.1f; }, "temperature is"},
-        {"HotTemperature", [](auto& r) { r.sampling.temperature = 101.0f; }, "temperature is 101"},
-        {"NanTemperature", [](auto& r) { r.sampling.temperature = kNan; }, "temperature is"},
+        {"NegativeTemperature", [](auto& r) { r.sampling.temperature = -0.1f; }, "temperature: "},
+        {"HotTemperature", [](auto& r) { r.sampling.temperature = 101.0f; }, "temperature: 101"},
+        {"NanTemperature", [](auto& r) { r.sampling.temperature = kNan; }, "temperature: "},
         {"InfiniteTemperature", [](auto& r) { r.sampling.temperature = kInfinity; },
-         "temperature is inf"},
-        {"NegativeTopK", [](auto& r) { r.sampling.top_k = -1; }, "top_k is -1"},
-        {"ZeroTopP", [](auto& r) { r.sampling.top_p = 0.0f; }, "top_p is 0"},
-        {"TopPAboveOne", [](auto& r) { r.sampling.top_p = 1.01f; }, "top_p is 1.01"},
+         "temperature: inf"},
+        {"NegativeTopK", [](auto& r) { r.sampling.top_k = -1; }, "top_k: -1"},
+        {"ZeroTopP", [](auto& r) { r.sampling.top_p = 0.0f; }, "top_p: 0"},
+        {"TopPAboveOne", [](auto& r) { r.sampling.top_p = 1.01f; }, "top_p: 1.01"},
         {"TopPJustAboveOne", [](auto& r) { r.sampling.top_p = std::nextafter(1.0f, 2.0f); },
-         "top_p is 1.0000001; must be above 0, at most 1"},
+         "top_p: 1.0000001 is not in (0, 1]"},
         {"TemperatureJustAbove100",
          [](auto& r) { r.sampling.temperature = std::nextafter(100.0f, 200.0f); },
-         "temperature is 100.00001; must be 0 to 100"},
-        {"NanTopP", [](auto& r) { r.sampling.top_p = kNan; }, "top_p is"},
+         "temperature: 100.00001 is not in [0, 100]"},
+        {"NanTopP", [](auto& r) { r.sampling.top_p = kNan; }, "top_p: "},
     }),
     [](const auto& info) { return info.param.name; });
 

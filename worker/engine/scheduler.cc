@@ -18,7 +18,8 @@ int BlocksFor(int64_t num_tokens) {
 
 struct Scheduler::Sequence {
   SequenceId id;
-  SamplingParams sampling;
+  Sampling sampling;
+  uint64_t seed = 0;
   RopePlan rope;
   bool score = false;
   // Of the tokens from the second on, how many have been scored.
@@ -54,6 +55,7 @@ void Scheduler::Add(SequenceId id, Task task) {
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->sampling = task.sampling;
+  sequence->seed = task.seed;
   sequence->rope = task.rope;
   sequence->score = task.score;
   sequence->tokens = std::move(task.prompt_token_ids);
@@ -169,11 +171,11 @@ void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& pla
 // After the last token of the step.
 void Scheduler::AddDrawRow(const Sequence& sequence, StepPlan& plan) const {
   plan.input.logit_rows.push_back(plan.input.num_tokens() - 1);
-  const SamplingParams& sampling = sequence.sampling;
+  const Sampling& sampling = sequence.sampling;
   plan.input.sampling.push_back({.temperature = sampling.temperature,
                                  .top_k = sampling.top_k,
                                  .top_p = sampling.top_p,
-                                 .seed = sampling.seed,
+                                 .seed = sequence.seed,
                                  .position = sequence.num_tokens()});
 }
 

@@ -64,7 +64,8 @@ class Scheduler {
   // What is to be done with a sequence.
   struct Task {
     std::vector<int32_t> prompt_token_ids;
-    SamplingParams sampling;
+    Sampling sampling;
+    uint64_t seed = 0;
     RopePlan rope;
     // Scores the prompt's tokens from the second on instead of drawing new ones. There must be two.
     bool score = false;

@@ -30,7 +30,8 @@ class SchedulerTest : public ::testing::Test {
     std::vector<int32_t> prompt(prompt_tokens);
     std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
     scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
-                                             .sampling = {.seed = 5},
+                                             .sampling = {},
+                                             .seed = 5,
                                              .rope = rope,
                                              .score = score});
   }
@@ -65,13 +66,14 @@ TEST_F(SchedulerTest, PrefillsAPromptInOneStepAndThenDecodes) {
 
 TEST_F(SchedulerTest, EachTokenIsDrawnAsItsSequenceAsks) {
   Limits(32, 4, 16);
-  const std::vector<SamplingParams> asked = {
-      {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f, .seed = 8},
-      {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 9},
+  const std::vector<Sampling> asked = {
+      {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f},
+      {.temperature = 0, .top_k = 0, .top_p = 1},
   };
   for (size_t i = 0; i < asked.size(); ++i) {
     scheduler_->Add(SequenceId{i}, {.prompt_token_ids = std::vector<int32_t>(4 + i, 7),
                                     .sampling = asked[i],
+                                    .seed = uint64_t{8} + i,
                                     .rope = {},
                                     .score = false});
   }
@@ -84,7 +86,7 @@ TEST_F(SchedulerTest, EachTokenIsDrawnAsItsSequenceAsks) {
       EXPECT_EQ(drawn.temperature, asked[i].temperature);
       EXPECT_EQ(drawn.top_k, asked[i].top_k);
       EXPECT_EQ(drawn.top_p, asked[i].top_p);
-      EXPECT_EQ(drawn.seed, asked[i].seed);
+      EXPECT_EQ(drawn.seed, 8 + i);
       EXPECT_EQ(drawn.position, static_cast<int>(4 + i) + step);
     }
   }

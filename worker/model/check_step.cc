@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/status.h"
+#include "model/generation/sampling.h"
 
 namespace phalanx {
 namespace {
@@ -98,13 +99,12 @@ absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, i
   return absl::OkStatus();
 }
 
-// Ranges as in phalanx/v1/inference.proto. NaN fails each comparison, and so is out of range.
-absl::Status CheckSampling(const StepInput& input) {
+absl::Status CheckSamplingRows(const StepInput& input) {
   for (size_t i = 0; i < input.sampling.size(); ++i) {
     const kernels::SamplingRow& row = input.sampling[i];
-    const bool good = std::isfinite(row.temperature) && row.temperature >= 0 && row.top_k >= 0 &&
-                      row.top_p > 0 && row.top_p <= 1;
-    if (!good) return Bad("sampling[", i, "] is out of range");
+    const absl::Status status =
+        CheckSampling({.temperature = row.temperature, .top_k = row.top_k, .top_p = row.top_p});
+    if (!status.ok()) return Bad("sampling[", i, "].", status.message());
   }
   return absl::OkStatus();
 }
@@ -128,7 +128,7 @@ absl::Status CheckStepInput(const StepInput& input, const StepLimits& limits, in
   RETURN_IF_ERROR(CheckRows("score_rows", input.score_rows, input.num_tokens()));
   if (!samples) return absl::OkStatus();
   RETURN_IF_ERROR(CheckIds("score_targets", input.score_targets, vocab));
-  return CheckSampling(input);
+  return CheckSamplingRows(input);
 }
 
 }  // namespace phalanx

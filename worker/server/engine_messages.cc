@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/message_fields.h"
 
 namespace phalanx {
 namespace {
@@ -52,10 +53,10 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                                   submit.prompt_token_ids().end());
   request.max_new_tokens = submit.max_new_tokens();
   request.eos_token_ids.assign(submit.eos_token_ids().begin(), submit.eos_token_ids().end());
-  request.sampling = {.temperature = submit.temperature(),
-                      .top_k = submit.top_k(),
-                      .top_p = submit.top_p(),
-                      .seed = submit.seed()};
+  VisitSampling(request.sampling, [&](const SamplingParameter& parameter, auto& value) {
+    GetField(submit, parameter.name, &value);
+  });
+  request.seed = submit.seed();
   request.long_rope_policy = submit.long_rope_policy() == worker::v1::LONG_ROPE_POLICY_REFERENCE
                                  ? LongRopePolicy::kReference
                                  : LongRopePolicy::kAdmission;

@@ -31,7 +31,7 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   EXPECT_EQ(request.sampling.temperature, 0.5f);
   EXPECT_EQ(request.sampling.top_k, 8);
   EXPECT_EQ(request.sampling.top_p, 0.25f);
-  EXPECT_EQ(request.sampling.seed, 9u);
+  EXPECT_EQ(request.seed, 9u);
   EXPECT_EQ(request.timeout, absl::Seconds(1.5));
 }
 

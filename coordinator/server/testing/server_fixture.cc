@@ -29,7 +29,7 @@ CoordinatorServer::Options ServerTest::DefaultOptions() {
       .model_name = "tiny", .vocab = kFakeVocab, .context_tokens = 64, .has_chat_template = true};
   options.model = {.architecture = "llama",
                    .eos_token_ids = {2},
-                   .defaults = {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f}};
+                   .defaults = {.sampling = {.temperature = 0.5f, .top_k = 3, .top_p = 0.75f}}};
   options.model_fingerprint = "feed";
   options.max_requests = 100;
   options.text.threads = 2;
