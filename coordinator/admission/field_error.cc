@@ -11,8 +11,8 @@ constexpr size_t kMaxQuotedBytes = 64;
 
 }  // namespace
 
-absl::Status Invalid(absl::string_view field, absl::string_view problem) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+absl::Status Invalid(RefusalKind kind, absl::string_view field, absl::string_view problem) {
+  return Refused(kind, absl::InvalidArgumentError(absl::StrCat(field, ": ", problem)));
 }
 
 std::string Quoted(absl::string_view text) {
@@ -23,8 +23,9 @@ std::string Quoted(absl::string_view text) {
 
 absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits) {
   if (bytes <= limits.max_prompt_bytes) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes,
-                                     " allowed (the server's --max_prompt_bytes)"));
+  return Invalid(RefusalKind::kTooLarge, field,
+                 absl::StrCat(bytes, " bytes are more than the ", limits.max_prompt_bytes,
+                              " allowed (the server's --max_prompt_bytes)"));
 }
 
 }  // namespace phalanx

@@ -8,16 +8,17 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "coordinator/admission/limits.h"
+#include "coordinator/admission/refusal.h"
 
 namespace phalanx {
 
-// INVALID_ARGUMENT: "field: problem".
-absl::Status Invalid(absl::string_view field, absl::string_view problem);
+// A refusal of that kind: INVALID_ARGUMENT, "field: problem".
+absl::Status Invalid(RefusalKind kind, absl::string_view field, absl::string_view problem);
 
 // A caller's bytes for a message: the first of them, printable.
 std::string Quoted(absl::string_view text);
 
-// Of `bytes`, the text of a request, all of it in `field`.
+// Refuses a request whose text, all of which is in `field`, has more bytes than are allowed.
 absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits);
 
 }  // namespace phalanx

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "coordinator/admission/refusal.h"
 
 namespace phalanx {
 
@@ -11,11 +12,14 @@ RequestGate::RequestGate(int max_requests) : max_requests_(max_requests) {
 
 absl::StatusOr<RequestGate::Ticket> RequestGate::Enter() {
   MutexLock lock(&mutex_);
-  if (closed_) return absl::UnavailableError("the server is shutting down");
+  if (closed_) {
+    return Refused(RefusalKind::kDraining, absl::UnavailableError("the server is shutting down"));
+  }
   if (in_flight_ >= max_requests_) {
-    return absl::ResourceExhaustedError(absl::StrCat("the server is busy with ", in_flight_,
-                                                     in_flight_ == 1 ? " request" : " requests",
-                                                     ", its limit (--max_requests)"));
+    return Refused(RefusalKind::kBusy, absl::ResourceExhaustedError(
+                                           absl::StrCat("the server is busy with ", in_flight_,
+                                                        in_flight_ == 1 ? " request" : " requests",
+                                                        ", its limit (--max_requests)")));
   }
   ++in_flight_;
   return Ticket(this);

@@ -21,19 +21,21 @@ constexpr size_t kMaxStopBytes = 256;
 template <typename T>
 absl::Status CheckRange(absl::string_view field, T value, T min, T max) {
   if (value >= min && value <= max) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(Readable(value), " is not in [", min, ", ", max, "]"));
+  return Invalid(RefusalKind::kOutOfRange, field,
+                 absl::StrCat(Readable(value), " is not in [", min, ", ", max, "]"));
 }
 
 template <typename Request>
 absl::Status CheckModel(const Request& request, const RequestLimits& limits) {
   if (!request.has_model() || request.model() == limits.model_name) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("model: ", Quoted(request.model()),
-                                          " is unknown, this server has ",
-                                          Quoted(limits.model_name)));
+  return Refused(RefusalKind::kUnknownModel,
+                 absl::NotFoundError(absl::StrCat("model: ", Quoted(request.model()),
+                                                  " is unknown, this server has ",
+                                                  Quoted(limits.model_name))));
 }
 
 absl::Status CheckText(const std::string& text, const RequestLimits& limits) {
-  if (text.empty()) return Invalid("text", "must not be empty");
+  if (text.empty()) return Invalid(RefusalKind::kEmpty, "text", "must not be empty");
   return CheckPromptBytes("text", static_cast<int64_t>(text.size()), limits);
 }
 
@@ -41,7 +43,7 @@ absl::Status CheckTokenIds(absl::string_view field,
                            const google::protobuf::RepeatedField<int32_t>& ids, int vocab) {
   for (int i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < vocab) continue;
-    return Invalid(absl::StrCat(field, "[", i, "]"),
+    return Invalid(RefusalKind::kOutOfRange, absl::StrCat(field, "[", i, "]"),
                    absl::StrCat(ids[i], " is not in [0, ", vocab - 1, "]"));
   }
   return absl::OkStatus();
@@ -49,17 +51,19 @@ absl::Status CheckTokenIds(absl::string_view field,
 
 absl::Status CheckPromptTokens(absl::string_view field, int64_t prompt_tokens,
                                const RequestLimits& limits) {
-  if (prompt_tokens < 1) return Invalid(field, "must not be empty");
+  if (prompt_tokens < 1) return Invalid(RefusalKind::kEmpty, field, "must not be empty");
   if (prompt_tokens < limits.context_tokens) return absl::OkStatus();
   return Invalid(
-      field, absl::StrCat(prompt_tokens, " tokens leave no room for an answer in the context of ",
-                          limits.context_tokens, " tokens"));
+      RefusalKind::kTooLong, field,
+      absl::StrCat(prompt_tokens, " tokens leave no room for an answer in the context of ",
+                   limits.context_tokens, " tokens"));
 }
 
 absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& stops) {
   if (stops.size() > kMaxStops) {
     return Invalid(
-        "stop", absl::StrCat(stops.size(), " strings are more than the ", kMaxStops, " allowed"));
+        RefusalKind::kTooMany, "stop",
+        absl::StrCat(stops.size(), " strings are more than the ", kMaxStops, " allowed"));
   }
   for (int i = 0; i < stops.size(); ++i) {
     RETURN_IF_ERROR(CheckRange<size_t>(absl::StrCat("stop[", i, "]: length"), stops[i].size(), 1,
@@ -73,7 +77,9 @@ absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& s
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
   // What the request leaves unset is in range in any case.
-  RETURN_IF_ERROR(CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling."));
+  const absl::Status sampling =
+      CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling.");
+  if (!sampling.ok()) return Refused(RefusalKind::kOutOfRange, sampling);
   RETURN_IF_ERROR(CheckStops(request.stop()));
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
@@ -90,7 +96,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
     case v1::GenerateRequest::INPUT_NOT_SET:
       break;
   }
-  return Invalid("input", "one of text, chat and tokens must be set");
+  return Invalid(RefusalKind::kEmpty, "input", "one of text, chat and tokens must be set");
 }
 
 namespace {
@@ -102,22 +108,26 @@ absl::StatusOr<int> DefaultMaxNewTokens(int64_t prompt_tokens, int room,
   if (limits.default_max_length == 0) return room;
   const int64_t left = limits.default_max_length - prompt_tokens;
   if (left > 0) return static_cast<int>(std::min<int64_t>(left, room));
-  return Invalid("max_new_tokens", absl::StrCat("must be set: the model's own max_length of ",
-                                                limits.default_max_length, " leaves nothing after ",
-                                                prompt_tokens, " prompt tokens"));
+  return Invalid(
+      RefusalKind::kTooLong, "max_new_tokens",
+      absl::StrCat("must be set: the model's own max_length of ", limits.default_max_length,
+                   " leaves nothing after ", prompt_tokens, " prompt tokens"));
 }
 
 }  // namespace
 
+absl::Status CheckPromptLength(int64_t prompt_tokens, const RequestLimits& limits) {
+  return CheckPromptTokens("prompt", prompt_tokens, limits);
+}
+
 absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits) {
-  RETURN_IF_ERROR(CheckPromptTokens("prompt", prompt_tokens, limits));
   const int room = limits.context_tokens - static_cast<int>(prompt_tokens);
   if (!max_new_tokens.has_value()) return DefaultMaxNewTokens(prompt_tokens, room, limits);
   if (*max_new_tokens >= 1 && *max_new_tokens <= room) return *max_new_tokens;
   return Invalid(
-      "max_new_tokens",
+      RefusalKind::kTooLong, "max_new_tokens",
       absl::StrCat(*max_new_tokens, " is not in [1, ", room, "], the room that ", prompt_tokens,
                    " prompt tokens leave in the context of ", limits.context_tokens));
 }
@@ -133,16 +143,18 @@ absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits&
     case v1::ScoreRequest::INPUT_NOT_SET:
       break;
   }
-  return Invalid("input", "one of text and tokens must be set");
+  return Invalid(RefusalKind::kEmpty, "input", "one of text and tokens must be set");
 }
 
 absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits) {
   if (num_tokens < 2) {
-    return Invalid("input", absl::StrCat(num_tokens, " tokens; what follows nothing has no score"));
+    return Invalid(RefusalKind::kEmpty, "input",
+                   absl::StrCat(num_tokens, " tokens; what follows nothing has no score"));
   }
   if (num_tokens <= limits.context_tokens) return absl::OkStatus();
-  return Invalid("input", absl::StrCat(num_tokens, " tokens are more than the context of ",
-                                       limits.context_tokens, "; score them in windows"));
+  return Invalid(RefusalKind::kTooLong, "input",
+                 absl::StrCat(num_tokens, " tokens are more than the context of ",
+                              limits.context_tokens, "; score them in windows"));
 }
 
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits) {
@@ -155,14 +167,15 @@ absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestL
     case v1::TokenizeRequest::INPUT_NOT_SET:
       break;
   }
-  return Invalid("input", "one of text and chat must be set");
+  return Invalid(RefusalKind::kEmpty, "input", "one of text and chat must be set");
 }
 
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
   if (request.token_ids_size() > limits.max_detokenize_tokens) {
-    return Invalid("token_ids", absl::StrCat(request.token_ids_size(), " ids are more than the ",
-                                             limits.max_detokenize_tokens, " allowed"));
+    return Invalid(RefusalKind::kTooMany, "token_ids",
+                   absl::StrCat(request.token_ids_size(), " ids are more than the ",
+                                limits.max_detokenize_tokens, " allowed"));
   }
   return CheckTokenIds("token_ids", request.token_ids(), limits.vocab);
 }

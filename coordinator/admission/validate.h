@@ -1,7 +1,8 @@
 // Checks every field of every public request, for all front ends alike.
 //
 // Errors are INVALID_ARGUMENT and start with the path of the field, then say what is allowed:
-// "sampling.temperature: 101 is not in [0, 100]". An unknown model is NOT_FOUND. Nothing here
+// "sampling.temperature: 101 is not in [0, 100]". An unknown model is NOT_FOUND. Each is noted as a
+// refusal of its kind (refusal.h). Nothing here
 // allocates in proportion to a value that has not been checked. Thread-safe.
 #ifndef PHALANX_COORDINATOR_ADMISSION_VALIDATE_H_
 #define PHALANX_COORDINATOR_ADMISSION_VALIDATE_H_
@@ -19,8 +20,13 @@ namespace phalanx {
 // Everything that can be told without tokenizing.
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits);
 
-// What ValidateGenerate cannot know before the prompt is tokenized: whether the prompt fits, and
-// how many tokens may follow it. Returns max_new_tokens with its default filled in.
+// What ValidateGenerate cannot know before the prompt is tokenized: whether it has tokens, and
+// leaves room for an answer.
+absl::Status CheckPromptLength(int64_t prompt_tokens, const RequestLimits& limits);
+
+// max_new_tokens with its default filled in, for a prompt that CheckPromptLength lets pass. An
+// error if more are asked for than the context has room for after the prompt, or if the default
+// leaves none.
 absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits);

@@ -19,7 +19,8 @@ constexpr size_t kMaxNameBytes = 64;
 
 absl::Status CheckCount(const std::string& field, int count, int most) {
   if (count <= most) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(count, " are more than the ", most, " allowed"));
+  return Invalid(RefusalKind::kTooMany, field,
+                 absl::StrCat(count, " are more than the ", most, " allowed"));
 }
 
 // Names and ids stay out of a template's and a tokenizer's way.
@@ -29,26 +30,29 @@ absl::Status CheckName(const std::string& field, const std::string& name) {
                        return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.';
                      });
   if (valid) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(Quoted(name), " is not 1 to ", kMaxNameBytes,
-                                     " letters, digits, \"_\", \"-\" and \".\""));
+  return Invalid(RefusalKind::kOutOfRange, field,
+                 absl::StrCat(Quoted(name), " is not 1 to ", kMaxNameBytes,
+                              " letters, digits, \"_\", \"-\" and \".\""));
 }
 
 absl::Status CheckJson(const std::string& field, const std::string& json) {
   const std::string problem = FindJsonObjectProblem(json);
-  return problem.empty() ? absl::OkStatus() : Invalid(field, problem);
+  return problem.empty() ? absl::OkStatus() : Invalid(RefusalKind::kOutOfRange, field, problem);
 }
 
 absl::Status CheckToolCalls(const std::string& field, const v1::Message& message) {
   if (message.tool_calls().empty()) return absl::OkStatus();
-  if (message.role() != "assistant") return Invalid(field, "only for role \"assistant\"");
+  if (message.role() != "assistant")
+    return Invalid(RefusalKind::kOutOfRange, field, "only for role \"assistant\"");
   RETURN_IF_ERROR(CheckCount(field, message.tool_calls_size(), kMaxToolCalls));
   for (int i = 0; i < message.tool_calls_size(); ++i) {
     const v1::ToolCall& call = message.tool_calls(i);
     const std::string call_field = absl::StrCat(field, "[", i, "]");
     if (call.has_id()) RETURN_IF_ERROR(CheckName(call_field + ".id", call.id()));
-    if (!call.has_name()) return Invalid(call_field + ".name", "must be set");
+    if (!call.has_name()) return Invalid(RefusalKind::kEmpty, call_field + ".name", "must be set");
     RETURN_IF_ERROR(CheckName(call_field + ".name", call.name()));
-    if (!call.has_arguments()) return Invalid(call_field + ".arguments", "must be set");
+    if (!call.has_arguments())
+      return Invalid(RefusalKind::kEmpty, call_field + ".arguments", "must be set");
     RETURN_IF_ERROR(CheckJson(call_field + ".arguments", call.arguments()));
   }
   return absl::OkStatus();
@@ -56,7 +60,8 @@ absl::Status CheckToolCalls(const std::string& field, const v1::Message& message
 
 absl::Status CheckNameOfTool(const std::string& field, const v1::Message& message,
                              const std::string& name) {
-  if (message.role() != "tool") return Invalid(field, "only for role \"tool\"");
+  if (message.role() != "tool")
+    return Invalid(RefusalKind::kOutOfRange, field, "only for role \"tool\"");
   return CheckName(field, name);
 }
 
@@ -64,12 +69,12 @@ absl::Status CheckMessage(const v1::Message& message, int index) {
   const std::string field = absl::StrCat("chat.messages[", index, "]");
   const std::string& role = message.role();
   if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
-    return Invalid(field + ".role",
+    return Invalid(RefusalKind::kOutOfRange, field + ".role",
                    absl::StrCat(message.has_role() ? Quoted(role) : "unset",
                                 " is none of \"system\", \"user\", \"assistant\", \"tool\""));
   }
   if (!message.has_content() && message.tool_calls().empty()) {
-    return Invalid(field + ".content", "must be set");
+    return Invalid(RefusalKind::kEmpty, field + ".content", "must be set");
   }
   RETURN_IF_ERROR(CheckToolCalls(field + ".tool_calls", message));
   if (message.has_tool_call_id()) {
@@ -83,7 +88,7 @@ absl::Status CheckMessage(const v1::Message& message, int index) {
 
 absl::Status CheckTool(const v1::Tool& tool, int index) {
   const std::string field = absl::StrCat("chat.tools[", index, "]");
-  if (!tool.has_name()) return Invalid(field + ".name", "must be set");
+  if (!tool.has_name()) return Invalid(RefusalKind::kEmpty, field + ".name", "must be set");
   RETURN_IF_ERROR(CheckName(field + ".name", tool.name()));
   if (!tool.has_parameters()) return absl::OkStatus();
   return CheckJson(field + ".parameters", tool.parameters());
@@ -108,11 +113,13 @@ int64_t TextBytes(const v1::Chat& chat) {
 
 absl::Status ValidateChat(const v1::Chat& chat, const RequestLimits& limits) {
   if (!limits.has_chat_template) {
-    return Invalid("chat", "this model has no chat template, send text or tokens");
+    return Invalid(RefusalKind::kUnsupported, "chat",
+                   "this model has no chat template, send text or tokens");
   }
-  if (chat.messages().empty()) return Invalid("chat.messages", "must not be empty");
+  if (chat.messages().empty())
+    return Invalid(RefusalKind::kEmpty, "chat.messages", "must not be empty");
   if (chat.messages_size() > limits.max_messages) {
-    return Invalid("chat.messages",
+    return Invalid(RefusalKind::kTooMany, "chat.messages",
                    absl::StrCat(chat.messages_size(), " messages are more than the ",
                                 limits.max_messages, " allowed"));
   }

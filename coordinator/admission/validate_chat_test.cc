@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/admission/bad_request.h"
+#include "coordinator/admission/testing/bad_request.h"
 #include "coordinator/admission/validate.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

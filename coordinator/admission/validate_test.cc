@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
-#include "coordinator/admission/bad_request.h"
+#include "coordinator/admission/testing/bad_request.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -131,12 +131,45 @@ TEST(ResolveMaxNewTokensTest, RefusesWhatDoesNotFitTheContext) {
   EXPECT_EQ(std::string(ResolveMaxNewTokens(60, 5, Limits()).status().message()),
             "max_new_tokens: 5 is not in [1, 4], the room that 60 prompt tokens leave in the "
             "context of 64");
-  EXPECT_THAT(std::string(ResolveMaxNewTokens(64, std::nullopt, Limits()).status().message()),
+}
+
+TEST(CheckPromptLengthTest, APromptHasTokensAndLeavesRoomForAnAnswer) {
+  EXPECT_TRUE(CheckPromptLength(1, Limits()).ok());
+  EXPECT_TRUE(CheckPromptLength(63, Limits()).ok());
+  EXPECT_THAT(std::string(CheckPromptLength(64, Limits()).message()),
               StartsWith("prompt: 64 tokens leave no room"));
-  EXPECT_EQ(ResolveMaxNewTokens(int64_t{1} << 40, 1, Limits()).status().code(),
+  EXPECT_EQ(CheckPromptLength(int64_t{1} << 40, Limits()).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(std::string(ResolveMaxNewTokens(0, 1, Limits()).status().message()),
-            "prompt: must not be empty");
+  EXPECT_EQ(CheckPromptLength(0, Limits()).message(), "prompt: must not be empty");
+}
+
+TEST(RefusalKindTest, EachCheckNotesItsOwn) {
+  RequestLimits no_template = Limits();
+  no_template.has_chat_template = false;
+  const struct {
+    std::string request;
+    RefusalKind kind;
+  } cases[] = {
+      {"text: 'a' model: 'other'", RefusalKind::kUnknownModel},
+      {"", RefusalKind::kEmpty},
+      {"text: ''", RefusalKind::kEmpty},
+      {"chat {}", RefusalKind::kUnsupported},
+      {"text: 'a' sampling { top_p: 0 }", RefusalKind::kOutOfRange},
+      {"text: 'a' max_new_tokens: 0", RefusalKind::kOutOfRange},
+      {"tokens { ids: 100 }", RefusalKind::kOutOfRange},
+      {"text: 'more than twenty bytes'", RefusalKind::kTooLarge},
+  };
+  for (const auto& [request, kind] : cases) {
+    SCOPED_TRACE(request);
+    const absl::Status status = ValidateGenerate(Parse<v1::GenerateRequest>(request), no_template);
+    EXPECT_EQ(KindOfRefusal(status), kind);
+  }
+  EXPECT_EQ(KindOfRefusal(CheckPromptLength(64, Limits())), RefusalKind::kTooLong);
+  EXPECT_EQ(KindOfRefusal(CheckPromptLength(0, Limits())), RefusalKind::kEmpty);
+  EXPECT_EQ(KindOfRefusal(ResolveMaxNewTokens(60, 5, Limits()).status()), RefusalKind::kTooLong);
+  EXPECT_EQ(KindOfRefusal(CheckScoreTokens(65, Limits())), RefusalKind::kTooLong);
+  const auto many = Parse<v1::DetokenizeRequest>("token_ids: [1, 2, 3, 4, 5]");
+  EXPECT_EQ(KindOfRefusal(ValidateDetokenize(many, Limits())), RefusalKind::kTooMany);
 }
 
 TEST(ValidateScoreTest, ChecksInputAndItsLength) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "coordinator/admission/refusal.h"
 #include "coordinator/routing/check_event.h"
 #include "coordinator/routing/group_registry.h"
 
@@ -22,6 +23,11 @@ absl::Status ForThePublic(const absl::Status& error) {
   if (absl::IsCancelled(error)) return absl::UnavailableError("the server is shutting down");
   if (!absl::IsUnavailable(error)) return error;
   return absl::UnavailableError("the worker group that had the request was lost");
+}
+
+absl::Status NoWorkerGroup() {
+  return Refused(RefusalKind::kNoWorkerGroup,
+                 absl::UnavailableError("no worker group can take requests now"));
 }
 
 }  // namespace
@@ -83,10 +89,11 @@ absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
   }
   const std::optional<int> chosen = ChooseGroup(candidates);
   if (chosen.has_value()) return ids[*chosen];
-  if (largest_context == 0) return absl::UnavailableError("no worker group can take requests now");
-  return absl::InvalidArgumentError(
-      absl::StrCat("max_new_tokens: prompt and answer need ", total_tokens,
-                   " tokens, the worker groups' context is ", largest_context));
+  if (largest_context == 0) return NoWorkerGroup();
+  return Refused(RefusalKind::kTooLong,
+                 absl::InvalidArgumentError(
+                     absl::StrCat("max_new_tokens: prompt and answer need ", total_tokens,
+                                  " tokens, the worker groups' context is ", largest_context)));
 }
 
 GroupRegistry::Sending GroupRegistry::Assign(Request& request, GroupId group) {
@@ -182,9 +189,8 @@ void GroupRegistry::MoveOrFail(RequestMap::iterator found, MoveReason reason,
   const absl::Time now = clock_->Now();
   if (reason != MoveReason::kLost) left.refused_at = now;
   if (reason == MoveReason::kLost) ++request.losses;
-  absl::Status failure = reason == MoveReason::kDraining
-                             ? absl::UnavailableError("no worker group can take requests now")
-                             : ForThePublic(error);
+  absl::Status failure = reason == MoveReason::kDraining ? NoWorkerGroup() : ForThePublic(error);
+  if (reason == MoveReason::kQueueFull) failure = Refused(RefusalKind::kQueueFull, failure);
   absl::StatusOr<GroupId> next = failure;
   if (request.deadline <= now) {
     failure = absl::DeadlineExceededError("the deadline passed before a worker group answered");

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "coordinator/admission/refusal.h"
 #include "coordinator/routing/group_registry.h"
 #include "coordinator/routing/testing/registry_fixture.h"
 #include "gmock/gmock.h"
@@ -114,7 +115,7 @@ TEST_F(GroupRequestsTest, TriesNoGroupTwiceAndThenPassesTheRefusalOn) {
   Refuse(a, id);
   EXPECT_EQ(sink->ends, 0);
   Refuse(b, id);
-  EXPECT_EQ(sink->status, kFull);
+  EXPECT_EQ(sink->status, Refused(RefusalKind::kQueueFull, kFull));
   EXPECT_EQ(sink->acceptances, 0);
   EXPECT_THAT(a.session->submitted(), SizeIs(1));
   EXPECT_THAT(b.session->submitted(), SizeIs(1));
@@ -228,7 +229,7 @@ TEST_F(GroupRequestsTest, MovesOnlyToAGroupWhoseContextItFits) {
   const auto sink = std::make_shared<FakeSink>();
   const uint64_t id = *registry_.Submit(Request(20, 40), sink);
   Refuse(large, id);
-  EXPECT_EQ(sink->status, kFull);
+  EXPECT_EQ(sink->status, Refused(RefusalKind::kQueueFull, kFull));
   EXPECT_THAT(small.session->submitted(), IsEmpty());
 }
 

@@ -1,5 +1,7 @@
 #include "coordinator/server/coordinator_metrics.h"
 
+#include <optional>
+
 #include "base/metrics_endpoint.h"
 
 namespace phalanx {
@@ -60,6 +62,14 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
       requests_.Add(RequestLabels(method, static_cast<absl::StatusCode>(code)));
     }
   }
+  auto& refusals = prometheus::BuildCounter()
+                       .Name("phalanx_refusals_total")
+                       .Help("Requests that were not taken in, by the kind of the refusal.")
+                       .Register(registry);
+  for (int i = 0; i < kNumRefusalKinds; ++i) {
+    const std::string kind(RefusalKindName(static_cast<RefusalKind>(i)));
+    refusals_[i] = &refusals.Add({{"kind", kind}});
+  }
   auto& groups = prometheus::BuildGauge()
                      .Name("phalanx_worker_groups")
                      .Help("Worker groups by state.")
@@ -78,8 +88,11 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
   }
 }
 
-void CoordinatorMetrics::CountRequest(absl::string_view method, absl::StatusCode code) {
-  requests_.Add(RequestLabels(method, code)).Increment();
+void CoordinatorMetrics::CountRequest(absl::string_view method, const absl::Status& status) {
+  requests_.Add(RequestLabels(method, status.code())).Increment();
+  if (const std::optional<RefusalKind> kind = KindOfRefusal(status)) {
+    refusals_[static_cast<int>(*kind)]->Increment();
+  }
 }
 
 prometheus::Labels CoordinatorMetrics::RequestLabels(absl::string_view method,

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "coordinator/admission/refusal.h"
 #include "coordinator/routing/group_registry.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
@@ -23,8 +24,9 @@ class CoordinatorMetrics {
   CoordinatorMetrics(const CoordinatorMetrics&) = delete;
   CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;
 
-  // Counts a finished call of "Generate", "Tokenize", ...
-  void CountRequest(absl::string_view method, absl::StatusCode code);
+  // Counts a finished call of "Generate", "Tokenize", ..., and among the refusals if its status is
+  // one (coordinator/admission/refusal.h).
+  void CountRequest(absl::string_view method, const absl::Status& status);
   void SetGroups(GroupState state, int count);
   void CountMove(MoveReason reason);
 
@@ -49,6 +51,7 @@ class CoordinatorMetrics {
 
   const std::string model_;
   prometheus::Family<prometheus::Counter>& requests_;
+  prometheus::Counter* refusals_[kNumRefusalKinds];
   prometheus::Gauge* groups_[kNumGroupStates];
   prometheus::Counter* moves_[kNumMoveReasons];
 };

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "prometheus/text_serializer.h"
@@ -46,13 +47,23 @@ TEST(CoordinatorMetricsTest, CountsRequestsByMethodAndCode) {
   prometheus::Registry registry;
   CoordinatorMetrics metrics(registry, "tiny");
   const size_t series = NumSeries(registry);
-  metrics.CountRequest("Generate", absl::StatusCode::kOk);
-  metrics.CountRequest("Generate", absl::StatusCode::kOk);
-  metrics.CountRequest("Tokenize", absl::StatusCode::kInvalidArgument);
+  metrics.CountRequest("Generate", absl::OkStatus());
+  metrics.CountRequest("Generate", absl::OkStatus());
+  metrics.CountRequest("Tokenize", absl::InvalidArgumentError("no refusal"));
+  metrics.CountRequest("Score",
+                       Refused(RefusalKind::kQueueFull, absl::ResourceExhaustedError("full")));
   metrics.SetGroups(GroupState::kServing, 3);
   const std::string page = prometheus::TextSerializer().Serialize(registry.Collect());
   EXPECT_THAT(page, HasSubstr("{code=\"OK\",method=\"Generate\",model=\"tiny\"} 2"));
   EXPECT_THAT(page, HasSubstr("{code=\"INVALID_ARGUMENT\",method=\"Tokenize\",model=\"tiny\"} 1"));
+  EXPECT_THAT(page, HasSubstr("{code=\"RESOURCE_EXHAUSTED\",method=\"Score\",model=\"tiny\"} 1"));
+  EXPECT_THAT(page, HasSubstr("phalanx_refusals_total{kind=\"queue_full\"} 1"));
+  for (int i = 0; i < kNumRefusalKinds; ++i) {
+    const auto kind = static_cast<RefusalKind>(i);
+    if (kind == RefusalKind::kQueueFull) continue;
+    EXPECT_THAT(page, HasSubstr(absl::StrCat("phalanx_refusals_total{kind=\"",
+                                             RefusalKindName(kind), "\"} 0")));
+  }
   EXPECT_THAT(page, HasSubstr("phalanx_worker_groups{state=\"serving\"} 3"));
   EXPECT_EQ(NumSeries(registry), series) << "a series was made late";
 }

@@ -10,7 +10,6 @@
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
-#include "rpc/read_message.h"
 
 namespace phalanx {
 namespace {
@@ -26,7 +25,7 @@ v1::FinishReason ReasonOf(const EngineFinish& finish) {
 }  // namespace
 
 absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
-  RETURN_IF_ERROR(ReadMessage(bytes, environment_.limits.max_message_bytes(), &request_));
+  RETURN_IF_ERROR(ReadRequest(bytes, environment_.limits.max_message_bytes(), &request_));
   return ValidateGenerate(request_, environment_.limits);
 }
 
@@ -38,12 +37,15 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
     ASSIGN_OR_RETURN(EncodedPrompt encoded, EncodePrompt(*environment_.text, request_, unwanted()));
     prompt = std::move(encoded.token_ids);
   }
+  const RequestLimits limits = CurrentLimits(environment_);
+  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
+  RETURN_IF_ERROR(CheckPromptLength(prompt_tokens, limits));
   ASSIGN_OR_RETURN(
       const int max_new_tokens,
       ResolveMaxNewTokens(
-          static_cast<int64_t>(prompt.size()),
+          prompt_tokens,
           request_.has_max_new_tokens() ? std::optional(request_.max_new_tokens()) : std::nullopt,
-          CurrentLimits(environment_)));
+          limits));
   AnswerText::Options options = TextOptions(prompt);
   MutexLock lock(&mutex_);
   text_.emplace(environment_.text->NewAnswerDecoder(), std::move(options));

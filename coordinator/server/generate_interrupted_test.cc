@@ -149,6 +149,7 @@ TEST_F(GenerateInterruptedTest, PassesTheEnginesErrorOn) {
   const grpc::Status status = Generate(TextRequest("hi"), &context).status;
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(status.error_message(), "the engine's queue is full");
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"queue_full\"}"), "1");
   EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
 }
 
@@ -157,6 +158,7 @@ TEST_F(GenerateInterruptedTest, WithoutWorkerGroupItIsUnavailable) {
   const grpc::Status status = Generate(TextRequest("hi")).status;
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_THAT(status.error_message(), HasSubstr("no worker group"));
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"no_worker_group\"}"), "1");
   WaitForHealth(HealthCheckResponse::NOT_SERVING);
   WaitForHealth(HealthCheckResponse::NOT_SERVING, "tiny");
 }

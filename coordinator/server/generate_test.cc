@@ -223,6 +223,7 @@ TEST_F(GenerateTest, NamesTheBadField) {
   const grpc::Status status = Generate(request).status;
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(status.error_message(), "sampling.temperature: 101 is not in [0, 100]");
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"out_of_range\"}"), "1");
 }
 
 TEST_F(GenerateTest, RefusesAPromptThatFillsTheGroupsContext) {
@@ -236,6 +237,7 @@ TEST_F(GenerateTest, RefusesAPromptThatFillsTheGroupsContext) {
   request.set_max_new_tokens(7);
   EXPECT_THAT(Generate(request).status.error_message(),
               HasSubstr("max_new_tokens: 7 is not in [1, 6]"));
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"too_long\"}"), "2");
 }
 
 // A short chat that says nothing about its length begins as the reference does.

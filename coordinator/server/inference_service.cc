@@ -12,7 +12,6 @@
 #include "coordinator/server/score_call.h"
 #include "coordinator/server/unary_call.h"
 #include "phalanx/v1/inference.grpc.pb.h"
-#include "rpc/read_message.h"
 
 namespace phalanx {
 namespace {
@@ -29,7 +28,7 @@ template <typename Request>
 absl::Status Parse(const grpc::ByteBuffer& bytes, const RequestLimits& limits,
                    absl::Status (*validate)(const Request&, const RequestLimits&),
                    Request* request) {
-  RETURN_IF_ERROR(ReadMessage(bytes, limits.max_message_bytes(), request));
+  RETURN_IF_ERROR(ReadRequest(bytes, limits.max_message_bytes(), request));
   return validate(*request, limits);
 }
 
@@ -100,7 +99,7 @@ class InferenceService final : public RawInference {
                                        grpc::ByteBuffer* response) override {
     v1::ListModelsRequest request;
     const absl::Status checked =
-        ReadMessage(*bytes, environment_.limits.max_message_bytes(), &request);
+        ReadRequest(*bytes, environment_.limits.max_message_bytes(), &request);
     return NewCall("ListModels", context, response)
         ->RunHere(checked, [this](const std::atomic<bool>&, grpc::ByteBuffer* out) {
           v1::ListModelsResponse message;

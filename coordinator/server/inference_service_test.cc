@@ -29,6 +29,7 @@ TEST_F(InferenceServiceTest, BytesThatAreNoMessageAreInvalidArgument) {
     }
   }
   EXPECT_EQ(SendBytes("ListModels", "\xff").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"malformed\"}"), "16");
 }
 
 TEST_F(InferenceServiceTest, UnknownFieldsAreIgnored) {

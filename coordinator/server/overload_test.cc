@@ -50,6 +50,7 @@ TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
             grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_GE(RetryHint(tokenize), 500);
   EXPECT_LE(RetryHint(tokenize), 1500);
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"busy\"}"), "2");
   running.TryCancel();
   EXPECT_FALSE(reader->Finish().ok());
 }
@@ -80,6 +81,7 @@ TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
                                                      grpc::StatusCode::RESOURCE_EXHAUSTED));
   EXPECT_TRUE(blocked.get().status.ok());
   EXPECT_TRUE(too.get().status.ok());
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"text_queue_full\"}"), "1");
 }
 
 TEST_F(OverloadTest, ACallCancelledWhileItWaitsForTextNeverReachesAnEngine) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "coordinator/admission/refusal.h"
 #include "coordinator/routing/group_session.h"
 #include "coordinator/server/serving_environment.h"
 #include "coordinator/server/text_service.h"
@@ -19,10 +20,15 @@ Conversation ConversationOf(const v1::Chat& chat);
 template <typename Request>
 absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request,
                                            const std::atomic<bool>& cancelled) {
-  if (request.has_chat()) {
-    return text.EncodeChat(ConversationOf(request.chat()), request.allow_special(), cancelled);
+  absl::StatusOr<EncodedPrompt> encoded =
+      request.has_chat()
+          ? text.EncodeChat(ConversationOf(request.chat()), request.allow_special(), cancelled)
+          : text.EncodeText(request.text(), request.allow_special(), cancelled);
+  // What the model's template or its tokenizer cannot take.
+  if (absl::IsInvalidArgument(encoded.status())) {
+    return Refused(RefusalKind::kTemplate, encoded.status());
   }
-  return text.EncodeText(request.text(), request.allow_special(), cancelled);
+  return encoded;
 }
 
 // What the client is told about the values in use.

@@ -10,10 +10,16 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/status.h>
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
 namespace phalanx {
+
+// As ReadMessage (rpc/read_message.h), with its errors noted as refusals.
+absl::Status ReadRequest(const grpc::ByteBuffer& bytes, int64_t max_bytes,
+                         google::protobuf::Message* request);
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 

@@ -6,12 +6,11 @@
 #include "base/status.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/server/raw_messages.h"
-#include "rpc/read_message.h"
 
 namespace phalanx {
 
 absl::Status ScoreCall::Parse(const grpc::ByteBuffer& bytes) {
-  RETURN_IF_ERROR(ReadMessage(bytes, environment_.limits.max_message_bytes(), &request_));
+  RETURN_IF_ERROR(ReadRequest(bytes, environment_.limits.max_message_bytes(), &request_));
   return ValidateScore(request_, environment_.limits);
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "coordinator/admission/refusal.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
 
@@ -58,7 +59,8 @@ absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
   if (!ticket.ok()) return ticket.status();
   ticket_.emplace(*std::move(ticket));
   if (TimeLeft() <= absl::ZeroDuration()) {
-    return absl::DeadlineExceededError("the deadline had passed when the request arrived");
+    return Refused(RefusalKind::kExpired,
+                   absl::DeadlineExceededError("the deadline had passed when the request arrived"));
   }
   return Parse(bytes);
 }
@@ -192,7 +194,7 @@ void StreamCall::FinishIfIdle() {
 void StreamCall::Settle(const absl::Status& status) {
   CoordinatorMetrics& metrics = *environment_.metrics;
   (running_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
-  metrics.CountRequest(method_, status.code());
+  metrics.CountRequest(method_, status);
   const absl::Duration total = environment_.clock->Now() - arrived_at_;
   const std::string details = Settled(status, total);
   LOG(INFO) << "request " << id_ << " method=" << method_

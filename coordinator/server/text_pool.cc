@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/admission/refusal.h"
 
 namespace phalanx {
 
@@ -31,13 +32,17 @@ absl::Status TextPool::Submit(const void* owner, int64_t bytes, std::function<vo
   {
     MutexLock lock(&mutex_);
     if (static_cast<int>(queue_.size()) >= options_.max_queued) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          queue_.size(), " texts wait to be tokenized, the limit (--max_queued_texts)"));
+      return Refused(
+          RefusalKind::kTextQueueFull,
+          absl::ResourceExhaustedError(absl::StrCat(
+              queue_.size(), " texts wait to be tokenized, the limit (--max_queued_texts)")));
     }
     if (!queue_.empty() && queued_bytes_ + bytes > options_.max_queued_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          queued_bytes_, " bytes of text wait to be tokenized and ", bytes,
-          " more exceed the limit of ", options_.max_queued_bytes, " (--max_queued_text_bytes)"));
+      return Refused(RefusalKind::kTextQueueFull,
+                     absl::ResourceExhaustedError(
+                         absl::StrCat(queued_bytes_, " bytes of text wait to be tokenized and ",
+                                      bytes, " more exceed the limit of ",
+                                      options_.max_queued_bytes, " (--max_queued_text_bytes)")));
     }
     queue_.push_back({owner, bytes, std::move(task)});
     queued_bytes_ += bytes;

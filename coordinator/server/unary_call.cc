@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "coordinator/admission/refusal.h"
 #include "coordinator/server/raw_messages.h"
 
 namespace phalanx {
@@ -36,7 +37,8 @@ absl::Status UnaryCall::Queue(const absl::Status& checked, int64_t bytes, Work w
   ticket_.emplace(*std::move(ticket));
   RETURN_IF_ERROR(checked);
   if (deadline_ <= arrived_at_) {
-    return absl::DeadlineExceededError("the deadline had passed when the request arrived");
+    return Refused(RefusalKind::kExpired,
+                   absl::DeadlineExceededError("the deadline had passed when the request arrived"));
   }
   return environment_.text_pool->Submit(this, bytes, [this, work = std::move(work)] {
     const absl::Status status = cancelled_ ? absl::OkStatus() : work(cancelled_, response_);
@@ -53,7 +55,7 @@ void UnaryCall::OnCancel() {
 }
 
 void UnaryCall::End(const absl::Status& status) {
-  environment_.metrics->CountRequest(method_, status.code());
+  environment_.metrics->CountRequest(method_, status);
   if (!status.ok()) {
     LOG(INFO) << method_ << " code=" << absl::StatusCodeToString(status.code()) << " error=\""
               << absl::CHexEscape(status.message()) << "\"";

@@ -1,11 +1,12 @@
 // Tables of requests that validation refuses.
-#ifndef PHALANX_COORDINATOR_ADMISSION_BAD_REQUEST_H_
-#define PHALANX_COORDINATOR_ADMISSION_BAD_REQUEST_H_
+#ifndef PHALANX_COORDINATOR_ADMISSION_TESTING_BAD_REQUEST_H_
+#define PHALANX_COORDINATOR_ADMISSION_TESTING_BAD_REQUEST_H_
 
 #include <string>
 #include <vector>
 
 #include "coordinator/admission/limits.h"
+#include "coordinator/admission/refusal.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
@@ -42,10 +43,11 @@ void ExpectRefused(const std::vector<BadRequest>& cases, Validate validate) {
     SCOPED_TRACE(bad.request);
     const absl::Status status = validate(Parse<Request>(bad.request), Limits());
     EXPECT_EQ(status.code(), bad.code);
+    EXPECT_TRUE(KindOfRefusal(status).has_value()) << "would not be counted";
     EXPECT_THAT(std::string(status.message()), testing::StartsWith(bad.message));
   }
 }
 
 }  // namespace phalanx
 
-#endif  // PHALANX_COORDINATOR_ADMISSION_BAD_REQUEST_H_
+#endif  // PHALANX_COORDINATOR_ADMISSION_TESTING_BAD_REQUEST_H_

@@ -1,0 +1,37 @@
+#include "coordinator/admission/refusal.h"
+
+#include <set>
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace phalanx {
+namespace {
+
+TEST(RefusalTest, EveryKindIsNotedAndHasANameOfItsOwn) {
+  std::set<std::string> names;
+  for (int i = 0; i < kNumRefusalKinds; ++i) {
+    const auto kind = static_cast<RefusalKind>(i);
+    const absl::Status status = Refused(kind, absl::UnavailableError("later"));
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(status.message(), "later");
+    EXPECT_EQ(KindOfRefusal(status), kind);
+    names.emplace(RefusalKindName(kind));
+  }
+  EXPECT_EQ(names.size(), size_t{kNumRefusalKinds});
+  EXPECT_FALSE(names.contains(""));
+}
+
+TEST(RefusalTest, OtherStatusesAreNoRefusals) {
+  EXPECT_EQ(KindOfRefusal(absl::OkStatus()), std::nullopt);
+  EXPECT_EQ(KindOfRefusal(absl::UnavailableError("lost")), std::nullopt);
+}
+
+// Noted again, by who knows more.
+TEST(RefusalTest, TheLastNoteCounts) {
+  const absl::Status first = Refused(RefusalKind::kOutOfRange, absl::InvalidArgumentError("x"));
+  EXPECT_EQ(KindOfRefusal(Refused(RefusalKind::kTooLong, first)), RefusalKind::kTooLong);
+}
+
+}  // namespace
+}  // namespace phalanx
