@@ -256,9 +256,29 @@ def documented_paths(tree):
     """A path in backquotes in ARCHITECTURE.md or CONTRIBUTING.md must exist."""
     folders = {"/".join(path.split("/")[:depth]) for path in tree for depth in range(1, 5)}
     for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
-        for word in re.findall(r"`((?:[a-z_]+/)+[a-z_.]*)[`: ]", tree.get(document, "")):
+        for word in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9.]*)[`: ]", tree.get(document, "")):
             if word.rstrip("/") not in folders and word not in tree:
                 yield f"{document}: there is no {word}"
+
+
+def recipes(tree):
+    """The recipes of CONTRIBUTING.md are lists that begin with files, all of which exist."""
+    text = tree.get("CONTRIBUTING.md", "")
+    _, _, section = text.partition("\n## Recipes\n")
+    section = section.partition("\n## ")[0]
+    for recipe in section.split("\n### ")[1:]:
+        title, _, body = recipe.partition("\n")
+        files = [
+            name
+            for item in re.findall(r"^- ([^:]*):", body, re.MULTILINE)
+            for name in re.findall(r"`([^`]+)`", item)
+            if not name.startswith(".")
+        ]
+        if not files:
+            yield f"CONTRIBUTING.md: {title}: names no files"
+        for name in files:
+            if name not in tree:
+                yield f"CONTRIBUTING.md: {title}: there is no {name}"
 
 
 def documented_symbols(tree):
@@ -284,10 +304,19 @@ def has_symbol(text, symbol):
     return bool(name and body and re.search(rf"\b{method}\(", body[0]))
 
 
+# What a newcomer reads first: tables and code too.
+NARROW_DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+
+
 def wide_prose(tree):
-    """Documents are read in terminals too: 100 columns, but for tables and code."""
+    """Documents are read in terminals too: 100 columns, but for tables and code of some."""
     for path, text in tree.items():
         if not path.endswith(".md"):
+            continue
+        if path in NARROW_DOCUMENTS:
+            for number, line in enumerate(text.splitlines(), 1):
+                if len(line) > 100:
+                    yield f"{path}:{number}: {len(line)} columns"
             continue
         code = False
         for number, line in enumerate(text.splitlines(), 1):
@@ -338,6 +367,7 @@ RULES = (
     include_guards,
     documented_configs,
     documented_paths,
+    recipes,
     documented_symbols,
     wide_prose,
     types_defined_twice,

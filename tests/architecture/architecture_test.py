@@ -105,6 +105,14 @@ class RuleTest(unittest.TestCase):
         tree = {"ARCHITECTURE.md": "`base/gone.cc` and `base/log.h`", "base/log.h": ""}
         self.assert_caught(architecture.documented_paths, tree)
 
+    def test_a_recipe_that_names_a_file_that_does_not_exist(self):
+        items = "- `a/b.h` and `.cc`,\n  `c.md`: into `what.h`.\n"
+        text = f"# C\n\n## Recipes\n\n### Add a thing\n\n{items}\n## Commits\n\n- `x.h`: no.\n"
+        tree = {"CONTRIBUTING.md": text, "a/b.h": "", "c.md": ""}
+        self.assert_caught(architecture.recipes, tree, 0)
+        self.assert_caught(architecture.recipes, {"CONTRIBUTING.md": text, "c.md": ""})
+        self.assert_caught(architecture.recipes, {"CONTRIBUTING.md": "\n## Recipes\n\n### One\n\nProse\n"})
+
     def test_documents_that_name_a_function_that_moved(self):
         source = "class Call {\n  void Parse();\n};\nvoid Call::Arrive() { Next(); }\n"
         there = "`a/call.cc: Call::Arrive`, `call.cc: Call::Parse`, `call.cc: Next`"
@@ -117,6 +125,8 @@ class RuleTest(unittest.TestCase):
     def test_prose_that_is_too_wide(self):
         wide = "x" * 101
         tree = {"A.md": f"{wide}\n| {wide} |\n```\n{wide}\n```\n{wide}\n", "a.cc": wide}
+        self.assert_caught(architecture.wide_prose, tree, 2)
+        tree = {"README.md": f"| {wide} |\n```\n{wide}\n```\n", "docs/a.md": f"| {wide} |\n"}
         self.assert_caught(architecture.wide_prose, tree, 2)
 
     def test_a_type_that_is_defined_twice(self):
