@@ -78,6 +78,9 @@ def test_the_first_error_is_an_increase(cluster, tiny_model):
     after = scrape(page)
     refused = {"method": "Generate", "code": "INVALID_ARGUMENT"}
     assert after.total("phalanx_requests_total", **refused) == 1
+    assert before.total("phalanx_refusals_total") == 0
+    assert after.total("phalanx_refusals_total", kind="empty") == 1
+    assert after.total("phalanx_refusals_total") == 1
     assert after.total(latency) == 0, "a refusal counts as a fast answer"
     read_answer(serving.stub().Generate(chat("a", sampling=GREEDY, max_new_tokens=2)))
     wait_until(lambda: scrape(page).total(latency) == 1, "the answer counts")
