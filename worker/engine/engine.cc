@@ -14,16 +14,19 @@ namespace phalanx {
 struct EngineSession::State {
   struct Live {
     SequenceId sequence;
+    // A Cancellation is on its way to the engine thread, so that a second one is not needed.
     bool cancelled = false;
   };
 
   explicit State(EventSink* event_sink) : sink(event_sink) {}
 
-  // Held while the sink is called; never taken with the engine's mutex held.
+  // Held while the sink is called, so that whoever sets `sink` to null knows that no call is
+  // running. The sink may submit and cancel, which locks the engine's mutex: so this mutex is
+  // always the first of the two, and is never taken by a thread that holds the engine's.
   Mutex sink_mutex;
   // Null once the session is gone.
   EventSink* sink GUARDED_BY(sink_mutex);
-  // Requests that have not ended. Guarded by the engine's mutex.
+  // Requests that have not ended. Guarded by the engine's mutex, which this struct has no name for.
   absl::flat_hash_map<RequestId, Live> live;
 };
 
@@ -58,6 +61,8 @@ Engine::~Engine() {
 absl::StatusOr<std::unique_ptr<EngineSession>> Engine::OpenSession(EventSink* sink) {
   auto state = std::make_shared<SessionState>(sink);
   MutexLock lock(&mutex_);
+  // The engine thread tells each session in sessions_ that the engine has ended, once. A session
+  // that opens after that would wait for it in vain.
   if (phase_ >= Phase::kEnding) return absl::UnavailableError(request_status_.message());
   sessions_.insert(state);
   return std::unique_ptr<EngineSession>(new EngineSession(this, std::move(state)));
@@ -86,6 +91,8 @@ absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const 
     return absl::InvalidArgumentError(
         absl::StrCat("request_id ", static_cast<uint64_t>(id), " is in use in this session"));
   }
+  // running_requests_ was counted after the latest plan or step, so all that has come since counts
+  // as waiting.
   if (live_requests_ - running_requests_ >= options_.max_waiting) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the worker group's queue is at its limit of ", options_.max_waiting,
@@ -96,6 +103,8 @@ absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const 
 
 absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                             GenerationRequest request) {
+  // The lock is not held here: this looks at every token of the prompt, and the engine thread would
+  // have to wait.
   absl::Status status = CheckRequest(request);
   if (status.ok()) {
     MutexLock lock(&mutex_);
@@ -104,6 +113,7 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
       const SequenceId sequence{next_sequence_++};
       session->live.emplace(id, SessionState::Live{.sequence = sequence});
       commands_.push_back(Submission{session, id, sequence, std::move(request), clock_->Now()});
+      // step_age() counts from here after an idle time, which no step is to blame for.
       if (live_requests_++ == 0) last_progress_ = clock_->Now();
       wake_.Signal();
     }
@@ -116,6 +126,8 @@ void Engine::Cancel(SessionState& session, RequestId id) {
   MutexLock lock(&mutex_);
   const auto it = session.live.find(id);
   if (it == session.live.end() || it->second.cancelled) return;
+  // The request stays in `live` until the engine thread has ended it. So its id cannot be given to
+  // another request while events of this one may still be made.
   it->second.cancelled = true;
   commands_.push_back(Cancellation{it->second.sequence});
   wake_.Signal();
@@ -136,11 +148,14 @@ void Engine::CancelAllLocked(SessionState& session) {
 }
 
 void Engine::CloseSession(const std::shared_ptr<SessionState>& session) {
+  // Waits for a call to the sink that is running. After it, no other can begin.
   {
     MutexLock lock(&session->sink_mutex);
     session->sink = nullptr;
   }
   MutexLock lock(&mutex_);
+  // The requests end in the next turn of the loop. Until then they share the ownership of the
+  // state; the EngineSession is about to be gone.
   sessions_.erase(session);
   CancelAllLocked(*session);
 }
@@ -149,6 +164,8 @@ bool Engine::Drain(absl::Duration timeout) {
   const absl::Time deadline = clock_->Now() + timeout;
   MutexLock lock(&mutex_);
   if (phase_ == Phase::kOpen) phase_ = Phase::kDraining;
+  // A request leaves live_requests_ before its last event is given to the sink. A caller that shut
+  // the server down at that moment would lose the event.
   while (live_requests_ > 0 || unpublished_ends_ > 0) {
     const absl::Duration left = deadline - clock_->Now();
     if (left <= absl::ZeroDuration()) return false;
@@ -169,6 +186,7 @@ void Engine::Fail(const absl::Status& status) {
 void Engine::End(const absl::Status& request_status, const absl::Status& result) {
   MutexLock lock(&mutex_);
   if (phase_ >= Phase::kEnding) return;
+  // Only the engine thread can end requests, so it is told to and woken.
   phase_ = Phase::kEnding;
   request_status_ = request_status;
   result_ = result;
@@ -195,20 +213,23 @@ absl::Status Engine::Run() {
   return result_;
 }
 
-// A deadline needs no waking: while there are requests, each turn runs a step.
+// Deadlines are not waited for: while there are requests the loop does not sleep, it runs one step
+// after the other and looks at deadlines before each.
 void Engine::WaitForWork() {
   MutexLock lock(&mutex_);
   while (commands_.empty() && requests_.empty() && phase_ < Phase::kEnding) wake_.Wait(&mutex_);
 }
 
 bool Engine::RunOnce() {
+  // What is cancelled or late ends before the step is planned: its blocks are free for this step.
   bool ending = !TakeCommands();
   if (!ending) {
     ExpireDeadlines();
     if (const absl::Status status = RunStep(); !status.ok()) {
       LOG(ERROR) << "a step failed, the engine ends: " << status;
       Fail(status);
-      // What was submitted meanwhile ends too.
+      // Takes in what was submitted during the step, so that it ends with the other requests. It is
+      // all that there will be: since Fail, Submit refuses.
       TakeCommands();
       ending = true;
     }
@@ -224,6 +245,8 @@ bool Engine::TakeCommands() {
   bool go_on;
   {
     MutexLock lock(&mutex_);
+    // Both are read under one lock: if the engine is to end, these are the last commands. The lock
+    // is not held while they are applied, because EndRequest takes it again.
     commands.swap(commands_);
     go_on = phase_ < Phase::kEnding;
   }
@@ -259,6 +282,7 @@ void Engine::Apply(Submission submission) {
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
+  // The last step may have finished the request after it was cancelled.
   if (requests_.contains(cancellation.sequence)) {
     EndRequest(cancellation.sequence, absl::StatusCode::kCancelled);
   }
@@ -270,6 +294,7 @@ void Engine::ExpireDeadlines() {
     const SequenceId sequence = deadlines_.begin()->second;
     AddEvent(requests_.at(sequence)).error =
         absl::DeadlineExceededError("the request's deadline has passed");
+    // Also takes the sequence out of deadlines_, so that the loop comes to the next one.
     EndRequest(sequence, absl::StatusCode::kDeadlineExceeded);
   }
 }
@@ -295,17 +320,22 @@ absl::Status Engine::RunStep() {
     MutexLock lock(&mutex_);
     last_progress_ = end;
   }
+  // Commit comes first: ApplyResult removes sequences that end, and a plan has to be committed
+  // before the scheduler's sequences change.
   scheduler_.Commit(plan, result.tokens);
   ApplyResult(plan, result, end);
   return absl::OkStatus();
 }
 
 void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
+  // Results lie in the order of the chunks: one token for each chunk that draws, and num_scores
+  // log-probabilities for each chunk.
   auto token = result.tokens.begin();
   absl::Span<const float> log_probs = result.log_probs;
   for (const PlannedChunk& chunk : plan.chunks) {
     Request& request = requests_.at(chunk.id);
     if (!std::exchange(request.start_told, true)) AddEvent(request).started = true;
+    // Either may end the request: `request` is not to be used after this.
     if (chunk.draws) ApplyToken(chunk.id, *token++, now);
     if (chunk.num_scores > 0) ApplyScores(chunk.id, log_probs.first(chunk.num_scores), now);
     log_probs.remove_prefix(chunk.num_scores);
@@ -323,6 +353,7 @@ void Engine::EndWithoutNumbers(SequenceId sequence) {
   constexpr char kMessage[] =
       "the model produced logits that are not numbers (NaN or infinite): its weights are broken, "
       "or it does not bear this input";
+  // Broken weights break every request, and a line for each would flood the log.
   if (!told_of_bad_logits_) {
     LOG(ERROR) << kMessage << "; this is said once, phalanx_engine_requests_total counts INTERNAL";
     told_of_bad_logits_ = true;
@@ -343,6 +374,7 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
     metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
     metrics_->time_to_first_token_seconds.Observe(absl::ToDoubleSeconds(now - request.submitted));
   }
+  // An end-of-sequence token that is also the last one allowed counts as kEos.
   const std::vector<int32_t>& eos = request.eos_token_ids;
   const bool is_eos = std::find(eos.begin(), eos.end(), token) != eos.end();
   if (!is_eos && request.tokens_left > 0) return;
@@ -371,6 +403,8 @@ void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs,
 }
 
 RequestEvent& Engine::AddEvent(const Request& request) {
+  // All that one turn says of a request is said in a row, and goes into one event: if the request
+  // has one already, it is the last.
   std::vector<RequestEvent>& events = events_[request.session];
   if (events.empty() || events.back().id != request.id) events.emplace_back().id = request.id;
   return events.back();
@@ -382,6 +416,8 @@ void Engine::EndRequest(SequenceId sequence, absl::StatusCode code) {
   metrics_->CountRequest(code);
   scheduler_.Remove(sequence);
   deadlines_.erase({request.deadline, sequence});
+  // From here the session may use the id again. The new request cannot get an event before the next
+  // turn, when this one's are with the sink.
   {
     MutexLock lock(&mutex_);
     request.session->live.erase(request.id);
@@ -397,6 +433,8 @@ void Engine::EndAllRequests() {
     MutexLock lock(&mutex_);
     status = request_status_;
   }
+  // A copy, because EndRequest erases from requests_. Sorted, so that requests end in the order in
+  // which they came: the map has no order of its own.
   std::vector<SequenceId> sequences;
   for (const auto& [sequence, request] : requests_) sequences.push_back(sequence);
   std::sort(sequences.begin(), sequences.end());
@@ -421,6 +459,8 @@ EngineLoad Engine::UpdateLoad() {
 
 void Engine::PublishEvents() {
   const EngineLoad load = UpdateLoad();
+  // The engine's mutex is not held here, so that sinks may submit and cancel. A session that has
+  // been closed has no sink any more, and nobody wants its events.
   for (const auto& [session, events] : events_) {
     MutexLock lock(&session->sink_mutex);
     if (session->sink != nullptr) session->sink->OnStep(events, load);
@@ -438,6 +478,7 @@ void Engine::EndSessions() {
     MutexLock lock(&mutex_);
     if (phase_ == Phase::kEnded) return;
     phase_ = Phase::kEnded;
+    // OpenSession has refused since the phase was kEnding, so no session is missing in this copy.
     sessions.assign(sessions_.begin(), sessions_.end());
     status = request_status_;
   }

@@ -38,26 +38,26 @@ namespace phalanx {
 
 class Engine;
 
-// The requests of one asker. Thread-safe. Destroying it cancels them; no call to the sink is
-// running or follows once the destructor has returned. Not to be destroyed with a lock held that
-// the sink takes.
+// The requests of one caller. Thread-safe. Destroying it cancels them; no call to the sink is
+// running or follows once the destructor has returned. The thread that destroys it must not hold a
+// lock that the sink takes: the destructor waits for a call to the sink that is running.
 class EngineSession {
  public:
   ~EngineSession();
   EngineSession(const EngineSession&) = delete;
   EngineSession& operator=(const EngineSession&) = delete;
 
-  // Takes a request in; its events go to the sink. Does not block. A refused request has no events:
-  // INVALID_ARGUMENT naming the field, also for an id in use or a request that the KV cache could
-  // never hold; RESOURCE_EXHAUSTED when Options::max_waiting requests wait; UNAVAILABLE when the
-  // engine drains or has ended.
+  // Takes a request in; its events go to the sink. Does not block. A request that is refused has no
+  // events. Errors: INVALID_ARGUMENT naming the field, also for an id in use or a request that the
+  // KV cache could never hold; DEADLINE_EXCEEDED if its timeout is not positive; RESOURCE_EXHAUSTED
+  // when Options::max_waiting requests wait; UNAVAILABLE when the engine drains or has ended.
   absl::Status Submit(RequestId id, GenerationRequest request);
 
-  // Ends a request without a further event, but for those already on their way to the sink.
-  // Ignored if no request of that id is live. Does not block.
+  // Ends a request. Events that are on their way to the sink still reach it, but none is made to
+  // tell of the end. Ignored if no request of that id is live. Does not block.
   void Cancel(RequestId id);
 
-  // Cancels all that is live. Does not block.
+  // Cancels every request of this session. Does not block.
   void CancelAll();
 
  private:
@@ -73,7 +73,7 @@ class EngineSession {
 class Engine {
  public:
   struct Options {
-    // Also sizes the KV cache's accounting. max_step_tokens must be at least max_seqs.
+    // The scheduler gives out limits.kv_blocks blocks. max_step_tokens must be at least max_seqs.
     StepLimits limits;
     EngineRequestLimits request_limits;
     // Requests that may wait to run.
@@ -93,7 +93,8 @@ class Engine {
   absl::StatusOr<std::unique_ptr<EngineSession>> OpenSession(EventSink* sink);
 
   // The loop; sleeps while there are no requests. Returns when the engine has ended: OK after Stop,
-  // else the status that it failed with. Every request has then had its last event.
+  // else the status that it failed with. By then every request that was not cancelled has had its
+  // last event.
   absl::Status Run();
 
   // One turn of the loop without sleeping, for tests: takes in what was submitted and cancelled,
@@ -107,15 +108,16 @@ class Engine {
   // Ends the engine after the current step: all requests end with UNAVAILABLE. Does not block.
   void Stop();
 
-  // As if the executor had failed with `status` (not OK): for faults that are seen while no step
-  // runs. All requests end with `status`. Does not block. The first of Stop, Fail and a failing
-  // executor counts.
+  // Ends the engine as if the executor had failed with `status`, which must not be OK: for faults
+  // that are seen while no step runs. All requests end with `status`. Does not block. If Stop, Fail
+  // and a failing executor come together, only the first has an effect.
   void Fail(const absl::Status& status);
 
   EngineLoad load() const;
 
-  // Time since the last step ended or, if that is later, since there is work again; zero without
-  // work. Any thread, also while a step hangs.
+  // How long no step has ended although there are requests: the time since the last step or, if
+  // that is later, since a request came to an idle engine. Zero while there are no requests. Any
+  // thread may ask, also while a step hangs.
   absl::Duration step_age() const;
 
  private:
@@ -139,21 +141,24 @@ class Engine {
     std::shared_ptr<SessionState> session;
     RequestId id;
     int32_t prompt_tokens = 0;
-    // To be generated or, if `score` is set, to be scored.
+    // Tokens that are still to be generated or, if `score` is set, to be scored.
     int32_t tokens_left = 0;
     bool score = false;
     std::vector<int32_t> eos_token_ids;
     absl::Time submitted;
     absl::Time deadline;
+    // When the first step that works on it began.
     std::optional<absl::Time> started = std::nullopt;
     std::optional<absl::Time> first_token = std::nullopt;
-    // An event has said that it has started.
+    // Whether an event has told the session that the request has started.
     bool start_told = false;
   };
 
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
   enum class Phase { kOpen, kDraining, kEnding, kEnded };
 
+  // Any thread may call Submit, CheckRequest, CheckRoom, Cancel, CancelAll, CancelAllLocked,
+  // CloseSession and End. All other private methods are for the engine thread alone.
   absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                       GenerationRequest request);
   absl::Status CheckRequest(const GenerationRequest& request) const;
@@ -165,9 +170,8 @@ class Engine {
   void CloseSession(const std::shared_ptr<SessionState>& session);
   void End(const absl::Status& request_status, const absl::Status& result);
 
-  // All below: engine thread only.
   void WaitForWork();
-  // Returns false if the engine is to end.
+  // Applies what was submitted and cancelled. Returns false if the engine is to end.
   bool TakeCommands();
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
@@ -177,13 +181,19 @@ class Engine {
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
   void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
   void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
-  // Ends a request whose logits were no numbers.
+  // Ends a request with INTERNAL because its logits are not numbers.
   void EndWithoutNumbers(SequenceId sequence);
+  // The request's event of this turn of the loop, made if it has none yet.
   RequestEvent& AddEvent(const Request& request);
+  // Frees all that the engine and the scheduler keep of a request, and counts it under `code`. Its
+  // last event, if it has one, must have been added.
   void EndRequest(SequenceId sequence, absl::StatusCode code);
+  // Ends every request with request_status_.
   void EndAllRequests();
   EngineLoad UpdateLoad();
+  // Gives the sinks the events of this turn.
   void PublishEvents();
+  // Tells the sinks that the engine has ended.
   void EndSessions();
 
   const Options options_;
@@ -191,29 +201,30 @@ class Engine {
   const Clock* const clock_;
   EngineMetrics* const metrics_;
 
-  // Engine thread only.
+  // Only the engine thread uses scheduler_, requests_, deadlines_, told_of_bad_logits_ and events_,
+  // so no lock guards them.
   Scheduler scheduler_;
   absl::flat_hash_map<SequenceId, Request> requests_;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
-  // Whether the log says already that the model does not work.
+  // Whether the log already says that logits were not numbers.
   bool told_of_bad_logits_ = false;
   absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
 
   mutable Mutex mutex_;
-  // A command came or the engine is to end.
+  // Signalled when a command comes or the engine is to end.
   CondVar wake_;
-  // The last request has ended.
+  // Signalled when the last request has ended and its sink knows.
   CondVar idle_;
   Phase phase_ GUARDED_BY(mutex_) = Phase::kOpen;
-  // From kEnding on: what requests end with, and what Run returns.
+  // Set when the phase becomes kEnding: what all requests then end with, and what Run returns.
   absl::Status request_status_ GUARDED_BY(mutex_);
   absl::Status result_ GUARDED_BY(mutex_);
   std::vector<Command> commands_ GUARDED_BY(mutex_);
   absl::flat_hash_set<std::shared_ptr<SessionState>> sessions_ GUARDED_BY(mutex_);
   uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
-  // Submitted and not ended.
+  // Requests that were submitted and have not ended.
   int live_requests_ GUARDED_BY(mutex_) = 0;
-  // Ended, but the sink may not know yet.
+  // Requests that have ended in this turn of the loop, of which their sinks may not know yet.
   int unpublished_ends_ GUARDED_BY(mutex_) = 0;
   // When the last step ended, or the first request came to an idle engine.
   absl::Time last_progress_ GUARDED_BY(mutex_) = absl::InfiniteFuture();

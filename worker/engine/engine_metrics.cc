@@ -88,6 +88,7 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
 }
 
 void EngineMetrics::CountRequest(absl::StatusCode code) {
+  // For labels that it has seen before, Add returns the series that it made then.
   requests_total_.Add(CodeLabels(code)).Increment();
 }
 

@@ -22,8 +22,8 @@ class EngineMetrics {
   // Once for each request, when it is refused or ends.
   void CountRequest(absl::StatusCode code);
 
-  // Time that one step spent in collectives, waiting for peers included: for whoever runs the
-  // decoder, on every rank.
+  // Takes the time that one step spent in collectives, waiting for other ranks included. Every rank
+  // calls it, from where its decoder runs.
   void ObserveAllReduce(absl::Duration time);
 
  private:
@@ -37,8 +37,9 @@ class EngineMetrics {
   prometheus::Counter& preemptions_total;
   prometheus::Gauge& kv_blocks_used;
   prometheus::Gauge& kv_blocks_total;
-  // Set by whoever watches the engine and the ranks.
+  // Set by worker/leader.cc from time to time: a step that hangs cannot set it.
   prometheus::Gauge& step_age_seconds;
+  // Set by worker/leader.cc, which asks the group.
   prometheus::Gauge& rank_silence_seconds;
   prometheus::Histogram& step_seconds;
   prometheus::Histogram& step_tokens;

@@ -23,7 +23,7 @@ struct RequestFinished {
   FinishReason reason = FinishReason::kLength;
   // From submission until the first step that worked on the request.
   absl::Duration queue;
-  // From there until the first token, or until the prompt was scored.
+  // From the beginning of that step until the first token, or until the prompt was scored.
   absl::Duration prefill;
   // From the first token to the last.
   absl::Duration decode;
@@ -35,17 +35,18 @@ struct RequestEvent {
   RequestId id{};
   // The step was the first that worked on the request.
   bool started = false;
-  // New tokens, in order.
+  // Tokens that were generated, in order.
   std::vector<int32_t> token_ids;
-  // Natural logarithms of the probabilities of the next prompt tokens, from the second on.
+  // Natural logarithms of the probabilities of prompt tokens, in order. The first prompt token has
+  // none, because nothing precedes it; each event goes on where the one before stopped.
   std::vector<float> log_probs;
   std::optional<RequestFinished> finished;
-  // DEADLINE_EXCEEDED, INTERNAL if the request's logits were no numbers, what the executor failed
-  // with, or UNAVAILABLE after Engine::Stop.
+  // DEADLINE_EXCEEDED, INTERNAL if the request's logits were not numbers, the status that the
+  // executor failed with, or UNAVAILABLE after Engine::Stop. OK if the request has not failed.
   absl::Status error;
 };
 
-// The engine as a whole.
+// How busy the engine is, the requests of all sessions together.
 struct EngineLoad {
   int running_requests = 0;
   int waiting_requests = 0;
@@ -58,11 +59,11 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
 
-  // At most once a step. `events` is never empty and dies with the call.
+  // Called at most once a step. `events` is never empty, and is valid only during the call.
   virtual void OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) = 0;
 
-  // The engine has ended, all requests have had their last event; nothing follows. `status` is what
-  // they ended with.
+  // Called once, when the engine has ended and all requests have had their last event. No call
+  // follows. `status` is what the requests ended with.
   virtual void OnEngineEnded(const absl::Status& status) = 0;
 };
 

@@ -18,6 +18,8 @@ enum class BlockId : int32_t {};
 class KvBlockAllocator {
  public:
   explicit KvBlockAllocator(int total_blocks) : in_use_(total_blocks, false) {
+    // Reserved, so that Free never allocates. In reverse, so that the arena is used from its
+    // beginning.
     free_.reserve(total_blocks);
     for (int block = total_blocks - 1; block >= 0; --block) free_.push_back(BlockId{block});
   }
@@ -44,7 +46,9 @@ class KvBlockAllocator {
   int used_blocks() const { return total_blocks() - free_blocks(); }
 
  private:
+  // By block number. Only to check what is freed.
   std::vector<bool> in_use_;
+  // A stack: the block that was freed last is given out next.
   std::vector<BlockId> free_;
 };
 

@@ -46,6 +46,7 @@ absl::Status CheckLengths(const GenerationRequest& request, int context_tokens) 
 }  // namespace
 
 absl::Status ValidateRequest(const GenerationRequest& request, const EngineRequestLimits& limits) {
+  // Update keeps the first error, so the message names the first field that is wrong.
   absl::Status status = CheckLengths(request, limits.context_tokens);
   status.Update(CheckTokenIds("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
   if (request.eos_token_ids.size() > kMaxEosTokenIds) {

@@ -12,7 +12,7 @@
 
 namespace phalanx {
 
-// The asker's own name for a request, unique among the live requests of its session.
+// The caller's own name for a request, unique among the live requests of its session.
 enum class RequestId : uint64_t {};
 
 struct GenerationRequest {
@@ -22,22 +22,23 @@ struct GenerationRequest {
   // Generation ends after any of these; empty means only at max_new_tokens.
   std::vector<int32_t> eos_token_ids;
   Sampling sampling;
-  // Of the draws, together with the position of each token.
+  // What a token is drawn with depends on this and on the token's position, on nothing else.
   uint64_t seed = 0;
-  // From submission. The request ends with DEADLINE_EXCEEDED once this has passed.
+  // Counted from submission. Once it has passed, the request ends with DEADLINE_EXCEEDED.
   absl::Duration timeout = absl::InfiniteDuration();
-  // Of effect only where EngineRequestLimits::original_context_tokens is set.
+  // Has an effect only if EngineRequestLimits::original_context_tokens is set.
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
-  // Generate nothing; tell how likely each prompt token was, given those before it.
+  // If set, nothing is generated; the request asks how likely each prompt token was, given those
+  // before it.
   bool score = false;
 };
 
 // What the model allows.
 struct EngineRequestLimits {
   int vocab_size = 0;
-  // Prompt and generated tokens together.
+  // Limit on prompt and generated tokens together.
   int context_tokens = 0;
-  // LongRoPE's border; 0 for models with one rotary list.
+  // The number of tokens beyond which LongRoPE uses its other list; 0 for models with one list.
   int original_context_tokens = 0;
 };
 

@@ -22,24 +22,28 @@ struct Scheduler::Sequence {
   uint64_t seed = 0;
   RopePlan rope;
   bool score = false;
-  // Of the tokens from the second on, how many have been scored.
+  // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
   int scored = 0;
   // The prompt, then what was drawn.
   std::vector<int32_t> tokens;
-  // Of these, how many are in the KV cache.
+  // How many of `tokens` are in the KV cache.
   int computed = 0;
+  // The sequence's share of the KV cache, in order of position.
   std::vector<BlockId> blocks;
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
-  // Nothing follows the last token of a prompt that is scored.
+  // Tokens that are still to be computed. Of a prompt that is scored the last is not: its logits
+  // would tell about a token that follows, and none does.
   int pending() const { return num_tokens() - (score ? 1 : 0) - computed; }
+  // One token is pending: the one that was drawn last, or the last of a prompt. The step takes
+  // these before longer chunks, so that none waits behind another sequence's prompt.
   bool decodes() const { return pending() == 1; }
   int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
 };
 
 Scheduler::Scheduler(const StepLimits& limits) : limits_(limits), allocator_(limits.kv_blocks) {
   CHECK(limits.max_seqs >= 1) << limits.max_seqs;
-  // A step must hold a token of each running sequence.
+  // PlanDecodes takes a token of each running sequence without looking for room in the step.
   CHECK(limits.max_step_tokens >= limits.max_seqs)
       << limits.max_step_tokens << " tokens for " << limits.max_seqs << " sequences";
 }
@@ -80,15 +84,19 @@ StepPlan Scheduler::Plan() {
   PlanPrefills(plan);
   AdmitWaiting(plan);
   FillBlockTables(plan);
+  // The oldest sequence always gets a chunk: it is never preempted while others run, and alone it
+  // fits (CanEverFit). Else the engine would turn its loop for ever without a step.
   CHECK(plan.chunks.empty() == sequences_.empty());
   return plan;
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan) {
-  // Preemption shortens running_ at its end, never before i.
+  // Preemption takes sequences off the end of running_, up to number i at most. So what it takes
+  // has no chunk in the plan yet, and those before i stay where they are.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
-    // All but those that grow have their blocks.
+    // Does nothing for a sequence that has not grown since the last step: it was given the blocks
+    // of its whole prompt when it was admitted. The break is because `sequence` was the last.
     if (!MakeRoomFor(sequence, plan)) break;
     AllocateBlocks(sequence);
     if (sequence.decodes()) AddChunk(sequence, 1, plan);
@@ -98,6 +106,7 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
 void Scheduler::PlanPrefills(StepPlan& plan) {
   for (const Sequence* sequence : running_) {
     if (TokensLeft(plan) == 0) break;
+    // PlanDecodes has put it into the plan.
     if (sequence->decodes()) continue;
     AddChunk(*sequence, std::min(sequence->pending(), TokensLeft(plan)), plan);
   }
@@ -106,8 +115,9 @@ void Scheduler::PlanPrefills(StepPlan& plan) {
 void Scheduler::AdmitWaiting(StepPlan& plan) {
   while (!waiting_.empty() && running() < limits_.max_seqs && TokensLeft(plan) > 0) {
     Sequence& sequence = *waiting_.front();
-    // A block of growth is left to each running sequence: a newcomer that has to be preempted at
-    // once would be computed for nothing.
+    // A block is left for each running sequence to grow into: a newcomer that is preempted soon
+    // would have been computed for nothing. If the oldest does not fit, younger ones that are
+    // shorter must wait too, or they could pass it again and again.
     if (sequence.missing_blocks() + running() > allocator_.free_blocks()) return;
     waiting_.pop_front();
     running_.push_back(&sequence);
@@ -116,7 +126,8 @@ void Scheduler::AdmitWaiting(StepPlan& plan) {
   }
 }
 
-// Returns false if `sequence` itself had to go.
+// Preempts the youngest sequences until the blocks that `sequence` is missing are free. Returns
+// false if it was the youngest left and had to go itself.
 bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
   while (sequence.missing_blocks() > allocator_.free_blocks()) {
     const bool is_youngest = running_.back() == &sequence;
@@ -129,6 +140,8 @@ bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
 void Scheduler::PreemptYoungest(StepPlan& plan) {
   Sequence* const youngest = running_.back();
   running_.pop_back();
+  // To the front, because all that wait are younger. The tokens that were drawn stay: they have
+  // been sent to the client, and are computed again like a longer prompt.
   waiting_.push_front(youngest);
   FreeBlocks(*youngest);
   youngest->computed = 0;
@@ -161,6 +174,7 @@ void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& pla
   PlannedChunk chunk{.id = sequence.id, .num_tokens = num_tokens};
   if (sequence.score) {
     chunk.num_scores = AddScoreRows(sequence, sequence.computed, end, plan);
+    // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
   } else if (end == sequence.num_tokens()) {
     chunk.draws = true;
     AddDrawRow(sequence, plan);
@@ -168,7 +182,8 @@ void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& pla
   plan.chunks.push_back(chunk);
 }
 
-// After the last token of the step.
+// Asks for a token to be drawn after the token that the step has got last, which is the last one of
+// `sequence`.
 void Scheduler::AddDrawRow(const Sequence& sequence, StepPlan& plan) const {
   plan.input.logit_rows.push_back(plan.input.num_tokens() - 1);
   const Sampling& sampling = sequence.sampling;
@@ -179,8 +194,9 @@ void Scheduler::AddDrawRow(const Sequence& sequence, StepPlan& plan) const {
                                  .position = sequence.num_tokens()});
 }
 
-// The positions [begin, end) are the last of the step. What a preempted sequence computes again has
-// been scored.
+// Asks how likely the tokens are that follow positions [begin, end) of `sequence`, which are the
+// last tokens that the step has got. Positions that a preempted sequence computes a second time
+// have been scored, and are left out. Returns how many are asked for.
 int Scheduler::AddScoreRows(const Sequence& sequence, int begin, int end, StepPlan& plan) const {
   const int first = std::max(begin, sequence.scored);
   for (int position = first; position < end; ++position) {
@@ -195,6 +211,8 @@ void Scheduler::FillBlockTables(StepPlan& plan) const {
   for (const int32_t length : input.kv_lengths) {
     input.max_blocks_per_seq = std::max(input.max_blocks_per_seq, BlocksFor(length));
   }
+  // Of each sequence only the blocks up to the end of its chunk: the rest of its prompt has blocks
+  // too, which this step does not use. Entries beyond that are never read.
   input.block_tables.assign(plan.chunks.size() * input.max_blocks_per_seq, 0);
   for (size_t i = 0; i < plan.chunks.size(); ++i) {
     const std::vector<BlockId>& blocks = sequences_.at(plan.chunks[i].id)->blocks;
@@ -217,6 +235,9 @@ void Scheduler::Commit(const StepPlan& plan, absl::Span<const int32_t> tokens) {
     sequence.scored += chunk.num_scores;
     if (!chunk.draws) continue;
     sequence.tokens.push_back(*token++);
+    // Keys that were rotated with the short list do not go with queries of the long one, so the
+    // sequence is computed anew from its first token. Its blocks hold enough tokens for that, and
+    // the new plan has no border, so that this happens once.
     const int border = sequence.rope.switch_above_tokens;
     if (border > 0 && sequence.num_tokens() > border) {
       sequence.rope = {.list = kLongRopeList};

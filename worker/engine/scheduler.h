@@ -37,7 +37,7 @@ struct PlannedChunk {
   int num_tokens = 0;
   // Whether the step draws the sequence's next token: the chunk is all that was pending.
   bool draws = false;
-  // How many of the sequence's tokens it scores, the next ones in order.
+  // How many of the sequence's tokens the step scores. They follow those that were scored before.
   int num_scores = 0;
 };
 
@@ -67,23 +67,26 @@ class Scheduler {
     Sampling sampling;
     uint64_t seed = 0;
     RopePlan rope;
-    // Scores the prompt's tokens from the second on instead of drawing new ones. There must be two.
+    // If set, the prompt's tokens are scored and none is drawn. The first token has no score, since
+    // nothing precedes it, so there must be two.
     bool score = false;
   };
 
-  // The sequence waits from now on. `id` must be above all before it, the prompt not empty, and the
-  // sequence must be removed before it is longer than CanEverFit allows, or when all is scored.
+  // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
+  // empty. The sequence must be removed before it is longer than CanEverFit allows, or when all of
+  // it is scored.
   void Add(SequenceId id, Task task);
 
-  // Frees what a sequence holds, whether it runs or waits. It must be there.
+  // Frees what a sequence holds, whether it runs or waits. A sequence of that id must be there.
   void Remove(SequenceId id);
 
-  // Plans the next step and assigns its blocks. Each plan must be committed before the next change;
-  // if its step failed, sequences may still come and go, but no plan may follow.
+  // Plans the next step and assigns its blocks. The plan must be committed before a sequence is
+  // added or removed. If its step failed instead, sequences may still be added and removed, but no
+  // plan may follow.
   StepPlan Plan();
 
-  // The step of `plan`, the last one made, was computed and drew `tokens`: one for each chunk that
-  // draws, in order. They are appended to their sequences.
+  // Books the step of `plan`, which must be the last one made: it was computed and drew `tokens`,
+  // one for each chunk that draws, in order. They are appended to their sequences.
   void Commit(const StepPlan& plan, absl::Span<const int32_t> tokens);
 
   bool empty() const { return sequences_.empty(); }
@@ -110,7 +113,8 @@ class Scheduler {
   const StepLimits limits_;
   KvBlockAllocator allocator_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
-  // Both oldest first; every running sequence is older than every waiting one.
+  // running_ and waiting_ are ordered by age, oldest first, and every running sequence is older
+  // than every waiting one.
   std::vector<Sequence*> running_;
   std::deque<Sequence*> waiting_;
 };
