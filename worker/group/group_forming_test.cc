@@ -72,12 +72,12 @@ TEST_F(GroupFormingTest, RefusesARankThatJoinsTwice) {
   const absl::Status status = GroupLeader::Start(leader_options_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "rank 1 joined twice");
-  // The one that was let in may have been told to stop.
+  // The rank that was let in may have been told to stop.
   const bool both_left = first.get().ok() && second.get().ok();
   EXPECT_FALSE(both_left);
 }
 
-// Connections that are no ranks: none may end the group or hold it up.
+// Connections that are not ranks. None may end the group or hold it up.
 class StrangersTest : public GroupTest {
  protected:
   StrangersTest() { leader_options_.world = 2; }
@@ -246,7 +246,7 @@ TEST_F(GroupFormingTest, SaysHowAChildEndedThatConnectedButDidNotJoin) {
   EXPECT_EQ(status.message(), "rank 1 exited with code 7 while the group formed");
 }
 
-// The child of the test above, not a test.
+// Not a test of its own, but what SaysHowAChildEndedThatConnectedButDidNotJoin runs as a child.
 TEST(Child, DISABLED_ConnectsAndEnds) {
   const auto socket = ConnectUnix(getenv(kAddressVariable), absl::Minutes(1));
   _exit(socket.ok() ? 7 : 1);

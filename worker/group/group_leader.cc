@@ -16,9 +16,11 @@
 namespace phalanx {
 namespace {
 
-// A rank that has ended is reaped within this; one that only closed its socket may go on.
+// How long to wait for a rank's process to end once its connection has broken, so that the error
+// can say how it ended. One that only closed its socket may go on for longer.
 constexpr absl::Duration kReapTimeout = absl::Seconds(1);
-// Ranks' messages are short: one that has begun to arrive is there.
+// How long the monitor waits for the rest of a message that has begun to arrive. Ranks' messages
+// are short and come in one piece, so a rank that needs longer is broken.
 constexpr absl::Duration kMessageTimeout = absl::Seconds(1);
 
 constexpr int64_t kMiB = int64_t{1} << 20;
@@ -26,13 +28,15 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 // What the failure of a rank means for the group. The codes go on to callers.
 absl::Status CauseOf(int rank, const worker::v1::Failed& failed) {
   const std::string message = absl::StrCat("rank ", rank, " failed: ", failed.message());
-  // Any number may come; this turns those without a meaning into kUnknown.
+  // The code comes from another process and may be any number. For one that means nothing, code()
+  // gives kUnknown.
   absl::Status status(static_cast<absl::StatusCode>(failed.code()), message);
   switch (status.code()) {
     case absl::StatusCode::kOk:
     case absl::StatusCode::kUnknown:
       return absl::InternalError(message);
-    // About the ranks' own deadlines, not those of callers.
+    // A caller would take these for its own deadline or its own cancellation, but they are the
+    // rank's.
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
       return absl::UnavailableError(message);
@@ -64,14 +68,17 @@ absl::Status GroupLeader::Form() {
                    CommunicatorSegment::Create(options_.world));
   communicator_ = std::make_unique<ShmCommunicator>(
       segment, 0, ShmCommunicator::Options{.timeout = options_.step_timeout});
+  // A group of one has a monitor too: it watches the leader's own progress.
   if (options_.world == 1) {
     monitor_ = std::thread([this] { Monitor(nullptr); });
     return absl::OkStatus();
   }
+  // Before the ranks are started, so that they find it at the first try.
   ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Create(options_.address));
   RETURN_IF_ERROR(StartRanks());
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
   auto reception = std::make_unique<RankReception>(std::move(listener), options_.handshake_timeout);
+  // Before the monitor is started, which sends it to ranks and takes no lock for it.
   segment_fd_ = segment->fd();
   monitor_ =
       std::thread([this, owned = std::move(reception)]() mutable { Monitor(std::move(owned)); });
@@ -119,12 +126,16 @@ absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
   welcome->set_max_blocks_per_seq(options_.limits.max_blocks_per_seq);
   welcome->set_kv_blocks(options_.limits.kv_blocks);
   welcome->set_pulse_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(pulse_watch_.interval())));
+  // The place stays free for another process with this rank's number. If the rank was a child of
+  // ours, its end is seen by WatchedFd, and the group is lost then.
   if (absl::Status status = arrival.channel->Send(answer, segment_fd_); !status.ok()) {
     LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
     return absl::OkStatus();
   }
   LOG(INFO) << "rank " << *rank << " has joined: process " << arrival.pid;
   Member& member = members_[*rank];
+  // Not under the lock: other threads look at a channel only after AwaitJoins has seen all
+  // `joined`, which are set under it.
   member.channel = std::move(arrival.channel);
   pulse_watch_.Joined(*rank);
   MutexLock lock(&mutex_);
@@ -206,6 +217,8 @@ absl::Status GroupLeader::BeginStep(int num_tokens) {
 }
 
 absl::StatusOr<StepResult> GroupLeader::RunStep(const StepInput& input) {
+  // The others get the plan first, so that they compute while the leader does. If one cannot be
+  // sent to, the monitor will soon know more than that, for example how its process ended.
   if (options_.world > 1) sequence_.Encode(input, plan_message_.mutable_plan());
   for (int rank = 1; rank < options_.world; ++rank) {
     if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
@@ -214,9 +227,11 @@ absl::StatusOr<StepResult> GroupLeader::RunStep(const StepInput& input) {
   }
   absl::StatusOr<StepResult> result = decoder_->Step(input);
   if (result.ok()) return result;
-  // Somebody else has given up, and says why.
+  // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
+  // monitor in a moment.
   if (absl::IsAborted(result.status())) return LoseBySymptom(result.status().message());
-  // A rank hangs. It is the group's fault, not that of a caller's deadline.
+  // A rank did not come to a collective in time. Callers get UNAVAILABLE, because they would take
+  // DEADLINE_EXCEEDED for their own deadline.
   const bool hangs = absl::IsDeadlineExceeded(result.status());
   Lose(hangs ? absl::UnavailableError(result.status().message()) : result.status());
   return lost();
@@ -230,6 +245,7 @@ absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
       changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
     }
   }
+  // Has no effect if the monitor has found the cause: the first one stays.
   Lose(absl::UnavailableError(symptom));
   return lost();
 }
@@ -237,6 +253,8 @@ absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
 void GroupLeader::Abandon() {
   {
     MutexLock lock(&mutex_);
+    // stopping_ keeps Lose quiet about what this breaks. lost_ is what Execute returns, and makes
+    // it refuse the next step.
     stopping_ = true;
     if (lost_.ok()) lost_ = absl::CancelledError("the group was told to stop");
     changed_.SignalAll();
@@ -249,6 +267,7 @@ void GroupLeader::Stop(absl::Duration timeout) {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  // The monitor uses the channels and the processes, so it has to end before they do.
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(stop_event_.get(), &one, sizeof(one));
   if (monitor_.joinable()) monitor_.join();
@@ -256,9 +275,11 @@ void GroupLeader::Stop(absl::Duration timeout) {
   stop.mutable_stop();
   for (Member& member : members_) {
     if (member.channel == nullptr) continue;
-    // A rank that is gone already needs no telling.
+    // A rank that is gone already need not be told.
     member.channel->Send(stop).IgnoreError();
   }
+  // All have been told before the first is waited for, so they leave at the same time and share one
+  // deadline.
   const absl::Time deadline = MonotonicClock()->Now() + timeout;
   for (int rank = 1; rank < options_.world; ++rank) {
     Member& member = members_[rank];
@@ -267,6 +288,7 @@ void GroupLeader::Stop(absl::Duration timeout) {
     if (!ended && timeout > absl::ZeroDuration()) {
       LOG(WARNING) << "rank " << rank << " does not stop: killing it";
     }
+    // The destructor kills a process that has not ended.
     member.channel.reset();
     member.process.reset();
   }
@@ -288,7 +310,9 @@ void GroupLeader::Monitor(std::unique_ptr<RankReception> reception) {
 }
 
 bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible) {
-  // By rank, with the interrupt in the leader's place, behind the order to stop.
+  // fds[0] is the order to stop and comes first, because PollReadable gives the first that is
+  // readable. fds[1] is the interrupt, fds[1 + rank] is rank `rank`, and the reception's are behind
+  // them.
   std::vector<int> fds = {stop_event_.get(), interruptible ? options_.interrupt_fd : -1};
   for (int rank = 1; rank < options_.world; ++rank) fds.push_back(WatchedFd(members_[rank]));
   if (reception != nullptr) reception->AppendFds(&fds);
@@ -302,22 +326,29 @@ bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& i
     return false;
   } else if (ready.ok() && *ready == 1) {
     if (InterruptStart()) return false;
+    // The group has started, so the interrupt is the main program's business. It stays readable,
+    // and to poll it any longer would keep this thread busy.
     interruptible = false;
   } else if (ready.ok() && static_cast<int>(*ready) <= options_.world) {
     status = HearRank(static_cast<int>(*ready) - 1);
+    // Also when nothing came by the deadline: then a connection may have used up its time.
   } else if (reception != nullptr) {
     for (RankReception::Arrival& arrival : reception->Receive()) {
       if (status.ok()) status = Admit(std::move(arrival));
     }
+    // Closes the socket: nobody else has to join.
     if (AllJoined()) reception.reset();
   }
+  // Checked in every turn, not only in those without news: ranks that send a lot cannot put it off.
   if (status.ok() && MonotonicClock()->Now() >= next_pulse_check_) status = CheckPulses();
   if (!status.ok()) Lose(status);
   return status.ok();
 }
 
 absl::Status GroupLeader::CheckPulses() {
-  // From now, not from when it was due: a check that comes late is one check.
+  // The interval counts from now, not from when this check was due. Otherwise a leader that was
+  // stopped for a while would make up for all the checks that it missed, at once, and ranks would
+  // look silent.
   next_pulse_check_ = MonotonicClock()->Now() + pulse_watch_.interval();
   std::optional<RunningStep> step;
   {
@@ -327,7 +358,8 @@ absl::Status GroupLeader::CheckPulses() {
   if (step.has_value()) pulse_watch_.Progressed(0, decoder_->progress());
   absl::Status status = pulse_watch_.Turn(step);
   options_.on_pulse(pulse_watch_.silence());
-  // The engine's thread may be waiting for it to take a message.
+  // The engine thread may be blocked in sending to this rank, which does not read. This ends the
+  // Send.
   if (pulse_watch_.silent_rank().has_value())
     members_[*pulse_watch_.silent_rank()].channel->Break();
   return status;
@@ -335,6 +367,7 @@ absl::Status GroupLeader::CheckPulses() {
 
 int GroupLeader::WatchedFd(const Member& member) const {
   if (member.silent) return -1;
+  // A rank that has joined and ends closes its connection, so its process need not be watched.
   if (member.channel != nullptr) return member.channel->fd();
   return member.process == nullptr ? -1 : member.process->pidfd();
 }
@@ -348,6 +381,7 @@ absl::Status GroupLeader::HearRank(int rank) {
   }
   absl::Status cause = ReceiveFrom(rank);
   if (!absl::IsAborted(cause)) return cause;
+  // Its process may end now, which would look like the cause and hide the true one.
   member.silent = true;
   return absl::OkStatus();
 }
@@ -389,7 +423,8 @@ bool GroupLeader::InterruptStart() {
                   [](const Member& member) { return member.ready; })) {
     return false;
   }
-  // As Stop, which will follow: nobody is told of a loss.
+  // The caller gives up, as it wanted to, and will stop the group. stopping_ keeps Lose from
+  // calling on_lost for it.
   stopping_ = true;
   lost_ = absl::CancelledError("interrupted while the group started");
   changed_.SignalAll();
@@ -399,11 +434,13 @@ bool GroupLeader::InterruptStart() {
 void GroupLeader::Lose(const absl::Status& cause) {
   {
     MutexLock lock(&mutex_);
+    // Only the first cause counts: a loss makes other ranks fail too.
     if (stopping_ || !lost_.ok()) return;
     lost_ = cause;
     changed_.SignalAll();
   }
   LOG(ERROR) << "the group is lost: " << cause.message();
+  // Ranks that wait in a collective for the lost one give up.
   communicator_->Abort();
   options_.on_lost(cause);
 }

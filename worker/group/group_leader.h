@@ -6,10 +6,10 @@
 //   (*leader)->Execute(input);                      // for the engine, any number of times
 //   (*leader)->Stop(timeout);
 //
-// A rank is lost when its process ends, its socket closes, it says that it failed, or it is silent
-// or comes no further in a step (pulse_watch.h), from when it has joined. The group is then lost as
-// a whole, for good: the communicator is aborted, so that nobody waits for the dead, and Execute
-// fails with the cause.
+// A rank that has joined is lost when its process ends, its socket closes, it says that it failed,
+// or it is silent or comes no further in a step (pulse_watch.h). The group is then lost as a whole,
+// for good: the communicator is aborted, so that nobody waits for the dead, and Execute fails with
+// the cause.
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 
@@ -47,29 +47,33 @@ class GroupLeader final : public StepExecutor {
   struct Options {
     int world = 1;
     StepLimits limits;
-    // A rank with another one is refused.
+    // What every rank must have in common with the leader; a rank that differs is refused.
     RankIdentity identity;
-    // Where the ranks join, see unix_socket.h. Nobody may listen there yet; gone once all have
-    // joined.
+    // Where the ranks join, see unix_socket.h. Nobody may listen there yet. The leader stops
+    // listening there once all have joined.
     std::string address;
-    // Command line of rank r as its child process; null waits for ranks that others start.
+    // Gives the command line that starts a rank as a child process. If null, the leader starts none
+    // and waits for ranks that others start.
     std::function<std::vector<std::string>(int rank)> rank_command;
-    // Distinguishes this group from its predecessors.
+    // A number that earlier groups did not have: a rank refuses plans of another epoch.
     uint64_t epoch = 1;
-    // Until all have joined, and again until all are ready.
+    // How long Start waits until all have joined, and how long AwaitReady waits until all are
+    // ready.
     absl::Duration startup_timeout = absl::Minutes(2);
-    // How long a connection may take to say who it is; others are heard meanwhile.
+    // How long a connection may take to say who it is. It holds up no other connection.
     absl::Duration handshake_timeout = absl::Seconds(10);
     // How long a rank may be silent or come no further in a step; see pulse_watch.h.
     absl::Duration stall_timeout = absl::Seconds(5);
-    // How long a collective waits for a rank. Longer than stall_timeout, whose error says more.
+    // How long a collective waits for a rank. To be longer than stall_timeout, whose error says
+    // more.
     absl::Duration step_timeout = absl::Minutes(1);
-    // Readable when Start and AwaitReady are to give up; -1 is never.
+    // A descriptor that becomes readable when Start and AwaitReady are to give up; -1 for none.
     int interrupt_fd = -1;
-    // Called at most once, from another thread, when the group is lost while nobody stopped it.
+    // Called at most once, from another thread: the group is lost, and neither Stop nor Abandon was
+    // the reason.
     std::function<void(const absl::Status&)> on_lost = [](const absl::Status&) {};
-    // Called by the thread that calls on_lost, several times a second, with the longest time that
-    // a rank has been silent for.
+    // Called several times a second, by one thread, with the longest time that any rank has now
+    // been silent for.
     std::function<void(absl::Duration silence)> on_pulse = [](absl::Duration) {};
   };
 
@@ -88,25 +92,25 @@ class GroupLeader final : public StepExecutor {
   static absl::StatusOr<std::unique_ptr<GroupLeader>> Start(Options options);
   GroupLeader(const GroupLeader&) = delete;
   GroupLeader& operator=(const GroupLeader&) = delete;
-  // As Stop with no patience.
+  // Stops the group as Stop does, with a timeout of zero.
   ~GroupLeader() override;
 
   // For rank 0's decoder; lives as long as the leader.
   Communicator* communicator() { return communicator_.get(); }
 
-  // Blocks until all ranks are ready and takes `decoder`, lent until Stop, for rank 0's part of the
-  // steps. `weights_digest` (model/checkpoint/weights_digest.h) is that of rank 0's files. The
-  // status that the group was lost with, UNAVAILABLE after the startup timeout, FAILED_PRECONDITION
-  // if a rank has other weights, or CANCELLED if interrupted.
+  // Blocks until all ranks are ready, and takes `decoder`, lent until Stop, for rank 0's part of
+  // the steps. `weights_digest` (model/checkpoint/weights_digest.h) is that of rank 0's files.
+  // Errors: the status that the group was lost with, UNAVAILABLE after the startup timeout,
+  // FAILED_PRECONDITION if a rank has other weights, CANCELLED if interrupted.
   absl::Status AwaitReady(Decoder* decoder, absl::string_view weights_digest);
-  // By rank; rank 0's entry is empty. After AwaitReady.
+  // Indexed by rank; rank 0's entry is empty. To be called after AwaitReady.
   std::vector<RankInfo> ranks() const;
 
   // See StepExecutor. Engine thread only.
   absl::StatusOr<StepResult> Execute(const StepInput& input) override;
 
-  // Breaks off the step that runs: Execute fails soon, on this rank and the others, and the group
-  // is of no more use than to be stopped. on_lost is not called. Any thread.
+  // Breaks off the step that runs: Execute fails soon, on this rank and the others. After that the
+  // group can only be stopped. on_lost is not called. Any thread.
   void Abandon();
 
   // Tells the ranks to leave and waits for those that are our children; kills them after `timeout`.
@@ -117,10 +121,10 @@ class GroupLeader final : public StepExecutor {
   struct Member {
     std::unique_ptr<RankProcess> process;  // Null if others started it.
     std::unique_ptr<RankChannel> channel;
-    pid_t pid = 0;  // Of the process that joined.
+    pid_t pid = 0;  // The process that joined.
     bool joined = false;
     bool ready = false;
-    // The rank gave up because another one had: nothing more is to be heard of it.
+    // The rank has said that it gave up because another one had: it is not listened to any more.
     bool silent = false;
     RankInfo info;
   };
@@ -133,52 +137,61 @@ class GroupLeader final : public StepExecutor {
   absl::StatusOr<StepResult> RunStep(const StepInput& input);
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
 
-  // The monitor thread: the only one that accepts and receives. It ends with the group or on Stop.
+  // What the monitor thread runs. No other thread accepts connections or receives messages. It ends
+  // when the group is lost, or on Stop.
   void Monitor(std::unique_ptr<RankReception> reception);
-  // Waits for the next thing to deal with. Whether to go on.
+  // Waits for the next event and deals with it. Returns whether to go on.
   bool MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible);
-  // Readable when the rank has something to say or has ended; -1 if it is not to be watched.
+  // A descriptor that becomes readable when the rank has something to say or has ended; -1 if the
+  // rank is not to be watched.
   int WatchedFd(const Member& member) const;
-  // Lets a rank in; an error is why the group cannot form.
+  // Lets a rank in. An error says why the group cannot form.
   absl::Status Admit(RankReception::Arrival arrival);
   absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
   absl::Status CheckWeights(absl::string_view weights_digest) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AllJoined() const;
-  // Deals with what WatchedFd of the rank has shown. An error is why the group is lost. ABORTED:
-  // the rank gave up because another one had, whose own report is still to come.
+  // To be called when WatchedFd of the rank is readable: takes in its message or its end. An error
+  // says why the group is lost.
   absl::Status HearRank(int rank);
+  // Takes in one message. An error says why the group is lost, but for ABORTED: then the rank gave
+  // up because another one had, whose own message will say why.
   absl::Status ReceiveFrom(int rank);
-  // An interval of the pulse has passed.
+  // To be called once in each interval of the pulse. An error says why the group is lost.
   absl::Status CheckPulses();
-  // Ends AwaitJoins or AwaitReady. False if all were ready before: then there is nothing to end.
+  // Ends AwaitJoins or AwaitReady. False if all ranks are ready: then there is nothing to end.
   bool InterruptStart();
 
   void Lose(const absl::Status& cause);
-  // Gives the monitor a moment to see the cause; without one, `symptom` is it.
+  // Gives the monitor a moment to find out why the group is lost; if it does not, `symptom` is
+  // given as the cause. Returns the cause.
   absl::Status LoseBySymptom(absl::string_view symptom);
   absl::Status lost() const;
 
   const Options options_;
   std::unique_ptr<Communicator> communicator_;
-  // Of the communicator's memory, for those who join.
+  // The descriptor of the communicator's memory, which each rank gets when it joins.
   int segment_fd_ = -1;
   Decoder* decoder_ = nullptr;
   StepSequence sequence_;
   worker::v1::LeaderMessage plan_message_;
-  // By rank; entry 0 stays empty. The monitor fills in who joins; `joined`, `ready` and `info` are
-  // guarded, and nobody else looks at a channel before all have joined.
+  // Indexed by rank; entry 0 stays empty. The monitor fills in who joins. `joined`, `ready` and
+  // `info` are guarded by mutex_. `channel` is not: until all ranks have joined only the monitor
+  // uses it; then the engine thread sends and the monitor receives. `pid` and `silent` are the
+  // monitor's own.
   std::vector<Member> members_;
   UniqueFd stop_event_;
-  // The monitor's.
+  // pulse_watch_ and next_pulse_check_ are used by the monitor thread alone.
   PulseWatch pulse_watch_;
   absl::Time next_pulse_check_;
   std::thread monitor_;
 
   mutable Mutex mutex_;
-  // A rank has joined or is ready, or the group is lost.
+  // Signalled when a rank has joined or is ready, or the group is lost.
   CondVar changed_;
+  // Why the group is lost, or OK.
   absl::Status lost_ GUARDED_BY(mutex_);
+  // The owner ends the group, so that what breaks is no loss to tell of.
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::optional<RunningStep> running_step_ GUARDED_BY(mutex_);
   uint64_t steps_ GUARDED_BY(mutex_) = 0;

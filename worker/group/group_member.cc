@@ -44,10 +44,12 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
                      .max_seqs = welcome.max_seqs(),
                      .max_blocks_per_seq = welcome.max_blocks_per_seq(),
                      .kv_blocks = welcome.kv_blocks()};
+  // Map owns the descriptor now, and closes it.
   ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
                    CommunicatorSegment::Map(segment_fd.Release(), options.world));
   member->communicator_ = std::make_unique<ShmCommunicator>(
       std::move(segment), options.rank, ShmCommunicator::Options{.timeout = options.step_timeout});
+  // A leader that names no interval wants no pulse.
   const absl::Duration pulse_interval =
       welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();
   member->watcher_ =
@@ -62,6 +64,7 @@ GroupMember::~GroupMember() {
 }
 
 void GroupMember::WatchLeader(absl::Duration pulse_interval) {
+  // Of the channel only its end is watched: messages are for the thread that calls Serve.
   pollfd fds[] = {
       {stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}, {interrupt_fd_, POLLIN, 0}};
   const int wait_ms = pulse_interval == absl::InfiniteDuration()
@@ -72,16 +75,20 @@ void GroupMember::WatchLeader(absl::Duration pulse_interval) {
     if (ready > 0) break;
     if (ready == 0) SendPulse();
   }
+  // Only stop_event_ was readable: this object is being destroyed.
   if (fds[1].revents == 0 && fds[2].revents == 0) return;
+  // Set before the abort, so that whoever sees a step fail by it can ask for the reason.
   abandoned_ = true;
   communicator_->Abort();
 }
 
 void GroupMember::SendPulse() {
   worker::v1::RankMessage message;
+  // Held while the decoder is asked, too: Serve waits for it before the decoder may go.
   MutexLock lock(&send_mutex_);
   message.mutable_pulse()->set_progress(decoder_ == nullptr ? 0 : decoder_->progress());
-  // A leader that does not read is not to hold this thread up.
+  // Skipped if the leader has not read for so long that the socket is full: this thread must not
+  // block, it has an interrupt to watch for.
   pollfd channel{channel_.fd(), POLLOUT, 0};
   if (poll(&channel, 1, 0) == 1 && (channel.revents & POLLOUT) != 0) {
     channel_.Send(message).IgnoreError();
@@ -119,6 +126,7 @@ absl::Status GroupMember::Serve(Decoder& decoder,
 absl::Status GroupMember::RunSteps(Decoder& decoder,
                                    const std::function<void(absl::Duration)>& on_step) {
   StepSequence sequence(epoch_);
+  // Outside the loop, so that its memory is used again for every plan.
   worker::v1::LeaderMessage message;
   while (true) {
     RETURN_IF_ERROR(channel_.Receive(&message, {.interrupt_fd = interrupt_fd_}));
@@ -134,7 +142,7 @@ void GroupMember::SendFailed(const absl::Status& status) {
   worker::v1::RankMessage message;
   message.mutable_failed()->set_code(static_cast<int>(status.code()));
   message.mutable_failed()->set_message(std::string(status.message()));
-  // A leader that is gone cannot be told.
+  // If the leader is gone, nobody has to be told.
   Send(message).IgnoreError();
 }
 

@@ -1,4 +1,4 @@
-// Any other rank of a worker group: joins the leader, then runs the steps that it sends.
+// A rank of a worker group other than rank 0: joins the leader, then runs the steps that it sends.
 #ifndef PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
 #define PHALANX_WORKER_GROUP_GROUP_MEMBER_H_
 
@@ -24,7 +24,7 @@
 
 namespace phalanx {
 
-// One thread makes all calls.
+// One thread makes all calls; only abandoned() may be called by others.
 class GroupMember {
  public:
   struct Options {
@@ -35,35 +35,37 @@ class GroupMember {
     std::string address;
     absl::Duration startup_timeout = absl::Minutes(2);
     absl::Duration step_timeout = absl::Minutes(1);
-    // Readable when the rank is to leave the group; -1 is never.
+    // A descriptor that becomes readable when the rank is to leave the group; -1 for none.
     int interrupt_fd = -1;
   };
 
   // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader,
-  // FAILED_PRECONDITION if it refuses us, PERMISSION_DENIED if it is another user's, CANCELLED if
-  // interrupted.
+  // FAILED_PRECONDITION if it refuses this rank, PERMISSION_DENIED if it belongs to another user,
+  // CANCELLED if interrupted.
   static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const Options& options);
   GroupMember(const GroupMember&) = delete;
   GroupMember& operator=(const GroupMember&) = delete;
   ~GroupMember();
 
-  // What to size the decoder by.
+  // The limits of the leader's steps, which the decoder must be made for.
   const StepLimits& limits() const { return limits_; }
   // For this rank's decoder; lives as long as the member.
   Communicator* communicator() { return communicator_.get(); }
 
-  // Whether there is nothing left to do for the rank: it was interrupted or the leader is gone.
-  // Any thread.
+  // Whether the rank was interrupted or the leader is gone, so that it has nothing left to do. Any
+  // thread.
   bool abandoned() const { return abandoned_; }
 
-  // Says that this rank can run steps, with weights of that digest
+  // Tells the leader that this rank can run steps, and the digest of its weights
   // (model/checkpoint/weights_digest.h).
   absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes,
                          absl::string_view weights_digest, int metrics_port);
 
-  // Runs steps until the leader says stop (OK). `on_step`, called after each, is told the time it
-  // took. Else UNAVAILABLE when the leader is gone, CANCELLED if interrupted, or the error of a
-  // plan or step that failed: ABORTED if any of this happened during a step.
+  // Runs steps until the leader says stop (OK). `on_step` is called after each step with the time
+  // that it took. Errors: between steps, UNAVAILABLE when the leader is gone and CANCELLED if
+  // interrupted; INTERNAL for a plan that does not fit the ones before; what the decoder failed
+  // with, which is ABORTED when the leader goes, the rank is interrupted or another rank gives up
+  // during a step.
   absl::Status Serve(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
 
   // Tells the leader that this rank cannot go on.
@@ -75,7 +77,8 @@ class GroupMember {
         interrupt_fd_(interrupt_fd),
         stop_event_(std::move(stop_event)) {}
   absl::Status RunSteps(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
-  // Sends pulses too.
+  // What watcher_ runs: sends a pulse in each interval, and waits for the leader's end, the
+  // interrupt or the destructor.
   void WatchLeader(absl::Duration pulse_interval);
   void SendPulse();
   absl::Status Send(const worker::v1::RankMessage& message);
@@ -87,10 +90,12 @@ class GroupMember {
   StepLimits limits_;
   std::unique_ptr<Communicator> communicator_;
   std::atomic<bool> abandoned_ = false;
+  // Held while sending: pulses come from watcher_, other messages from the owner's thread.
   Mutex send_mutex_;
-  // Null but while steps are served.
+  // What pulses ask for progress; null while no steps are served.
   const Decoder* decoder_ GUARDED_BY(send_mutex_) = nullptr;
-  // Aborts the communicator when the rank is abandoned: it may be in a collective.
+  // Aborts the communicator when the rank is abandoned, since the owner's thread may wait in a
+  // collective.
   std::thread watcher_;
 };
 

@@ -17,6 +17,7 @@ namespace {
 
 int MillisecondsUntil(absl::Time deadline) {
   if (deadline == absl::InfiniteFuture()) return -1;
+  // Rounded up: with the last millisecond cut off, poll would be called with 0 again and again.
   const int64_t left_ms = absl::ToInt64Milliseconds(deadline - MonotonicClock()->Now()) + 1;
   return static_cast<int>(std::clamp<int64_t>(left_ms, 0, INT_MAX));
 }
@@ -35,6 +36,7 @@ absl::StatusOr<size_t> PollReadable(absl::Span<const int> fds, absl::Time deadli
     if (MonotonicClock()->Now() >= deadline)
       return absl::DeadlineExceededError("nothing came in time");
   }
+  // Any event will do: a descriptor that has hung up or has an error can be read, to find that out.
   const auto first = std::find_if(polled.begin(), polled.end(),
                                   [](const pollfd& polled_fd) { return polled_fd.revents != 0; });
   return first - polled.begin();

@@ -10,9 +10,9 @@
 
 namespace phalanx {
 
-// Blocks until one of `fds` can be read or has hung up; negative ones never can. Returns the index
-// of the first such. DEADLINE_EXCEEDED if there is none by `deadline` of the monotonic clock,
-// INTERNAL if the system cannot wait for them.
+// Blocks until one of `fds` can be read or has hung up, and returns the index of the first such.
+// Negative ones are never readable. DEADLINE_EXCEEDED if there is none by `deadline`, a time of
+// MonotonicClock(); INTERNAL if the system cannot wait for them.
 absl::StatusOr<size_t> PollReadable(absl::Span<const int> fds, absl::Time deadline);
 
 }  // namespace phalanx

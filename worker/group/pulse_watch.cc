@@ -9,7 +9,8 @@ namespace phalanx {
 namespace {
 
 constexpr absl::Duration kMaxInterval = absl::Milliseconds(500);
-// A step of more tokens may take longer between two marks of its progress.
+// One product of a step of more tokens than this may take longer than the timeout, so such a step
+// is given more time, in proportion.
 constexpr int kTokensPerTimeout = 256;
 
 std::string Describe(const RunningStep& step) {
@@ -20,6 +21,7 @@ std::string Describe(const RunningStep& step) {
 
 PulseWatch::PulseWatch(int world, absl::Duration timeout)
     : timeout_(timeout),
+      // At least ten pulses go into a timeout, so a few that are late do not matter.
       interval_(std::clamp(timeout / 10, absl::Milliseconds(1), kMaxInterval)),
       max_turns_(timeout / interval_),
       pulses_(world) {}
@@ -51,6 +53,8 @@ absl::Status PulseWatch::CheckSilence(const std::optional<RunningStep>& step) {
 }
 
 absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
+  // Only turns that began and ended in the same step count. If no step runs, or a new one has
+  // begun, a rank that stands still is not stuck.
   const bool same_step = step.has_value() && step->number == last_step_;
   last_step_ = step.has_value() ? step->number : 0;
   stuck_turns_ = same_step && !progressed_ ? stuck_turns_ + 1 : 0;
@@ -60,6 +64,8 @@ absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
   if (static_cast<double>(stuck_turns_) <= static_cast<double>(max_turns_) * scale) {
     return absl::OkStatus();
   }
+  // All ranks stand still, since they wait for each other in every all-reduce. The one that has
+  // come least far is the one that the others wait for.
   const auto last =
       std::min_element(pulses_.begin(), pulses_.end(),
                        [](const Pulse& a, const Pulse& b) { return a.progress < b.progress; });

@@ -35,20 +35,20 @@ class PulseWatch {
   // How often ranks are to send their pulse, and how often Turn is to be called.
   absl::Duration interval() const { return interval_; }
 
-  // The rank is there: it is watched from now on. Rank 0 is the owner and never silent.
+  // Says that the rank is there: its silence counts from now. Rank 0 is the owner and never silent.
   void Joined(int rank);
-  // Anything came from the rank.
+  // Says that a message of any kind came from the rank.
   void Heard(int rank);
-  // How far the rank has come, by Decoder::progress.
+  // Says how far the rank has come, as Decoder::progress has it.
   void Progressed(int rank, uint64_t progress);
 
-  // An interval has passed, in which `step` ran. UNAVAILABLE, naming the rank and the step, if a
-  // rank is dead or stuck.
+  // To be called when an interval has passed, with the step that runs, if any. UNAVAILABLE, naming
+  // the rank and the step, if a rank is dead or stuck.
   absl::Status Turn(std::optional<RunningStep> step);
 
   // The longest time that a rank has been silent for; zero if there is none.
   absl::Duration silence() const;
-  // The rank that the last error of Turn was about, if it was one that is silent.
+  // The rank that Turn has found to be silent; nullopt if it has found none.
   std::optional<int> silent_rank() const { return silent_rank_; }
 
  private:
@@ -67,9 +67,11 @@ class PulseWatch {
   std::vector<Pulse> pulses_;  // By rank.
   std::optional<int> silent_rank_;
 
-  // The step of the last turn, and the turns since any rank came further in it.
+  // The step that ran in the last turn, 0 if none did.
   uint64_t last_step_ = 0;
+  // Turns since any rank came further in that step.
   int64_t stuck_turns_ = 0;
+  // Whether any rank has come further since the last turn.
   bool progressed_ = false;
 };
 

@@ -8,7 +8,7 @@ namespace phalanx {
 namespace {
 
 constexpr absl::Duration kTimeout = absl::Seconds(5);
-// In which a timeout passes.
+// The turns in which a timeout passes.
 constexpr int kTurns = 10;
 
 class PulseWatchTest : public testing::Test {

@@ -25,7 +25,8 @@ absl::Status PeerGone(const char* what) {
   return absl::UnavailableError(absl::StrCat(what, ": ", ErrnoText(errno)));
 }
 
-// Room for one descriptor beside a message, aligned as the kernel wants it.
+// Room for a descriptor beside a message. A union, because the kernel wants it aligned as a
+// cmsghdr.
 union FdMessage {
   cmsghdr align;
   char bytes[CMSG_SPACE(sizeof(int))];
@@ -67,6 +68,7 @@ int UniqueFd::Release() { return std::exchange(fd_, -1); }
 
 RankChannel::RankChannel(UniqueFd socket, size_t max_receive_bytes)
     : socket_(std::move(socket)), max_receive_bytes_(max_receive_bytes) {
+  // Send waits for room in the socket, but not for ever if the other end does not read.
   const timeval patience{.tv_sec = 10, .tv_usec = 0};
   setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 }
@@ -87,7 +89,9 @@ absl::Status RankChannel::Send(const google::protobuf::MessageLite& message, int
     header.msg_iov = &data;
     header.msg_iovlen = 1;
     FdMessage control{};
+    // A descriptor travels with the first bytes, once.
     if (sent == 0 && fd >= 0) AttachFd(fd, &control, &header);
+    // Without MSG_NOSIGNAL, a peer that is gone would end this process by SIGPIPE.
     const ssize_t bytes = sendmsg(socket_.get(), &header, MSG_NOSIGNAL);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes <= 0) return PeerGone("the other end does not take messages");
@@ -117,6 +121,8 @@ absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
 
 absl::StatusOr<bool> RankChannel::ReceiveArrived(google::protobuf::MessageLite* message,
                                                  UniqueFd* fd) {
+  // A message may come in pieces: received_ keeps how much there is until the next call. First the
+  // buffer is as large as the length, then as large as the whole message.
   if (received_ < kLengthBytes) {
     receive_buffer_.resize(kLengthBytes);
     ASSIGN_OR_RETURN(const bool length_came, FillBuffer(fd));
@@ -146,6 +152,8 @@ absl::StatusOr<bool> RankChannel::FillBuffer(UniqueFd* fd) {
     FdMessage control{};
     header.msg_control = control.bytes;
     header.msg_controllen = sizeof(control.bytes);
+    // A descriptor that comes along must not be inherited by children. The socket itself blocks,
+    // since Send wants that.
     const ssize_t bytes = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes < 0 && errno == EAGAIN) return false;

@@ -1,5 +1,6 @@
-// Messages between the leader and one rank: protobufs on a Unix stream socket, each behind its
-// length as four bytes in host order: both ends are on one host. A descriptor can travel along.
+// Messages between the leader and one rank: protobufs on a Unix stream socket. Each follows its
+// length in four bytes, in host order, since both ends are on one host. A descriptor can travel
+// along.
 #ifndef PHALANX_WORKER_GROUP_RANK_CHANNEL_H_
 #define PHALANX_WORKER_GROUP_RANK_CHANNEL_H_
 
@@ -16,12 +17,12 @@ class MessageLite;
 
 namespace phalanx {
 
-// Longer messages are refused: a step's plan is far below it.
+// Longer messages are refused. The plan of a step, the longest message there is, stays far below.
 inline constexpr size_t kMaxRankMessageBytes = size_t{64} << 20;
-// What a rank sends is short.
+// Bound on messages that a rank sends: they are all short.
 inline constexpr size_t kMaxMessageBytesFromRank = size_t{64} << 10;
 
-// Owns a descriptor; -1 is none.
+// Owns a descriptor and closes it; -1 for none.
 class UniqueFd {
  public:
   UniqueFd() = default;
@@ -38,11 +39,12 @@ class UniqueFd {
 };
 
 struct ReceiveOptions {
-  // For the whole message: a peer that sends half of one cannot hold us up.
+  // Limit on the time until the whole message is there: a peer that sends half of one cannot hold
+  // up the receiver.
   absl::Duration timeout = absl::InfiniteDuration();
-  // Readable when Receive is to give up; -1 is none.
+  // A descriptor that becomes readable when Receive is to give up; -1 for none.
   int interrupt_fd = -1;
-  // Receives the descriptor that came with the message, if any; null drops it.
+  // Gets the descriptor that came with the message, if any. If null, such a descriptor is closed.
   UniqueFd* fd = nullptr;
 };
 
@@ -58,27 +60,27 @@ class RankChannel {
 
   // Blocks for the next message. UNAVAILABLE if the peer has closed, DEADLINE_EXCEEDED if the
   // message has not come whole within the timeout, CANCELLED if interrupted, DATA_LOSS for bytes
-  // that are no message. After an error the channel is of no more use.
+  // that are not a message. After an error the channel cannot be used any more.
   absl::Status Receive(google::protobuf::MessageLite* message, const ReceiveOptions& options = {});
 
-  // As Receive, but takes in only what has come already: false if that is no whole message yet.
-  // Call again once fd() is readable.
+  // Like Receive, but takes in only what has come already, and returns false if that is not a whole
+  // message yet. To be called again once fd() is readable.
   absl::StatusOr<bool> ReceiveArrived(google::protobuf::MessageLite* message,
                                       UniqueFd* fd = nullptr);
 
-  // Ends the connection for both ends, and a Send that blocks. Any thread.
+  // Ends the connection for both ends. A Send that blocks fails. Any thread.
   void Break();
 
   int fd() const { return socket_.get(); }
 
  private:
-  // Reads until receive_buffer_ is full. False if no more has come.
+  // Reads until receive_buffer_ is full. Returns false if that much has not come yet.
   absl::StatusOr<bool> FillBuffer(UniqueFd* fd);
 
   UniqueFd socket_;
   const size_t max_receive_bytes_;
   std::string send_buffer_;
-  // The message that is arriving, behind its length; its first `received_` bytes are there.
+  // The message that is arriving, after its length. Of this, the first `received_` bytes are there.
   std::string receive_buffer_;
   size_t received_ = 0;
 };

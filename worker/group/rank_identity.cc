@@ -22,7 +22,7 @@ absl::Status Refuse(int rank, absl::string_view what, absl::string_view own,
 }  // namespace
 
 absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint) {
-  // The running program, whatever lies at its path by now.
+  // The program that runs, even if its file has been replaced since it was started.
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> program, MappedFile::Open("/proc/self/exe"));
   ContentDigest digest;
   digest.Add(program->bytes());

@@ -18,18 +18,19 @@ struct RankIdentity {
   std::string model_fingerprint;
   // A digest of the program's file.
   std::string build;
-  // The instructions that the kernels use, and whose mathematical functions: "avx2, glibc 2.36".
-  // Another one rounds differently.
+  // The instructions that the kernels use and the library whose mathematical functions they call,
+  // such as "avx2, glibc 2.36". Others round differently.
   std::string arithmetic;
 };
 
-// That of this process. The errors of MappedFile::Open if its program cannot be read.
+// The identity of this process. Errors are those of MappedFile::Open, if its program cannot be
+// read.
 absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint);
 
 // FAILED_PRECONDITION, naming the rank, what differs and what to do, unless `own` is the leader's.
 absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders);
 
-// To and from the first message of a rank.
+// WriteIdentity and IdentityFrom carry an identity in the first message of a rank.
 void WriteIdentity(const RankIdentity& identity, worker::v1::Join* join);
 RankIdentity IdentityFrom(const worker::v1::Join& join);
 

@@ -38,7 +38,7 @@ TEST(RankIdentityTest, EachDifferenceIsRefusedByName) {
               AllOf(HasSubstr("rank 3 is another build"), HasSubstr("b2 instead of b1")));
   EXPECT_THAT(refusal(&RankIdentity::arithmetic, "portable, glibc 2.36"),
               AllOf(HasSubstr("rank 3 computes with portable"), HasSubstr("instead of avx2")));
-  // A rank of a build that does not tell is another one.
+  // A rank whose build does not send this field differs too.
   EXPECT_THAT(refusal(&RankIdentity::build, ""), HasSubstr("another build"));
 }
 

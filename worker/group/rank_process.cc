@@ -19,6 +19,8 @@ namespace phalanx {
 
 absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
     const std::vector<std::string>& argv) {
+  // Made before fork: in the child nothing may be allocated, because another thread of the parent
+  // may have held the allocator's lock at that moment, and nobody would ever release the copy.
   std::vector<char*> arguments;
   arguments.reserve(argv.size() + 1);
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -28,9 +30,10 @@ absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
   if (pid < 0) return absl::InternalError(absl::StrCat("cannot fork: ", ErrnoText(errno)));
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // The parent may have died before the line above.
+    // If the parent died before prctl was called, no signal will come.
     if (getppid() != parent) _exit(1);
     execv(arguments[0], arguments.data());
+    // The code by which shells say that a program cannot be run.
     _exit(127);
   }
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
@@ -45,7 +48,8 @@ absl::StatusOr<std::unique_ptr<RankProcess>> RankProcess::Start(
 
 RankProcess::~RankProcess() {
   if (ended_) return;
-  // Not by its number, which may be another process's by now if nobody has to reap ours.
+  // By its descriptor. If SIGCHLD is ignored the system reaps children at once, so the number may
+  // belong to another process by now.
   syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
   Wait(absl::InfiniteDuration());
 }
@@ -53,6 +57,7 @@ RankProcess::~RankProcess() {
 bool RankProcess::Wait(absl::Duration timeout) {
   if (ended_) return true;
   if (!PollReadable({pidfd_.get()}, MonotonicClock()->Now() + timeout).ok()) return false;
+  // Fails if SIGCHLD is ignored, and the status stays unknown.
   ended_ = true;
   int status = 0;
   if (waitpid(pid_, &status, 0) == pid_) status_ = status;

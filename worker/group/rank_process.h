@@ -15,8 +15,8 @@
 
 namespace phalanx {
 
-// Thread-compatible. The child gets SIGKILL when the thread that started it ends, so start it from
-// main, and when this object dies: no child is left behind.
+// Thread-compatible. The child gets SIGKILL when this object is destroyed, and when the thread that
+// started it ends, so that no child is left behind. So it is to be started by the main thread.
 class RankProcess {
  public:
   // Runs `argv` (argv[0] is a path) with our standard error, blocked signals and environment.
@@ -33,8 +33,9 @@ class RankProcess {
   // Blocks until the child has ended. False after `timeout`.
   bool Wait(absl::Duration timeout);
 
-  // How it ended: "exited with code 1", "was killed by signal 9 (Killed)", or, if the system cannot
-  // tell because SIGCHLD is ignored, "ended with unknown status"; else "is running".
+  // How the child ended: "exited with code 1", "was killed by signal 9 (Killed)", or "ended with
+  // unknown status" if SIGCHLD is ignored, so that the system does not tell. "is running" until
+  // Wait has returned true.
   std::string Describe() const;
 
  private:

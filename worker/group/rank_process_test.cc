@@ -24,7 +24,7 @@ TEST(RankProcessTest, TellsTheSignal) {
 }
 
 TEST(RankProcessTest, AChildThatTheSystemReapedHasEndedWithUnknownStatus) {
-  // As a leader inherits it from a parent that ignores the signal.
+  // A leader inherits this from a parent that ignores the signal.
   const auto previous = signal(SIGCHLD, SIG_IGN);
   auto child = RankProcess::Start({"/bin/sh", "-c", "exit 3"});
   ASSERT_TRUE(child.ok()) << child.status();

@@ -14,9 +14,10 @@
 namespace phalanx {
 namespace {
 
-// More silent connections than this, and the oldest goes: a flood of them keeps no rank out.
+// Connections that may be here without having said who they are. When one more comes the oldest is
+// turned away, so that a flood of them keeps no rank out.
 constexpr size_t kMaxGuests = 64;
-// Between two tries when the system cannot accept, for example for want of descriptors.
+// Time between two tries when the system cannot accept, for example for want of descriptors.
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 bool IsReadable(int fd) { return PollReadable({fd}, absl::InfinitePast()).ok(); }
@@ -31,12 +32,14 @@ RankReception::RankReception(UnixListener listener, absl::Duration patience)
     : listener_(std::move(listener)), patience_(patience) {}
 
 void RankReception::AppendFds(std::vector<int>* fds) const {
+  // A listener that cannot accept stays readable, and would keep the caller's loop busy.
   const bool accepts = MonotonicClock()->Now() >= accept_again_;
   fds->push_back(accepts ? listener_.fd() : -1);
   for (const Guest& guest : guests_) fds->push_back(guest.channel->fd());
 }
 
 absl::Time RankReception::next_deadline() const {
+  // Every guest has the same patience, so the oldest one's deadline comes first.
   absl::Time next = guests_.empty() ? absl::InfiniteFuture() : guests_.front().deadline;
   if (MonotonicClock()->Now() < accept_again_) next = std::min(next, accept_again_);
   return next;
@@ -45,6 +48,7 @@ absl::Time RankReception::next_deadline() const {
 std::vector<RankReception::Arrival> RankReception::Receive() {
   Accept();
   std::vector<Arrival> arrivals;
+  // Each guest, whether its socket is readable or not: its time may be over.
   for (auto it = guests_.begin(); it != guests_.end();) {
     Guest& guest = *it;
     worker::v1::Join join;
@@ -79,7 +83,8 @@ absl::StatusOr<bool> RankReception::Hear(Guest& guest, worker::v1::Join* join) c
 void RankReception::Accept() {
   const absl::Time now = MonotonicClock()->Now();
   if (now < accept_again_) return;
-  // No more at a time than there is room for: who floods us must not keep us here.
+  // No more at a time than there are places, so that somebody who connects again and again cannot
+  // keep this thread here.
   for (size_t accepted = 0; accepted < kMaxGuests && IsReadable(listener_.fd()); ++accepted) {
     absl::StatusOr<UniqueFd> socket = listener_.Accept();
     if (absl::IsPermissionDenied(socket.status())) {

@@ -1,5 +1,5 @@
-// Where ranks come in while a group forms. Anybody of this user may connect to the group's socket:
-// each connection is heard out until it has said who it is, and none is waited for.
+// Where ranks come in while a group forms. Every process of this user may connect to the group's
+// socket. Each connection is listened to until it has said who it is, and none holds up the others.
 #ifndef PHALANX_WORKER_GROUP_RANK_RECEPTION_H_
 #define PHALANX_WORKER_GROUP_RANK_RECEPTION_H_
 
@@ -18,8 +18,8 @@
 
 namespace phalanx {
 
-// Thread-compatible. Never blocks. What is turned away (other users, garbage, silence, whoever
-// hangs up) is logged and disturbs no other connection.
+// Thread-compatible. Never blocks. Connections of other users, those that send something else than
+// Join, say nothing or hang up are turned away, which is logged and disturbs no other connection.
 class RankReception {
  public:
   // A connection that has said Join, which nobody has checked yet.
@@ -29,15 +29,16 @@ class RankReception {
     worker::v1::Join join;
   };
 
-  // A connection has `patience` to say Join.
+  // A connection is given `patience` to say Join.
   RankReception(UnixListener listener, absl::Duration patience);
 
-  // Appends what Receive is to be called for when readable.
+  // Appends the descriptors, or -1 in their place, that Receive is to be called for when one of
+  // them is readable.
   void AppendFds(std::vector<int>* fds) const;
-  // When Receive is to be called at the latest, by the monotonic clock.
+  // When Receive is to be called at the latest, a time of MonotonicClock().
   absl::Time next_deadline() const;
 
-  // Takes in what has come.
+  // Accepts connections, takes in what has come on them, and returns those that have said Join.
   std::vector<Arrival> Receive();
 
  private:
@@ -48,14 +49,14 @@ class RankReception {
   };
 
   void Accept();
-  // Whether `guest` has said Join; an error is why it is to leave.
+  // Whether `guest` has said Join. An error says why it is turned away.
   absl::StatusOr<bool> Hear(Guest& guest, worker::v1::Join* join) const;
 
   const UnixListener listener_;
   const absl::Duration patience_;
   // Oldest first.
   std::list<Guest> guests_;
-  // Until then the listener is left alone: the system could not accept.
+  // When the system could not accept, the listener is left alone until this time.
   absl::Time accept_again_ = absl::InfinitePast();
 };
 

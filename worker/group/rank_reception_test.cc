@@ -104,7 +104,7 @@ TEST_F(RankReceptionTest, PausesWhenTheSystemCannotAccept) {
   const std::vector<int> fds = Fds();
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
   EXPECT_EQ(fds.size(), 2u);
-  // Both unless this thread was held up for longer than the pause.
+  // The listener is left alone, unless this thread was held up for longer than the pause.
   if (fds[0] == -1) {
     EXPECT_LT(again, due);
   }

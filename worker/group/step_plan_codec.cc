@@ -10,13 +10,15 @@ namespace {
 
 using Numbers = google::protobuf::RepeatedField<int32_t>;
 
-// FNV-1a over 32-bit words, and the high half folded back so that every bit reaches the low ones.
+// FNV-1a over 32-bit words. A product carries bits upwards only, so the high half is folded back
+// into the low one.
 uint64_t Mix(uint64_t hash, uint32_t word) {
   hash = (hash ^ word) * 0x100000001b3;
   return hash ^ (hash >> 32);
 }
 
 uint64_t Mix(uint64_t hash, absl::Span<const int32_t> words) {
+  // The length too: else a number could move from one array to the next and nobody would notice.
   hash = Mix(hash, static_cast<uint32_t>(words.size()));
   for (const int32_t word : words) hash = Mix(hash, static_cast<uint32_t>(word));
   return hash;
@@ -77,6 +79,7 @@ absl::StatusOr<StepInput> StepSequence::Decode(const worker::v1::StepPlan& plan)
                   .sampling = {},
                   .score_rows = ToVector(plan.score_rows()),
                   .score_targets = {}};
+  // Made of what has been decoded, so that it also shows a field that this side does not know.
   const uint64_t hash = HashAfter(hash_, next_step_, input);
   if (hash != plan.hash()) {
     return absl::InternalError(absl::StrCat("the plans up to step ", plan.step(),

@@ -10,8 +10,8 @@
 
 namespace phalanx {
 
-// Where a group is in its sequence of steps. Leader and ranks each keep one; the hash runs over all
-// plans of the epoch, so that ranks whose histories differ can never agree again.
+// Where a group is in its sequence of steps. Leader and ranks each keep one. The hash covers all
+// plans of the epoch so far, so that ranks whose histories differ never agree again.
 class StepSequence {
  public:
   explicit StepSequence(uint64_t epoch) : epoch_(epoch) {}
@@ -19,9 +19,9 @@ class StepSequence {
   // Numbers and hashes the next step. `plan` is overwritten; its memory is reused.
   void Encode(const StepInput& input, worker::v1::StepPlan* plan);
 
-  // Takes the next step out of `plan`. INTERNAL, telling both sides, if it is of another epoch, not
-  // the next one, or if the hash disagrees. Sampling parameters and score targets do not
-  // travel.
+  // Takes the next step out of `plan`. INTERNAL, with the values of both sides, if it is of another
+  // epoch, if it is not the next one, or if the hash differs. Sampling parameters and score targets
+  // are not sent, so they are empty in the result.
   absl::StatusOr<StepInput> Decode(const worker::v1::StepPlan& plan);
 
  private:

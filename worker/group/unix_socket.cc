@@ -44,7 +44,8 @@ absl::StatusOr<SocketAddress> Parse(const std::string& text) {
                                                    sizeof(address.sun_path) - 1, " bytes"));
   }
   text.copy(address.sun_path, text.size());
-  // A name's length counts, its first byte is zero; a path ends at its zero.
+  // An abstract name begins with a zero byte, and only the length says where it ends. A path ends
+  // with a zero byte, which the length includes.
   if (IsAbstract(text)) address.sun_path[0] = '\0';
   parsed.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() +
                                          (IsAbstract(text) ? 0 : 1));
@@ -54,7 +55,7 @@ absl::StatusOr<SocketAddress> Parse(const std::string& text) {
 UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
 ucred PeerOf(const UniqueFd& socket) {
-  // No process and nobody, should the system not say.
+  // What the result is if the system does not say: no process, and a user that nobody is.
   ucred peer{.pid = 0, .uid = static_cast<uid_t>(-1), .gid = static_cast<gid_t>(-1)};
   socklen_t size = sizeof(peer);
   getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
@@ -70,7 +71,9 @@ absl::Status CheckSameUser(const UniqueFd& socket) {
 
 std::string LockPath(const std::string& path) { return path + ".lock"; }
 
-// Whether `fd` is still the file of that name: its last owner may have removed it meanwhile.
+// Whether `fd` is still the file at `path`. TakeLock opens the file and then locks it; in between,
+// the listener that held the lock may have ended and removed the file. Such a lock keeps nobody
+// out.
 bool IsFileAt(const std::string& path, int fd) {
   struct stat ours {};
   struct stat there {};
@@ -78,7 +81,7 @@ bool IsFileAt(const std::string& path, int fd) {
          ours.st_ino == there.st_ino;
 }
 
-// Held by the listener of `path`; the system frees it however the process ends.
+// Takes the lock that the listener of `path` holds. The system frees it however the process ends.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
   const std::string lock_path = LockPath(path);
   while (true) {
@@ -98,6 +101,8 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
 void RemoveStaleSocket(const std::string& path, const SocketAddress& address) {
   struct stat info {};
   if (lstat(path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return;
+  // The caller holds the lock, so a listener here would be one of another program. Non-blocking,
+  // because such a listener may have its queue full.
   const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (connect(probe.get(), address.get(), address.length) == 0 || errno != ECONNREFUSED) return;
   if (unlink(path.c_str()) == 0) LOG(INFO) << "removed " << path << ", which nobody listens on";
@@ -120,6 +125,7 @@ absl::StatusOr<UnixListener> UnixListener::Create(const std::string& address) {
   }
   UniqueFd socket = NewSocket();
   if (bind(socket.get(), parsed.get(), parsed.length) != 0) {
+    // There is no UnixListener yet whose destructor would remove the file of the lock.
     const int error = errno;
     if (is_path) unlink(LockPath(address).c_str());
     return absl::UnavailableError(absl::StrCat("cannot bind ", address, ": ", ErrnoText(error)));
@@ -134,6 +140,7 @@ absl::StatusOr<UnixListener> UnixListener::Create(const std::string& address) {
 
 UnixListener::~UnixListener() {
   if (socket_.get() < 0 || path_.empty()) return;
+  // The lock's file goes last: while it is there nobody else can have made a socket at this path.
   unlink(path_.c_str());
   unlink(LockPath(path_).c_str());
 }
@@ -151,6 +158,8 @@ absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration 
                                      int interrupt_fd) {
   ASSIGN_OR_RETURN(const SocketAddress parsed, Parse(address));
   const absl::Time deadline = MonotonicClock()->Now() + timeout;
+  // Nothing tells when somebody begins to listen, so it is tried again and again, with a new socket
+  // each time: what a socket can do after a failed connect is not defined.
   while (true) {
     UniqueFd socket = NewSocket();
     if (connect(socket.get(), parsed.get(), parsed.length) == 0) {

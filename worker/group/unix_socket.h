@@ -1,7 +1,8 @@
 // Unix stream sockets between processes of one user. An address is the path of a file, or "@name",
-// a name in Linux's abstract namespace: that one leaves nothing behind, however its owner ends, but
-// no file permissions guard it, so both ends check who the other is. Beside a path lies PATH.lock,
-// locked while somebody listens: what a listener that was killed leaves behind is replaced.
+// a name in Linux's abstract namespace. A name leaves nothing behind, however its owner ends, but
+// is not protected by file permissions, so both ends check which user the other belongs to. Beside
+// a path lies PATH.lock, which is locked while somebody listens. So files that a killed listener
+// left behind can be told from those of a living one, and are replaced.
 #ifndef PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 #define PHALANX_WORKER_GROUP_UNIX_SOCKET_H_
 
@@ -21,8 +22,8 @@ std::string UnusedAbstractAddress();
 
 class UnixListener {
  public:
-  // INVALID_ARGUMENT if the address is too long, UNAVAILABLE if somebody listens there, if the path
-  // is a file of another kind, or if it cannot be made.
+  // INVALID_ARGUMENT if the address is empty or too long; UNAVAILABLE if somebody listens there, if
+  // the path is a file of another kind, or if the socket cannot be made.
   static absl::StatusOr<UnixListener> Create(const std::string& address);
   UnixListener(UnixListener&&) = default;
   // Removes the files, if the address was a path.
@@ -30,8 +31,8 @@ class UnixListener {
 
   // Readable when a connection waits.
   int fd() const { return socket_.get(); }
-  // Blocks for a connection. PERMISSION_DENIED, naming the process, if it is another user's, which
-  // is then disconnected; UNAVAILABLE if the connection is gone again.
+  // Blocks for a connection. PERMISSION_DENIED, naming the process, if it belongs to another user:
+  // then it is closed. UNAVAILABLE if the connection is gone again.
   absl::StatusOr<UniqueFd> Accept() const;
 
  private:
@@ -43,8 +44,9 @@ class UnixListener {
   UniqueFd lock_;     // None if there is no file.
 };
 
-// Tries until somebody listens there. UNAVAILABLE after `timeout`, CANCELLED once `interrupt_fd` is
-// readable (-1: never), PERMISSION_DENIED if the listener is another user's.
+// Connects, trying until somebody listens there. UNAVAILABLE after `timeout`, CANCELLED once
+// `interrupt_fd` is readable (-1: never), PERMISSION_DENIED if the listener belongs to another
+// user.
 absl::StatusOr<UniqueFd> ConnectUnix(const std::string& address, absl::Duration timeout,
                                      int interrupt_fd = -1);
 

@@ -81,7 +81,7 @@ class GroupTest : public testing::Test {
     leader_options_.limits = {
         .max_step_tokens = 8, .max_seqs = 4, .max_blocks_per_seq = 2, .kv_blocks = 16};
     leader_options_.address = UnusedAbstractAddress();
-    // Members by hand have no pulse.
+    // Members that a test plays by hand send no pulse.
     leader_options_.stall_timeout = absl::Minutes(1);
     leader_options_.on_lost = [this](const absl::Status& status) { lost_.set_value(status); };
   }
