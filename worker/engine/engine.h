@@ -31,6 +31,7 @@
 #include "worker/engine/event_sink.h"
 #include "worker/engine/request.h"
 #include "worker/engine/scheduler.h"
+#include "worker/engine/session_state.h"
 #include "worker/engine/step_executor.h"
 #include "worker/model/step_input.h"
 
@@ -62,11 +63,10 @@ class EngineSession {
 
  private:
   friend class Engine;
-  struct State;
-  EngineSession(Engine* engine, std::shared_ptr<State> state);
+  EngineSession(Engine* engine, std::shared_ptr<SessionState> state);
 
   Engine* const engine_;
-  const std::shared_ptr<State> state_;
+  const std::shared_ptr<SessionState> state_;
 };
 
 // Thread-safe, but for Run and RunOnce: one thread at a time calls these, the engine thread.
@@ -122,7 +122,6 @@ class Engine {
 
  private:
   friend class EngineSession;
-  using SessionState = EngineSession::State;
 
   struct Submission {
     std::shared_ptr<SessionState> session;

@@ -1,0 +1,300 @@
+// What the engine thread does; what other threads may ask of the engine is in engine.cc.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/sampling/sample.h"
+#include "worker/engine/engine.h"
+
+namespace phalanx {
+
+absl::Status Engine::Run() {
+  do {
+    WaitForWork();
+  } while (RunOnce());
+  MutexLock lock(&mutex_);
+  return result_;
+}
+
+// Deadlines are not waited for: while there are requests the loop does not sleep, it runs one step
+// after the other and looks at deadlines before each.
+void Engine::WaitForWork() {
+  MutexLock lock(&mutex_);
+  while (commands_.empty() && requests_.empty() && phase_ < Phase::kEnding) wake_.Wait(&mutex_);
+}
+
+bool Engine::RunOnce() {
+  // What is cancelled or late ends before the step is planned: its blocks are free for this step.
+  bool ending = !TakeCommands();
+  if (!ending) {
+    ExpireDeadlines();
+    if (const absl::Status status = RunStep(); !status.ok()) {
+      LOG(ERROR) << "a step failed, the engine ends: " << status;
+      Fail(status);
+      // Takes in what was submitted during the step, so that it ends with the other requests. It is
+      // all that there will be: since Fail, Submit refuses.
+      TakeCommands();
+      ending = true;
+    }
+  }
+  if (ending) EndAllRequests();
+  PublishEvents();
+  if (ending) EndSessions();
+  return !ending;
+}
+
+bool Engine::TakeCommands() {
+  std::vector<Command> commands;
+  bool go_on;
+  {
+    MutexLock lock(&mutex_);
+    // Both are read under one lock: if the engine is to end, these are the last commands. The lock
+    // is not held while they are applied, because EndRequest takes it again.
+    commands.swap(commands_);
+    go_on = phase_ < Phase::kEnding;
+  }
+  for (Command& command : commands) {
+    std::visit([this](auto& c) { Apply(std::move(c)); }, command);
+  }
+  return go_on;
+}
+
+void Engine::Apply(Submission submission) {
+  GenerationRequest& request = submission.request;
+  const auto prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size());
+  const absl::Time deadline = submission.submitted + request.timeout;
+  if (deadline != absl::InfiniteFuture()) deadlines_.emplace(deadline, submission.sequence);
+  requests_.emplace(submission.sequence,
+                    Request{.session = std::move(submission.session),
+                            .id = submission.id,
+                            .prompt_tokens = prompt_tokens,
+                            .tokens_left = request.score ? static_cast<int32_t>(prompt_tokens - 1)
+                                                         : request.max_new_tokens,
+                            .score = request.score,
+                            .eos_token_ids = std::move(request.eos_token_ids),
+                            .submitted = submission.submitted,
+                            .deadline = deadline});
+  scheduler_.Add(
+      submission.sequence,
+      {.prompt_token_ids = std::move(request.prompt_token_ids),
+       .sampling = request.sampling,
+       .seed = request.seed,
+       .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
+                        prompt_tokens, request.max_new_tokens),
+       .score = request.score});
+}
+
+void Engine::Apply(const Cancellation& cancellation) {
+  // The last step may have finished the request after it was cancelled.
+  if (requests_.contains(cancellation.sequence)) {
+    EndRequest(cancellation.sequence, absl::StatusCode::kCancelled);
+  }
+}
+
+void Engine::ExpireDeadlines() {
+  const absl::Time now = clock_->Now();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const SequenceId sequence = deadlines_.begin()->second;
+    AddEvent(requests_.at(sequence)).error =
+        absl::DeadlineExceededError("the request's deadline has passed");
+    // Also takes the sequence out of deadlines_, so that the loop comes to the next one.
+    EndRequest(sequence, absl::StatusCode::kDeadlineExceeded);
+  }
+}
+
+absl::Status Engine::RunStep() {
+  if (scheduler_.empty()) return absl::OkStatus();
+  const StepPlan plan = scheduler_.Plan();
+  metrics_->preemptions_total.Increment(plan.preemptions);
+  UpdateLoad();
+  const absl::Time start = clock_->Now();
+  MarkStarted(plan, start);
+  ASSIGN_OR_RETURN(const StepResult result, executor_->Execute(plan.input));
+  const absl::Time end = clock_->Now();
+  metrics_->step_seconds.Observe(absl::ToDoubleSeconds(end - start));
+  metrics_->step_tokens.Observe(plan.input.num_tokens());
+  if (result.tokens.size() != plan.input.logit_rows.size() ||
+      result.log_probs.size() != plan.input.score_rows.size()) {
+    return absl::InternalError(absl::StrCat(
+        "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
+        " instead of ", plan.input.logit_rows.size(), " and ", plan.input.score_rows.size()));
+  }
+  {
+    MutexLock lock(&mutex_);
+    last_progress_ = end;
+  }
+  // Commit comes first: ApplyResult removes sequences that end, and a plan has to be committed
+  // before the scheduler's sequences change.
+  scheduler_.Commit(plan, result.tokens);
+  ApplyResult(plan, result, end);
+  return absl::OkStatus();
+}
+
+void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
+  // Results lie in the order of the chunks: one token for each chunk that draws, and num_scores
+  // log-probabilities for each chunk.
+  auto token = result.tokens.begin();
+  absl::Span<const float> log_probs = result.log_probs;
+  for (const PlannedChunk& chunk : plan.chunks) {
+    Request& request = requests_.at(chunk.id);
+    if (!std::exchange(request.start_told, true)) AddEvent(request).started = true;
+    // Either may end the request: `request` is not to be used after this.
+    if (chunk.draws) ApplyToken(chunk.id, *token++, now);
+    if (chunk.num_scores > 0) ApplyScores(chunk.id, log_probs.first(chunk.num_scores), now);
+    log_probs.remove_prefix(chunk.num_scores);
+  }
+}
+
+void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
+  for (const PlannedChunk& chunk : plan.chunks) {
+    Request& request = requests_.at(chunk.id);
+    if (!request.started) request.started = now;
+  }
+}
+
+void Engine::EndWithoutNumbers(SequenceId sequence) {
+  constexpr char kMessage[] =
+      "the model produced logits that are not numbers (NaN or infinite): its weights are broken, "
+      "or it does not bear this input";
+  // Broken weights break every request, and a line for each would flood the log.
+  if (!told_of_bad_logits_) {
+    LOG(ERROR) << kMessage << "; this is said once, phalanx_engine_requests_total counts INTERNAL";
+    told_of_bad_logits_ = true;
+  }
+  AddEvent(requests_.at(sequence)).error = absl::InternalError(kMessage);
+  EndRequest(sequence, absl::StatusCode::kInternal);
+}
+
+void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
+  if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
+  Request& request = requests_.at(sequence);
+  RequestEvent& event = AddEvent(request);
+  event.token_ids.push_back(token);
+  --request.tokens_left;
+  metrics_->generation_tokens_total.Increment();
+  if (!request.first_token) {
+    request.first_token = now;
+    metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
+    metrics_->time_to_first_token_seconds.Observe(absl::ToDoubleSeconds(now - request.submitted));
+  }
+  // An end-of-sequence token that is also the last one allowed counts as kEos.
+  const std::vector<int32_t>& eos = request.eos_token_ids;
+  const bool is_eos = std::find(eos.begin(), eos.end(), token) != eos.end();
+  if (!is_eos && request.tokens_left > 0) return;
+  event.finished = {.reason = is_eos ? FinishReason::kEos : FinishReason::kLength,
+                    .queue = *request.started - request.submitted,
+                    .prefill = *request.first_token - *request.started,
+                    .decode = now - *request.first_token};
+  EndRequest(sequence, absl::StatusCode::kOk);
+}
+
+void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now) {
+  const bool numbers = std::all_of(log_probs.begin(), log_probs.end(),
+                                   [](float log_prob) { return std::isfinite(log_prob); });
+  if (!numbers) return EndWithoutNumbers(sequence);
+  Request& request = requests_.at(sequence);
+  RequestEvent& event = AddEvent(request);
+  event.log_probs.assign(log_probs.begin(), log_probs.end());
+  request.tokens_left -= static_cast<int32_t>(log_probs.size());
+  if (request.tokens_left > 0) return;
+  metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
+  event.finished = {.reason = FinishReason::kScored,
+                    .queue = *request.started - request.submitted,
+                    .prefill = now - *request.started,
+                    .decode = absl::ZeroDuration()};
+  EndRequest(sequence, absl::StatusCode::kOk);
+}
+
+RequestEvent& Engine::AddEvent(const Request& request) {
+  // All that one turn says of a request is said in a row, and goes into one event: if the request
+  // has one already, it is the last.
+  std::vector<RequestEvent>& events = events_[request.session];
+  if (events.empty() || events.back().id != request.id) events.emplace_back().id = request.id;
+  return events.back();
+}
+
+void Engine::EndRequest(SequenceId sequence, absl::StatusCode code) {
+  const auto it = requests_.find(sequence);
+  const Request& request = it->second;
+  metrics_->CountRequest(code);
+  scheduler_.Remove(sequence);
+  deadlines_.erase({request.deadline, sequence});
+  // From here the session may use the id again. The new request cannot get an event before the next
+  // turn, when this one's are with the sink.
+  {
+    MutexLock lock(&mutex_);
+    request.session->live.erase(request.id);
+    --live_requests_;
+    ++unpublished_ends_;
+  }
+  requests_.erase(it);
+}
+
+void Engine::EndAllRequests() {
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    status = request_status_;
+  }
+  // A copy, because EndRequest erases from requests_. Sorted, so that requests end in the order in
+  // which they came: the map has no order of its own.
+  std::vector<SequenceId> sequences;
+  for (const auto& [sequence, request] : requests_) sequences.push_back(sequence);
+  std::sort(sequences.begin(), sequences.end());
+  for (const SequenceId sequence : sequences) {
+    AddEvent(requests_.at(sequence)).error = status;
+    EndRequest(sequence, status.code());
+  }
+}
+
+EngineLoad Engine::UpdateLoad() {
+  {
+    MutexLock lock(&mutex_);
+    running_requests_ = scheduler_.running();
+    used_kv_blocks_ = scheduler_.used_blocks();
+  }
+  const EngineLoad load = this->load();
+  metrics_->requests_running.Set(load.running_requests);
+  metrics_->requests_waiting.Set(load.waiting_requests);
+  metrics_->kv_blocks_used.Set(load.used_kv_blocks);
+  return load;
+}
+
+void Engine::PublishEvents() {
+  const EngineLoad load = UpdateLoad();
+  // The engine's mutex is not held here, so that sinks may submit and cancel. A session that has
+  // been closed has no sink any more, and nobody wants its events.
+  for (const auto& [session, events] : events_) {
+    MutexLock lock(&session->sink_mutex);
+    if (session->sink != nullptr) session->sink->OnStep(events, load);
+  }
+  events_.clear();
+  MutexLock lock(&mutex_);
+  unpublished_ends_ = 0;
+  if (live_requests_ == 0) idle_.SignalAll();
+}
+
+void Engine::EndSessions() {
+  std::vector<std::shared_ptr<SessionState>> sessions;
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    if (phase_ == Phase::kEnded) return;
+    phase_ = Phase::kEnded;
+    // OpenSession has refused since the phase was kEnding, so no session is missing in this copy.
+    sessions.assign(sessions_.begin(), sessions_.end());
+    status = request_status_;
+  }
+  for (const std::shared_ptr<SessionState>& session : sessions) {
+    MutexLock lock(&session->sink_mutex);
+    if (session->sink != nullptr) session->sink->OnEngineEnded(status);
+  }
+}
+
+}  // namespace phalanx
