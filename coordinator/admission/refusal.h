@@ -36,7 +36,8 @@ inline constexpr int kNumRefusalKinds = static_cast<int>(RefusalKind::kExpired) 
 // As the label of the metric: "out_of_range".
 absl::string_view RefusalKindName(RefusalKind kind);
 
-// `status` with its kind noted in it. The note is for this process: nothing of it is sent.
+// `status` with its kind noted in it, unless it is OK. The note is for this process: nothing of it
+// is sent.
 absl::Status Refused(RefusalKind kind, absl::Status status);
 
 // What was noted; nothing if the status is no refusal.

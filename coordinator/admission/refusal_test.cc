@@ -22,8 +22,14 @@ TEST(RefusalTest, EveryKindIsNotedAndHasANameOfItsOwn) {
   EXPECT_FALSE(names.contains(""));
 }
 
+TEST(RefusalTest, TheLastKindIsCountedToo) {
+  const absl::Status status = Refused(RefusalKind::kExpired, absl::DeadlineExceededError("late"));
+  EXPECT_EQ(KindOfRefusal(status), RefusalKind::kExpired);
+}
+
 TEST(RefusalTest, OtherStatusesAreNoRefusals) {
   EXPECT_EQ(KindOfRefusal(absl::OkStatus()), std::nullopt);
+  EXPECT_EQ(KindOfRefusal(Refused(RefusalKind::kEmpty, absl::OkStatus())), std::nullopt);
   EXPECT_EQ(KindOfRefusal(absl::UnavailableError("lost")), std::nullopt);
 }
 

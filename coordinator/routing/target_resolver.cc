@@ -1,7 +1,6 @@
 #include "coordinator/routing/target_resolver.h"
 
 #include <arpa/inet.h>
-#include <netdb.h>
 #include <sys/socket.h>
 
 #include <memory>
@@ -41,6 +40,10 @@ absl::StatusOr<std::vector<std::string>> ResolveTarget(const HostPort& target) {
         absl::StrCat("cannot resolve --worker ", target.ToString(), ": ", gai_strerror(error)));
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(results, freeaddrinfo);
+  return AddressesOf(results, target.port);
+}
+
+std::vector<std::string> AddressesOf(const addrinfo* results, int port) {
   bool has_ipv4 = false;
   for (const addrinfo* info = results; info != nullptr; info = info->ai_next) {
     has_ipv4 |= info->ai_family == AF_INET;
@@ -48,7 +51,7 @@ absl::StatusOr<std::vector<std::string>> ResolveTarget(const HostPort& target) {
   std::set<std::string> addresses;
   for (const addrinfo* info = results; info != nullptr; info = info->ai_next) {
     if (has_ipv4 && info->ai_family != AF_INET) continue;
-    const std::string address = AddressText(*info, target.port);
+    const std::string address = AddressText(*info, port);
     if (!address.empty()) addresses.insert(address);
   }
   return std::vector<std::string>(addresses.begin(), addresses.end());

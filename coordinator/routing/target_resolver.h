@@ -2,6 +2,8 @@
 #ifndef PHALANX_COORDINATOR_ROUTING_TARGET_RESOLVER_H_
 #define PHALANX_COORDINATOR_ROUTING_TARGET_RESOLVER_H_
 
+#include <netdb.h>
+
 #include <string>
 #include <vector>
 
@@ -14,6 +16,9 @@ namespace phalanx {
 // of both families gives only the IPv4 ones: they would be the same groups twice. UNAVAILABLE if
 // the name does not resolve. Blocks for as long as the system's resolver does. Thread-safe.
 absl::StatusOr<std::vector<std::string>> ResolveTarget(const HostPort& target);
+
+// What ResolveTarget makes of the answers of getaddrinfo. `results` may be null.
+std::vector<std::string> AddressesOf(const addrinfo* results, int port);
 
 }  // namespace phalanx
 

@@ -14,7 +14,6 @@ namespace phalanx {
 absl::Status ReadRequest(const grpc::ByteBuffer& bytes, int64_t max_bytes,
                          google::protobuf::Message* request) {
   absl::Status status = ReadMessage(bytes, max_bytes, request);
-  if (status.ok()) return status;
   const bool is_large =
       absl::IsResourceExhausted(status) || static_cast<int64_t>(bytes.Length()) > max_bytes;
   return Refused(is_large ? RefusalKind::kTooLarge : RefusalKind::kMalformed, std::move(status));

@@ -91,6 +91,31 @@ TEST_F(ScoreTest, TellsALogProbabilityForEachTokenButTheFirst) {
   EXPECT_EQ(Metric("phalanx_requests_running"), "0");
 }
 
+// Two deltas, because the client has read the first before the engine goes on.
+TEST_F(ScoreTest, EachDeltaTellsThePositionOfItsFirstToken) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  const auto reader = stub_->Score(&context, TextScoreRequest("abcd"));
+  const uint64_t id = engine.WaitForSubmit().request_id();
+  v1::ScoreEvent event;
+  engine.Send(LogProbsEvent(id, {-1, -2}));
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(event.has_started());
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.delta().position(), 1);
+  engine.Send(LogProbsEvent(id, {-3}));
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.delta().position(), 3);
+  EXPECT_THAT(event.delta().log_probs(), ElementsAre(-3));
+  engine.Send(FinishedEvent(id, kScored));
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.finished().scored_tokens(), 3);
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(ScoreTest, TakesTokensUpToTheWholeContext) {
   FakeEngine engine({.context_tokens = 16}, ScoreAll);
   Start({&engine});

@@ -293,5 +293,7 @@ TEST(SampleTokenTest, TinyTemperatureIsGreedy) {
   EXPECT_EQ(SampleToken({1.0f, 1.5f, -2.0f}, row), 1);
 }
 
+TEST(SampleTest, NoTokenIsTheIdOfNone) { EXPECT_LT(kNoToken, 0); }
+
 }  // namespace
 }  // namespace phalanx::kernels

@@ -47,6 +47,34 @@ TEST_F(GroupStallTest, ARankThatDoesNotAnswerIsLostWithoutAStep) {
   stopped.join();
 }
 
+// The monitor wakes for each message, but counts its turns by the clock.
+TEST_F(GroupStallTest, ARankThatSaysMuchDoesNotMakeASilentOneLate) {
+  leader_options_.world = 3;
+  leader_options_.stall_timeout = absl::Seconds(30);
+  std::thread silent([this] {
+    const RankChannel channel = JoinByHand(2);
+    release_.get_future().wait();
+  });
+  std::promise<void> formed;
+  std::thread talkative([&] {
+    RankChannel channel = JoinByHand(1);
+    formed.get_future().wait();
+    worker::v1::RankMessage message;
+    for (int i = 0; i < 2000; ++i) {
+      message.mutable_pulse()->set_progress(i);
+      ASSERT_TRUE(channel.Send(message).ok());
+    }
+  });
+  StartLeader();
+  formed.set_value();
+  // The talkative one leaves in the end, which the leader reads after all that it said.
+  const absl::Status lost = lost_.get_future().get();
+  EXPECT_NE(lost.message().find("rank 1 "), absl::string_view::npos) << lost;
+  release_.set_value();
+  silent.join();
+  talkative.join();
+}
+
 TEST_F(GroupStallTest, ARankThatLivesButHangsIsNamed) {
   leader_options_.world = 3;
   std::future<absl::Status> healthy = StartMember(1);

@@ -75,9 +75,11 @@ TEST_F(GroupTest, AGroupThatIsReadyIsWatchedOnWhenTheStartIsInterruptedTooLate) 
   const UniqueFd interrupt(eventfd(0, EFD_CLOEXEC));
   leader_options_.interrupt_fd = interrupt.get();
   std::promise<void> leave;
-  // The monitor has seen the interrupt once it says again that it watches.
-  std::atomic<int> pulses = 0;
-  leader_options_.on_pulse = [&](absl::Duration) { ++pulses; };
+  std::atomic<int> turns = 0;
+  leader_options_.on_pulse = [&](absl::Duration) {
+    ++turns;
+    turns.notify_all();
+  };
   leader_options_.stall_timeout = absl::Seconds(1);
   std::thread member([&] {
     RankChannel channel = JoinByHand(1);
@@ -85,6 +87,8 @@ TEST_F(GroupTest, AGroupThatIsReadyIsWatchedOnWhenTheStartIsInterruptedTooLate) 
   });
   StartLeader();
   ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
+  // After two more turns the monitor has seen the interrupt.
+  for (int seen = turns, last = seen + 2; seen < last; seen = turns) turns.wait(seen);
   leave.set_value();
   EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
   member.join();
