@@ -5,7 +5,7 @@
 namespace phalanx {
 namespace {
 
-// A varint of a vocabulary of up to two million.
+// The size of a varint for a vocabulary of up to two million.
 constexpr int64_t kBytesPerToken = 3;
 
 }  // namespace
@@ -30,6 +30,7 @@ std::optional<v1::GenerateEvent> AnswerBuffer::Take() {
     return event;
   }
   if (buffered_bytes() > 0) {
+    // After the swap delta_ is the empty Delta of a new event.
     delta_.set_sequence(next_sequence_++);
     event.mutable_delta()->Swap(&delta_);
     delta_.Clear();

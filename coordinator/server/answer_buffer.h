@@ -12,21 +12,21 @@
 
 namespace phalanx {
 
-// Hands out Started, Deltas and Finished in this order. What is appended before the last piece was
-// taken becomes one Delta, so a slow client gets fewer and larger ones. Thread-compatible.
+// Hands out Started, Deltas and Finished, in this order. All that is appended between two calls of
+// Take becomes one Delta, so a slow client gets fewer and larger ones. Thread-compatible.
 class AnswerBuffer {
  public:
-  // Nothing is handed out before.
+  // Before this, Take returns nothing.
   void Start(v1::Started started);
   void Append(absl::Span<const int32_t> token_ids, absl::string_view text,
               absl::string_view reasoning_text = "");
-  // Nothing may be appended after.
+  // Nothing may be appended after this.
   void Finish(v1::Finished finished);
 
   // The next event, or nullopt if there is none yet.
   std::optional<v1::GenerateEvent> Take();
 
-  // Tokens and text that were appended and not taken, about as large as on the wire.
+  // The size of the tokens and the text that were appended and not taken, about as on the wire.
   int64_t buffered_bytes() const;
 
  private:

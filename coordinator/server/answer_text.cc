@@ -9,12 +9,14 @@ AnswerText::AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options)
 
 AnswerText::Piece AnswerText::Append(absl::Span<const int32_t> token_ids) {
   Piece piece;
+  // Token by token, to know which one completed a stop string and which were reasoning.
   for (size_t i = 0; i < token_ids.size() && !matched_stop().has_value(); ++i) {
     ++piece.num_tokens;
     ++num_tokens_;
     const bool was_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
     Take(splitter_.Push(decoder_->Append(token_ids.subspan(i, 1))), &piece);
     const bool is_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
+    // The token that closes the reasoning counts, and so do those before the one that opened it.
     if (was_reasoning || is_reasoning) reasoning_tokens_ = num_tokens_;
   }
   return piece;

@@ -15,18 +15,20 @@
 
 namespace phalanx {
 
-// Thread-compatible. What it returns is whole UTF-8, and the same in sum however the tokens come.
+// Thread-compatible. Each piece is whole UTF-8. Together the pieces are the same text, however the
+// tokens are divided among calls.
 class AnswerText {
  public:
   struct Options {
-    // Where the reasoning splitter begins; kAnswer does not split.
+    // The state that the reasoning splitter begins in; kAnswer never splits.
     ReasoningSplitter::State reasoning = ReasoningSplitter::State::kAnswer;
     // Matched in the answer, not in the reasoning that was split from it.
     std::vector<std::string> stops;
   };
 
   struct Piece {
-    // All tokens that were given, but for those behind the one that completed a stop string.
+    // How many of the given tokens belong to the answer: all, or those up to the one that completed
+    // a stop string.
     int num_tokens = 0;
     std::string reasoning;
     std::string answer;
@@ -34,14 +36,16 @@ class AnswerText {
 
   AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options);
 
-  // Takes microseconds a token. Nothing may follow once a stop string was matched.
+  // Takes microseconds a token. Not to be called any more once a stop string was matched.
   Piece Append(absl::Span<const int32_t> token_ids);
-  // What was held back, at the end. May still match a stop string.
+  // To be called when the answer has finished: returns what was held back. That may still match a
+  // stop string.
   Piece Finish();
 
   // The stop string that ended the answer.
   const std::optional<std::string>& matched_stop() const { return stop_.match(); }
-  // Tokens up to the one that ended the reasoning; all if nothing did, 0 without reasoning.
+  // How many tokens were reasoning: those up to the one that closed it, all if none did, 0 if there
+  // was no reasoning.
   int reasoning_tokens() const { return reasoning_tokens_; }
 
  private:

@@ -7,7 +7,7 @@
 namespace phalanx {
 namespace {
 
-// OK to UNAUTHENTICATED.
+// The codes run from OK, 0, to UNAUTHENTICATED, 16.
 constexpr int kNumStatusCodes = 17;
 
 prometheus::Gauge& MakeGauge(prometheus::Registry& registry, const char* name, const char* help) {
@@ -57,7 +57,7 @@ CoordinatorMetrics::CoordinatorMetrics(prometheus::Registry& registry, const std
                     .Register(registry)) {
   for (const char* method :
        {"Generate", "Score", "Tokenize", "Detokenize", "GetModel", "ListModels"}) {
-    // All of them: a series that begins with its first error does not show as an increase.
+    // A series for every code: one that begins with its first error does not show as an increase.
     for (int code = 0; code < kNumStatusCodes; ++code) {
       requests_.Add(RequestLabels(method, static_cast<absl::StatusCode>(code)));
     }

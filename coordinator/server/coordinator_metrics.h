@@ -24,26 +24,28 @@ class CoordinatorMetrics {
   CoordinatorMetrics(const CoordinatorMetrics&) = delete;
   CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;
 
-  // Counts a finished call of "Generate", "Tokenize", ..., and among the refusals if its status is
-  // one (coordinator/admission/refusal.h).
+  // Counts a call of "Generate", "Tokenize", ... that has ended, and counts it as a refusal too if
+  // its status is one (coordinator/admission/refusal.h).
   void CountRequest(absl::string_view method, const absl::Status& status);
   void SetGroups(GroupState state, int count);
   void CountMove(MoveReason reason);
 
-  // Generate and Score. Running: from the first step of a worker group to the end, whether it is
-  // preempted or moves to another group; waiting: arrived, not running.
+  // Calls of Generate and Score are in one of these two. requests_running has those that a worker
+  // group has begun to work on, until they end, even if they are preempted or move to another
+  // group; requests_waiting has those that have arrived and are not running.
   prometheus::Gauge& requests_running;
   prometheus::Gauge& requests_waiting;
-  // Of requests that a worker group accepted.
+  // Prompt tokens of requests that a worker group accepted.
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& generation_tokens;
-  // Those of them that were reasoning, counted when their request ends.
+  // Generated tokens that were reasoning, counted when their request ends.
   prometheus::Counter& reasoning_tokens;
   // From the arrival of a Generate call to its first token, once for each call that got one.
   prometheus::Histogram& time_to_first_token;
   // From the arrival of a Generate call to its end, once for each call that ended well.
   prometheus::Histogram& e2e_request_latency;
-  // Of Generate calls, once per token after the first; tokens of one event share its time.
+  // The time between tokens of Generate calls, once for each token after the first. Tokens of one
+  // event share the time since the event before.
   prometheus::Histogram& inter_token_latency;
 
  private:

@@ -25,9 +25,9 @@
 namespace phalanx {
 namespace {
 
-// gRPC's buffers of all connections together; soft, see ARCHITECTURE.md.
+// Bound on gRPC's buffers of all connections together. gRPC takes it as a goal and may exceed it.
 constexpr size_t kQuotaBytes = size_t{512} << 20;
-// For the last statuses to reach their clients.
+// How long the last statuses have to reach their clients before calls are cut off.
 constexpr absl::Duration kGoodbye = absl::Seconds(1);
 
 class Coordinator final : public CoordinatorServer {
@@ -55,7 +55,8 @@ class Coordinator final : public CoordinatorServer {
         service_(MakeInferenceService(&environment_)),
         health_({options_.limits.model_name, v1::Inference::service_full_name()}) {}
 
-  // Without workers every call ends by itself, with a clear status; the rest is cut off.
+  // Without worker groups every call ends by itself, with a status that says so. Calls whose
+  // clients do not take that status in time are cut off.
   ~Coordinator() override {
     workers_.reset();
     health_.EndWatches();
@@ -65,6 +66,7 @@ class Coordinator final : public CoordinatorServer {
       goodbye_.join();
       server_->Wait();
     }
+    // Last, because a call uses the pool until it has ended.
     text_pool_.reset();
   }
 
@@ -76,6 +78,7 @@ class Coordinator final : public CoordinatorServer {
     }
     listener_ = *std::move(listener);
     grpc::ServerBuilder builder;
+    // Connections wait at the listener until Start, when the server runs.
     SetUpServer(options_.limits.max_message_bytes(), builder);
     listener_->Attach(builder);
     builder.RegisterService(service_.get());
@@ -115,13 +118,15 @@ class Coordinator final : public CoordinatorServer {
   void Drain(std::function<void()> on_idle) override {
     BeginLameDuck();
     SayGoodbye();
+    // Calls on connections that are open already still arrive, and the gate refuses them.
     gate_.Close(std::move(on_idle));
   }
 
   int requests_in_flight() const override { return gate_.in_flight(); }
 
  private:
-  // gRPC's shutdown says GOAWAY at once and returns when the last call is over, so it has a thread.
+  // Ends the probe first, which would find the port deaf and end the process. gRPC's Shutdown sends
+  // GOAWAY at once but returns only when the last call is over, so it runs on a thread of its own.
   void SayGoodbye() {
     self_probe_.reset();
     listener_->Stop();
@@ -142,7 +147,8 @@ class Coordinator final : public CoordinatorServer {
     return last_call_over_;
   }
 
-  // Under a lock, so that the last report is of the last state.
+  // One lock for counting and reporting: of two threads that report, the one that counts last also
+  // reports last.
   void ReportGroups() {
     MutexLock lock(&report_mutex_);
     for (int i = 0; i < kNumGroupStates; ++i) {
@@ -157,6 +163,7 @@ class Coordinator final : public CoordinatorServer {
   const std::unique_ptr<TextService> text_;
   CoordinatorMetrics metrics_;
   RequestGate gate_;
+  // Held while the state is counted and reported, by ReportGroups.
   Mutex report_mutex_;
   bool lame_duck_ GUARDED_BY(report_mutex_) = false;
   GroupRegistry groups_;
@@ -167,6 +174,7 @@ class Coordinator final : public CoordinatorServer {
   std::unique_ptr<Listener> listener_;
   std::optional<SelfProbe> self_probe_;
   std::unique_ptr<grpc::Server> server_;
+  // Runs gRPC's Shutdown, and then sets last_call_over_.
   Mutex goodbye_mutex_;
   CondVar last_call_;
   bool last_call_over_ GUARDED_BY(goodbye_mutex_) = false;

@@ -30,10 +30,11 @@ class CoordinatorServer {
     HostPort listen;
     RequestLimits limits;
     ServedModel model;
-    // model/checkpoint/fingerprint.h; groups with another one are refused.
+    // The model's fingerprint (model/checkpoint/fingerprint.h); groups with another one are
+    // refused.
     std::string model_fingerprint;
     std::vector<HostPort> workers;
-    // Requests in the process at once; more are RESOURCE_EXHAUSTED.
+    // How many requests may be in the process at once; more are refused with RESOURCE_EXHAUSTED.
     int max_requests = 1024;
     TextPool::Options text;
     AnswerLimits answer;
@@ -42,8 +43,8 @@ class CoordinatorServer {
     SelfProbe::Options self_probe = {};
   };
 
-  // Listens when it returns. Makes its metrics in `registry`, which must outlive it. UNAVAILABLE,
-  // naming the address, if it cannot be listened on.
+  // Starts the coordinator, which listens when this returns. Makes its metrics in `registry`, which
+  // must outlive it. UNAVAILABLE, naming the address, if it cannot be listened on.
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(Options options,
                                                                   std::unique_ptr<TextService> text,
                                                                   prometheus::Registry& registry);
@@ -52,17 +53,17 @@ class CoordinatorServer {
   // HOST:PORT with the port in use; the loopback address if it listens on all of them.
   virtual std::string address() const = 0;
 
-  // The first half of a graceful end: health becomes NOT_SERVING, all else goes on, so that who
-  // chooses among servers by their health turns elsewhere.
+  // The first half of leaving gracefully: health becomes NOT_SERVING and everything else goes on,
+  // so that those who choose among servers by their health turn to others.
   virtual void BeginLameDuck() = 0;
 
-  // The second half, with the first if that is still to do: every connection is told to go away
-  // (GOAWAY), no new one is taken, new calls get UNAVAILABLE, those in the process go on. `on_idle`
-  // is called once when none is left, on any thread. Called once. Destroying the server ends what
-  // is left.
+  // The second half of leaving gracefully; does the first half too unless that is done. Every
+  // connection is told to go away (GOAWAY), no new one is taken, new calls get UNAVAILABLE, and
+  // calls in the process go on. `on_idle` is called once when none is left, on any thread. To be
+  // called once. Destroying the server ends the calls that are left.
   virtual void Drain(std::function<void()> on_idle) = 0;
 
-  // Requests in the process.
+  // The number of requests in the process.
   virtual int requests_in_flight() const = 0;
 };
 

@@ -25,7 +25,7 @@ class DrainTest : public ServerTest {
     id_ = engine.WaitForSubmit().request_id();
   }
 
-  // Its text from here on.
+  // The text that the call gets after this.
   std::string ReadToEnd() {
     std::string text;
     v1::GenerateEvent event;
@@ -46,7 +46,7 @@ TEST_F(DrainTest, ALameDuckIsNotServingAndAnswersAllTheSame) {
   WaitForHealth(HealthCheckResponse::NOT_SERVING);
   WaitForHealth(HealthCheckResponse::NOT_SERVING, "tiny");
   EXPECT_EQ(Generate(TextRequest("hi")).text, "yes");
-  // On a new connection too.
+  // A call on a new connection is answered too.
   channel_ = NewChannel();
   stub_ = v1::Inference::NewStub(channel_);
   EXPECT_EQ(Generate(TextRequest("hi")).text, "yes");

@@ -14,7 +14,8 @@
 namespace phalanx {
 namespace {
 
-// More than "<think>" and some white space can be.
+// Tokens at the end of a prompt that are decoded to look for "<think>". The tag and white space
+// behind it take fewer.
 constexpr size_t kThinkTagTokens = 16;
 
 v1::FinishReason ReasonOf(const EngineFinish& finish) {
@@ -34,7 +35,8 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
   if (request_.has_tokens()) {
     prompt.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
   } else {
-    ASSIGN_OR_RETURN(EncodedPrompt encoded, EncodePrompt(*environment_.text, request_, unwanted()));
+    ASSIGN_OR_RETURN(EncodedPrompt encoded,
+                     EncodePrompt(*environment_.text, request_, cancelled()));
     prompt = std::move(encoded.token_ids);
   }
   const RequestLimits limits = CurrentLimits(environment_);
@@ -47,6 +49,7 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
           request_.has_max_new_tokens() ? std::optional(request_.max_new_tokens()) : std::nullopt,
           limits));
   AnswerText::Options options = TextOptions(prompt);
+  // The call may be cancelled meanwhile, on another thread, and SettleKind reads text_.
   MutexLock lock(&mutex_);
   text_.emplace(environment_.text->NewAnswerDecoder(), std::move(options));
   return MakeEngineRequest(std::move(prompt), max_new_tokens);
@@ -60,6 +63,7 @@ EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_
   engine_request.max_new_tokens = max_new_tokens;
   if (!request_.ignore_eos()) engine_request.eos_token_ids = environment_.model.eos_token_ids;
   engine_request.sampling = ReadSampling(sampling, environment_.model.defaults.sampling);
+  // Started tells the seed, so that an answer can be had again.
   engine_request.seed = sampling.has_seed() ? sampling.seed() : RandomBits64();
   engine_request.long_rope_policy = environment_.model.long_rope_policy;
   engine_request.time_left = TimeLeft();
@@ -72,6 +76,7 @@ AnswerText::Options GenerateCall::TextOptions(absl::Span<const int32_t> prompt_t
   const bool split =
       request_.reasoning().has_split() ? request_.reasoning().split() : environment_.model.reasons;
   if (!split) return options;
+  // Many templates end the prompt with "<think>", so that the answer begins inside of the block.
   const size_t tail = std::min(prompt_token_ids.size(), kThinkTagTokens);
   const std::string prompt_end = environment_.text->Decode(prompt_token_ids.last(tail));
   options.reasoning = PromptOpensThinkBlock(prompt_end) ? ReasoningSplitter::State::kReasoning
@@ -80,7 +85,8 @@ AnswerText::Options GenerateCall::TextOptions(absl::Span<const int32_t> prompt_t
 }
 
 void GenerateCall::Dispatching(const EngineRequest& request) {
-  // A long prompt need not stay for as long as its answer.
+  // Swapped with an empty message, since Clear would keep the memory: a long prompt need not stay
+  // for as long as its answer takes.
   v1::GenerateRequest().Swap(&request_);
   buffer_.Start(MakeStarted(id_, environment_, request));
 }
@@ -94,19 +100,23 @@ void GenerateCall::OnTokens(absl::Span<const int32_t> token_ids) {
     const AnswerText::Piece piece = text_->Append(token_ids);
     CountTokens(piece.num_tokens);
     buffer_.Append(token_ids.first(piece.num_tokens), piece.answer, piece.reasoning);
+    // The engine knows nothing of stop strings and would go on, so it is cancelled.
     if (text_->matched_stop().has_value()) {
-      engine_id = ReleaseEngine();
+      engine_id = EngineIsDone();
       FinishAnswer(v1::FINISH_REASON_STOP, OwnTimings());
     }
     Pump();
     buffered_bytes = buffer_.buffered_bytes();
   }
+  // Without mutex_: Cancel takes the registry's lock, and CheckUnread takes this call's.
   if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
   CheckUnread(buffered_bytes);
 }
 
 void GenerateCall::CountTokens(int num_tokens) {
   const absl::Time now = environment_.clock->Now();
+  // Tokens that come together share the time since the last ones. The first token of all has no gap
+  // before it.
   int later_tokens = num_tokens;
   if (completion_tokens_ == 0) {
     first_token_at_ = last_token_at_ = now;
@@ -125,7 +135,9 @@ void GenerateCall::CountTokens(int num_tokens) {
 void GenerateCall::OnFinished(const EngineFinish& finish) {
   MutexLock lock(&mutex_);
   if (!Listening()) return;
-  ReleaseEngine();
+  // It has said so itself: there is nothing to cancel.
+  EngineIsDone();
+  // What was held back may be the beginning of a character, or of a stop string that never came.
   const AnswerText::Piece piece = text_->Finish();
   buffer_.Append({}, piece.answer, piece.reasoning);
   v1::Timings timings = OwnTimings();
@@ -139,6 +151,7 @@ void GenerateCall::OnFinished(const EngineFinish& finish) {
 void GenerateCall::FinishAnswer(v1::FinishReason reason, const v1::Timings& timings) {
   v1::Finished finished;
   finished.set_reason(reason);
+  // Also if the engine finished by itself and the text that was held back holds a stop string.
   if (const std::optional<std::string>& stop = text_->matched_stop(); stop.has_value()) {
     finished.set_reason(v1::FINISH_REASON_STOP);
     finished.set_stop(*stop);
@@ -167,8 +180,9 @@ std::optional<StreamCall::Event> GenerateCall::TakeEvent() {
   return Event{SerializeMessage(*event), event->has_finished()};
 }
 
-std::string GenerateCall::Settled(const absl::Status& status, absl::Duration total) {
+std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration total) {
   if (status.ok()) environment_.metrics->e2e_request_latency.Observe(absl::ToDoubleSeconds(total));
+  // There is no text_ yet if the call ends before Prepare does.
   const int reasoning_tokens = text_.has_value() ? text_->reasoning_tokens() : 0;
   environment_.metrics->reasoning_tokens.Increment(reasoning_tokens);
   const absl::Duration first_token =

@@ -28,24 +28,24 @@ class GenerateCall final : public StreamCall {
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnTokens(absl::Span<const int32_t> token_ids) override;
-  // The registry lets none through to a request that did not ask to score.
+  // Never called: the registry passes log-probabilities only to requests that asked to score.
   void OnLogProbs(absl::Span<const float> log_probs) override {}
   void OnFinished(const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Settled(const absl::Status& status, absl::Duration total) override
+  std::string SettleKind(const absl::Status& status, absl::Duration total) override
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   EngineRequest MakeEngineRequest(std::vector<int32_t> prompt_token_ids, int max_new_tokens) const;
   AnswerText::Options TextOptions(absl::Span<const int32_t> prompt_token_ids) const;
   void CountTokens(int num_tokens) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Queues the last event.
+  // Puts the last event into buffer_.
   void FinishAnswer(v1::FinishReason reason, const v1::Timings& timings)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // As far as they are known without the engine's report.
+  // The times that are known here, without the engine's report.
   v1::Timings OwnTimings() const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Written before the call is shared between threads.
+  // Not guarded: written before other threads know of the call, and emptied by Dispatching.
   v1::GenerateRequest request_;
 
   std::optional<AnswerText> text_ GUARDED_BY(mutex_);

@@ -1,5 +1,5 @@
-// Calls that end before their answer does, or never begin one: the client goes, time is up, the
-// worker group fails, there is none.
+// Calls that end before their answer is finished, or before it begins: the client goes, its
+// deadline passes, the worker group fails, there is no group.
 
 #include <arpa/inet.h>
 #include <fcntl.h>

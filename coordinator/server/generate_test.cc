@@ -207,7 +207,7 @@ TEST_F(GenerateTest, CountsWhatItDid) {
   EXPECT_EQ(Metric("phalanx_generation_tokens_total"), "5");
   EXPECT_EQ(Metric("phalanx_time_to_first_token_seconds_count"), "1");
   EXPECT_EQ(Metric("phalanx_inter_token_latency_seconds_count"), "4");
-  // A refusal is no fast answer.
+  // A refusal does not count as a fast answer.
   EXPECT_EQ(Metric("phalanx_e2e_request_latency_seconds_count"), "1");
   EXPECT_EQ(Metric("phalanx_requests_running"), "0");
   EXPECT_EQ(Metric("phalanx_requests_waiting"), "0");
@@ -240,7 +240,7 @@ TEST_F(GenerateTest, RefusesAPromptThatFillsTheGroupsContext) {
   EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"too_long\"}"), "2");
 }
 
-// A short chat that says nothing about its length begins as the reference does.
+// A short chat that does not say how long its answer may be begins as the reference does.
 TEST_F(GenerateTest, TheReferencesLongRopePolicyIsTheDefault) {
   FakeEngine engine({});
   CoordinatorServer::Options options = DefaultOptions();

@@ -36,7 +36,7 @@ class ModelAnswerDecoder final : public AnswerDecoder {
   Detokenizer detokenizer_;
 };
 
-// Those of a model; null are those that it does not have.
+// The chat templates of a model; null for each that it does not have.
 struct ModelTemplates {
   std::unique_ptr<ChatTemplate> default_template;
   std::unique_ptr<ChatTemplate> tool_use;
@@ -75,7 +75,7 @@ class ModelTextService final : public TextService {
                        tokenizer_->EncodeRendered(text, {}, &cancelled));
       return EncodedPrompt{std::move(token_ids), std::move(text)};
     }
-    // Unguessable, so that no message can hold the marker of another.
+    // Random, so that no message can contain the marker that another one is marked with.
     std::random_device random;
     const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
                                             absl::Hex(random()), "-", absl::Hex(random()), "-");
@@ -97,7 +97,7 @@ class ModelTextService final : public TextService {
 
  private:
   const std::unique_ptr<Tokenizer> tokenizer_;
-  // Outlives the templates.
+  // Declared before templates_, which use it.
   const std::unique_ptr<JinjaCompiler> jinja_;
   const ModelTemplates templates_;
 };
@@ -131,7 +131,8 @@ std::string Spellings(const TokenizerAssets& assets, absl::Span<const int32_t> i
   });
 }
 
-// Once the templates' markers have been promoted.
+// Logs which tokens the model's files call text and are control tokens here, and which end tokens
+// stay text. To be called after the markers of the templates have been promoted.
 void LogPromotions(const TokenizerAssets& assets) {
   if (!assets.promoted_token_ids.empty()) {
     LOG(INFO) << "tokens that the model's files store as text, but that end turns or set them "
@@ -170,6 +171,7 @@ absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
   for (const ChatTemplate* const used :
        {templates.default_template.get(), templates.tool_use.get()}) {
     if (used == nullptr) continue;
+    // Before the tokenizer is made, which splits texts at control tokens.
     for (const int32_t id : FindTurnMarkers(assets, *used)) PromoteToControl(id, assets);
   }
   LogPromotions(assets);

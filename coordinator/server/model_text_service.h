@@ -11,15 +11,16 @@
 
 namespace phalanx {
 
-// What it takes beside texts.
+// What the model can take beside plain text.
 struct ChatAbilities {
   bool has_chat_template = false;
   bool supports_tools = false;
 };
 
-// Of a model's several templates, that named "tool_use" renders conversations with tools, as in
-// transformers, and the unnamed one or that named "default" the others. Fails as the tokenizer and
-// the chat template do on assets that they cannot use.
+// Makes the text processing of a model and fills in `abilities`. Of several templates, the one
+// named "tool_use" renders conversations with tools, as in transformers; the unnamed one, or else
+// the one named "default", renders all others. Errors are those of the tokenizer and of the chat
+// template, on assets that they cannot use.
 absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
     TokenizerAssets assets, std::unique_ptr<JinjaCompiler> jinja, ChatAbilities* abilities);
 

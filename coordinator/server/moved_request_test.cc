@@ -111,7 +111,7 @@ TEST_F(MovedRequestTest, AGroupThatDrainsBeforeItsHealthIsKnownCostsNothing) {
 }
 
 TEST_F(MovedRequestTest, AGroupLostBeforeTheFirstTokenCostsNothing) {
-  // The first to be asked accepts and says no more.
+  // The group that is asked first accepts and says no more.
   std::atomic<FakeEngine*> silent = nullptr;
   std::vector<std::unique_ptr<FakeEngine>> engines(2);
   for (auto& engine : engines) {

@@ -62,8 +62,8 @@ TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
   options.text.max_queued = 1;
   Start({&engine}, options);
   WaitUntilServing();
-  // The thread for all texts, and the one for short ones. One after the other, as the queue would
-  // refuse the second while the first is still in it.
+  // Blocks the thread for all texts, then the one for short ones. One after the other, because the
+  // queue would refuse the second while the first is still in it.
   auto blocked = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
   text_->WaitUntilBlocked(1);
   auto too = std::async(std::launch::async, [&] { return Generate(TextRequest("block")); });
@@ -123,7 +123,7 @@ class SlowReaderTest : public ServerTest {
     EXPECT_EQ(cancelled.get(), id_);
   }
 
-  // After the call has ended for the server: what its client sees when it reads at last.
+  // What a client that reads at last sees of a call that has ended for the server.
   grpc::Status ReadOn() {
     while (server_->requests_in_flight() > 0) std::this_thread::yield();
     v1::GenerateEvent event;
@@ -172,7 +172,7 @@ TEST_F(SlowReaderTest, LosesItsRequestWhenItReadsNothingForTheStallTimeout) {
   EXPECT_EQ(RequestsMetric("Generate", "RESOURCE_EXHAUSTED"), "1");
 }
 
-// The engine is long done, and only the client has not got everything.
+// The engine has long been done; only the client has not taken the whole answer.
 TEST_F(SlowReaderTest, AnAnswerWhoseEndNobodyReadsIsNotCountedAsOk) {
   FakeEngine engine({});
   CoordinatorServer::Options options = DefaultOptions();

@@ -1,4 +1,4 @@
-// Between public messages and what the text service and the engine take.
+// Turns public messages into what the text service and the engine take.
 #ifndef PHALANX_COORDINATOR_SERVER_PROMPT_H_
 #define PHALANX_COORDINATOR_SERVER_PROMPT_H_
 
@@ -31,11 +31,11 @@ absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Reques
   return encoded;
 }
 
-// What the client is told about the values in use.
+// Tells the client which values are in use.
 v1::Started MakeStarted(const std::string& request_id, const ServingEnvironment& environment,
                         const EngineRequest& request);
 
-// `model` has LongRoPE.
+// To be called only for a model that has LongRoPE.
 v1::LongRope MakeLongRope(const ServedModel& model);
 
 }  // namespace phalanx

@@ -1,7 +1,7 @@
-// Messages, statuses and deadlines between gRPC's types and ours.
+// Converts messages, statuses and deadlines between gRPC's types and ours.
 //
-// Methods take raw bytes: with generated ones, gRPC 1.51 answers bytes that are no message with
-// UNIMPLEMENTED.
+// Methods take raw bytes, because gRPC 1.51 parses messages of generated methods itself and answers
+// bytes that are not a message with UNIMPLEMENTED.
 #ifndef PHALANX_COORDINATOR_SERVER_RAW_MESSAGES_H_
 #define PHALANX_COORDINATOR_SERVER_RAW_MESSAGES_H_
 
@@ -28,13 +28,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // Time until the caller's deadline: infinite without one, negative if it has passed.
 absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context);
 
-// Why gRPC cancelled a call that arrived at `arrived_at`: DEADLINE_EXCEEDED or CANCELLED. The
-// deadline is infinitely far if there is none.
+// Why gRPC cancelled a call that arrived at `arrived_at`: DEADLINE_EXCEEDED or CANCELLED.
+// `deadline` is infinitely far if the call has none.
 absl::Status WhyCancelled(absl::Time arrived_at, absl::Time deadline, absl::Time now);
 
-// Tells the client by trailing metadata (grpc-retry-pushback-ms, gRFC A6) when to come back: in
-// about a second, at random so that refused clients do not return together. To be called before the
-// call is finished, for RESOURCE_EXHAUSTED.
+// Tells the client by trailing metadata (grpc-retry-pushback-ms, gRFC A6) when to come back: after
+// about a second, at random so that clients that were refused together do not return together. To
+// be called for RESOURCE_EXHAUSTED, before the status is sent.
 void AddRetryHint(grpc::CallbackServerContext* context);
 
 }  // namespace phalanx

@@ -7,7 +7,7 @@
 
 namespace phalanx {
 
-// From the operating system's random numbers. Thread-safe.
+// 64 random bits from the operating system. Thread-safe.
 uint64_t RandomBits64();
 
 // 128 random bits as 32 hexadecimal digits.

@@ -22,7 +22,7 @@ absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
   } else {
     ASSIGN_OR_RETURN(
         EncodedPrompt encoded,
-        environment_.text->EncodeText(request_.text(), request_.allow_special(), unwanted()));
+        environment_.text->EncodeText(request_.text(), request_.allow_special(), cancelled()));
     tokens = std::move(encoded.token_ids);
   }
   RETURN_IF_ERROR(
@@ -33,7 +33,9 @@ absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
 }
 
 void ScoreCall::Dispatching(const EngineRequest& request) {
+  // Swapped with an empty message, since Clear would keep the memory of a long text.
   v1::ScoreRequest().Swap(&request_);
+  // The token at position 0 has no log-probability: nothing precedes it.
   delta_.set_position(1);
   started_.emplace();
   started_->set_request_id(id_);
@@ -54,7 +56,8 @@ void ScoreCall::OnFinished(const EngineFinish& finish) {
   {
     MutexLock lock(&mutex_);
     if (!Listening()) return;
-    ReleaseEngine();
+    EngineIsDone();
+    // A worker group is another program, so it is checked that no score is missing.
     if (scored_tokens_ == prompt_tokens_ - 1) {
       v1::ScoreFinished& finished = finished_.emplace();
       finished.set_scored_tokens(scored_tokens_);
@@ -73,6 +76,7 @@ std::optional<StreamCall::Event> ScoreCall::TakeEvent() {
   if (started_.has_value()) {
     *event.mutable_started() = *std::exchange(started_, std::nullopt);
   } else if (!delta_.log_probs().empty()) {
+    // The next ScoreDelta goes on where this one stops.
     const int next_position = delta_.position() + delta_.log_probs_size();
     event.mutable_delta()->Swap(&delta_);
     delta_.Clear();
@@ -85,7 +89,7 @@ std::optional<StreamCall::Event> ScoreCall::TakeEvent() {
   return Event{SerializeMessage(event), event.has_finished()};
 }
 
-std::string ScoreCall::Settled(const absl::Status& status, absl::Duration total) {
+std::string ScoreCall::SettleKind(const absl::Status& status, absl::Duration total) {
   return absl::StrCat("prompt_tokens=", prompt_tokens_, " scored_tokens=", scored_tokens_);
 }
 

@@ -25,19 +25,19 @@ class ScoreCall final : public StreamCall {
   absl::StatusOr<EngineRequest> Prepare() override;
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // The registry lets none through to a request that asked to score.
+  // Never called: the registry passes no tokens to a request that asked to score.
   void OnTokens(absl::Span<const int32_t> token_ids) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override;
   void OnFinished(const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Settled(const absl::Status& status, absl::Duration total) override
+  std::string SettleKind(const absl::Status& status, absl::Duration total) override
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Written before the call is shared between threads.
+  // Not guarded: written before other threads know of the call, and emptied by Dispatching.
   v1::ScoreRequest request_;
 
-  // What waits for the client to take it, in this order.
+  // What the client has not taken yet: first started_, then what is in delta_, then finished_.
   std::optional<v1::ScoreStarted> started_ GUARDED_BY(mutex_);
   v1::ScoreDelta delta_ GUARDED_BY(mutex_);
   std::optional<v1::ScoreFinished> finished_ GUARDED_BY(mutex_);

@@ -28,15 +28,15 @@ struct ServedModel {
   bool reasons = false;
   // Whether its chat template takes tools.
   bool supports_tools = false;
-  // LongRoPE's border; 0 for models with one rotary list.
+  // The number of tokens beyond which LongRoPE uses its other list; 0 for models with one list.
   int original_context_tokens = 0;
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
 };
 
 struct AnswerLimits {
-  // A client that takes nothing for this long loses its request.
+  // A request ends if its client takes nothing for this long.
   absl::Duration stall_timeout = absl::Seconds(60);
-  // A client that lets more than this of its answer pile up loses its request.
+  // A request ends if its client leaves more than this of its answer unread.
   int64_t max_buffered_bytes = int64_t{1} << 20;
 };
 

@@ -17,7 +17,7 @@
 namespace phalanx {
 namespace {
 
-// When End is under way on another thread.
+// How long the alarm waits for an End that another thread is in the middle of.
 constexpr absl::Duration kAgain = absl::Milliseconds(100);
 
 }  // namespace
@@ -39,11 +39,13 @@ StreamCall::StreamCall(const ServingEnvironment* environment, const char* method
       deadline_(arrived_at_ + TimeToDeadline(*context)) {}
 
 void StreamCall::Arrive(const grpc::ByteBuffer& bytes) {
+  // Settle takes it back, whatever becomes of the call.
   environment_.metrics->requests_waiting.Increment();
   absl::Status status = Admit(bytes);
   const std::optional<int64_t> text_bytes = status.ok() ? TextBytes() : std::nullopt;
   if (text_bytes.has_value()) {
     status = environment_.text_pool->Submit(this, *text_bytes, [call = shared_from_this()] {
+      // Cancelled while it waited for a thread, and too late for Remove to take it out.
       if (call->Ended()) return;
       const absl::Status dispatched = call->Dispatch();
       if (!dispatched.ok()) call->End(dispatched);
@@ -55,6 +57,7 @@ void StreamCall::Arrive(const grpc::ByteBuffer& bytes) {
 }
 
 absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
+  // The gate comes first: a server that is full spends no time on parsing.
   absl::StatusOr<RequestGate::Ticket> ticket = environment_.gate->Enter();
   if (!ticket.ok()) return ticket.status();
   ticket_.emplace(*std::move(ticket));
@@ -70,11 +73,13 @@ absl::Status StreamCall::Dispatch() {
   request.name = id_;
   {
     MutexLock lock(&mutex_);
+    // The client went away while its prompt was worked on. End has seen to everything else.
     if (ended_) return absl::OkStatus();
     dispatched_at_ = environment_.clock->Now();
     prompt_tokens_ = static_cast<int>(request.prompt_token_ids.size());
     Dispatching(request);
   }
+  // Without mutex_: events may come from another thread before Submit returns, and they take it.
   ASSIGN_OR_RETURN(const uint64_t engine_id,
                    environment_.groups->Submit(std::move(request), shared_from_this()));
   {
@@ -84,7 +89,9 @@ absl::Status StreamCall::Dispatch() {
       return absl::OkStatus();
     }
   }
-  // The call, or the answer, was over before its id was known here.
+  // The call ended, or the engine was done, before the request's number was known here. So End had
+  // nothing to cancel, and it is left to this thread. A number that the registry no longer has is
+  // ignored.
   environment_.groups->Cancel(engine_id);
   return absl::OkStatus();
 }
@@ -105,7 +112,7 @@ void StreamCall::OnStarted() {
   environment_.metrics->requests_running.Increment();
 }
 
-std::optional<uint64_t> StreamCall::ReleaseEngine() {
+std::optional<uint64_t> StreamCall::EngineIsDone() {
   engine_done_ = true;
   return std::exchange(engine_id_, std::nullopt);
 }
@@ -115,16 +122,17 @@ void StreamCall::CheckUnread(int64_t buffered_bytes) {
   End(absl::ResourceExhaustedError(absl::StrCat("the client left more than ",
                                                 environment_.answer.max_buffered_bytes,
                                                 " bytes of its answer unread, the limit")),
-      /*abandon_write=*/true);
+      /*drop_unread=*/true);
 }
 
 void StreamCall::Pump() {
-  if (!accepted_ || writing_ || ended_ || last_event_taken_) return;
+  // gRPC allows one write at a time. What comes meanwhile is taken when OnWriteDone calls this.
+  if (!accepted_ || writing_ || ended_ || finished_taken_) return;
   std::optional<Event> event = TakeEvent();
   if (!event.has_value()) return;
   outgoing_.Swap(&event->bytes);
   writing_ = true;
-  last_event_taken_ = event->last;
+  finished_taken_ = event->finished;
   WatchWrite();
   StartWrite(&outgoing_);
 }
@@ -132,11 +140,13 @@ void StreamCall::Pump() {
 void StreamCall::OnWriteDone(bool ok) {
   MutexLock lock(&mutex_);
   writing_ = false;
-  if (ended_) return FinishIfIdle();
+  // The status has waited for this write to be over.
+  if (ended_) return SendStatusIfIdle();
   // A write fails only if the call was cancelled, which OnCancel deals with.
   if (!ok) return;
-  if (!last_event_taken_) return Pump();
-  // Not together with the last event: the client may leave that unread, and then it is not OK.
+  if (!finished_taken_) return Pump();
+  // gRPC could send the status together with the last event. But then the call would have counted
+  // as OK before the client took that event, which it may never do.
   ended_ = true;
   Settle(absl::OkStatus());
   Finish(grpc::Status::OK);
@@ -147,9 +157,11 @@ void StreamCall::OnCancel() {
 }
 
 void StreamCall::OnDone() {
-  // Last, after the ticket: what is below the server may go once all tickets are back.
+  // Keeps this object until the function returns. Once ticket_ is back nothing of environment_ may
+  // be used: without tickets the server may be destroyed.
   const std::shared_ptr<StreamCall> self = std::move(self_);
-  // An alarm keeps its callback, and so this object, until it is destroyed itself.
+  // The alarm holds its callback, and that holds this object, until the alarm is destroyed.
+  // Destroyed without mutex_, which the callback takes.
   std::unique_ptr<grpc::Alarm> alarm;
   {
     MutexLock lock(&mutex_);
@@ -160,35 +172,39 @@ void StreamCall::OnDone() {
   ticket_.reset();
 }
 
-void StreamCall::End(const absl::Status& status, bool abandon_write) {
+void StreamCall::End(const absl::Status& status, bool drop_unread) {
   std::optional<uint64_t> engine_id;
   {
     MutexLock lock(&mutex_);
+    // Another reason came first.
     if (ended_) return;
     ended_ = true;
     engine_id = std::exchange(engine_id_, std::nullopt);
     Settle(status);
-    if (abandon_write) Abandon(status);
+    if (drop_unread) DropUnread(status);
   }
+  // The registry and the text pool are called without mutex_: both have locks of their own, and
+  // what Remove destroys may hold this call.
   if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
-  unwanted_ = true;
+  cancelled_ = true;
   environment_.text_pool->Remove(this);
-  // Not before: once the call is finished, the environment may go.
+  // The status is sent last: after it gRPC may be done with the call, and then context_ and
+  // environment_ may be gone.
   MutexLock lock(&mutex_);
   if (absl::IsResourceExhausted(status)) AddRetryHint(context_);
-  final_status_ = status;
-  FinishIfIdle();
+  status_to_send_ = status;
+  SendStatusIfIdle();
 }
 
-// As TryCancel, which would have the client see CANCELLED.
-void StreamCall::Abandon(const absl::Status& status) {
+// Like TryCancel, with which the client would see CANCELLED instead of `status`.
+void StreamCall::DropUnread(const absl::Status& status) {
   grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
                                std::string(status.message()).c_str(), nullptr);
 }
 
-void StreamCall::FinishIfIdle() {
-  if (writing_ || !final_status_.has_value()) return;
-  Finish(ToGrpcStatus(*std::exchange(final_status_, std::nullopt)));
+void StreamCall::SendStatusIfIdle() {
+  if (writing_ || !status_to_send_.has_value()) return;
+  Finish(ToGrpcStatus(*std::exchange(status_to_send_, std::nullopt)));
 }
 
 void StreamCall::Settle(const absl::Status& status) {
@@ -196,7 +212,7 @@ void StreamCall::Settle(const absl::Status& status) {
   (running_ ? metrics.requests_running : metrics.requests_waiting).Decrement();
   metrics.CountRequest(method_, status);
   const absl::Duration total = environment_.clock->Now() - arrived_at_;
-  const std::string details = Settled(status, total);
+  const std::string details = SettleKind(status, total);
   LOG(INFO) << "request " << id_ << " method=" << method_
             << " model=" << environment_.limits.model_name
             << " code=" << absl::StatusCodeToString(status.code()) << " " << details
@@ -212,6 +228,7 @@ void StreamCall::WatchWrite() {
 
 void StreamCall::SetAlarm(absl::Duration delay) {
   alarm_set_ = true;
+  // The alarm that this replaces has gone off, so its callback cannot be called from here.
   alarm_ = std::make_unique<grpc::Alarm>();
   alarm_->Set(
       gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -223,18 +240,19 @@ void StreamCall::OnAlarm() {
   {
     MutexLock lock(&mutex_);
     alarm_set_ = false;
-    // Once done, context and environment may be gone.
+    // If no write is under way, the next one sets the alarm again.
     if (done_ || !writing_) return;
     const absl::Duration left =
         write_started_at_ + environment_.answer.stall_timeout - environment_.clock->Now();
     if (left > absl::ZeroDuration()) return SetAlarm(left);
-    // The last write of a call that has failed otherwise, or is about to.
-    if (ended_) return final_status_ ? Abandon(*final_status_) : SetAlarm(kAgain);
+    // The call has ended for another reason, but its last write is stuck, and the status waits for
+    // it. If there is no status yet, End is between its two locks on another thread.
+    if (ended_) return status_to_send_ ? DropUnread(*status_to_send_) : SetAlarm(kAgain);
   }
   End(absl::ResourceExhaustedError(absl::StrCat(
           "the client read nothing for ", absl::FormatDuration(environment_.answer.stall_timeout),
           ", the limit (--stall_timeout)")),
-      /*abandon_write=*/true);
+      /*drop_unread=*/true);
 }
 
 bool StreamCall::Ended() {

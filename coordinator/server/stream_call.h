@@ -1,4 +1,5 @@
-// A call with a stream of answers, from its bytes to its last event: what Generate and Score share.
+// What Generate and Score share: a call from its bytes to its status, with a stream of events as
+// its answer.
 #ifndef PHALANX_COORDINATOR_SERVER_STREAM_CALL_H_
 #define PHALANX_COORDINATOR_SERVER_STREAM_CALL_H_
 
@@ -22,65 +23,78 @@
 
 namespace phalanx {
 
-// Runs on whatever thread brings news: gRPC's (arrival, cancellation, a write that is done), the
-// text pool's (the prompt), a session's (what the engine computed), an alarm's (a stall). The first
-// that ends the call decides its status; that is counted and logged there, once.
+// Runs on whatever thread brings news: gRPC's (arrival, cancellation, a write that is over), the
+// text pool's (the prompt), a session's (what the engine computed), an alarm's (a client that does
+// not read).
 //
-// Keeps itself alive until gRPC is done with it. Holding mutex_, it calls only gRPC, which does not
-// call back on the same thread.
+// How a call ends, in the words of ARCHITECTURE.md: its answer may finish, which the last event
+// tells. The call itself ends once, with the first reason that comes up; that decides its status,
+// and settles it (metrics and log) in the same moment. The engine is done when it has nothing more
+// to say about the request, gRPC when it has nothing more to say about the call.
+//
+// Keeps itself alive until gRPC is done with it. While it holds mutex_ it calls only gRPC, which
+// does not call back on the same thread.
 class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                    public GenerationSink,
                    public std::enable_shared_from_this<StreamCall> {
  public:
-  // Takes the call up. The reactor goes back to gRPC.
+  // Begins the call. Returns its reactor, for gRPC.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const std::shared_ptr<StreamCall>& call,
                                                            const grpc::ByteBuffer& bytes);
 
  protected:
   struct Event {
     grpc::ByteBuffer bytes;
-    // No other follows, and the call has ended well.
-    bool last = false;
+    // The event tells that the answer is finished. No event follows it, and once it is written the
+    // call ends with OK.
+    bool finished = false;
   };
 
   // `environment` must outlive the call. `method` must be a literal: it is the metric's label.
   StreamCall(const ServingEnvironment* environment, const char* method,
              grpc::CallbackServerContext* context);
 
-  // --- For a kind of call to implement, in the order in which they are called. ---
+  // Each kind of call implements Parse, TextBytes, Prepare and Dispatching, which are called once
+  // each and in this order, as far as the call comes; TakeEvent, which is called again and again
+  // after Dispatching; and SettleKind, which is called once, when the call ends.
 
   // Parses and checks the request, on gRPC's thread.
   virtual absl::Status Parse(const grpc::ByteBuffer& bytes) = 0;
-  // The text that Prepare has to work on, so that it must run on the text pool; nullopt for none.
+  // The bytes of text that Prepare has to work on, so that it must run on the text pool; nullopt if
+  // there is no text.
   virtual std::optional<int64_t> TextBytes() const = 0;
-  // The errors are for the client.
+  // Makes the request for the engine. Errors become the status that the client gets.
   virtual absl::StatusOr<EngineRequest> Prepare() = 0;
-  // The request is about to be given to a worker group, and what was parsed is needed no more.
+  // Called just before the request is given to a worker group. What was parsed is not needed any
+  // more.
   virtual void Dispatching(const EngineRequest& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // The next event for the client, or nullopt if there is none yet. Not called before a worker
-  // group has accepted the request: until then a refusal is the first that the client hears, so
-  // that it may try elsewhere.
+  // Returns the next event for the client, or nullopt if there is none yet. Not called before a
+  // worker group has accepted the request: a client that gets a refusal before anything else may
+  // try again elsewhere.
   virtual std::optional<Event> TakeEvent() EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Counts what the kind of call has of its own; returns words for the log, "a=1 b=2".
-  virtual std::string Settled(const absl::Status& status, absl::Duration total)
+  // The part of Settle that depends on the kind of call: counts what it has of its own, and returns
+  // words for the log, such as "a=1 b=2".
+  virtual std::string SettleKind(const absl::Status& status, absl::Duration total)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-
-  // --- For a kind of call to use. ---
 
   // Writes the next event, if there is one and no write is under way.
   void Pump() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What the engine computes from now on is not wanted. The result, if any, is to be cancelled in
-  // the registry once mutex_ is free.
-  std::optional<uint64_t> ReleaseEngine() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Set once the call has failed: the text of its prompt is needed no more.
-  const std::atomic<bool>& unwanted() const { return unwanted_; }
-  // Whether to heed what the engine sends.
+  // Notes that the engine is done: either it has said so, or the answer needs nothing more of it.
+  // In the second case the caller must cancel the result, if there is one, in the registry, after
+  // it has released mutex_.
+  std::optional<uint64_t> EngineIsDone() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Becomes true soon after the call has ended without finishing. Text work for it may then break
+  // off.
+  const std::atomic<bool>& cancelled() const { return cancelled_; }
+  // Whether what the engine sends is still wanted. It may come late: from a thread that was under
+  // way when the call ended.
   bool Listening() const EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !ended_ && !engine_done_; }
-  // Ends the call with `status`, not OK; nothing if it has ended. A client that does not read would
-  // hold the write under way for ever: abandoning it drops what is unread, so that the client, when
-  // it reads on, sees `status` next.
-  void End(const absl::Status& status, bool abandon_write = false);
-  // Ends the call if the client has left more unread than is allowed.
+  // Ends the call with `status`, which must not be OK. Does nothing if the call has ended already.
+  // A client that does not read would hold up the write under way, and with it the status, for
+  // ever. With `drop_unread` such a write is dropped, and the client sees `status` when it reads
+  // on.
+  void End(const absl::Status& status, bool drop_unread = false);
+  // Ends the call if the client has left more of its answer unread than is allowed.
   void CheckUnread(int64_t buffered_bytes);
   absl::Duration TimeLeft() const;
 
@@ -90,11 +104,12 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   Mutex mutex_;
   absl::Time dispatched_at_ GUARDED_BY(mutex_);
-  // 0 until the request was dispatched.
+  // 0 until Dispatch has prepared the request.
   int prompt_tokens_ GUARDED_BY(mutex_) = 0;
 
  private:
-  // --- The way in; each step calls the next. ---
+  // Arrive calls Admit and then Dispatch, either itself or on the text pool. Dispatch gives the
+  // request to a worker group, from which OnAccepted and OnStarted come.
   void Arrive(const grpc::ByteBuffer& bytes);
   absl::Status Admit(const grpc::ByteBuffer& bytes);
   absl::Status Dispatch();
@@ -103,17 +118,18 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnStarted() override;
   void OnFailed(const absl::Status& status) override { End(status); }
 
-  // --- The end. ---
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
-  // Sends the final status, unless a write is under way: then the end of that does.
-  void FinishIfIdle() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Abandon(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Counts and logs.
+  // Sends status_to_send_, if there is one. If a write is under way nothing is sent: OnWriteDone
+  // calls this again.
+  void SendStatusIfIdle() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropUnread(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts and logs the call. Called once, when it ends.
   void Settle(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // A write that takes too long: the alarm looks at the one under way and comes back for the next.
+  // Notes that a write begins, and has the alarm look after it. There is one alarm for all writes:
+  // if the write that it was set for is over when it goes off, it is set again for the current one.
   void WatchWrite() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetAlarm(absl::Duration delay) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAlarm();
@@ -121,30 +137,37 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool Ended();
 
   const char* const method_;
-  // Gone once done_.
+  // Valid until gRPC is done with the call (done_).
   grpc::CallbackServerContext* const context_;
-  // The caller's; infinitely far without one.
+  // The client's deadline; infinitely far if it gave none.
   const absl::Time deadline_;
+  // gRPC holds the reactor by a plain pointer, so the call owns itself until OnDone.
   std::shared_ptr<StreamCall> self_;
   std::optional<RequestGate::Ticket> ticket_;
-  std::atomic<bool> unwanted_ = false;
+  std::atomic<bool> cancelled_ = false;
 
+  // The event that is being written, if writing_. gRPC reads it until OnWriteDone.
   grpc::ByteBuffer outgoing_ GUARDED_BY(mutex_);
   bool writing_ GUARDED_BY(mutex_) = false;
-  bool last_event_taken_ GUARDED_BY(mutex_) = false;
+  // The event that tells the finish has been taken, so there is none left.
+  bool finished_taken_ GUARDED_BY(mutex_) = false;
   absl::Time write_started_at_ GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   bool alarm_set_ GUARDED_BY(mutex_) = false;
-  // What the worker group knows the request by, while it works on it.
+  // The registry's number for the request, while it has it and the call wants its answer.
   std::optional<uint64_t> engine_id_ GUARDED_BY(mutex_);
-  // A worker group has taken the request in.
+  // A worker group has accepted the request.
   bool accepted_ GUARDED_BY(mutex_) = false;
-  // A worker group works on it.
+  // A worker group has begun to work on the request. Decides which gauge the call is counted in.
   bool running_ GUARDED_BY(mutex_) = false;
+  // See EngineIsDone.
   bool engine_done_ GUARDED_BY(mutex_) = false;
+  // The call has its status, though the client may not have it yet.
   bool ended_ GUARDED_BY(mutex_) = false;
+  // gRPC has called OnDone: context_ and environment_ may be gone.
   bool done_ GUARDED_BY(mutex_) = false;
-  std::optional<absl::Status> final_status_ GUARDED_BY(mutex_);
+  // Set by End, and taken by SendStatusIfIdle.
+  std::optional<absl::Status> status_to_send_ GUARDED_BY(mutex_);
 };
 
 }  // namespace phalanx

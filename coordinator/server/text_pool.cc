@@ -11,6 +11,7 @@
 namespace phalanx {
 
 TextPool::TextPool(const Options& options) : options_(options) {
+  // The last thread takes short texts only.
   threads_.reserve(options.threads + 1);
   for (int i = 0; i <= options.threads; ++i) {
     const bool short_only = i == options.threads;
@@ -37,6 +38,7 @@ absl::Status TextPool::Submit(const void* owner, int64_t bytes, std::function<vo
           absl::ResourceExhaustedError(absl::StrCat(
               queue_.size(), " texts wait to be tokenized, the limit (--max_queued_texts)")));
     }
+    // A text that is larger than the limit is taken into an empty queue, or it never could be.
     if (!queue_.empty() && queued_bytes_ + bytes > options_.max_queued_bytes) {
       return Refused(RefusalKind::kTextQueueFull,
                      absl::ResourceExhaustedError(
@@ -47,13 +49,14 @@ absl::Status TextPool::Submit(const void* owner, int64_t bytes, std::function<vo
     queue_.push_back({owner, bytes, std::move(task)});
     queued_bytes_ += bytes;
   }
-  // All: the first to wake may be the one that takes short texts only.
+  // All threads are woken: a single one might be the one that takes short texts only.
   wake_.SignalAll();
   return absl::OkStatus();
 }
 
 bool TextPool::Remove(const void* owner) {
-  // Destroyed without the lock: it may hold the last reference to its owner.
+  // Destroyed after the lock is released: the task may hold the last reference to its owner, whose
+  // destructor may call this pool.
   Task removed;
   MutexLock lock(&mutex_);
   const auto found = std::find_if(queue_.begin(), queue_.end(),
@@ -86,6 +89,7 @@ void TextPool::Run(bool short_only) {
         wake_.Wait(&mutex_);
         next = NextTask(short_only);
       }
+      // Only when the pool is stopping, and there is no task left that this thread takes.
       if (next == queue_.end()) return;
       task = Take(next);
     }

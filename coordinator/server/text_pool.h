@@ -20,9 +20,9 @@ class TextPool {
   struct Options {
     // Threads that take all texts. One more, which takes short texts only, is not counted here.
     int threads = 1;
-    // Tasks that no thread has taken yet.
+    // Bound on the tasks that no thread has taken yet.
     int max_queued = 256;
-    // Bytes of the texts of these tasks.
+    // Bound on the bytes of their texts together.
     int64_t max_queued_bytes = int64_t{64} << 20;
     // Texts of this size and more are long: they take a few milliseconds or longer.
     int64_t long_text_bytes = int64_t{32} << 10;

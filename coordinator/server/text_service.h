@@ -26,10 +26,10 @@ class AnswerDecoder {
  public:
   virtual ~AnswerDecoder() = default;
 
-  // The text that has become certain, as whole UTF-8 characters; empty while a character is
-  // incomplete. Takes microseconds a token: it runs on the event thread of a session.
+  // Returns the text that has become certain, as whole UTF-8 characters; empty while a character is
+  // incomplete. Takes microseconds a token, since it runs on the event thread of a session.
   virtual std::string Append(absl::Span<const int32_t> token_ids) = 0;
-  // What is left at the end.
+  // To be called when the answer has finished: returns the text that is left.
   virtual std::string Finish() = 0;
 };
 
@@ -38,15 +38,15 @@ class TextService {
  public:
   virtual ~TextService() = default;
 
-  // These take time in proportion to their input, so they run on the text pool. With
-  // `allow_special`, spellings of control tokens in the caller's text are these tokens. Once
-  // another thread sets `cancelled`, they soon end with CANCELLED.
+  // EncodeText and EncodeChat take time in proportion to their input, so they run on the text pool.
+  // With `allow_special`, a spelling of a control token in the caller's text becomes that token.
+  // Once another thread sets `cancelled`, they soon end with CANCELLED.
   virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
                                                    const std::atomic<bool>& cancelled) const = 0;
   virtual absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
                                                    bool allow_special,
                                                    const std::atomic<bool>& cancelled) const = 0;
-  // Control tokens are spelled out. The ids are within the vocabulary.
+  // The text of `token_ids`, which must be within the vocabulary. Control tokens are spelled out.
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;
 
   virtual std::unique_ptr<AnswerDecoder> NewAnswerDecoder() const = 0;

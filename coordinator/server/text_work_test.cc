@@ -76,7 +76,7 @@ TEST_F(TextWorkTest, ACancelledCallInTheQueueEndsThereAndCostsNoWork) {
   WaitForRequests(23);
   for (Call* call : cancelled) call->context.TryCancel();
   detokenize.TryCancel();
-  // No thread is free to take them.
+  // They leave though no thread is free to take them.
   WaitForRequests(2);
   ended.get_future().wait();
   EXPECT_EQ(text_->texts(), 2);

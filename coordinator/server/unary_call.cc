@@ -42,13 +42,14 @@ absl::Status UnaryCall::Queue(const absl::Status& checked, int64_t bytes, Work w
   }
   return environment_.text_pool->Submit(this, bytes, [this, work = std::move(work)] {
     const absl::Status status = cancelled_ ? absl::OkStatus() : work(cancelled_, response_);
-    // What nobody gets is not counted as done.
+    // Nobody gets the result of a call that was cancelled, so it does not count as OK.
     End(cancelled_ ? WhyCancelled(arrived_at_, deadline_, environment_.clock->Now()) : status);
   });
 }
 
 void UnaryCall::OnCancel() {
   cancelled_ = true;
+  // If the task cannot be removed, a thread runs it and ends the call.
   if (environment_.text_pool->Remove(this)) {
     End(WhyCancelled(arrived_at_, deadline_, environment_.clock->Now()));
   }

@@ -1,4 +1,4 @@
-// The calls with one answer: their counting, refusing and finishing.
+// A call with one answer: how it is refused, run, counted and answered.
 #ifndef PHALANX_COORDINATOR_SERVER_UNARY_CALL_H_
 #define PHALANX_COORDINATOR_SERVER_UNARY_CALL_H_
 
@@ -21,17 +21,17 @@ namespace phalanx {
 // Deletes itself when gRPC is done with it.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
-  // Fills in the response, or says what is wrong. May end early once `cancelled` is set.
+  // Fills in the response, or returns an error. May break off once `cancelled` is set.
   using Work =
       std::function<absl::Status(const std::atomic<bool>& cancelled, grpc::ByteBuffer* response)>;
 
-  // `method` must be a literal: it is the metric's label. `response` is gRPC's and valid until the
-  // call is finished.
+  // `method` must be a literal: it is the metric's label. `response` is gRPC's, and valid until the
+  // status has been sent.
   UnaryCall(const ServingEnvironment* environment, const char* method,
             grpc::CallbackServerContext* context, grpc::ByteBuffer* response);
 
-  // Runs `work` here, for what takes microseconds, or not at all if `checked` is not OK. One of the
-  // two Run methods is called, once.
+  // RunHere or RunOnTextPool is called, once. This one runs `work` on the calling thread, so that
+  // it may take microseconds only. If `checked` is not OK it ends the call with that instead.
   grpc::ServerUnaryReactor* RunHere(const absl::Status& checked, const Work& work);
 
   // Runs `work`, on `bytes` of text, on the text pool, if `checked` is OK and the gate and the pool
@@ -40,7 +40,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
  private:
   absl::Status Queue(const absl::Status& checked, int64_t bytes, Work work);
-  // Once, by whoever has the work: the pool's thread, or who took it out of the pool's queue.
+  // Called once: by RunHere, by the pool's thread that has run the work, or by the thread that took
+  // the work out of the pool's queue or could not put it in.
   void End(const absl::Status& status);
   void OnCancel() override;
   void OnDone() override { delete this; }

@@ -15,7 +15,7 @@
 namespace phalanx {
 
 inline constexpr int kFakeVocab = 256;
-// The only control token; "<eos>" is its spelling, as a whole text.
+// The only control token. A text that is exactly "<eos>" is its spelling.
 inline constexpr int32_t kFakeEos = 2;
 
 // Holds a character back until its last byte.

@@ -72,7 +72,7 @@ class ServerTest : public ::testing::Test {
   void StopServer();
 
   std::shared_ptr<grpc::Channel> NewChannel();
-  // As a load balancer would: returns when Watch has told this status.
+  // Watches health, as a load balancer would, and returns when it has told this status.
   void WaitForHealth(grpc::health::v1::HealthCheckResponse::ServingStatus status,
                      const std::string& service = "");
   void WaitUntilServing() { WaitForHealth(grpc::health::v1::HealthCheckResponse::SERVING); }
