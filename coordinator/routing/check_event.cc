@@ -7,7 +7,7 @@
 namespace phalanx {
 namespace {
 
-// 0, and what rounding may add.
+// The logarithm of a probability is at most 0, but for what rounding may add.
 constexpr float kMaxLogProb = 1e-3f;
 
 template <typename... Words>

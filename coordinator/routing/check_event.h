@@ -1,4 +1,4 @@
-// Whether what a worker group says makes sense.
+// Checks whether what a worker group says makes sense.
 #ifndef PHALANX_COORDINATOR_ROUTING_CHECK_EVENT_H_
 #define PHALANX_COORDINATOR_ROUTING_CHECK_EVENT_H_
 
@@ -8,8 +8,9 @@
 namespace phalanx {
 
 // INTERNAL, with a text for the public, if the event cannot be the answer to a request that was to
-// score (`score`) or to generate: a token id outside [0, vocab), a log-probability that is none, an
-// answer or an end of the other kind of request. OK for errors that the group reports.
+// score (`score`) or to generate: a token id outside [0, vocab), a number that cannot be a
+// log-probability, or the answer or finish of the other kind of request. Errors that the group
+// reports are fine.
 absl::Status CheckEvent(const EngineEvent& event, bool score, int vocab);
 
 }  // namespace phalanx

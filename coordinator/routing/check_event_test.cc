@@ -27,7 +27,7 @@ TEST(CheckEventTest, RefusesTokensOutsideTheVocabulary) {
 }
 
 TEST(CheckEventTest, TakesLogarithmsOfProbabilities) {
-  // A probability of 1 may come out a rounding error above.
+  // The logarithm of a probability of 1 may come out slightly above 0.
   const std::vector<float> log_probs = {0.0f, -1.5f, 1e-6f, std::numeric_limits<float>::lowest()};
   EXPECT_TRUE(CheckEvent({.log_probs = log_probs}, /*score=*/true, kVocab).ok());
 }

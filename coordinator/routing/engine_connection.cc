@@ -27,23 +27,24 @@ using ::phalanx::worker::v1::Engine;
 using ::phalanx::worker::v1::SessionRequest;
 using ::phalanx::worker::v1::SessionResponse;
 
-// As workers register it with their health service.
+// The name under which workers register this service with their health service.
 constexpr char kEngineServiceName[] = "phalanx.worker.v1.Engine";
 
-// What the calls below report; the connection.
+// Takes what SessionCall and HealthCall report. Implemented by EngineConnection.
 class CallListener {
  public:
   virtual ~CallListener() = default;
   virtual void OnResponse(const SessionResponse& response) = 0;
   virtual void OnHealth(bool serving) = 0;
-  // The call is over; it makes no other report.
+  // The call is over and reports nothing more.
   virtual void OnSessionDone(const grpc::Status& status) = 0;
   virtual void OnHealthDone(const grpc::Status& status) = 0;
 };
 
-// The context of a call that may be cancelled at any time. It holds the channel, whose last holder
-// must not be one of gRPC's own threads (the process-wide queue of callbacks would join itself), so
-// it goes before the connection learns that the call is over. Thread-safe.
+// The context of a call that may be cancelled at any time. A context holds the channel, and the
+// last holder of a channel must not be released on a thread of gRPC: destroying the channel may end
+// gRPC's queue of callbacks, which joins its threads, this one included. So the context is released
+// before the connection, which holds the channel too, is told that the call is over. Thread-safe.
 class CallContext {
  public:
   // For starting the call.
@@ -76,7 +77,8 @@ class SessionCall final : public GroupSession,
   void Start(Engine::Stub& stub) {
     self_ = shared_from_this();
     stub.async()->Session(context_.get(), this);
-    // Writes come from any thread: the hold keeps the call from ending under one.
+    // Send starts writes outside of gRPC's callbacks. Until RemoveHold gRPC does not call OnDone,
+    // so no write can meet a call that is over.
     AddHold();
     StartRead(&response_);
     StartCall();
@@ -92,12 +94,15 @@ class SessionCall final : public GroupSession,
     MutexLock lock(&mutex_);
     if (closed_) return;
     queue_.push_back(std::move(message));
+    // gRPC takes one write at a time. A deque does not move the message that is being written.
     if (queue_.size() == 1) StartWrite(&queue_.front());
   }
 
   void OnWriteDone(bool ok) override {
     MutexLock lock(&mutex_);
     queue_.pop_front();
+    // After a failed write the read fails too, and ends the call. What is left in the queue is not
+    // sent: the registry moves or fails its requests.
     if (ok && !closed_ && !queue_.empty()) StartWrite(&queue_.front());
   }
 
@@ -111,12 +116,13 @@ class SessionCall final : public GroupSession,
       MutexLock lock(&mutex_);
       closed_ = true;
     }
-    // The group may have ended its half alone.
+    // Without this, a group that ended only its half of the stream would keep the call open.
     context_.Cancel();
     RemoveHold();
   }
 
   void OnDone(const grpc::Status& status) override {
+    // Keeps this object until the function returns.
     const std::shared_ptr<SessionCall> self = std::move(self_);
     context_.Release();
     listener_->OnSessionDone(status);
@@ -128,7 +134,7 @@ class SessionCall final : public GroupSession,
   std::shared_ptr<SessionCall> self_;
 
   Mutex mutex_;
-  // The first is being written.
+  // Messages to send. The first one is being written.
   std::deque<SessionRequest> queue_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
 };
@@ -178,22 +184,27 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   };
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(options.keepalive_time));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(options.keepalive_timeout));
+  // Pings at all times: also without calls, and however long no data has been sent. By default gRPC
+  // would stop after two pings without data.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // The channel's own backoff must not be slower than ours, which decides.
+  // When to try again is decided by ReconnectBackoff. The channel has a backoff of its own, which
+  // must not be slower.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, milliseconds(options.backoff.initial));
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, milliseconds(options.backoff.max));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, milliseconds(options.backoff.max / 5));
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // The address is numeric already: no name service, no proxy, no sharing with other channels.
+  // The address is numeric, so there is no name to resolve and no proxy to ask for. A pool of its
+  // own keeps the channel from sharing a connection with other channels.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   const std::string scheme = absl::StartsWith(address, "[") ? "ipv6:" : "ipv4:";
   return grpc::CreateCustomChannel(scheme + address, grpc::InsecureChannelCredentials(), arguments);
 }
 
-// An attempt is one Session call and, once the group has greeted, one health Watch. When either
-// ends, the other is stopped; when both are over, the attempt is, and an alarm starts the next.
+// Makes one attempt after the other. An attempt is one Session call and, once the group has said
+// Hello, one health Watch. When one of the two ends, the other is stopped. When both are over the
+// attempt has ended, and an alarm starts the next one.
 class EngineConnection final : public GroupConnection, public CallListener {
  public:
   EngineConnection(const std::string& address, GroupId group,
@@ -212,11 +223,13 @@ class EngineConnection final : public GroupConnection, public CallListener {
   ~EngineConnection() override {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    // CANCELLED tells the registry that this coordinator ended the session.
     if (!end_reason_.has_value()) {
       end_reason_ = absl::CancelledError("this coordinator has left it");
     }
     StopCalls();
     if (alarm_ != nullptr) alarm_->Cancel();
+    // Callbacks that are still to come use this object.
     while (pending_ > 0) idle_.Wait(&mutex_);
   }
 
@@ -233,6 +246,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
     end_reason_.reset();
     health_end_ = absl::OkStatus();
     session_ = std::make_shared<SessionCall>(this);
+    // The registry must know the session before it can report anything.
     registry_->SessionStarted(group_, session_);
     session_->Start(*engine_stub_);
   }
@@ -259,6 +273,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
     last_failure_ = "";
     MutexLock lock(&mutex_);
     backoff_.OnConnected();
+    // The attempt is ending: those who end it have not seen a health call to stop.
     if (stopping_ || end_reason_.has_value()) return;
     health_ = std::make_shared<HealthCall>(this);
     ++pending_;
@@ -269,10 +284,11 @@ class EngineConnection final : public GroupConnection, public CallListener {
 
   void OnHealthDone(const grpc::Status& status) override {
     if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
-      // A group without a health service is as good as its session.
+      // A group without a health service serves as long as its session lasts.
       registry_->HealthChanged(group_, true);
     } else {
-      // A group that leaves ends both calls: what its session still has to say must be heard.
+      // A group that leaves ends both calls, in any order. Its session may still bring answers, so
+      // it is not stopped before its requests are done.
       registry_->HealthChanged(group_, false);
       {
         MutexLock lock(&mutex_);
@@ -290,7 +306,8 @@ class EngineConnection final : public GroupConnection, public CallListener {
     CallDone();
   }
 
-  // A session without health takes no requests: it may go once it has none left.
+  // Once the health Watch has ended, the group gets no new requests. Its session is stopped as soon
+  // as it has none left.
   void StopIfUseless() {
     absl::Status health_end;
     {
@@ -300,7 +317,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
     if (!health_end.ok() && registry_->OutstandingRequests(group_) == 0) Stop(health_end);
   }
 
-  // Ends the attempt; the first reason counts.
+  // Ends the attempt. The first reason for it is kept.
   void Stop(const absl::Status& reason) {
     MutexLock lock(&mutex_);
     if (!end_reason_.has_value()) end_reason_ = reason;
@@ -316,7 +333,8 @@ class EngineConnection final : public GroupConnection, public CallListener {
     absl::Status reason;
     {
       MutexLock lock(&mutex_);
-      // The last call of the attempt stays pending until its end has been dealt with.
+      // The last call of the attempt stays pending until the registry knows of the end: so the
+      // destructor, which waits for it, returns only after the last call to the registry.
       if (pending_ > 1) {
         --pending_;
         return;
@@ -333,7 +351,8 @@ class EngineConnection final : public GroupConnection, public CallListener {
       idle_.SignalAll();
       return;
     }
-    // What is pending from here on is the alarm.
+    // The one that stays pending is the alarm. If the destructor cancels it, its callback runs all
+    // the same, and StartAttempt only notes that nothing is pending.
     alarm_ = std::make_unique<grpc::Alarm>();
     const int64_t wait_ms = absl::ToInt64Milliseconds(backoff_.OnEnded());
     alarm_->Set(
@@ -341,7 +360,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
         [this](bool) { StartAttempt(); });
   }
 
-  // Once per change, not once per attempt.
+  // Logs a change of state, not every failed attempt.
   void LogEnd(const absl::Status& reason) {
     const std::string failure(reason.message());
     if (absl::IsFailedPrecondition(reason)) {
@@ -361,7 +380,8 @@ class EngineConnection final : public GroupConnection, public CallListener {
   const std::unique_ptr<Engine::Stub> engine_stub_;
   const std::unique_ptr<Health::Stub> health_stub_;
 
-  // Touched by the session's callbacks alone, and between attempts.
+  // greeted_ and last_failure_ are not guarded. They are used by the session's callbacks, of which
+  // gRPC runs one at a time, and after an attempt has ended.
   bool greeted_ = false;
   std::string last_failure_;
 
@@ -372,9 +392,9 @@ class EngineConnection final : public GroupConnection, public CallListener {
   std::shared_ptr<HealthCall> health_ GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   std::optional<absl::Status> end_reason_ GUARDED_BY(mutex_);
-  // What the health Watch of the attempt ended with; OK while it runs.
+  // The status that the health Watch of the attempt ended with; OK while it runs.
   absl::Status health_end_ GUARDED_BY(mutex_);
-  // Calls of the attempt that are not over; between attempts 1 for the alarm.
+  // Calls of the attempt that are not over. Between attempts it is 1, for the alarm.
   int pending_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
 };
@@ -384,6 +404,7 @@ class EngineConnection final : public GroupConnection, public CallListener {
 std::unique_ptr<GroupConnection> ConnectToEngine(const std::string& address, GroupId group,
                                                  const EngineConnectionOptions& options,
                                                  GroupRegistry* registry, const Clock* clock) {
+  // Coordinators that lost a group together must not come back together.
   EngineConnectionOptions seeded = options;
   seeded.backoff.seed = std::random_device()();
   return std::make_unique<EngineConnection>(address, group, seeded, registry, clock);

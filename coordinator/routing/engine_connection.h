@@ -16,7 +16,8 @@ namespace phalanx {
 struct EngineConnectionOptions {
   // The seed is replaced by a random one.
   ReconnectBackoff::Options backoff;
-  // A ping after this long, and how long its answer may take: a frozen peer is lost after both.
+  // A ping is sent after keepalive_time without news, and must be answered within
+  // keepalive_timeout. So a frozen group is lost after both have passed.
   absl::Duration keepalive_time = absl::Seconds(2);
   absl::Duration keepalive_timeout = absl::Seconds(3);
 };

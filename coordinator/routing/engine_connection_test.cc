@@ -178,7 +178,7 @@ TEST_F(EngineConnectionTest, FollowsTheGroupsHealth) {
   WaitForState(GroupState::kNotServing);
 }
 
-// As a group does that leaves: its session has the last word.
+// A group that leaves ends its health Watch first, and what its session still says is heard.
 TEST_F(EngineConnectionTest, ARequestIsFinishedAfterTheHealthWatchHasEnded) {
   FakeEngine engine({});
   Connect(engine.address());
@@ -192,7 +192,7 @@ TEST_F(EngineConnectionTest, ARequestIsFinishedAfterTheHealthWatchHasEnded) {
   engine.Send(FinishedEvent(id, worker::v1::EngineFinished::REASON_EOS));
   EXPECT_EQ(sink->WaitForEnd(), absl::OkStatus());
   EXPECT_THAT(sink->tokens(), ElementsAre(5));
-  // Then there is nothing left for it.
+  // After that the session has nothing left to do.
   WaitForState(GroupState::kConnecting);
 }
 

@@ -9,10 +9,11 @@
 namespace phalanx {
 namespace {
 
-// On the wire 0 means no deadline.
+// On the wire 0 means no deadline, so one that has passed is sent as this.
 constexpr double kLeastDeadlineSeconds = 1e-3;
 
 absl::Status ErrorFrom(const worker::v1::EngineError& error) {
+  // OK is not known either: as an error it makes no sense.
   const bool known = error.code() >= static_cast<int>(absl::StatusCode::kCancelled) &&
                      error.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
   return absl::Status(

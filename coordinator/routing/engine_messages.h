@@ -1,4 +1,4 @@
-// Between the structs of group_session.h and the messages on the wire.
+// Converts between the structs of group_session.h and the messages on the wire.
 #ifndef PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
 #define PHALANX_COORDINATOR_ROUTING_ENGINE_MESSAGES_H_
 
@@ -14,8 +14,8 @@ worker::v1::SessionRequest CancelMessage(uint64_t request_id);
 
 GroupHello HelloFrom(const worker::v1::Hello& hello);
 
-// The events point into `step`. An end without a known reason and an error without a known code
-// become INTERNAL errors: the worker is not trusted to make sense.
+// The events point into `step`. A finish without a known reason and an error without a known code
+// become INTERNAL errors, since a worker may send anything.
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step);
 
 GroupLoad LoadFrom(const worker::v1::Load& load);

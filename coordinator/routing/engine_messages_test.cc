@@ -55,7 +55,7 @@ TEST(SubmitMessageTest, NamesThePolicyOfLongRope) {
             worker::v1::LONG_ROPE_POLICY_ADMISSION);
 }
 
-// On the wire 0 means that there is none.
+// On the wire 0 means that there is no deadline.
 TEST(SubmitMessageTest, ADeadlineThatIsOverIsNotTakenForNone) {
   EngineRequest request;
   EXPECT_EQ(SubmitMessage(request).submit().deadline_seconds(), 0.0);

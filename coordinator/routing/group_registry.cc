@@ -90,6 +90,7 @@ absl::Status GroupRegistry::HelloReceived(GroupId group, const GroupHello& hello
   absl::Status status;
   Change(group, [&](Group& entry) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     status = CheckHello(group, hello);
+    // Stays after the session ends, until the next Hello.
     entry.refused = !status.ok();
     entry.greeted = status.ok();
     entry.context_tokens = hello.context_tokens;
@@ -108,6 +109,8 @@ absl::Status GroupRegistry::CheckHello(GroupId group, const GroupHello& hello) c
                      ", this coordinator has fingerprint ", options_.model_fingerprint));
   }
   for (const auto& [id, other] : groups_) {
+    // A group that is gone for the moment counts too. If it did not, two groups with different
+    // weights could take turns in being there.
     if (id == group || other.retired || !other.weights_digest.has_value()) continue;
     if (*other.weights_digest == hello.weights_digest) continue;
     return absl::FailedPreconditionError(absl::StrCat(
@@ -161,6 +164,7 @@ void GroupRegistry::Change(GroupId group, const std::function<void(Group&)>& cha
     change(entry);
     changed = entry.state() != before;
   }
+  // Without the lock, because on_change_ asks for the states.
   if (changed) on_change_();
 }
 

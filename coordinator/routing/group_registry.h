@@ -21,7 +21,7 @@
 
 namespace phalanx {
 
-// Identifies a group within this process. Never used again.
+// Identifies a group within this process. Ids are never used again.
 enum class GroupId : uint64_t {};
 
 enum class GroupState {
@@ -42,35 +42,35 @@ enum class MoveReason {
 
 inline constexpr int kNumMoveReasons = 3;
 
-// "queue_full", "draining", "lost".
+// The reason as in logs and metric labels: "queue_full", "draining" or "lost".
 absl::string_view MoveReasonName(MoveReason reason);
 
-// "connecting", "not_serving", ...: as in logs and metric labels.
+// The state as in logs and metric labels: "connecting", "not_serving", ...
 absl::string_view GroupStateName(GroupState state);
 
-// One instance per process: connections report what they see of their group, requests are sent
+// One instance per process. Connections report what they see of their group, and requests are sent
 // through Submit. A request that its group refuses, or whose group is lost before it sent a token
-// or a score, goes to another group, at most kMaxDispatches in all and never to the same one twice;
-// its sink does not notice. Only when none is left does the sink hear a failure, which names no
-// group: it is for the public; the log has the rest.
+// or a score, goes to another group: to kMaxDispatches groups at most, and never to one twice. Its
+// sink does not notice. Only when no group is left does the sink hear of a failure. That names no
+// group, because clients see it; the log has the details.
 //
-// Knows no transport. Thread-safe. Calls sinks, sessions, `on_change` and `on_move` without holding
-// a lock, and sinks never from within Submit or Cancel.
+// Knows nothing of gRPC. Thread-safe. Calls sinks, sessions, `on_change` and `on_move` without
+// holding a lock, and sinks never from within Submit or Cancel.
 class GroupRegistry {
  public:
   struct Options {
-    // What a group must serve.
+    // The model that a group must serve, and the size of its vocabulary.
     std::string model_fingerprint = "";
     int vocab = 0;
     // Called for each request that moves; may be null.
     std::function<void(MoveReason)> on_move = nullptr;
   };
 
-  // Groups that one request is sent to, at most.
+  // Limit on the groups that one request is sent to.
   static constexpr int kMaxDispatches = 5;
-  // How many of them may have been lost: the request itself may be what ends them.
+  // Limit on how many of them are lost, because the request itself may be what ends them.
   static constexpr int kMaxLosses = 3;
-  // Others come first for so long after a group refused a request.
+  // How long a group that refused a request comes after all others.
   static constexpr absl::Duration kRefusalMemory = absl::Seconds(1);
 
   // `clock` must outlive the object. `on_change` is called after any group changed its state, on
@@ -80,48 +80,50 @@ class GroupRegistry {
   GroupRegistry& operator=(const GroupRegistry&) = delete;
   ~GroupRegistry();
 
-  // --- For whoever keeps the list of groups. ---
+  // Add, SetRetired, OutstandingRequests and Remove are for whoever keeps the list of groups.
 
-  // `address` is for messages.
+  // Adds a group, which is kConnecting. `address` is for messages.
   GroupId Add(const std::string& address);
-  // A retired group finishes what it has and takes nothing new.
+  // A retired group gets no new requests, and goes on with those that it has.
   void SetRetired(GroupId group, bool retired);
-  // Requests given to the group and not done.
+  // The number of requests that were given to the group and have not ended.
   int OutstandingRequests(GroupId group) const;
-  // The group must have no session.
+  // Forgets a group, which must have no session.
   void Remove(GroupId group);
 
-  // --- For the group's connection; its calls for one group come one at a time. ---
+  // SessionStarted, HelloReceived, HealthChanged, StepReceived and SessionEnded are for the group's
+  // connection, which makes its calls one at a time.
 
   void SessionStarted(GroupId group, std::shared_ptr<GroupSession> session);
-  // FAILED_PRECONDITION if the group serves another model, or has other weights than a group that
-  // is on the list, not retired, and was let in the last time it said Hello, even if that one is
-  // gone now: one service gives one answer. The connection should then end. So a list of groups
-  // changes its weights as its last group with the old ones does.
+  // FAILED_PRECONDITION if the group serves another model, or has other weights than another group.
+  // That other group counts if it is on the list, is not retired, and was accepted the last time it
+  // said Hello, even if it is gone now: one service must give one answer. After an error the
+  // connection should end. So the weights of a list of groups change when the last group with the
+  // old ones changes.
   absl::Status HelloReceived(GroupId group, const GroupHello& hello);
-  // What the health service of the group says. False until the first call of a session.
+  // What the health service of the group says. Taken as false until the first call of a session.
   void HealthChanged(GroupId group, bool serving);
-  // Hands events to the sinks. Events of unknown requests are dropped; impossible ones (token ids
-  // outside the vocabulary, log-probabilities that are none, scores that were not asked for) fail
-  // their request with INTERNAL.
+  // Hands events to the sinks. Events of unknown requests are dropped. Events that make no sense
+  // (see check_event.h) fail their request with INTERNAL.
   void StepReceived(GroupId group, absl::Span<const EngineEvent> events, const GroupLoad& load);
-  // Moves the group's requests to others, or fails them with UNAVAILABLE; only fails them if
-  // `reason` is CANCELLED: this coordinator has ended the session itself.
+  // Moves the group's requests to others, or fails them with UNAVAILABLE. If `reason` is CANCELLED,
+  // this coordinator has ended the session itself, and all of them fail.
   void SessionEnded(GroupId group, const absl::Status& reason);
 
-  // --- For requests. ---
+  // Submit and Cancel are for requests.
 
   // Sends the request to the least loaded group whose context it fits, and returns the id by which
   // it can be cancelled. UNAVAILABLE if no group takes requests, INVALID_ARGUMENT if those that do
   // have too small a context; `sink` is then not called.
   absl::StatusOr<uint64_t> Submit(EngineRequest request, std::shared_ptr<GenerationSink> sink);
-  // Unknown and finished requests are ignored. The sink is let go and hears no end.
+  // Ignores requests that are unknown or have ended. The sink is released and not told.
   void Cancel(uint64_t request_id);
 
   int CountGroups(GroupState state) const;
-  // The largest context of the groups that take requests; 0 with none.
+  // The largest context of the groups that take requests; 0 if none does.
   int ServingContextTokens() const;
-  // Of the groups that take requests, see model/checkpoint/weights_digest.h; empty with none.
+  // The digest (model/checkpoint/weights_digest.h) of the weights of the groups that take requests;
+  // empty if none does.
   std::string ServingWeightsDigest() const;
 
  private:
@@ -134,37 +136,38 @@ class GroupRegistry {
     bool refused = false;
     bool healthy = false;
     int context_tokens = 0;
-    // Of its last Hello, if that was accepted; outlives the session.
+    // The digest in its last Hello, if that was accepted. Stays after the session ends.
     std::optional<std::string> weights_digest;
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;
     absl::Time refused_at = absl::InfinitePast();
-    // Requests of other coordinators that the group had by its last report.
+    // Requests of other coordinators that the group had by its last report, at reported_at.
     int others = 0;
     absl::Time reported_at = absl::InfinitePast();
   };
 
   struct Request {
     std::shared_ptr<GenerationSink> sink;
-    // As it was sent last. Null once the first token, or score, came: from there it cannot move.
+    // What was sent last. Null once the first token or score has come: after that the request
+    // cannot move to another group.
     std::shared_ptr<const EngineRequest> content;
     std::string name;
     absl::Time deadline;
     absl::Time submitted_at;
     // When it was sent to the group that it is with.
     absl::Time sent_at;
-    // Groups that it was sent to, in this order; it is with the last.
+    // The groups that it was sent to, in order. It is with the last one.
     std::vector<GroupId> groups;
     int losses = 0;
-    // 0 once the first token, or score, came.
+    // Its share of its group's pending_prompt_tokens: 0 once the first token or score has come.
     int64_t pending_prompt_tokens = 0;
     bool score = false;
-    // The group that it is with has taken it in.
+    // The group that it is with has accepted it.
     bool accepted = false;
-    // The sink has heard of an acceptance.
+    // The sink has been told that a group accepted it.
     bool acceptance_told = false;
-    // The sink has heard that a group works on it.
+    // The sink has been told that a group works on it.
     bool start_told = false;
 
     GroupId group() const { return groups.back(); }
@@ -172,7 +175,7 @@ class GroupRegistry {
 
   using RequestMap = absl::flat_hash_map<uint64_t, Request>;
 
-  // What is to be done once the lock is free.
+  // Sending, Delivery and Outcome keep what is to be done once the lock is released.
   struct Sending {
     std::shared_ptr<GroupSession> session;
     std::shared_ptr<const EngineRequest> content;
@@ -192,31 +195,33 @@ class GroupRegistry {
     std::vector<Delivery> deliveries;
     std::vector<Sending> sendings;
     std::vector<MoveReason> moves;
-    // Requests that the group of the events is to forget.
+    // Requests that the group is to cancel, because what it said of them makes no sense.
     std::vector<uint64_t> abandoned;
   };
 
-  // Which groups could take the request, and the best of them. UNAVAILABLE or INVALID_ARGUMENT as
+  // The best of the groups that could take the request. UNAVAILABLE or INVALID_ARGUMENT as in
   // Submit.
   absl::StatusOr<GroupId> ChooseFor(const Request& request) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Books the request, which has `content`, with `group`.
+  // Counts the request, whose content must not be null, as one of `group`.
   Sending Assign(Request& request, GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Without the lock. A request that was cancelled meanwhile is cancelled there too.
+  // Sends a request. To be called without the lock: if the request is cancelled meanwhile, it is
+  // cancelled in its group too.
   void Send(const Sending& sending);
 
   void Apply(GroupId group, const EngineEvent& event, Outcome* outcome)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What `error` means for a request that has sent nothing yet; nullopt if another group would say
-  // the same.
+  // Why a request that its group failed with `error` should move; nullopt if it cannot move or
+  // another group would say the same.
   static std::optional<MoveReason> ReasonToMove(const Request& request, const absl::Status& error);
-  // Sends the request, which its group has no more, to another one; else ends it with `error`,
-  // which may name the group.
+  // Assigns the request, which its group does not have any more, to another group. If there is
+  // none, the request ends with `error`, which may name the group.
   void MoveOrFail(RequestMap::iterator request, MoveReason reason, const absl::Status& error,
                   Outcome* outcome) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // As its session ended for `reason`; the group's own counts are zero already.
+  // Deals with a request whose session ended for `reason`. The counts of its group must be zero
+  // already.
   void Lose(RequestMap::iterator request, const absl::Status& reason, Outcome* outcome)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // `session` is where to abandon requests; may be null if there are none.
+  // `session` is where requests are cancelled; may be null if there are none to cancel.
   void CarryOut(const Outcome& outcome, GroupSession* session);
 
   absl::Status CheckHello(GroupId group, const GroupHello& hello) const
@@ -233,7 +238,7 @@ class GroupRegistry {
   const std::function<void()> on_change_;
 
   mutable Mutex mutex_;
-  // Ordered, so that equal groups take turns in a fixed order.
+  // Ordered by id, so that equal groups take turns in a fixed order.
   std::map<GroupId, Group> groups_ GUARDED_BY(mutex_);
   RequestMap requests_ GUARDED_BY(mutex_);
   uint64_t next_group_ GUARDED_BY(mutex_) = 1;

@@ -69,7 +69,7 @@ TEST_F(GroupRegistryTest, RefusesAGroupWithOtherWeightsThanTheOnesBefore) {
               AllOf(HasSubstr("b:1 has other weights than worker group a:1"),
                     HasSubstr("babe instead of cafe")));
   EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 1);
-  // Not in turns either.
+  // Nor when the two take turns.
   Disconnect(a);
   EXPECT_FALSE(greet_b("babe").ok());
   EXPECT_EQ(registry_.ServingWeightsDigest(), "");
@@ -92,7 +92,7 @@ TEST_F(GroupRegistryTest, WeightsMayChangeOnceNoGroupOnTheListHasTheOldOnes) {
   Disconnect(b);
   EXPECT_TRUE(greet(b.id, "babe").ok());
   EXPECT_TRUE(greet(a.id, "babe").ok());
-  // And where groups come under new addresses, those that leave do not count.
+  // Where groups come under new addresses, those that leave do not count.
   const GroupId c = registry_.Add("c:1");
   EXPECT_FALSE(greet(c, "beef").ok());
   registry_.SetRetired(a.id, true);
@@ -180,7 +180,7 @@ TEST_F(GroupRegistryTest, DeliversTokensAndOneEnd) {
                            .token_ids = last,
                            .finished = EngineFinish{.reason = EngineFinish::Reason::kEos}};
   registry_.StepReceived(worker.id, {end}, {});
-  // A worker that repeats itself is not heard.
+  // What a worker says after its last event of a request is dropped.
   registry_.StepReceived(worker.id, {end}, {});
   EXPECT_THAT(sink->tokens, ElementsAre(3, 4, 5));
   EXPECT_EQ(sink->ends, 1);
@@ -254,7 +254,7 @@ TEST_F(GroupRegistryTest, ALostSessionFailsItsRequestsAndNoOthers) {
               HasSubstr("the worker group that had the request was lost"));
   EXPECT_EQ(kept->ends, 0);
   EXPECT_EQ(registry_.CountGroups(GroupState::kConnecting), 1);
-  // What is new goes to the group that is left.
+  // New requests go to the group that is left.
   const uint64_t next = *registry_.Submit(Request(), std::make_shared<FakeSink>());
   EXPECT_THAT(b.session->submitted(), ElementsAre(kept_id, next));
   Disconnect(b);

@@ -12,13 +12,15 @@
 namespace phalanx {
 namespace {
 
-// A group reports only while it works for us; older news of other coordinators' requests is stale.
+// How long a group's report of its load counts. A group reports only together with news of this
+// coordinator's requests, so a report may be old, and what it says of other coordinators' requests
+// wrong.
 constexpr absl::Duration kLoadReportLifetime = absl::Seconds(2);
 
 bool IsLast(const EngineEvent& event) { return event.finished.has_value() || !event.error.ok(); }
 
-// What the client is told: no group, and no words of gRPC's that could hold an address. CANCELLED
-// is what a session ends with that this coordinator has left.
+// What the client is told of `error`. It must not name a group, so words of gRPC's, which may hold
+// an address, are replaced. CANCELLED is how a session ends that this coordinator has left.
 absl::Status ForThePublic(const absl::Status& error) {
   if (absl::IsCancelled(error)) return absl::UnavailableError("the server is shutting down");
   if (!absl::IsUnavailable(error)) return error;
@@ -48,6 +50,7 @@ absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest content,
     request.content = std::make_shared<const EngineRequest>(std::move(content));
     ASSIGN_OR_RETURN(const GroupId group, ChooseFor(request));
     sending = Assign(request, group);
+    // Before it is sent: events may come from another thread while Send is still running.
     requests_.emplace(id, std::move(request));
   }
   Send(sending);
@@ -55,13 +58,15 @@ absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest content,
 }
 
 void GroupRegistry::Cancel(uint64_t request_id) {
-  // The sink may die here, which must not happen under the lock.
+  // Destroyed after the lock is released: this may be the last holder of the sink, whose destructor
+  // may do anything.
   Request request;
   std::shared_ptr<GroupSession> session;
   {
     MutexLock lock(&mutex_);
     const auto found = requests_.find(request_id);
     if (found == requests_.end()) return;
+    // Not null: when a session ends, SessionEnded takes all requests away from it.
     session = Find(found->second.group()).session;
     Settle(found->second);
     request = std::move(found->second);
@@ -81,6 +86,8 @@ absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
     if (group.state() != GroupState::kServing) continue;
     largest_context = std::max(largest_context, group.context_tokens);
     if (total_tokens > group.context_tokens) continue;
+    // A group that refused the request would do so again, and one that was lost with it may be lost
+    // because of it.
     if (std::find(request.groups.begin(), request.groups.end(), id) != request.groups.end()) {
       continue;
     }
@@ -89,6 +96,8 @@ absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
   }
   const std::optional<int> chosen = ChooseGroup(candidates);
   if (chosen.has_value()) return ids[*chosen];
+  // Both errors are for Submit. MoveOrFail has an error of its own for a request that finds no
+  // group.
   if (largest_context == 0) return NoWorkerGroup();
   return Refused(RefusalKind::kTooLong,
                  absl::InvalidArgumentError(
@@ -115,7 +124,8 @@ void GroupRegistry::Send(const Sending& sending) {
     const auto found = requests_.find(sending.content->id);
     if (found != requests_.end() && found->second.group() == sending.group) return;
   }
-  // A cancellation may have overtaken the request on its way to the group.
+  // The request ended or moved while it was being sent. Its cancellation may have reached the group
+  // before it, and had no effect then.
   sending.session->Cancel(sending.content->id);
 }
 
@@ -127,6 +137,7 @@ void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> ev
     MutexLock lock(&mutex_);
     Group& entry = Find(group);
     session = entry.session;
+    // First the events, then the load: both are from after the step.
     for (const EngineEvent& event : events) Apply(group, event, &outcome);
     entry.others = std::max(0, load.running_requests + load.waiting_requests - entry.outstanding);
     entry.reported_at = clock_->Now();
@@ -136,6 +147,7 @@ void GroupRegistry::StepReceived(GroupId group, absl::Span<const EngineEvent> ev
 
 void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outcome) {
   const auto found = requests_.find(event.request_id);
+  // Cancelled here, or moved away from this group, while the event was on its way.
   if (found == requests_.end() || found->second.group() != group) return;
   Request& request = found->second;
   const absl::Status sense = CheckEvent(event, request.score, options_.vocab);
@@ -148,6 +160,8 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
       return MoveOrFail(found, *reason, error, outcome);
     }
   }
+  // A group need not say everything: whoever sends an answer has begun, and whoever has begun has
+  // accepted.
   const bool works = event.started || has_answer || event.finished.has_value();
   request.accepted |= event.accepted || works;
   outcome->deliveries.push_back(
@@ -157,6 +171,7 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
        .started = works && !std::exchange(request.start_told, true),
        .moved = request.sent_at - request.submitted_at,
        .error = ForThePublic(error)});
+  // The client gets this part of the answer, so no other group can begin it again.
   if (has_answer) {
     Find(group).pending_prompt_tokens -= std::exchange(request.pending_prompt_tokens, 0);
     request.content = nullptr;
@@ -174,6 +189,8 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
 std::optional<MoveReason> GroupRegistry::ReasonToMove(const Request& request,
                                                       const absl::Status& error) {
   if (request.content == nullptr) return std::nullopt;
+  // A group that fails a request which it accepted has lost a rank or is being shut down. Before
+  // that, an error is a refusal.
   if (request.accepted) {
     return absl::IsUnavailable(error) ? std::optional(MoveReason::kLost) : std::nullopt;
   }
@@ -207,6 +224,7 @@ void GroupRegistry::MoveOrFail(RequestMap::iterator found, MoveReason reason,
     requests_.erase(found);
     return;
   }
+  // A copy, because another thread may still be sending the old one.
   EngineRequest content = *request.content;
   content.time_left = request.deadline - now;
   request.content = std::make_shared<const EngineRequest>(std::move(content));
@@ -221,6 +239,7 @@ void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
   }
   for (const Sending& sending : outcome.sendings) Send(sending);
   for (const Delivery& delivery : outcome.deliveries) {
+    // Whatever else an event with an error holds is not delivered.
     if (!delivery.error.ok()) {
       delivery.sink->OnFailed(delivery.error);
       continue;
@@ -231,6 +250,7 @@ void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
     if (!event.token_ids.empty()) delivery.sink->OnTokens(event.token_ids);
     if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
     if (!event.finished.has_value()) continue;
+    // The group that answered does not know of the time that the request spent with others.
     EngineFinish finish = *event.finished;
     finish.queue += delivery.moved;
     delivery.sink->OnFinished(finish);
@@ -243,10 +263,12 @@ void GroupRegistry::SessionEnded(GroupId group, const absl::Status& reason) {
     entry.session = nullptr;
     entry.greeted = false;
     entry.healthy = false;
+    // All its requests leave, so they are not settled one by one.
     entry.outstanding = 0;
     entry.pending_prompt_tokens = 0;
     entry.others = 0;
     for (auto it = requests_.begin(); it != requests_.end();) {
+      // Advanced first, because Lose may erase the request.
       const auto current = it++;
       if (current->second.group() == group) Lose(current, reason, &outcome);
     }

@@ -241,7 +241,7 @@ TEST_F(GroupRequestsTest, ACancelFollowsTheRequestToItsNewGroup) {
   registry_.Cancel(id);
   EXPECT_THAT(a.session->cancelled(), IsEmpty());
   EXPECT_THAT(b.session->cancelled(), ElementsAre(id));
-  // What the old group still says is not heard.
+  // What the old group still says is dropped.
   Finish(a, id);
   EXPECT_EQ(sink->acceptances, 0);
   EXPECT_EQ(sink->ends, 0);

@@ -28,16 +28,17 @@ struct EngineRequest {
   Sampling sampling;
   uint64_t seed = 0;
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
-  // Until the caller's deadline.
+  // Time until the caller's deadline.
   absl::Duration time_left = absl::InfiniteDuration();
-  // Score the prompt, generate nothing.
+  // If set, the prompt is scored and nothing is generated.
   bool score = false;
 };
 
 struct EngineFinish {
   enum class Reason { kEos, kLength, kScored };
   Reason reason = Reason::kLength;
-  // For a GenerationSink from GroupRegistry::Submit on, whichever groups the request went to.
+  // The sink of a request that moved gets this from Submit on, whichever groups the request went
+  // to.
   absl::Duration queue = absl::ZeroDuration();
   absl::Duration prefill = absl::ZeroDuration();
   absl::Duration decode = absl::ZeroDuration();
@@ -51,7 +52,7 @@ struct EngineEvent {
   bool started = false;
   absl::Span<const int32_t> token_ids = {};
   absl::Span<const float> log_probs = {};
-  // At most one of these ends the request.
+  // At most one of `finished` and `error` is set, and ends the request.
   std::optional<EngineFinish> finished = std::nullopt;
   absl::Status error = absl::OkStatus();
 };
@@ -70,8 +71,8 @@ struct GroupLoad {
   int waiting_requests = 0;
 };
 
-// One open session with a worker group. Thread-safe, never blocks. Once the session has ended, both
-// calls do nothing.
+// One open session with a worker group. Thread-safe, never blocks. Once the session has ended,
+// Submit and Cancel do nothing.
 class GroupSession {
  public:
   virtual ~GroupSession() = default;
@@ -81,17 +82,18 @@ class GroupSession {
 };
 
 // Takes what comes back for one request: OnAccepted, OnStarted, any number of OnTokens (or of
-// OnLogProbs, if the request was to score), then exactly one of OnFinished and OnFailed, all from
-// one thread at a time; OnFailed may also be the first. They run on a session's event thread, so
-// they must not block. Events that were under way may still arrive after a Cancel.
+// OnLogProbs, if the request was to score), then exactly one of OnFinished and OnFailed. OnFailed
+// may also come first. Calls come one at a time, on a session's event thread, so they must not
+// block. They may still come after a Cancel, if they were under way.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
 
-  // A worker group has taken the request in. Once, even if the request moves to another group.
+  // A worker group has accepted the request. Called once, even if the request moves to another
+  // group.
   virtual void OnAccepted() = 0;
-  // A worker group has begun to work on the request, after OnAccepted and before the first OnTokens
-  // or OnLogProbs. Once, even if the request moves to another group.
+  // A worker group has begun to work on the request. Called once, after OnAccepted and before the
+  // first OnTokens or OnLogProbs, even if the request moves to another group.
   virtual void OnStarted() = 0;
   virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
   virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;

@@ -11,8 +11,8 @@
 
 namespace phalanx {
 
-// Exponential, with jitter so that coordinators do not return to a restarted group in step.
-// Thread-compatible.
+// Waits grow exponentially, with jitter so that coordinators do not all return to a restarted group
+// at once. Thread-compatible.
 class ReconnectBackoff {
  public:
   struct Options {
@@ -27,12 +27,13 @@ class ReconnectBackoff {
   // `clock` must outlive the object.
   ReconnectBackoff(const Options& options, const Clock* clock);
 
-  // The connection is up.
+  // To be called when the connection is up.
   void OnConnected();
 
-  // The connection, or an attempt at one, has ended. Returns the time to wait before the next
-  // attempt. A connection that held for `max` starts the series anew; one that broke at once does
-  // not, so that a group that greets and dies is not hammered.
+  // To be called when the connection, or an attempt at one, has ended. Returns the time to wait
+  // before the next attempt. After a connection that lasted for `max` the waits begin at `initial`
+  // again. After one that broke sooner they do not, so that a group that says Hello and dies is not
+  // tried again and again without a pause.
   absl::Duration OnEnded();
 
  private:

@@ -40,7 +40,7 @@ TEST(ReconnectBackoffTest, GoesOnAfterAConnectionThatBrokeAtOnce) {
   backoff.OnConnected();
   clock.Advance(absl::Seconds(4));
   EXPECT_EQ(backoff.OnEnded(), absl::Seconds(2));
-  // The time of a connection counts once.
+  // The duration of a connection counts only once.
   clock.Advance(absl::Hours(1));
   EXPECT_EQ(backoff.OnEnded(), absl::Seconds(4));
 }

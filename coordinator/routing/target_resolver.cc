@@ -11,7 +11,7 @@
 namespace phalanx {
 namespace {
 
-// Numeric text of one getaddrinfo result; empty if it is of no family that we know.
+// The numeric text of a result of getaddrinfo; empty if it is neither IPv4 nor IPv6.
 std::string AddressText(const addrinfo& info, int port) {
   char text[INET6_ADDRSTRLEN];
   if (info.ai_family == AF_INET) {
@@ -48,6 +48,7 @@ std::vector<std::string> AddressesOf(const addrinfo* results, int port) {
   for (const addrinfo* info = results; info != nullptr; info = info->ai_next) {
     has_ipv4 |= info->ai_family == AF_INET;
   }
+  // A set: sorted, so that the order in which a name service answers does not matter.
   std::set<std::string> addresses;
   for (const addrinfo* info = results; info != nullptr; info = info->ai_next) {
     if (has_ipv4 && info->ai_family != AF_INET) continue;

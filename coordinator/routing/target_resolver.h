@@ -12,9 +12,10 @@
 
 namespace phalanx {
 
-// All addresses of the target, as "1.2.3.4:port" or "[::1]:port", ascending. A name with addresses
-// of both families gives only the IPv4 ones: they would be the same groups twice. UNAVAILABLE if
-// the name does not resolve. Blocks for as long as the system's resolver does. Thread-safe.
+// All addresses of the target, as "1.2.3.4:port" or "[::1]:port", ascending. Of a name with
+// addresses of both families only those of IPv4 are given, since the others would be the same
+// groups once more. UNAVAILABLE if the name does not resolve. Blocks for as long as the system's
+// resolver does. Thread-safe.
 absl::StatusOr<std::vector<std::string>> ResolveTarget(const HostPort& target);
 
 // What ResolveTarget makes of the answers of getaddrinfo. `results` may be null.

@@ -39,6 +39,8 @@ TargetWatcher::TargetWatcher(std::vector<HostPort> targets, ResolveFunction reso
     MutexLock lock(&state_->mutex);
     state_->answers.resize(count);
   }
+  // Detached, because a thread that waits for a name service cannot be told to stop. It shares the
+  // state, which stays until the last of them is gone.
   for (size_t i = 0; i < count; ++i) {
     std::thread([state = state_, i] { Follow(state, i); }).detach();
   }
@@ -58,6 +60,7 @@ void TargetWatcher::Follow(const std::shared_ptr<State>& state, size_t index) {
     MutexLock lock(&state->mutex);
     if (state->stopping) return;
     State::Answer& answer = state->answers[index];
+    // Logged when it begins to fail, not at every try. The addresses that it had stay.
     const bool failing = !addresses.ok();
     if (failing && !answer.failing) LOG(WARNING) << addresses.status().message();
     answer.failing = failing;
@@ -78,6 +81,8 @@ std::optional<std::vector<std::string>> TargetWatcher::Next() {
   State& state = *state_;
   MutexLock lock(&state.mutex);
   const absl::Time end = MonotonicClock()->Now() + state.interval;
+  // Returns after the interval even without news, so that the caller can look after groups that
+  // have become idle.
   while (!state.stopping && !state.news) {
     const absl::Duration left = end - MonotonicClock()->Now();
     if (left <= absl::ZeroDuration()) break;

@@ -14,19 +14,19 @@
 
 namespace phalanx {
 
-// Resolves each target from a thread of its own, again and again: one whose name service does not
-// answer delays neither the others nor the end. Thread-safe.
+// Resolves each target again and again, on a thread of its own. So a name service that does not
+// answer delays neither the other targets nor the end. Thread-safe.
 class TargetWatcher {
  public:
   // Addresses as "1.2.3.4:port" or "[::1]:port". May block.
   using ResolveFunction = std::function<absl::StatusOr<std::vector<std::string>>(const HostPort&)>;
 
-  // Between two tries of a target passes `interval`. `resolve` is called from several threads, one
-  // call at a time for each target; calls may go on when this object is gone.
+  // `interval` is the time between two tries of a target. `resolve` is called from several threads,
+  // one call at a time for each target. Calls may go on when this object is gone.
   TargetWatcher(std::vector<HostPort> targets, ResolveFunction resolve, absl::Duration interval);
   TargetWatcher(const TargetWatcher&) = delete;
   TargetWatcher& operator=(const TargetWatcher&) = delete;
-  // Does not wait for `resolve`: a thread that is inside ends when it comes back.
+  // Does not wait for `resolve`: a thread that is in it ends when it returns.
   ~TargetWatcher();
 
   // Blocks until a target has resolved or failed since the last call, but for `interval` at most;
@@ -42,7 +42,7 @@ class TargetWatcher {
 
   static void Follow(const std::shared_ptr<State>& state, size_t index);
 
-  // Shared with the threads.
+  // Shared with the threads, which may outlive this object.
   const std::shared_ptr<State> state_;
 };
 

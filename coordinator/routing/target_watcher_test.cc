@@ -78,7 +78,7 @@ TEST_F(TargetWatcherTest, ANameWithoutAnAnswerDelaysNeitherTheOthersNorTheEnd) {
   EXPECT_THAT(AwaitSize(*watcher, 2), ElementsAre("10.0.0.2:1", "10.0.0.3:1"));
   names_->WaitForCalls("a", 1);
   watcher.reset();
-  // The call that is left comes back to nobody.
+  // The call that is left returns to nobody.
   names_->Set("a", std::vector<std::string>{"10.0.0.1:1"});
 }
 

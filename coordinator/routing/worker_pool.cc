@@ -13,6 +13,7 @@ GroupSet::GroupSet(GroupRegistry* registry, GroupConnectionFactory connect)
 
 GroupSet::~GroupSet() {
   for (auto& [address, member] : members_) {
+    // Ends the session, which the registry wants before Remove.
     member.connection.reset();
     registry_->Remove(member.group);
   }
@@ -24,6 +25,8 @@ void GroupSet::Update(const std::vector<std::string>& addresses) {
     const GroupId group = registry_->Add(address);
     members_[address] = {group, connect_(address, group)};
   }
+  // New groups have been added before old ones are retired, so that requests find a group at all
+  // times. An address that comes back before its group has left is retired no more.
   for (auto it = members_.begin(); it != members_.end();) {
     const auto& [address, member] = *it;
     const bool retired = std::find(addresses.begin(), addresses.end(), address) == addresses.end();
@@ -33,6 +36,7 @@ void GroupSet::Update(const std::vector<std::string>& addresses) {
       continue;
     }
     LOG(INFO) << "worker group " << address << " has left";
+    // `member` goes with the element.
     const GroupId group = member.group;
     it = members_.erase(it);
     registry_->Remove(group);

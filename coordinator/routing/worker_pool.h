@@ -16,7 +16,7 @@
 
 namespace phalanx {
 
-// Reports to the registry from construction on. The destructor ends the session, fails what is
+// Reports to the registry as soon as it is made. The destructor ends the session, fails what is
 // outstanding, and returns when no further call to the registry can come.
 class GroupConnection {
  public:
@@ -26,8 +26,8 @@ class GroupConnection {
 using GroupConnectionFactory =
     std::function<std::unique_ptr<GroupConnection>(const std::string& address, GroupId group)>;
 
-// The set of connections, without a thread of its own. An address that vanishes is retired: its
-// group finishes what it has, then its connection ends. Thread-compatible.
+// The set of connections, without a thread of its own. A group whose address vanishes is retired:
+// it finishes what it has, then its connection ends. Thread-compatible.
 class GroupSet {
  public:
   // `registry` must outlive the object.
@@ -70,7 +70,7 @@ class WorkerPool {
   void Run();
 
   TargetWatcher watcher_;
-  // The thread's own.
+  // Used by thread_ alone.
   GroupSet groups_;
   std::thread thread_;
 };
