@@ -61,6 +61,7 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                                  ? LongRopePolicy::kReference
                                  : LongRopePolicy::kAdmission;
   request.score = submit.score();
+  // 0, as in a field that is not set, is no deadline.
   if (deadline > 0) request.timeout = absl::Seconds(deadline);
   return request;
 }

@@ -1,4 +1,4 @@
-// phalanx.worker.v1 messages to the engine's types and back.
+// Converts messages of phalanx.worker.v1 to the engine's types and back.
 #ifndef PHALANX_WORKER_SERVER_ENGINE_MESSAGES_H_
 #define PHALANX_WORKER_SERVER_ENGINE_MESSAGES_H_
 
@@ -11,8 +11,8 @@
 
 namespace phalanx {
 
-// INVALID_ARGUMENT if deadline_seconds is negative, infinite or no number. All other values are the
-// engine's to check.
+// INVALID_ARGUMENT if deadline_seconds is negative, infinite or not a number. All other values are
+// checked by the engine.
 absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& submit);
 
 worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,

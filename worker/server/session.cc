@@ -33,7 +33,8 @@ grpc::ByteBuffer Serialize(const worker::v1::SessionResponse& response) {
   return bytes;
 }
 
-// Locks are taken in the order: engine session (while it calls the sink), mutex_, engine.
+// Three locks are taken, always in this order: that of the engine's session, which is held while it
+// calls the sink; mutex_; that of the engine.
 class Session final : public GreetableSession, private EventSink {
  public:
   Session(Engine* engine, size_t max_queued_bytes, std::function<void(GreetableSession*)> on_done,
@@ -48,49 +49,52 @@ class Session final : public GreetableSession, private EventSink {
  private:
   ~Session() override = default;
 
-  // gRPC's threads.
+  // OnReadDone, OnWriteDone, OnCancel and OnDone are called by gRPC's threads.
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
 
-  // The engine thread.
+  // OnStep and OnEngineEnded are called by the engine thread.
   void OnStep(absl::Span<const RequestEvent> events, const EngineLoad& load) override;
   void OnEngineEnded(const absl::Status& status) override;
 
+  // Carries out the command in incoming_. An error ends the stream.
   absl::Status HandleCommand();
   void Submit(const worker::v1::Submit& submit);
-  // Queues a message, unless the session is closing.
+  // Queues a message, unless the stream is to end.
   void Send(const worker::v1::SessionResponse& response) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Cancels all requests and ends the stream with `status` once the queue is written.
   void Close(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // As Close, but what is queued is not written any more.
+  // Like Close, but what is queued is dropped.
   void Abort(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Starts the next write, or the end of the stream, if it is time.
+  // Starts the next write or, if the stream is to end and all is written, ends it. Does nothing
+  // while a write is under way.
   void Advance() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Engine* const engine_;
   const size_t max_queued_bytes_;
   const std::function<void(GreetableSession*)> on_done_;
   const std::function<void()> on_gone_;
-  // Read into by gRPC between StartRead and OnReadDone.
+  // gRPC reads into this between StartRead and OnReadDone.
   grpc::ByteBuffer incoming_;
 
   Mutex mutex_;
-  // Null before the greeting, and if the engine had ended before it.
+  // Null before Greet, and if the engine had ended before it.
   std::unique_ptr<EngineSession> engine_session_ GUARDED_BY(mutex_);
-  // The first one is being written while writing_.
+  // Messages to send. The first one is being written while writing_ is set.
   std::deque<grpc::ByteBuffer> outgoing_ GUARDED_BY(mutex_);
   size_t queued_bytes_ GUARDED_BY(mutex_) = 0;
   bool writing_ GUARDED_BY(mutex_) = false;
-  // What the stream is to end with, once that is known.
+  // The status that the stream is to end with, once that is known.
   std::optional<absl::Status> closing_ GUARDED_BY(mutex_);
+  // gRPC has been given the status.
   bool finished_ GUARDED_BY(mutex_) = false;
 };
 
 void Session::Greet(const worker::v1::Hello& hello) {
   MutexLock lock(&mutex_);
-  // The peer may have left meanwhile.
+  // The peer may have gone while the session waited for Greet.
   if (closing_.has_value()) return;
   absl::StatusOr<std::unique_ptr<EngineSession>> engine_session = engine_->OpenSession(this);
   if (!engine_session.ok()) {
@@ -105,6 +109,7 @@ void Session::Greet(const worker::v1::Hello& hello) {
 }
 
 void Session::OnReadDone(bool ok) {
+  // Without a command the peer has closed its side, which is a good end.
   const absl::Status status = ok ? HandleCommand() : absl::OkStatus();
   MutexLock lock(&mutex_);
   if (ok && status.ok() && !closing_.has_value()) {
@@ -134,12 +139,14 @@ absl::Status Session::HandleCommand() {
 
 void Session::Submit(const worker::v1::Submit& submit) {
   const RequestId id{submit.request_id()};
+  // Converted without the lock, for which the engine thread would have to wait.
   absl::StatusOr<GenerationRequest> request = ToGenerationRequest(submit);
   MutexLock lock(&mutex_);
   if (closing_.has_value()) return;
   const absl::Status status =
       request.ok() ? engine_session_->Submit(id, *std::move(request)) : request.status();
-  // Still under the lock, so that it is written before what the engine has to say.
+  // The lock is held since before the engine knew of the request. So the acceptance is queued
+  // before the request's events, for which OnStep takes the lock.
   Send(status.ok() ? ToAcceptance(id, engine_->load()) : ToRefusal(id, status, engine_->load()));
 }
 
@@ -157,6 +164,7 @@ void Session::OnEngineEnded(const absl::Status& status) {
 void Session::Send(const worker::v1::SessionResponse& response) {
   if (closing_.has_value()) return;
   grpc::ByteBuffer bytes = Serialize(response);
+  // This thread may be the engine's, which cannot wait for a slow peer.
   queued_bytes_ += bytes.Length();
   if (queued_bytes_ > max_queued_bytes_) {
     Abort(absl::ResourceExhaustedError(absl::StrCat(
@@ -175,6 +183,7 @@ void Session::Close(const absl::Status& status) {
 }
 
 void Session::Abort(const absl::Status& status) {
+  // gRPC is reading the message that is being written, so that one stays.
   while (outgoing_.size() > (writing_ ? 1 : 0)) outgoing_.pop_back();
   Close(status);
 }
@@ -193,6 +202,7 @@ void Session::Advance() {
 void Session::OnWriteDone(bool ok) {
   MutexLock lock(&mutex_);
   writing_ = false;
+  // Abort keeps this message, and Send adds behind it, so it is still the first.
   queued_bytes_ -= outgoing_.front().Length();
   outgoing_.pop_front();
   if (!ok) Abort(absl::CancelledError("the stream broke"));
@@ -211,8 +221,11 @@ void Session::OnDone() {
     MutexLock lock(&mutex_);
     engine_session = std::move(engine_session_);
   }
-  // Waits for a call of OnStep that runs now; it may still hold mutex_.
+  // Waits for a call of OnStep that is running, which may need mutex_: so it is done without that
+  // lock.
   engine_session.reset();
+  // A copy, because on_gone_ is deleted too. on_gone comes last: it may let the server be
+  // destroyed.
   const std::function<void()> on_gone = on_gone_;
   delete this;
   on_gone();

@@ -13,28 +13,28 @@
 
 namespace phalanx {
 
-// Of one command on the wire, compressed or not.
+// Limit on the size of one command on the wire, compressed or not.
 inline constexpr int64_t kMaxCommandBytes = int64_t{4} << 20;
 
 using SessionReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-// A stream that was just opened. It says and reads nothing until it is greeted; from then on it
-// reads commands and writes events. It ends
-//  * OK when the peer has closed its side,
-//  * INVALID_ARGUMENT after bytes that are no SessionRequest, or that would take more memory than a
-//    small multiple of kMaxCommandBytes,
-//  * RESOURCE_EXHAUSTED when more than `max_queued_bytes` wait for a peer that does not read,
-//  * UNAVAILABLE or INTERNAL with the engine, after the last events.
-// Its requests are cancelled with it. Messages travel as bytes because generated methods would
-// report garbage like an orderly end.
+// A stream that was just opened. It neither sends nor reads anything before Greet; then it reads
+// commands and writes events. It ends
+// - with OK when the peer has closed its side,
+// - with INVALID_ARGUMENT after bytes that are not a SessionRequest, or that would take more memory
+//   than a small multiple of kMaxCommandBytes,
+// - with RESOURCE_EXHAUSTED when more than `max_queued_bytes` wait for a peer that does not read,
+// - with UNAVAILABLE or INTERNAL when the engine ends, after the last events.
+// Its requests are cancelled when it ends. Messages travel as bytes because with generated methods
+// bytes that are not a message would look like an orderly end.
 class GreetableSession : public SessionReactor {
  public:
-  // Says `hello` and starts to serve. Once.
+  // Sends `hello` and begins to serve. To be called once.
   virtual void Greet(const worker::v1::Hello& hello) = 0;
 };
 
-// The session frees itself when the stream is over. Before that it calls `on_done`, after which it
-// may not be greeted, and afterwards `on_gone`, its last act.
+// The session deletes itself when the stream is over. Before that it calls `on_done`, after which
+// Greet must not be called any more, and last of all `on_gone`.
 GreetableSession* NewSession(Engine* engine, size_t max_queued_bytes,
                              std::function<void(GreetableSession*)> on_done,
                              std::function<void()> on_gone);

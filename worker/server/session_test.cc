@@ -44,7 +44,7 @@ TEST_F(SessionTest, GreetsThenStreamsTokens) {
 
 TEST_F(SessionTest, SaysAtOnceThatItHasTakenARequestIn) {
   const std::unique_ptr<SessionPeer> peer = Connect();
-  // No step ends: what comes now does not wait for one.
+  // No step ends, so what comes now has not waited for one.
   Pause(true);
   ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
   const SessionResponse response = peer->Read();
@@ -55,7 +55,7 @@ TEST_F(SessionTest, SaysAtOnceThatItHasTakenARequestIn) {
             1);
   Pause(false);
   EXPECT_EQ(ReadToEnd(*peer, 1).token_ids_size(), 5);
-  // A refusal comes without it.
+  // A refusal comes without an acceptance.
   ASSERT_TRUE(peer->stream->Write(Submit(2, -1)));
   const RequestEvent refusal = ReadToEnd(*peer, 2);
   EXPECT_TRUE(refusal.has_error());

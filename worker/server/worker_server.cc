@@ -42,6 +42,7 @@ class EngineService final
   EngineService(Engine* engine, size_t max_queued_bytes)
       : engine_(engine), max_queued_bytes_(max_queued_bytes) {}
 
+  // gRPC calls nothing on the session before this returns, so on_done cannot come too early.
   SessionReactor* Session(grpc::CallbackServerContext*) override {
     GreetableSession* const session = NewSession(
         engine_, max_queued_bytes_,
@@ -71,7 +72,7 @@ class EngineService final
     waiting_.clear();
   }
 
-  // Returns when no session is open or at `deadline` of the monotonic clock.
+  // Returns when no session is open, or at `deadline`, a time of MonotonicClock().
   void WaitUntilAllGone(absl::Time deadline) {
     MutexLock lock(&mutex_);
     while (open_sessions_ > 0) {
@@ -84,10 +85,10 @@ class EngineService final
  private:
   phalanx::Engine* const engine_;
   const size_t max_queued_bytes_;
-  // Taken before a session's.
+  // Taken before the mutex of a session, as Announce does.
   Mutex mutex_;
   std::optional<worker::v1::Hello> hello_ GUARDED_BY(mutex_);
-  // Not greeted yet.
+  // Sessions that wait for Announce.
   absl::flat_hash_set<GreetableSession*> waiting_ GUARDED_BY(mutex_);
   CondVar all_gone_;
   int open_sessions_ GUARDED_BY(mutex_) = 0;
@@ -132,14 +133,16 @@ class WorkerServer::Impl {
 
   void Shutdown(absl::Duration grace) {
     if (server_ == nullptr) return;
+    // Coordinators watch the health: they send nothing new while their sessions come to an end.
     SetServing(false);
     service_.WaitUntilAllGone(MonotonicClock()->Now() + grace);
     health_.EndWatches();
     self_probe_.reset();
     listener_->Stop();
-    // Only sessions that had their grace are left.
+    // What is left now has had its grace, so the deadline for calls is at once.
     server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
     server_->Wait();
+    // A session calls on_gone after gRPC is done with it, and uses service_ for that.
     service_.WaitUntilAllGone(absl::InfiniteFuture());
   }
 

@@ -32,28 +32,29 @@ class WorkerServer {
   struct Options {
     // Port 0 takes a free one.
     HostPort address;
-    // Gets the metrics of connections; must outlive the server. Must be set.
+    // The registry for the metrics of connections. Must be set, and must outlive the server.
     prometheus::Registry* registry = nullptr;
-    // Bytes of events that may wait for a peer that does not read. A session with more is closed
-    // with RESOURCE_EXHAUSTED and its requests are cancelled.
+    // Limit on the bytes of events that wait for a peer that does not read. A session with more
+    // ends with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;
     SelfProbe::Options self_probe = {};
   };
 
-  // Starts to listen, the health service saying NOT_SERVING; sessions wait for the Announce.
-  // `engine` is lent and must outlive the server. UNAVAILABLE, naming the address, if it cannot be
-  // listened on.
+  // Starts to listen. The health service says NOT_SERVING, and sessions wait for Announce. `engine`
+  // is lent and must outlive the server. UNAVAILABLE, naming the address, if it cannot be listened
+  // on.
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const Options& options,
                                                              Engine* engine);
   WorkerServer(const WorkerServer&) = delete;
   WorkerServer& operator=(const WorkerServer&) = delete;
-  // As Shutdown with a grace of zero.
+  // Like Shutdown with a grace of zero.
   ~WorkerServer();
 
   // The port that is listened on.
   int port() const;
 
-  // Greets the sessions that wait, and from now on each that comes. Once, before SetServing(true).
+  // Sends `hello` to the sessions that wait, and to each that comes later. To be called once,
+  // before SetServing(true).
   void Announce(const HelloInfo& hello);
 
   // What the health service says for "" and for "phalanx.worker.v1.Engine".

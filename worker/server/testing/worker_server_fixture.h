@@ -36,7 +36,7 @@ inline worker::v1::SessionRequest Submit(uint64_t id, int max_new_tokens) {
 // One session over loopback, with blocking calls.
 template <typename Request, typename Response>
 struct Peer {
-  // Declared in this order so that the stream goes first.
+  // Declared in this order so that the stream is destroyed first.
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> stream;
 
@@ -105,7 +105,7 @@ class WorkerServerTest : public ::testing::Test {
                                          grpc::InsecureChannelCredentials(), arguments);
   }
 
-  // While paused, steps do not end.
+  // Makes steps wait while `paused` is true.
   void Pause(bool paused) {
     MutexLock lock(&mutex_);
     paused_ = paused;
