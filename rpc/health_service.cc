@@ -23,7 +23,7 @@ using ::grpc::health::v1::HealthCheckResponse;
 using RawHealth =
     Health::WithRawCallbackMethod_Check<Health::WithRawCallbackMethod_Watch<Health::Service>>;
 
-// A name, and some bytes of wire.
+// Enough for the name of a service and for what protobuf puts around it.
 constexpr int64_t kMaxRequestBytes = 4096;
 
 enum class Name { kServed, kLiveness, kUnknown };
@@ -71,6 +71,8 @@ class HealthService::Impl final : public RawHealth {
     auto* const watcher = new Watcher(this, name);
     MutexLock lock(&mutex_);
     watchers_.insert(watcher);
+    // Nothing is sent for a request that cannot be read. A name that is unknown is no error: gRPC's
+    // protocol wants the status SERVICE_UNKNOWN, and a watch that goes on.
     if (!status.ok()) watcher->final_status = ToGrpcStatus(status);
     Advance(*watcher);
     return watcher;
@@ -89,7 +91,7 @@ class HealthService::Impl final : public RawHealth {
   }
 
  private:
-  // One Watch call, its fields guarded by mutex_. Goes when gRPC is done with it.
+  // One Watch call. mutex_ guards its fields. Deleted when gRPC is done with it.
   struct Watcher final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     Watcher(Impl* health, Name name) : health(*health), name(name) {}
 
@@ -100,14 +102,15 @@ class HealthService::Impl final : public RawHealth {
     Impl& health;
     const Name name;
     std::optional<HealthCheckResponse::ServingStatus> last_sent;
-    // What the call is to end with, once that is known.
+    // The status that the call is to end with, once that is known.
     std::optional<grpc::Status> final_status;
     grpc::ByteBuffer outgoing;
     bool writing = false;
     bool finished = false;
   };
 
-  // Takes the next step that is due. gRPC does not call back on the same thread.
+  // Writes a status that has not been sent, or ends the call, whichever is due. mutex_ may be held,
+  // because gRPC does not call back on the same thread.
   void Advance(Watcher& watcher) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (watcher.writing || watcher.finished) return;
     const HealthCheckResponse::ServingStatus now = StatusOf(watcher.name);
@@ -118,6 +121,7 @@ class HealthService::Impl final : public RawHealth {
       watcher.StartWrite(&watcher.outgoing);
       return;
     }
+    // Not before the last change has been sent.
     if (!watcher.final_status.has_value() && ending_) {
       watcher.final_status.emplace(grpc::StatusCode::UNAVAILABLE, "the server is going away");
     }

@@ -1,7 +1,7 @@
-// grpc.health.v1.Health.
+// The service grpc.health.v1.Health.
 //
-// gRPC's own implementation says SERVING for "" until told otherwise, repeats a status that did not
-// change, and reads requests without a bound.
+// gRPC's own implementation says SERVING for "" until it is told otherwise, sends a status again
+// that did not change, and reads requests without a bound.
 #ifndef PHALANX_RPC_HEALTH_SERVICE_H_
 #define PHALANX_RPC_HEALTH_SERVICE_H_
 
@@ -15,15 +15,15 @@ class Service;
 
 namespace phalanx {
 
-// SERVING for as long as the process answers at all, whatever else it can do: for probes that
-// restart what is stuck.
+// A name that is SERVING for as long as the process answers at all, whatever else works: for probes
+// that restart a process which is stuck.
 inline constexpr char kLivenessService[] = "liveness";
 
 // Thread-safe; nothing blocks.
 class HealthService {
  public:
-  // Knows "", `names` and kLivenessService, all but the last NOT_SERVING. Of other names, Check
-  // says NOT_FOUND and Watch SERVICE_UNKNOWN.
+  // Knows "", `names` and kLivenessService. "" and `names` are NOT_SERVING at first. For other
+  // names Check says NOT_FOUND and Watch SERVICE_UNKNOWN.
   explicit HealthService(std::vector<std::string> names);
   HealthService(const HealthService&) = delete;
   HealthService& operator=(const HealthService&) = delete;
@@ -33,11 +33,11 @@ class HealthService {
   // To be registered; owned by this object.
   grpc::Service* service();
 
-  // What is said for "" and `names`. Watches are told of changes, and only of these.
+  // Sets what is said for "" and `names`. Watches are told of changes, and of nothing else.
   void SetServing(bool serving);
 
-  // Ends every Watch, and those that come later, with UNAVAILABLE: a server that waits for its
-  // calls to end would wait for them. What was set last is told before.
+  // Ends every Watch with UNAVAILABLE, and those that come later, after each has been told what was
+  // set last. Without this a server that waits for its calls to end would wait for the watches.
   void EndWatches();
 
  private:

@@ -112,7 +112,7 @@ TEST_F(HealthServiceTest, TheLastChangeIsToldBeforeTheEnd) {
   health_.EndWatches();
   EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
   EXPECT_EQ(watch.Next(), -1);
-  // One that comes now is told how it is, and no more.
+  // A watch that comes now is told the status, and nothing more.
   Watch late(*stub_, "");
   EXPECT_EQ(late.Next(), HealthCheckResponse::NOT_SERVING);
   EXPECT_EQ(late.Next(), -1);

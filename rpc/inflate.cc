@@ -11,6 +11,7 @@
 namespace phalanx {
 namespace {
 
+// The largest window that a stream may want. zlib expects a header of gzip if 16 is added.
 constexpr int kWindowBits = 15;
 constexpr int kGzipHeader = 16;
 constexpr int64_t kMinOutputBytes = 4096;
@@ -32,6 +33,8 @@ class Inflater {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));
     stream_.avail_in = static_cast<uInt>(compressed.size());
     std::string out;
+    // The output grows only as it is filled, so that few bytes cannot ask for much memory. It may
+    // become one byte larger than the limit, which shows that there is too much.
     int64_t size = std::clamp<int64_t>(4 * static_cast<int64_t>(compressed.size()), kMinOutputBytes,
                                        max_bytes + 1);
     while (true) {
@@ -46,6 +49,7 @@ class Inflater {
             "request: its ", compressed.size(), " compressed bytes are more than ", max_bytes,
             " when decompressed, which is the most that a request may have"));
       }
+      // Bytes behind the end of the stream are an error too.
       if (result == Z_STREAM_END && stream_.avail_in == 0) return out;
       const bool wants_room = result == Z_OK && stream_.avail_out == 0;
       if (!wants_room) {

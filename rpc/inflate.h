@@ -1,4 +1,4 @@
-// Decompression with a bound: what a few bytes may become.
+// Decompression with a bound on the result, since a few bytes may become many.
 #ifndef PHALANX_RPC_INFLATE_H_
 #define PHALANX_RPC_INFLATE_H_
 
@@ -17,9 +17,9 @@ enum class Compression {
   kZlib,
 };
 
-// The inflated bytes. Takes at most about twice `max_bytes` of memory, whatever the input.
-// INVALID_ARGUMENT, for the sender, if they are more than `max_bytes` or if `compressed` is not one
-// whole stream of this kind.
+// Returns the inflated bytes. Takes at most about twice `max_bytes` of memory, whatever the input.
+// INVALID_ARGUMENT, with a text for the sender, if there are more than `max_bytes` or if
+// `compressed` is not one whole stream of this kind.
 absl::StatusOr<std::string> Inflate(absl::string_view compressed, Compression compression,
                                     int64_t max_bytes);
 

@@ -27,13 +27,14 @@
 namespace phalanx {
 namespace {
 
+// How many descriptors are kept for files, worker groups and metrics, if there are enough.
 constexpr rlim_t kMostReserved = 64;
-// After an error that a moment may mend, like no descriptors at all.
+// The pause after an error that may pass, such as having no descriptors at all.
 constexpr int kPauseMs = 50;
 constexpr absl::Duration kLogInterval = absl::Minutes(1);
 
-// The first descriptor that is not for connections. The kernel gives the lowest that is free, so
-// the number tells how many are open.
+// The first descriptor that is not for connections. The kernel gives the lowest number that is
+// free, so a number tells how many are in use.
 int FirstReservedDescriptor() {
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1 << 20;
@@ -46,7 +47,7 @@ prometheus::Counter& MakeCounter(prometheus::Registry& registry, const char* nam
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
 }
 
-// As gRPC does for those that it accepts itself.
+// Sets what gRPC sets on connections that it accepts itself.
 void TuneSocket(int fd) {
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -107,7 +108,8 @@ class Listener::Impl {
 
  private:
   void Run() {
-    // While it is in a pause, it waits for the end only.
+    // During a pause only stop_fd_ is polled. The socket may be readable all the time, and would
+    // keep the thread busy.
     int pause_ms = 0;
     while (true) {
       pollfd polled[] = {{stop_fd_, POLLIN, 0}, {socket_.fd, POLLIN, 0}};
@@ -137,7 +139,7 @@ class Listener::Impl {
           return false;
         case ECONNABORTED:
         case EINTR:
-          // The first: a connection that was gone before it was accepted.
+          // ECONNABORTED: the connection was gone before it was accepted.
           continue;
         default:
           LogShortage(ErrnoText(errno));
@@ -161,7 +163,8 @@ class Listener::Impl {
     acceptor_->HandleNewConnection(&connection);
   }
 
-  // The filter may outlive this object, as connections do.
+  // Connections, and with them their filters, may outlive this object: so the filter does not use
+  // it, only what belongs to the registry.
   void FilterRequests(int fd) const {
     const auto filter = std::make_shared<RequestFilter>(max_message_bytes_);
     SetReceiveFilter(fd, [filter, &cut = cut_, port = socket_.port](absl::Span<char> bytes) {
@@ -187,7 +190,7 @@ class Listener::Impl {
   prometheus::Counter& refused_;
   prometheus::Counter& cut_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
-  // Of the thread.
+  // Used by thread_ only.
   absl::Time last_log_ = absl::InfinitePast();
   std::thread thread_;
 };

@@ -1,8 +1,8 @@
-// Where a gRPC server's connections come in.
+// Accepts the connections of a gRPC server.
 //
 // gRPC 1.51's own listener stops for good once descriptors run out: it never accepts again,
-// although connects still succeed. And it takes connections until then, so that nothing is left for
-// files, worker groups and metrics. Nor does it bound what one connection may cost.
+// although clients can still connect. And it takes connections until then, so that nothing is left
+// for files, worker groups and metrics. Nor does it bound what one connection may cost.
 #ifndef PHALANX_RPC_LISTENER_H_
 #define PHALANX_RPC_LISTENER_H_
 
@@ -22,15 +22,15 @@ namespace phalanx {
 // Raises the soft limit of open files to the hard one, for this process and those that it starts.
 void RaiseDescriptorLimit();
 
-// A thread that accepts connections and gives them to a server. What the server may not have is
-// closed at once, which its client sees as UNAVAILABLE: connections whose descriptor would be among
-// the last quarter, at most 64, of those that the process may open. What the server may have passes
-// through a RequestFilter (request_filter.h). Nothing ends the thread but Stop.
+// A thread that accepts connections and gives them to a server. A connection whose descriptor would
+// be among the last quarter, at most 64, of those that the process may open, is closed at once,
+// which its client sees as UNAVAILABLE. What arrives on the others passes through a RequestFilter
+// (request_filter.h). The thread ends only by Stop.
 //
 // Order of calls: Listen, Attach, ServerBuilder::BuildAndStart, Start, Stop, Server::Shutdown.
 class Listener {
  public:
-  // Listens (see base/listen_socket.h), so that connections wait from now on. `max_message_bytes`
+  // Listens (see base/listen_socket.h), so that clients can connect and wait. `max_message_bytes`
   // is what the server allows (SetUpServer). Makes its metrics in `registry`, which must outlive
   // the server's connections: phalanx_connections_accepted_total, phalanx_connections_refused_total
   // and phalanx_connections_cut_total. UNAVAILABLE, naming the address, if it cannot be listened
@@ -40,21 +40,22 @@ class Listener {
                                                           prometheus::Registry& registry);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
-  // As Stop.
+  // Does what Stop does.
   ~Listener();
 
   int port() const;
 
-  // Connections that were closed at once so far.
+  // How many connections were closed at once so far.
   int64_t refused() const;
 
   void Attach(grpc::ServerBuilder& builder);
 
-  // The server that was built runs.
+  // To be called once the server that was built is running.
   void Start();
 
-  // Closes the port. Connections that were accepted are the server's. To be called before the
-  // server is shut down: it leaves those that come later hanging. Further calls do nothing.
+  // Closes the port. Connections that were accepted stay with the server. To be called before the
+  // server is shut down, which would leave connections hanging that come later. Further calls do
+  // nothing.
   void Stop();
 
  private:

@@ -50,7 +50,7 @@ class ListenerTest : public ::testing::Test {
     if (server_ != nullptr) server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));
   }
 
-  // Over a connection of its own, which stays for `channel`.
+  // Makes a call over a connection of its own, which stays in `channel`.
   grpc::Status Check(std::shared_ptr<grpc::Channel>* channel = nullptr) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -116,7 +116,7 @@ TEST_F(ListenerTest, TheLastDescriptorsAreNotForConnections) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old_limit), 0);
   std::shared_ptr<grpc::Channel> early;
   ASSERT_TRUE(Check(&early).ok());
-  // Takes the numbers that are left: the next ones are reserved.
+  // Takes the descriptors that are left: the next ones are reserved.
   std::vector<int> files;
   while (files.empty() || files.back() < 127) files.push_back(dup(0));
 

@@ -19,12 +19,13 @@ using ::google::protobuf::Message;
 using ::google::protobuf::MessageFactory;
 using ::google::protobuf::internal::WireFormatLite;
 
-// A std::string with its place in a list and the header of its memory.
+// A std::string, its place in a list and the header of its memory.
 constexpr int64_t kStringCost = sizeof(std::string) + 2 * sizeof(void*);
 constexpr int64_t kElementCost = 8;
-// An UnknownField; one with a length owns a string.
+// An UnknownField. One with a length also owns a string.
 constexpr int64_t kUnknownCost = 16;
-// What protobuf's parser takes, which is less than CodedInputStream does.
+// The longest varints that protobuf's parser takes. CodedInputStream takes longer ones, so their
+// length is checked here.
 constexpr int kMaxVarintBytes = 10;
 constexpr int kMaxVarint32Bytes = 5;
 
@@ -43,16 +44,18 @@ class CostScanner {
       if (number == 0) return false;
       const FieldDescriptor* const field = type->FindFieldByNumber(number);
       if (!ScanField(field, tag)) {
+        // Each level adds its field to the path while the recursion returns.
         if (over_limit()) Blame(field);
         return false;
       }
     }
+    // A tag of 0 may also be what is wrong with the bytes.
     return in_.ConsumedEntireMessage();
   }
 
   bool over_limit() const { return cost_.bytes > max_cost_; }
   const MessageCost& cost() const { return cost_; }
-  // Where the limit was passed, from the outermost message.
+  // The field at which the limit was passed, with those around it from the outermost message on.
   const std::string& path() const { return path_; }
 
  private:
@@ -74,6 +77,7 @@ class CostScanner {
         return ScanPacked(own_type);
       }
     }
+    // Protobuf keeps a field that has the wrong wire type as an unknown one too.
     cost_.has_unknown_fields = true;
     return wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED
                ? ScanText(kUnknownCost + kStringCost)
@@ -103,6 +107,7 @@ class CostScanner {
   bool ScanPacked(WireFormatLite::WireType element_type) {
     int length;
     if (!ReadLength(&length)) return false;
+    // Numbers of four or eight bytes, at most one element of eight for each four.
     if (element_type != WireFormatLite::WIRETYPE_VARINT) {
       return Charge(2 * static_cast<int64_t>(length)) && in_.Skip(length);
     }
@@ -110,6 +115,7 @@ class CostScanner {
     int available = 0;
     if (length > 0 && !in_.GetDirectBufferPointer(&data, &available)) return false;
     const auto* const begin = static_cast<const uint8_t*>(data);
+    // The last byte of a varint is below 0x80.
     int64_t elements = 0;
     int varint_bytes = 0;
     for (const uint8_t* byte = begin; byte < begin + length; ++byte) {
@@ -123,7 +129,7 @@ class CostScanner {
     return varint_bytes == 0 && Charge(elements * kElementCost) && in_.Skip(length);
   }
 
-  // 0 at the end, or if there is none.
+  // Returns 0 at the end, or if no tag follows.
   uint32_t ReadTag() {
     const int begin = in_.CurrentPosition();
     const uint32_t tag = in_.ReadTag();
@@ -146,6 +152,7 @@ class CostScanner {
     return !over_limit();
   }
 
+  // An empty object of this type, and its pointers in a list.
   int64_t CostOf(const Descriptor* type) {
     const auto [place, is_new] = object_costs_.try_emplace(type, 0);
     if (is_new) {

@@ -15,7 +15,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int64_t kNoLimit = int64_t{1} << 40;
-// Of one bomb.
+// The size of each bomb on the wire.
 constexpr int kBombBytes = 1 << 18;
 
 std::string Varint(uint64_t value) {
@@ -34,7 +34,7 @@ std::string Repeat(const std::string& bytes) {
   return out;
 }
 
-// Small on the wire, large when built; `field` is what the error names.
+// A request that is small on the wire and large when it is built. `field` is what the error names.
 struct Bomb {
   const char* name;
   const char* field;
@@ -55,7 +55,7 @@ std::vector<Bomb> Bombs() {
       {"unknown texts", "an unknown field:", Repeat(Field(15, ""))},
       {"unknown within",
        "chat.messages.an unknown field:", Field(3, Field(1, Repeat(Field(15, ""))))},
-      // A known number on a wire type that is not its own is an unknown field too.
+      // A known field number with a wire type that is not the field's own is an unknown field too.
       {"unknown by its wire type", "text:", Repeat("\x10\x01")},
   };
 }

@@ -15,10 +15,12 @@
 namespace phalanx {
 namespace {
 
-// Two bytes of wire are four to eight of a list of numbers, and texts are what they are.
+// What is built of a request may take this many times the limit on its bytes. Texts take as much as
+// on the wire, and a number of two bytes takes four to eight in a list.
 constexpr int64_t kBuiltPerByte = 2;
 
-// The only way to what gRPC notes beside the bytes.
+// gRPC keeps the kind of compression beside the bytes, where only a class that is derived from
+// ProtoBufferReader can read it.
 class CompressionReader : public grpc::ProtoBufferReader {
  public:
   using ProtoBufferReader::ProtoBufferReader;
@@ -34,6 +36,7 @@ absl::Status ParseFlat(absl::string_view bytes, int64_t max_bytes,
         absl::StrCat("request: the ", bytes.size(), " bytes are no ", message->GetTypeName(),
                      ": truncated, malformed, or with a string that is not UTF-8"));
   }
+  // They would stay in memory as long as the request, and nobody reads them.
   if (cost.has_unknown_fields) message->DiscardUnknownFields();
   return absl::OkStatus();
 }
@@ -47,11 +50,13 @@ absl::Status ReadMessage(const grpc::ByteBuffer& bytes, int64_t max_bytes,
                                                    " bytes are more than the ", max_bytes,
                                                    " that it may have"));
   }
-  grpc::ByteBuffer lent = bytes;  // By reference; the reader wants a mutable one.
+  // Shares the bytes. ProtoBufferReader wants a buffer that is not const.
+  grpc::ByteBuffer lent = bytes;
   CompressionReader reader(&lent);
   grpc::Slice slice;
   if (!reader.status().ok() || !lent.DumpToSingleSlice(&slice).ok()) {
-    // So gRPC hands on a message that it refused to read; its own refusal may come later than ours.
+    // gRPC passes a message that it refused to read on like this, and its own status for the call
+    // may come after the one of this call. So both are the same.
     return absl::ResourceExhaustedError(
         absl::StrCat("request: larger than max (", max_bytes, " bytes), or missing"));
   }

@@ -15,7 +15,8 @@
 namespace phalanx {
 namespace {
 
-// Tells this socket from a later one with the same number; the kernel uses no cookie twice.
+// A number that tells this socket from a later one with the same descriptor: the kernel gives no
+// cookie twice.
 uint64_t CookieOf(int socket) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
@@ -25,7 +26,7 @@ uint64_t CookieOf(int socket) {
 
 class Filters {
  public:
-  // Never destroyed: threads of libraries may receive until the process ends.
+  // Never destroyed, because threads of libraries may receive until the process ends.
   static Filters& Get() {
     static auto* const filters = new Filters();
     return *filters;
@@ -37,7 +38,8 @@ class Filters {
     entries_[socket] = std::move(entry);
   }
 
-  // Null for a socket without a filter.
+  // The filter of a socket, null if it has none. The result keeps the filter alive, even if another
+  // thread removes it meanwhile.
   std::shared_ptr<const ReceiveFilter> Find(int socket) {
     std::shared_ptr<Entry> entry;
     {
@@ -46,12 +48,13 @@ class Filters {
       if (found == entries_.end()) return nullptr;
       entry = found->second;
     }
+    // Nothing tells when a socket is closed, so a filter may be left of an earlier one.
     if (entry->cookie == CookieOf(socket)) return {entry, &entry->filter};
     Remove(socket, &entry->filter);
     return nullptr;
   }
 
-  // Unless the socket has another filter by now.
+  // Removes `filter`, unless the socket has another one by now.
   void Remove(int socket, const ReceiveFilter* filter) {
     std::shared_ptr<Entry> removed;  // Destroyed without the lock.
     MutexLock lock(&mutex_);
@@ -89,13 +92,15 @@ void SetReceiveFilter(int socket, ReceiveFilter filter) {
 
 }  // namespace phalanx
 
-// In place of libc's, for this program and the libraries that it has loaded.
+// Takes the place of libc's recvmsg, for this program and the libraries that it has loaded.
 extern "C" ssize_t recvmsg(int socket, msghdr* message, int flags) {
   using Function = ssize_t (*)(int, msghdr*, int);
   static const auto libc_recvmsg = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "recvmsg"));
   const ssize_t received = libc_recvmsg(socket, message, flags);
+  // What follows may change errno, which the caller wants to read.
   const int error = errno;
-  // A look at bytes that stay in the socket does not count, nor what is no byte of the connection.
+  // Bytes that were only looked at (MSG_PEEK) will be read again, and an error queue holds no bytes
+  // of the connection. After EAGAIN or EINTR the connection goes on.
   if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) != 0 ||
       (received < 0 && (error == EAGAIN || error == EINTR))) {
     return received;
@@ -107,6 +112,7 @@ extern "C" ssize_t recvmsg(int socket, msghdr* message, int flags) {
     const bool goes_on =
         received > 0 && phalanx::FilterMessage(*filter, *message, static_cast<size_t>(received));
     if (!goes_on) filters.Remove(socket, filter.get());
+    // 0 is how recvmsg says that the peer has closed.
     if (received > 0 && !goes_on) result = 0;
   }
   errno = error;

@@ -28,7 +28,8 @@ struct SocketPair {
   std::array<int, 2> ends;
 };
 
-// By one recvmsg into buffers of 3 and `size` - 3 bytes. What it returned follows the bytes.
+// Receives with one recvmsg, into buffers of 3 and `size` - 3 bytes. Returns the bytes of both
+// buffers and then what recvmsg returned.
 std::string Receive(int socket, size_t size = 100, int flags = 0) {
   std::string first(3, '_');
   std::string second(size - 3, '_');

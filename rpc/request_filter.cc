@@ -104,6 +104,7 @@ void RequestFilter::BeginFrame() {
       ends_stream_ = (flags & kEndStreamFlag) != 0;
       part_ = (flags & kPaddedFlag) != 0 ? Part::kPadLength : Part::kData;
       break;
+    // HEADERS begins a block of headers, and each CONTINUATION adds to it.
     case kHeaders:
       header_bytes_ = 0;
       header_frames_ = 0;
@@ -124,11 +125,13 @@ void RequestFilter::BeginFrame() {
 
 void RequestFilter::EndFrameIfRead() {
   if (frame_bytes_left_ > 0) return;
+  // A message that its stream leaves unfinished will not go on.
   if (ends_stream_) partial_.erase(stream_);
   part_ = Part::kFrameHeader;
 }
 
 size_t RequestFilter::ReadData(absl::Span<char> bytes) {
+  // The padding is not part of any message.
   if (frame_bytes_left_ <= padding_bytes_) {
     part_ = Part::kRest;
     return 0;
@@ -141,6 +144,8 @@ size_t RequestFilter::ReadData(absl::Span<char> bytes) {
 }
 
 void RequestFilter::ReadMessages(absl::Span<char> data) {
+  // Messages need not end where frames do. Only one that is cut by the end of a frame is kept in
+  // partial_; most are whole and never get there.
   const auto found = partial_.find(stream_);
   Message message = found == partial_.end() ? Message() : found->second;
   while (!data.empty()) {
@@ -166,13 +171,16 @@ void RequestFilter::ReadMessages(absl::Span<char> data) {
   }
 }
 
-// Byte by byte, since gRPC may have the first bytes of a length before the last have come. While
-// they are those of max_length_, the next byte decides; once they are above, the rest is
-// max_length_'s too. So the length becomes the smaller of the two.
+// Replaces the length of a message by max_length_ if it is larger, byte by byte, since gRPC may
+// have been given the first bytes before the last have come. The most important byte comes first:
+// as long as the bytes are those of max_length_ the next one decides, and once one is larger, all
+// that follow are replaced by those of max_length_.
 void RequestFilter::ReadPrefixByte(Message& message, char& byte) const {
   const int place = message.prefix_bytes++;
-  if (place == 0) return;  // The flag.
+  // The first byte is the flag for compression.
+  if (place == 0) return;
   const auto value = static_cast<unsigned char>(byte);
+  // The true length, since that many bytes will come.
   message.length = message.length << 8 | value;
   const auto most = static_cast<unsigned char>(max_length_ >> (8 * (kLengthBytes - place)));
   if (message.compared == 0) message.compared = (value > most) - (value < most);

@@ -11,7 +11,7 @@ namespace phalanx {
 namespace {
 
 constexpr uint32_t kMax = 0x012345;
-// What a longer message announces afterwards.
+// What a message that is too long announces after the filter.
 constexpr uint32_t kAboveMax = kMax + 1;
 
 enum Type { kData = 0, kHeaders = 1, kResetStream = 3, kSettings = 4, kContinuation = 9 };
@@ -81,7 +81,7 @@ TEST(RequestFilterTest, LongerMessagesAnnounceOneByteMoreThanTheLimit) {
 
 TEST(RequestFilterTest, EachMessageOfAStreamIsLookedAt) {
   const std::string before = Frame(kSettings, kNone, 0, "") + Frame(kHeaders, kNone, 1, "headers");
-  // Content that looks like a prefix is content; frames end anywhere.
+  // What looks like a prefix inside of a message is content. Frames may end anywhere.
   const std::string fine = Message(Prefix(1u << 30)) + Message("") + Message("abc");
   ExpectBecomes(before + Data(1, fine + Prefix(1u << 30).substr(0, 3)) + Data(1, "") +
                     Data(1, Prefix(1u << 30).substr(3) + std::string(1000, 'x')),
@@ -102,7 +102,7 @@ TEST(RequestFilterTest, PaddingIsNoMessage) {
   const std::string padded = static_cast<char>(padding.size()) + Message("abc") + padding;
   ExpectBecomes(Data(1, padded, kPadded) + Data(1, Prefix(1u << 28)),
                 Data(1, padded, kPadded) + Data(1, Prefix(kAboveMax)));
-  // Nothing but padding, and more of it than the frame has.
+  // A frame that is all padding, and one that announces more padding than it has.
   ExpectBecomes(Data(1, std::string(1, '\0'), kPadded) + Data(1, "\xff", kPadded) +
                     Data(1, "", kPadded) + Data(1, Prefix(1u << 28)),
                 Data(1, std::string(1, '\0'), kPadded) + Data(1, "\xff", kPadded) +

@@ -23,7 +23,7 @@ using ::grpc::health::v1::Health;
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
 
-// For a call to end that was cancelled: it needs nobody else.
+// How long a call that was cancelled may take to end. It waits for nobody else.
 constexpr absl::Duration kCancelTimeout = absl::Seconds(1);
 
 prometheus::Family<prometheus::Counter>& Probes(prometheus::Registry& registry) {
@@ -35,6 +35,7 @@ prometheus::Family<prometheus::Counter>& Probes(prometheus::Registry& registry) 
 
 std::shared_ptr<grpc::Channel> NewConnection(const std::string& target) {
   grpc::ChannelArguments arguments;
+  // Otherwise gRPC would use a connection again that another channel has.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
@@ -58,7 +59,8 @@ struct SelfProbe::Shared {
   }
 };
 
-// One call. gRPC's timers do not decide how long it may take: they are part of what is probed.
+// One call. How long it may take is not left to gRPC's timers, since they are part of what is
+// probed.
 class SelfProbe::Call {
  public:
   Call(std::shared_ptr<Shared> shared, const std::string& target)
@@ -66,14 +68,17 @@ class SelfProbe::Call {
     request_.set_service(kLivenessService);
   }
 
-  // What `call` ended with; nothing if it has not ended within `timeout`, or the probe is to stop.
+  // Makes the call. Returns the status that it ended with, or nothing if it has not ended within
+  // `timeout` or the probe is to stop.
   //
-  // The call is destroyed here, not by its callback: gRPC 1.51 aborts when a thread that runs
-  // callbacks lets go of the last channel of the process. One that gRPC does not even cancel is
-  // never destroyed.
+  // The call is destroyed here and not by its callback: gRPC 1.51 aborts the process when a thread
+  // that runs callbacks releases the last channel. A call that does not even end when it is
+  // cancelled is never destroyed.
   static std::optional<grpc::Status> Run(std::unique_ptr<Call> call, absl::Duration timeout) {
     call->Start();
     MutexLock lock(&call->shared_->mutex);
+    // The callback holds the mutex while it sets result_. So once that is seen, the callback does
+    // not use the call any more.
     const auto ended = [&] { return call->result_.has_value(); };
     call->shared_->Wait(timeout, /*even_if_stopping=*/false, ended);
     std::optional<grpc::Status> result = call->result_;
@@ -140,6 +145,7 @@ void SelfProbe::Run() {
 }
 
 bool SelfProbe::Probe() {
+  // A refused connection only shows as a call that failed, so the listener's count tells.
   const int64_t refused_before = listener_->refused();
   const std::optional<grpc::Status> result =
       Call::Run(std::make_unique<Call>(shared_, target_), options_.interval);

@@ -1,4 +1,4 @@
-// A server's own look at whether its port still takes calls.
+// Lets a server check whether its own port still takes calls.
 #ifndef PHALANX_RPC_SELF_PROBE_H_
 #define PHALANX_RPC_SELF_PROBE_H_
 
@@ -16,9 +16,9 @@
 namespace phalanx {
 
 // Asks the server of this process for the health of "liveness", each time over a new connection, as
-// a new client would. A server that is up but deaf, whatever the reason, is worse than one that has
-// ended: who supervises it starts another in its place. So when several calls in a row are not
-// answered, the process is to end.
+// a new client would. A server that is up but does not answer, whatever the reason, is worse than
+// one that has ended, because nobody starts another in its place. So when several calls in a row
+// are not answered, the process is to end.
 //
 // A connection that the listener refused for want of descriptors counts as answered: the process
 // works, and is full.
@@ -28,10 +28,11 @@ class SelfProbe {
     // Time from the end of one call to the start of the next, and also the time after which a call
     // counts as not answered. Zero makes no calls.
     absl::Duration interval = absl::Seconds(10);
-    // The server counts as deaf after this many failed calls in a row. If the whole process was
-    // stopped for a while, that is one failed call at most.
+    // The server counts as deaf after this many calls in a row that failed. If the whole process
+    // was stopped for a while, at most one call has failed by that.
     int max_failures = 6;
-    // Called once, on the probe's thread, after max_failures. Null ends the process (LOG(FATAL)).
+    // Called once, on the probe's thread, after max_failures. If null, the process ends
+    // (LOG(FATAL)).
     std::function<void()> on_deaf = nullptr;
   };
 
@@ -41,7 +42,7 @@ class SelfProbe {
             prometheus::Registry& registry);
   SelfProbe(const SelfProbe&) = delete;
   SelfProbe& operator=(const SelfProbe&) = delete;
-  // Breaks off the call that is under way. To be destroyed before the listener is stopped.
+  // Breaks off the call that is under way. To be called before the listener is stopped.
   ~SelfProbe();
 
  private:
@@ -58,9 +59,9 @@ class SelfProbe {
   prometheus::Counter& answered_;
   prometheus::Counter& refused_;
   prometheus::Counter& failed_;
-  // In a row so far. Used by the probe's thread only.
+  // Failures in a row so far. Used by the probe's thread only.
   int failures_ = 0;
-  // Outlives the object if gRPC still has a call then.
+  // May outlive the object: gRPC may still have a call then.
   const std::shared_ptr<Shared> shared_;
   std::thread thread_;
 };

@@ -152,7 +152,8 @@ TEST_F(SelfProbeTest, AFullServerIsNotDeaf) {
   Listen();
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old_limit), 0);
   Serve();
-  // Takes the numbers that are left: what comes later is reserved, for calls of one's own too.
+  // Takes the descriptors that are left. Later ones are reserved, so that the process's calls of
+  // itself are refused too.
   std::vector<int> files;
   while (files.empty() || files.back() < 127) files.push_back(dup(0));
   Probe(kShort, 1000);

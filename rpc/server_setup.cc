@@ -6,13 +6,14 @@
 namespace phalanx {
 namespace {
 
-// Together, the time until a peer whose host is gone is noticed.
+// kKeepaliveTimeMs and kKeepaliveTimeoutMs together are the time until a peer is noticed whose host
+// is gone.
 constexpr int kKeepaliveTimeMs = 10'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
-// A common setting of clients is 10 s; a ping costs microseconds, and gRPC cuts off a connection
-// that pings more often than this.
+// Many clients ping every 10 s. A ping costs microseconds, and gRPC cuts off a connection that
+// pings more often than this.
 constexpr int kMinPingIntervalMs = 1000;
-// A connection that does not even begin to speak HTTP/2 by then is closed.
+// A connection that has not begun to speak HTTP/2 after this time is closed.
 constexpr int kHandshakeTimeoutMs = 20'000;
 
 }  // namespace
@@ -20,10 +21,12 @@ constexpr int kHandshakeTimeoutMs = 20'000;
 void SetUpServer(int64_t max_message_bytes, grpc::ServerBuilder& builder) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   builder.SetMaxReceiveMessageSize(static_cast<int>(max_message_bytes));
+  // ReadMessage decompresses, with a bound.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  // Pings at all times: also without calls and (0 is no limit) however long no data was sent.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);

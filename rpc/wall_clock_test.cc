@@ -23,9 +23,9 @@ namespace phalanx {
 namespace {
 
 constexpr absl::Duration kSoon = absl::Milliseconds(100);
-// For what should come soon: the machine may be busy.
+// How long to wait for what should come soon, since the machine may be busy.
 constexpr absl::Duration kPatience = absl::Seconds(20);
-// Until gRPC's thread for timers waits for one that was just set.
+// How long it takes until gRPC's thread for timers waits for one that was just set.
 constexpr absl::Duration kMoment = absl::Milliseconds(5);
 
 gpr_timespec After(absl::Duration delay) {
@@ -33,7 +33,7 @@ gpr_timespec After(absl::Duration delay) {
                       gpr_time_from_millis(absl::ToInt64Milliseconds(delay), GPR_TIMESPAN));
 }
 
-// Takes calls and never answers; a call that is over for the client ends.
+// Takes calls and never answers. A call that has ended for the client ends here too.
 class SilentService final : public grpc::CallbackGenericService {
   class Call final : public grpc::ServerGenericBidiReactor {
    public:
@@ -48,7 +48,7 @@ class SilentService final : public grpc::CallbackGenericService {
 
 class WallClockTest : public ::testing::TestWithParam<int> {
  protected:
-  // After this test the clock is right again.
+  // Sets the clock right again.
   ~WallClockTest() override {
     MoveWallClock(-moved_);
     queue_.Shutdown();
@@ -64,7 +64,8 @@ class WallClockTest : public ::testing::TestWithParam<int> {
     moved_ += absl::Hours(GetParam());
   }
 
-  // Whether an event comes in time; by a wait of the kernel that follows the monotonic clock.
+  // Whether an event comes in time. The wait is one of the kernel, which follows the monotonic
+  // clock.
   bool Next(absl::Duration timeout) {
     void* tag = nullptr;
     bool ok = false;
