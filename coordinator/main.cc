@@ -37,7 +37,8 @@ namespace phalanx {
 namespace {
 
 constexpr int kMaxRenderers = 4;
-// What is not over then, after --drain_timeout or a second signal, is broken off.
+// How long the process may take to end after --drain_timeout or a second signal. Then it is ended,
+// whatever its threads do.
 constexpr absl::Duration kEndTimeout = absl::Seconds(5);
 
 struct Flags {
@@ -131,7 +132,8 @@ void AddFlags(CLI::App& app, Flags* flags) {
   AddTextFlags(app, &server.text);
 }
 
-// What of the makers' advice is not followed: refused, or told.
+// Refuses the model if its makers advise something that cannot be followed, unless the operator
+// allows that. Logs what is not followed.
 absl::Status CheckGenerationDefaults(const Flags& flags, const GenerationDefaults& defaults) {
   RETURN_IF_ERROR(CheckUnfollowed(defaults, flags.ignored_generation_keys));
   for (const UnfollowedDefault& unfollowed : defaults.unfollowed) {
@@ -148,17 +150,17 @@ absl::Status CheckGenerationDefaults(const Flags& flags, const GenerationDefault
   return absl::OkStatus();
 }
 
-// As many templates are rendered at once as threads need them, within reason: a rendering takes a
-// small part of the time of a tokenization.
+// One process for each text thread, but not too many: rendering takes a small part of the time that
+// tokenizing does.
 absl::StatusOr<std::unique_ptr<RendererPool>> StartRenderers(
     const CoordinatorServer::Options& options) {
   RendererLimits limits;
-  // The variables as JSON, parsed and rendered, and what the template makes of them.
+  // Room for the variables, as JSON, parsed and rendered, and for what the template makes of them.
   limits.max_memory_bytes += 24 * static_cast<size_t>(options.limits.max_prompt_bytes);
   return RendererPool::Start(std::min(options.text.threads + 1, kMaxRenderers), limits);
 }
 
-// What the model file says, filled into `options`; returns its text processing.
+// Fills what the model's files say into `options`, and returns the text processing.
 absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
                                                        CoordinatorServer::Options* options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(flags.model));
@@ -191,8 +193,8 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   return text;
 }
 
-// After `signal`: tells load balancers first, then clients, then lets streams finish. Returns early
-// at a further signal.
+// Leaves after `signal`: tells load balancers first, then clients, then lets streams finish.
+// Returns early at another signal.
 void Drain(const Flags& flags, int signal, CoordinatorServer& server, ShutdownSignal& shutdown) {
   server.BeginLameDuck();
   // A person at a terminal has no load balancers to wait for.
@@ -218,7 +220,7 @@ absl::Status Run(Flags flags, ShutdownSignal& shutdown) {
     flags.server.workers.push_back(std::move(target));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<TextService> text, LoadModel(flags, &flags.server));
-  // Goes last.
+  // Declared before the server, so that it is destroyed after it and guards its destruction.
   std::optional<ExitGuard> exit_guard;
   const auto registry = std::make_shared<prometheus::Registry>();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> metrics,

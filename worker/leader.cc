@@ -34,22 +34,24 @@
 namespace phalanx {
 namespace {
 
-// For sessions to hand out the last events of their requests.
+// How long sessions have to send the last events of their requests.
 constexpr absl::Duration kServerGrace = absl::Seconds(2);
 constexpr absl::Duration kRankStopTimeout = absl::Seconds(2);
-// How long the step that runs may go on once no request is left that it is for. Then it is broken
-// off; a thread that does not end thereafter hangs.
+// How long the step that runs may go on when no request is left that needs it. After kStepPatience
+// it is broken off. If the engine's thread has not ended kBreakOffPatience later, it hangs.
 constexpr absl::Duration kStepPatience = absl::Seconds(1);
 constexpr absl::Duration kBreakOffPatience = absl::Seconds(2);
-// Between two looks for a second signal while requests are finished.
+// How often a second signal is looked for while requests finish.
 constexpr absl::Duration kSignalInterval = absl::Milliseconds(50);
 
-// The executor of the engine, with the time that the group spends in collectives on its metrics.
+// The executor of the engine, which also measures the time that the group spends in collectives. It
+// is made before the group, because the engine needs it, and the server, whose port is bound first,
+// needs the engine.
 class MeasuredExecutor final : public StepExecutor {
  public:
   explicit MeasuredExecutor(EngineMetrics& metrics) : metrics_(metrics) {}
 
-  // Before the first step. Both are lent.
+  // To be called before the first step. Both are lent.
   void Attach(GroupLeader& group, const Decoder& decoder) {
     group_ = &group;
     decoder_ = &decoder;
@@ -67,7 +69,7 @@ class MeasuredExecutor final : public StepExecutor {
   const Decoder* decoder_ = nullptr;
 };
 
-// How the group was lost, if it was; set by the group's monitor, read by main.
+// How the group was lost, if it was. The group's monitor sets it, and main reads it.
 class LossReport {
  public:
   void Set(const absl::Status& status) {
@@ -84,10 +86,10 @@ class LossReport {
   absl::Status status_ GUARDED_BY(mutex_);
 };
 
-// The engine's thread.
+// The thread that runs the engine.
 class EngineThread {
  public:
-  // `on_end` is called by it when the engine has ended.
+  // `on_end` is called by the thread when the engine has ended.
   EngineThread(Engine& engine, std::function<void()> on_end)
       : thread_([this, &engine, on_end = std::move(on_end)] {
           absl::Status status = engine.Run();
@@ -100,7 +102,7 @@ class EngineThread {
         }) {}
   ~EngineThread() { thread_.join(); }
 
-  // What the engine ended with; nothing if it still runs after `timeout`.
+  // The status that the engine ended with; nothing if it still runs after `timeout`.
   std::optional<absl::Status> Wait(absl::Duration timeout) {
     const absl::Time deadline = MonotonicClock()->Now() + timeout;
     MutexLock lock(&mutex_);
@@ -174,13 +176,15 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .weights_digest = model.weights_digest};
 }
 
-// Goes on as before, health being NOT_SERVING, until coordinators have turned elsewhere. Returns
-// whether requests are to be finished then: not after a second signal, or the end of the engine.
+// Goes on as before, with health NOT_SERVING, until coordinators have turned to other groups.
+// Returns whether requests are to be finished after that: they are not after a second signal, or if
+// the engine has ended.
 bool StayALameDuck(const WorkerOptions& options, int signal, ShutdownSignal& shutdown) {
   // A person at a terminal has no coordinators to wait for.
   if (signal != SIGTERM || options.lame_duck == absl::ZeroDuration()) return true;
   LOG(INFO) << "SIGTERM: no longer SERVING, but taking requests for "
             << absl::FormatDuration(options.lame_duck) << " (--lame_duck)";
+  // Only a timeout is negative.
   return shutdown.Wait(options.lame_duck) < 0;
 }
 
@@ -205,11 +209,12 @@ void Drain(const WorkerOptions& options, Engine& engine, const LossReport& loss,
   }
 }
 
-// The engine has been told to end. Returns what it ended with.
+// To be called when the engine has been told to end. Returns the status that it ended with.
 absl::Status AwaitEnd(EngineThread& engine, GroupLeader& group) {
   std::optional<absl::Status> result = engine.Wait(kStepPatience);
   if (!result.has_value()) {
     LOG(WARNING) << "breaking off the step that runs";
+    // Ranks that wait for each other give up. A kernel that does not end cannot be stopped.
     group.Abandon();
     result = engine.Wait(kBreakOffPatience);
   }
@@ -236,6 +241,7 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
     engine.Fail(loss.status());
   }
   absl::Status engine_status = AwaitEnd(thread, group);
+  // After the engine, which ends the sessions: so they have their last events to send.
   server.Shutdown(kServerGrace);
   RETURN_IF_ERROR(loss.status());
   return engine_status;
@@ -249,7 +255,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   if (!options.model_name.empty()) spec.name = options.model_name;
-  // Before any rank is started: they would all say the same.
+  // Before any rank is started, since each would fail with the same error.
   ASSIGN_OR_RETURN(const MemoryPlanner planner,
                    MemoryPlanner::Create(*checkpoint, options.group_size()));
   ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, GetFreeMemory(), spec));
@@ -288,6 +294,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   absl::StatusOr<RankModel> loaded =
       LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
                     [&] { return shutdown.pending() || !loss.status().ok(); });
+  // The loss is why loading was interrupted, and says more than CANCELLED.
   RETURN_IF_ERROR(loss.status());
   ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest));

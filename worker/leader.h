@@ -8,10 +8,11 @@
 
 namespace phalanx {
 
-// Forms the group, loads, prints the ready line to standard output, serves until `shutdown`,
-// drains: OK. CANCELLED, with the signal still pending, if there was one before it was ready.
-// Otherwise why it could not start, or how the group or the engine was lost; its requests have then
-// ended with that status. Ranks that it started are gone when it returns. Call from main's thread.
+// Forms the group, loads, prints the ready line to standard output, serves until `shutdown`, and
+// drains. Returns OK then, and CANCELLED, with the signal still pending, if a signal came before it
+// was ready. Other errors tell why it could not start, or how the group or the engine was lost; its
+// requests have then ended with that status. When it returns, the ranks that it started are gone.
+// To be called from main's thread.
 absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown);
 
 }  // namespace phalanx

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
     return Fail(status, phalanx::kExitUsage);
   }
 
-  // Whoever started us may have ignored it, and then nobody could tell how a rank ended.
+  // The process that started this one may have ignored it. Then nobody could tell how a rank ended.
   signal(SIGCHLD, SIG_DFL);
   phalanx::ShutdownSignal shutdown;
   const absl::Status status = options.rank == 0 ? phalanx::RunLeader(std::move(options), shutdown)

@@ -21,7 +21,7 @@ namespace {
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
                           const ModelSpec& spec, GroupMember& member) {
   auto registry = std::make_shared<prometheus::Registry>();
-  // The leader has looked after those that it started.
+  // For ranks that it started, the leader has checked this.
   if (!options.supervised) {
     ASSIGN_OR_RETURN(const MemoryPlanner planner,
                      MemoryPlanner::Create(checkpoint, options.group_size()));
@@ -60,7 +60,7 @@ absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutd
                                       .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
   absl::Status status = LoadAndServe(options, *checkpoint, spec, *member);
   if (status.ok()) return status;
-  // Either may have shown as an aborted step or an interrupted load.
+  // Both reasons only show as a step that was aborted or a load that was interrupted.
   if (!options.supervised && shutdown.pending()) {
     status = absl::CancelledError("told by a signal to leave the group");
   } else if (member->abandoned()) {

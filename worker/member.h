@@ -8,9 +8,9 @@
 
 namespace phalanx {
 
-// Joins, loads, serves its metrics and runs steps until the leader says stop: OK. A rank that was
-// not started by its leader leaves on a signal too: CANCELLED. Otherwise what went wrong, which the
-// leader has been told if it was there to listen.
+// Joins, loads, serves its metrics and runs steps until the leader says stop, which is OK. A rank
+// that was not started by its leader also leaves on a signal, with CANCELLED. Other errors tell
+// what went wrong. The leader has been told of them, if it was there.
 absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutdown);
 
 }  // namespace phalanx

@@ -126,13 +126,15 @@ absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options
   if (is_chosen_here) {
     settled.kv_cache_tokens = std::max(kDefaultKvCacheTokens, options.context_tokens);
   }
+  // A second round is needed if the KV cache has to be smaller: then the context that it limits,
+  // and what depends on that, are smaller too. The third round is never needed.
   while (true) {
     spec = unlimited;
     RETURN_IF_ERROR(LimitContext(settled, spec));
     ASSIGN_OR_RETURN(const StepLimits limits, MakeStepLimits(settled, spec));
     const std::vector<RankBytes> ranks = MeasureAll(limits);
     const int64_t in_cgroup = options.starts_ranks() ? Total(ranks) : ranks[0].total();
-    // Written so that no sum can overflow.
+    // Differences, since a sum with kUnlimited would overflow.
     const int64_t excess = std::max(Total(ranks) - free.machine, in_cgroup - free.cgroup);
     if (excess <= 0) {
       LOG(INFO) << "memory: " << BytesText(Total(ranks)) << " for " << ranks.size()

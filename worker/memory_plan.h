@@ -1,6 +1,6 @@
-// Whether what the ranks of a group will hold fits into memory, told before anything is loaded.
-// Anonymous memory is given out lazily: without this a group starts, says ready, and is killed when
-// its KV cache fills up.
+// Tells, before anything is loaded, whether what the ranks of a group will hold fits into memory.
+// The kernel gives memory only when it is touched. Without this check a group would start, say that
+// it is ready, and be killed when its KV cache fills up.
 #ifndef PHALANX_WORKER_MEMORY_PLAN_H_
 #define PHALANX_WORKER_MEMORY_PLAN_H_
 
@@ -19,11 +19,12 @@
 
 namespace phalanx {
 
-// Of each rank's process beside what is counted: the program, gRPC, what packing takes meanwhile.
+// What each rank's process takes beside what is counted: the program, gRPC, and what packing needs
+// for a while.
 inline constexpr int64_t kProgramBytes = int64_t{100} << 20;
 
-// What a rank holds once it has loaded and its KV cache has filled up. The files are only mapped:
-// their pages are page cache, which counts as free.
+// What a rank holds once it has loaded and its KV cache has filled up. The model's files do not
+// count: they are mapped, and their pages are page cache, which counts as free.
 struct RankBytes {
   int rank = 0;
   int64_t weights = 0;
@@ -36,15 +37,17 @@ struct RankBytes {
 // Thread-compatible.
 class MemoryPlanner {
  public:
-  // The errors of ShardModel and PlanWeights. Reads no weights.
+  // Errors are those of ShardModel and PlanWeights. Reads no weights.
   static absl::StatusOr<MemoryPlanner> Create(const Checkpoint& checkpoint, int world);
 
-  // Settles how many tokens the KV cache holds, limits spec.context_tokens as LimitContext does,
-  // and returns what MakeStepLimits makes of it, after a line in the log. Without
-  // --kv_cache_tokens it is kDefaultKvCacheTokens, or more for --context_tokens, or as many as
-  // there is room for. The errors of LimitContext and MakeStepLimits; RESOURCE_EXHAUSTED, with a
-  // table of what is needed and free and the flags that help, if the group does not fit into
-  // `free`: all ranks into the machine, those of this process and its children into its control
+  // Decides how many tokens the KV cache holds, limits spec.context_tokens as LimitContext does,
+  // and returns what MakeStepLimits makes of it, after a line in the log. The KV cache holds
+  // --kv_cache_tokens. Without that it is kDefaultKvCacheTokens, or more for --context_tokens, or
+  // as many as there is room for.
+  //
+  // Errors are those of LimitContext and MakeStepLimits, and RESOURCE_EXHAUSTED, with a table of
+  // what is needed and what is free and the flags that help, if the group does not fit into `free`.
+  // All ranks must fit into the machine; those of this process and its children into its control
   // group.
   absl::StatusOr<StepLimits> PlanGroup(const WorkerOptions& options, const FreeMemory& free,
                                        ModelSpec& spec) const;
@@ -61,12 +64,12 @@ class MemoryPlanner {
   explicit MemoryPlanner(const ModelSpec& spec) : spec_(spec) {}
   RankBytes Measure(const Rank& rank, const StepLimits& limits) const;
   std::vector<RankBytes> MeasureAll(const StepLimits& limits) const;
-  // Of all ranks together.
+  // The bytes of one KV block, of all ranks together.
   int64_t KvBlockBytes() const;
-  // The largest KV cache that leaves a group like this, `excess` bytes too large, fitting.
+  // The largest KV cache with which a group fits that is `excess` bytes too large with `limits`.
   int MostKvCacheTokens(const StepLimits& limits, int64_t excess) const;
 
-  // As the file has it.
+  // The model as its file has it, with its whole context.
   const ModelSpec spec_;
   std::vector<Rank> ranks_;
 };

@@ -1,5 +1,6 @@
-// The metrics of a rank that is not its group's leader: what each rank has of its own, under the
-// names of EngineMetrics. What the group has once, like requests and KV blocks, is the leader's.
+// The metrics of a rank that is not its group's leader. They have the names of EngineMetrics, as
+// far as each rank has something of its own to tell. What the group has once, like requests and KV
+// blocks, is in the leader's metrics.
 #ifndef PHALANX_WORKER_RANK_METRICS_H_
 #define PHALANX_WORKER_RANK_METRICS_H_
 
@@ -16,7 +17,8 @@ class RankMetrics {
   RankMetrics(const RankMetrics&) = delete;
   RankMetrics& operator=(const RankMetrics&) = delete;
 
-  // Once a step; `comm_time` is the part of `step_time` spent in collectives.
+  // To be called once for each step. `comm_time` is the part of `step_time` that was spent in
+  // collectives.
   void ObserveStep(absl::Duration step_time, absl::Duration comm_time);
 
  private:

@@ -15,8 +15,8 @@ namespace phalanx {
 
 namespace {
 
-// Made by a thread of its own: packing takes longer than reading, and from a cold disk this reads
-// ahead of it.
+// Makes the digest on a thread of its own, while the weights are packed. Packing takes longer than
+// reading, so from a cold disk this thread reads ahead of it.
 class BackgroundDigest {
  public:
   BackgroundDigest(const Checkpoint& checkpoint, const std::function<bool()>& interrupted)
@@ -30,7 +30,7 @@ class BackgroundDigest {
 
  private:
   std::atomic<bool> abandoned_ = false;
-  // Waits in its destructor.
+  // Its destructor waits for the thread, and is called after that of this class has set abandoned_.
   std::future<absl::StatusOr<std::string>> digest_;
 };
 

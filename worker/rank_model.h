@@ -1,4 +1,4 @@
-// One rank's model, ready to run steps: what leader and members load alike.
+// One rank's model, ready to run steps. Leader and members load it in the same way.
 #ifndef PHALANX_WORKER_RANK_MODEL_H_
 #define PHALANX_WORKER_RANK_MODEL_H_
 
@@ -25,8 +25,9 @@ struct RankModel {
 };
 
 // Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
-// and must outlive the model. CANCELLED soon after `interrupted` returns true, which another thread
-// asks too, else the errors of MakeCpuBackend, ShardModel, LoadDecoderWeights and Decoder::Create.
+// and must outlive the model. CANCELLED soon after `interrupted` returns true; it is called by
+// several threads. Other errors are those of MakeCpuBackend, ShardModel, LoadDecoderWeights and
+// Decoder::Create.
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, int num_threads,
                                         Communicator* comm,

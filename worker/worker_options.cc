@@ -44,7 +44,7 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
          "leader: a path, or @NAME for one that leaves no file. All must run as one user")
       ->needs(world)
       ->group(group);
-  // Not for users: see RankCommand.
+  // Set by RankCommand; hidden from the help.
   app.add_flag("--supervised", options.supervised)->needs(world)->group("");
   app.add_option("--threads", options.threads,
                  "Threads of each rank; 0 divides the CPUs that this process may use")
@@ -147,7 +147,8 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
   };
   return {"/proc/self/exe", flag("model", options.model_path), flag("world", options.group_size()),
           flag("rank", rank),
-          // A Ctrl-C at the terminal reaches ranks too, but requests may have to be finished first.
+          // A Ctrl-C at the terminal reaches ranks too. They must not heed it, since the leader may
+          // want to finish requests first.
           "--supervised", flag("group_socket", options.group_socket),
           flag("metrics_listen", options.metrics_listen.ToString()),
           flag("log_format", LogFormatName(options.log_format)),

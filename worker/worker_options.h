@@ -15,7 +15,7 @@
 
 namespace phalanx {
 
-// Without --kv_cache_tokens, if there is room.
+// What the KV cache holds without --kv_cache_tokens, if there is room.
 inline constexpr int kDefaultKvCacheTokens = 16384;
 
 struct WorkerOptions {
@@ -49,24 +49,25 @@ struct WorkerOptions {
 // Adds the options to `app`; `options` holds the defaults and must outlive the parsing.
 void AddWorkerOptions(CLI::App& app, WorkerOptions& options);
 
-// What no single option can tell: INVALID_ARGUMENT if the options contradict each other.
+// INVALID_ARGUMENT if the options contradict each other, which the check of a single option cannot
+// see.
 absl::Status CheckWorkerOptions(const WorkerOptions& options);
 
 // The command line of local rank `rank` of the group that `options` describe.
 std::vector<std::string> RankCommand(const WorkerOptions& options, int rank);
 
-// Where rank `rank`'s metrics page is: at the leader's port plus rank; 0 stays 0. `options` have
-// passed CheckWorkerOptions.
+// Where the metrics page of rank `rank` is: at the leader's port plus `rank`; port 0 stays 0.
+// `options` must have passed CheckWorkerOptions.
 HostPort RankMetricsAddress(const WorkerOptions& options, int rank);
 
-// Threads that each rank computes with.
+// The number of threads that each rank computes with.
 int ThreadsPerRank(const WorkerOptions& options);
 
-// Reduces spec.context_tokens to --context_tokens or, without that, to what the KV cache holds, if
-// that is settled. INVALID_ARGUMENT if --context_tokens is more than the model has.
+// Reduces spec.context_tokens to --context_tokens or, without that, to --kv_cache_tokens if that is
+// set. INVALID_ARGUMENT if --context_tokens is more than the model has.
 absl::Status LimitContext(const WorkerOptions& options, ModelSpec& spec);
 
-// INVALID_ARGUMENT if the KV cache cannot hold one whole context.
+// The limits of a step. INVALID_ARGUMENT if the KV cache cannot hold one whole context.
 absl::StatusOr<StepLimits> MakeStepLimits(const WorkerOptions& options, const ModelSpec& spec);
 
 }  // namespace phalanx

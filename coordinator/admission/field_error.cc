@@ -6,7 +6,7 @@
 namespace phalanx {
 namespace {
 
-// Of a caller's bytes repeated in a message.
+// Bound on what is repeated of a caller's bytes in a message.
 constexpr size_t kMaxQuotedBytes = 64;
 
 }  // namespace

@@ -15,10 +15,11 @@ namespace phalanx {
 // A refusal of that kind: INVALID_ARGUMENT, "field: problem".
 absl::Status Invalid(RefusalKind kind, absl::string_view field, absl::string_view problem);
 
-// A caller's bytes for a message: the first of them, printable.
+// The first of a caller's bytes, printable and in quotes, for a message.
 std::string Quoted(absl::string_view text);
 
-// Refuses a request whose text, all of which is in `field`, has more bytes than are allowed.
+// Refuses a request, naming `field`, if the texts in `field` have more bytes together (`bytes`) than
+// a request may have.
 absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits);
 
 }  // namespace phalanx

@@ -12,14 +12,15 @@ namespace {
 
 constexpr size_t kMaxQuotedDigits = 32;
 
-// Keeps the first problem; false ends the parsing.
+// Called by the parser for each value, so that no tree is built. Keeps the first problem; returning
+// false ends the parsing.
 class ObjectChecker final : public nlohmann::json::json_sax_t {
  public:
   bool null() override { return CheckInside(); }
   bool boolean(bool /*value*/) override { return CheckInside(); }
   bool number_integer(number_integer_t /*value*/) override { return CheckInside(); }
   bool number_unsigned(number_unsigned_t /*value*/) override { return CheckInside(); }
-  // Also what is an integer, but too large for one.
+  // The parser also calls this for integers that are too large for its integer types.
   bool number_float(number_float_t /*value*/, const string_t& text) override {
     if (text.find_first_of(".eE") == std::string::npos) {
       return Fail(absl::StrCat("the integer ", text.substr(0, kMaxQuotedDigits),
@@ -37,13 +38,14 @@ class ObjectChecker final : public nlohmann::json::json_sax_t {
   bool end_array() override { return Leave(); }
   bool parse_error(size_t position, const std::string& /*last_token*/,
                    const nlohmann::detail::exception& /*error*/) override {
-    // It counts the end, or the byte that is wrong, as read.
+    // The parser counts the byte that is wrong, or the end, as read.
     return Fail(absl::StrCat("is no JSON at byte ", position == 0 ? 0 : position - 1));
   }
 
   const std::string& problem() const { return problem_; }
 
  private:
+  // For a value that is no object: the outermost must be one.
   bool CheckInside() { return depth_ > 0 || Fail("must be a JSON object"); }
   bool Enter() {
     ++depth_;
@@ -66,6 +68,7 @@ class ObjectChecker final : public nlohmann::json::json_sax_t {
 }  // namespace
 
 std::string FindJsonObjectProblem(absl::string_view json) {
+  // What the parser would take although it is not JSON.
   if (const std::optional<JsonTextProblem> problem = FindJsonTextProblem(json)) {
     return absl::StrCat("is no JSON at byte ", problem->byte, ": ", problem->what);
   }

@@ -8,13 +8,12 @@
 
 namespace phalanx {
 
-// Nesting of a text that is accepted.
+// How deep an accepted text may be nested.
 inline constexpr int kMaxJsonDepth = 64;
 
-// Empty if the whole of `json`, UTF-8, is the text of one JSON object that can be kept exactly:
-// nested at most kMaxJsonDepth deep, and its integers are at least -2^63 and below 2^64. Else what
-// is wrong, for a message. Takes time in proportion to the text and no memory beyond its longest
-// string.
+// Tells what is wrong with `json`, for a message. Empty if all of it, as UTF-8, is one JSON object
+// that can be kept exactly: nested at most kMaxJsonDepth deep, and with integers of at least -2^63
+// and below 2^64. Takes time in proportion to the text, and no memory beyond its longest string.
 std::string FindJsonObjectProblem(absl::string_view json);
 
 }  // namespace phalanx

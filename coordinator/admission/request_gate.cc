@@ -35,6 +35,7 @@ void RequestGate::Close(std::function<void()> on_idle) {
       return;
     }
   }
+  // Without the lock: what is called may ask the gate.
   on_idle();
 }
 

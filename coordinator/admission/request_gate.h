@@ -13,7 +13,7 @@ namespace phalanx {
 // Thread-safe. Must outlive its tickets.
 class RequestGate {
  public:
-  // The right to work on one request, given back when it dies.
+  // The right to work on one request. It is given back when the ticket is destroyed.
   class Ticket {
    public:
     Ticket(Ticket&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
@@ -29,7 +29,7 @@ class RequestGate {
     RequestGate* gate_;
   };
 
-  // `max_requests` is at least 1.
+  // `max_requests` must be at least 1.
   explicit RequestGate(int max_requests);
   RequestGate(const RequestGate&) = delete;
   RequestGate& operator=(const RequestGate&) = delete;
@@ -38,11 +38,12 @@ class RequestGate {
   // `max_requests` tickets are out, UNAVAILABLE once closed. Does not block.
   absl::StatusOr<Ticket> Enter();
 
-  // Lets nothing more in. `on_idle` is called once, as soon as no ticket is out: perhaps within
-  // this call, else on the thread that gives the last one back. It must not block. Called once.
+  // Refuses all further requests. `on_idle` is called once, as soon as no ticket is out: perhaps
+  // within this call, otherwise on the thread that gives the last one back. It must not block. To
+  // be called once.
   void Close(std::function<void()> on_idle);
 
-  // Tickets that are out.
+  // The number of tickets that are out.
   int in_flight() const;
 
  private:

@@ -7,10 +7,10 @@
 
 namespace phalanx {
 
-// What the message sets, and what it leaves unset as in `defaults`. Nothing is checked.
+// The parameters that the message sets, and those of `defaults` for the others. Nothing is checked.
 Sampling ReadSampling(const v1::Sampling& message, const Sampling& defaults);
 
-// Sets every parameter; the seed is none of them.
+// Sets every parameter. The seed is not one of them.
 void WriteSampling(const Sampling& sampling, v1::Sampling* message);
 
 }  // namespace phalanx

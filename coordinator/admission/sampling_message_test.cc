@@ -29,7 +29,7 @@ TEST(SamplingMessageTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(ReadSampling(message, Sampling()), sampling);
 }
 
-// A field of the API that no parameter stands for would be ignored.
+// A field of the API without a parameter would be ignored.
 TEST(SamplingMessageTest, TheMessageHasTheParametersAndTheSeed) {
   std::set<std::string> names = {"seed"};
   Sampling sampling;

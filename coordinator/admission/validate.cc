@@ -17,7 +17,7 @@ namespace {
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 
-// False for NaN as well.
+// NaN is refused too: all its comparisons are false.
 template <typename T>
 absl::Status CheckRange(absl::string_view field, T value, T min, T max) {
   if (value >= min && value <= max) return absl::OkStatus();
@@ -76,7 +76,7 @@ absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& s
 
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckModel(request, limits));
-  // What the request leaves unset is in range in any case.
+  // Defaults do not matter here: they are always in range.
   const absl::Status sampling =
       CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling.");
   if (!sampling.ok()) return Refused(RefusalKind::kOutOfRange, sampling);
@@ -101,7 +101,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
 
 namespace {
 
-// Where the request does not say.
+// The max_new_tokens of a request that does not set it.
 absl::StatusOr<int> DefaultMaxNewTokens(int64_t prompt_tokens, int room,
                                         const RequestLimits& limits) {
   if (limits.default_max_new_tokens > 0) return std::min(limits.default_max_new_tokens, room);

@@ -17,22 +17,22 @@
 
 namespace phalanx {
 
-// Everything that can be told without tokenizing.
+// Checks everything that can be checked without tokenizing.
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits);
 
-// What ValidateGenerate cannot know before the prompt is tokenized: whether it has tokens, and
-// leaves room for an answer.
+// Checks what ValidateGenerate cannot, because the prompt has to be tokenized first: whether it has
+// tokens, and leaves room for an answer.
 absl::Status CheckPromptLength(int64_t prompt_tokens, const RequestLimits& limits);
 
-// max_new_tokens with its default filled in, for a prompt that CheckPromptLength lets pass. An
-// error if more are asked for than the context has room for after the prompt, or if the default
-// leaves none.
+// Returns max_new_tokens, with its default if it was not set, for a prompt that CheckPromptLength
+// lets pass. An error if more are asked for than the context has room for after the prompt, or if
+// the default leaves none.
 absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits);
 
 absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits);
-// What ValidateScore cannot know before the input is tokenized: whether it fits.
+// Checks what ValidateScore cannot, because the input has to be tokenized first: whether it fits.
 absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits);
 
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request, const RequestLimits& limits);

@@ -23,7 +23,7 @@ absl::Status CheckCount(const std::string& field, int count, int most) {
                  absl::StrCat(count, " are more than the ", most, " allowed"));
 }
 
-// Names and ids stay out of a template's and a tokenizer's way.
+// Only plain characters, so that names and ids mean nothing to a template or a tokenizer.
 absl::Status CheckName(const std::string& field, const std::string& name) {
   const bool valid = !name.empty() && name.size() <= kMaxNameBytes &&
                      std::all_of(name.begin(), name.end(), [](char c) {
@@ -94,7 +94,7 @@ absl::Status CheckTool(const v1::Tool& tool, int index) {
   return CheckJson(field + ".parameters", tool.parameters());
 }
 
-// Of all strings that a caller chose.
+// The bytes of all strings that a caller chose. A role is one of four words.
 int64_t TextBytes(const v1::Chat& chat) {
   size_t bytes = 0;
   for (const v1::Message& message : chat.messages()) {
@@ -124,6 +124,7 @@ absl::Status ValidateChat(const v1::Chat& chat, const RequestLimits& limits) {
                                 limits.max_messages, " allowed"));
   }
   RETURN_IF_ERROR(CheckCount("chat.tools", chat.tools_size(), kMaxTools));
+  // Before the messages, so that no time is spent on JSON of a request that is too large.
   RETURN_IF_ERROR(CheckPromptBytes("chat", TextBytes(chat), limits));
   for (int i = 0; i < chat.messages_size(); ++i) {
     RETURN_IF_ERROR(CheckMessage(chat.messages(i), i));

@@ -8,7 +8,7 @@
 
 namespace phalanx {
 
-// All that does not depend on the model's template.
+// Checks everything that does not depend on the model's template.
 absl::Status ValidateChat(const v1::Chat& chat, const RequestLimits& limits);
 
 }  // namespace phalanx
