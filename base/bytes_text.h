@@ -7,7 +7,7 @@
 
 namespace phalanx {
 
-// "93.8 MiB", with two or three digits that count; "12 bytes".
+// "93.8 MiB", with about three digits, or "12 bytes".
 std::string BytesText(int64_t bytes);
 
 }  // namespace phalanx

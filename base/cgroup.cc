@@ -39,7 +39,7 @@ double TightestCgroupLimit(const std::string& sys_root, absl::string_view contro
   double tightest = kNone;
   std::ifstream cgroups(root + "/proc/self/cgroup");
   for (std::string line; std::getline(cgroups, line);) {
-    // hierarchy-id:controllers:path, with no controllers for v2.
+    // A line is hierarchy-id:controllers:path; the list of controllers is empty for version 2.
     const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (fields.size() != 3) continue;
     const std::string path = fields[2] == "/" ? "" : fields[2];

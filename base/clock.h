@@ -1,4 +1,4 @@
-// Time as an argument, so that tests need not wait for it.
+// A clock that is passed as an argument, so that tests need not wait for time to pass.
 #ifndef PHALANX_BASE_CLOCK_H_
 #define PHALANX_BASE_CLOCK_H_
 
@@ -11,7 +11,7 @@ class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Never goes backwards. Only differences mean something: the zero is arbitrary.
+  // Never goes backwards. Only differences mean something, since it counts from any moment.
   virtual absl::Time Now() const = 0;
 };
 

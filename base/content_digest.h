@@ -21,7 +21,8 @@ class ContentDigest {
   ContentDigest& operator=(const ContentDigest&) = delete;
   ~ContentDigest();
 
-  // The digest is of what was added, one behind the other, however it was cut.
+  // The digest is that of all bytes added so far, one after the other, in whatever pieces they
+  // came.
   void Add(absl::Span<const std::byte> bytes);
 
   // 32 hexadecimal digits.

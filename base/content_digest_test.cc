@@ -21,7 +21,7 @@ std::string DigestOf(absl::string_view text) {
 }
 
 TEST(ContentDigestTest, IsTheOneThatXxhsumPrints) {
-  // printf abc | xxhsum -H2, and of nothing.
+  // As printf abc | xxhsum -H2 says, and the same of no bytes.
   EXPECT_EQ(DigestOf("abc"), "06b05ab6733a618578af5f94892f3950");
   EXPECT_EQ(DigestOf(""), "99aa06d3014798d86001c324468d497f");
 }

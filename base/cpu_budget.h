@@ -7,7 +7,7 @@
 namespace phalanx {
 
 struct CpuBudget {
-  // At least 1: the smaller of the affinity mask and the cgroup's quota, rounded down.
+  // At least 1: the smaller of the affinity mask and the control group's quota, rounded down.
   int cpus = 1;
   // Why, for the log: "affinity mask 2, cgroup quota none".
   std::string reason;

@@ -28,7 +28,7 @@ class CpuBudgetTest : public testing::Test {
   int Cpus() { return GetCpuBudget(root_).cpus; }
 
   const std::string root_;
-  // What this machine really allows: quotas can only lower it.
+  // What this machine really allows, which quotas can only lower.
   const int affinity_ = GetCpuBudget(testing::TempDir() + "/no_such_folder").cpus;
 };
 

@@ -9,7 +9,7 @@
 namespace phalanx {
 namespace {
 
-// For the thread that writes the log.
+// Time for the thread that writes the log.
 constexpr absl::Duration kLastWords = absl::Milliseconds(200);
 
 }  // namespace
@@ -25,7 +25,7 @@ ExitGuard::~ExitGuard() {
 
 void ExitGuard::Run(absl::Duration timeout) {
   const absl::Time end = MonotonicClock()->Now() + timeout;
-  // Notify may have been called for reasons of before.
+  // Notify may have been called before, for another reason: then Wait returns 0.
   int signal = 0;
   while (signal == 0 && !stopping_) signal = shutdown_->Wait(end - MonotonicClock()->Now());
   if (stopping_) return;

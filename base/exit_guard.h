@@ -10,16 +10,16 @@
 
 namespace phalanx {
 
-// For main, once it takes down what it serves with: if the guard still lives after `timeout`, it
-// logs that and ends the process with exit code 1, whatever other threads do; when another SIGINT
-// or SIGTERM comes, it does so with exit code 0, as a second signal does at any earlier moment.
-// Nobody else may wait on `shutdown`, which must outlive the guard.
+// To be made by main when it begins to destroy what it serves with. If the guard still exists after
+// `timeout`, it logs that and ends the process with exit code 1, whatever other threads do. When
+// another SIGINT or SIGTERM comes it does so with exit code 0, as a second signal does at any
+// earlier moment. Nobody else may wait on `shutdown`, which must outlive the guard.
 class ExitGuard {
  public:
   ExitGuard(ShutdownSignal* shutdown, absl::Duration timeout);
   ExitGuard(const ExitGuard&) = delete;
   ExitGuard& operator=(const ExitGuard&) = delete;
-  // The end was in time.
+  // To be called in time: then the guard does nothing.
   ~ExitGuard();
 
  private:

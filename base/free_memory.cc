@@ -11,7 +11,7 @@
 namespace phalanx {
 namespace {
 
-// "max" and the like are no number.
+// The number in a file; nothing if there is a word in it, such as "max".
 std::optional<double> NumberIn(const std::string& path) {
   const std::optional<std::string> line = ReadFirstLine(path);
   int64_t number = 0;
@@ -30,8 +30,8 @@ std::optional<double> NumberOf(absl::string_view key, const std::string& path) {
   return std::nullopt;
 }
 
-// Names of one version's files and of its counters of page cache. Pages of tmpfs are not among the
-// latter: they cannot be given up.
+// Names of one version's files, and of its counters of page cache. Pages of tmpfs are not in these
+// counters, and rightly: the kernel cannot give them up.
 struct MemoryFiles {
   absl::string_view limit;
   absl::string_view usage;
@@ -53,7 +53,8 @@ std::optional<double> FreeIn(const std::string& folder, const MemoryFiles& files
 }
 
 int64_t ToBytes(double bytes) {
-  // Limits that are none, such as 2^63 - 4096, stay below; infinity does not.
+  // Version 1 says 2^63 - 4096 where there is no limit. Less what is used, that is still above
+  // 2^62.
   return bytes < 0x1p62 ? static_cast<int64_t>(bytes) : FreeMemory::kUnlimited;
 }
 

@@ -8,14 +8,15 @@
 
 namespace phalanx {
 
-// In bytes. Page cache counts as free: the kernel gives it up. kUnlimited where nothing is known.
+// Free memory in bytes. Page cache counts as free, because the kernel gives it up. kUnlimited where
+// nothing is known.
 struct FreeMemory {
   static constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
   // MemAvailable of /proc/meminfo.
   int64_t machine = kUnlimited;
-  // What the control groups of this process still allow, those above them included: limit less
-  // usage plus page cache. May be negative.
+  // What the control groups of this process, and those above them, still allow: their limit less
+  // their usage, plus page cache. May be negative.
   int64_t cgroup = kUnlimited;
 
   int64_t least() const { return machine < cgroup ? machine : cgroup; }

@@ -49,11 +49,11 @@ TEST_F(FreeMemoryTest, PageCacheOfAGroupIsFreeAndItsOtherPagesAreNot) {
         "anon 40000\nfile 30000\nshmem 5000\ninactive_file 20000\nactive_file 5000\n");
   EXPECT_EQ(GetFreeMemory(root_).cgroup, 55000);
   EXPECT_EQ(GetFreeMemory(root_).least(), 55000);
-  // A group above it has its own accounts.
+  // A group above it has a limit and a usage of its own.
   Write("/sys/fs/cgroup/pod/memory.max", "200000\n");
   Write("/sys/fs/cgroup/pod/memory.current", "190000\n");
   EXPECT_EQ(GetFreeMemory(root_).cgroup, 10000);
-  // Lowered below the usage.
+  // The limit has been lowered below the usage.
   Write("/sys/fs/cgroup/pod/memory.max", "100000\n");
   EXPECT_EQ(GetFreeMemory(root_).cgroup, -90000);
 }
@@ -66,7 +66,7 @@ TEST_F(FreeMemoryTest, ReadsTheFirstVersionOfCgroups) {
   Write(folder + "memory.stat",
         "inactive_file 1\nactive_file 1\ntotal_inactive_file 20000\ntotal_active_file 5000\n");
   EXPECT_EQ(GetFreeMemory(root_).cgroup, 55000);
-  // What version 1 has in place of "max".
+  // What version 1 says where version 2 says "max".
   Write(folder + "memory.limit_in_bytes", "9223372036854771712\n");
   EXPECT_EQ(GetFreeMemory(root_).cgroup, FreeMemory::kUnlimited);
 }

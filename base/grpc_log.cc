@@ -10,7 +10,8 @@ namespace {
 
 LogSeverity SeverityOf(const gpr_log_func_args& args) {
   if (args.severity != GPR_LOG_SEVERITY_ERROR) return LogSeverity::kInfo;
-  // GPR_ASSERT: it would abort next, before a line that waits for the log's thread is out.
+  // GPR_ASSERT logs and then aborts. A FATAL line is written before that; another would still be
+  // queued.
   if (absl::StartsWith(args.message, "assertion failed")) return LogSeverity::kFatal;
   return LogSeverity::kError;
 }

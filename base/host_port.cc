@@ -30,7 +30,7 @@ bool IsIpv4(const std::string& host) {
 
 bool IsIpv6(const std::string& host) {
   in6_addr address;
-  // The function sees nothing behind a NUL.
+  // inet_pton takes a NUL for the end of the text.
   return !absl::StrContains(host, '\0') && inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
@@ -41,6 +41,7 @@ bool IsDigits(absl::string_view text) {
   return !text.empty();
 }
 
+// Limits of the domain name system (RFC 1035). The underscore is not allowed there, but used.
 bool IsLabel(absl::string_view label) {
   if (label.empty() || label.size() > kMaxLabelBytes) return false;
   for (const char c : label) {

@@ -1,4 +1,4 @@
-// HOST:PORT as command lines have it. One parser for all of them.
+// HOST:PORT as command lines have it, with one parser for all of them.
 #ifndef PHALANX_BASE_HOST_PORT_H_
 #define PHALANX_BASE_HOST_PORT_H_
 
@@ -25,9 +25,9 @@ enum class PortUse {
   kConnect,
 };
 
-// "name:1", "127.0.0.1:1" or "[::1]:1", and nothing else: host and port must both be there, an IPv6
-// address must be in brackets, a host whose last part is a number must be an IPv4 address, and a
-// port is decimal digits without zeros in front. Else INVALID_ARGUMENT, saying what is wrong and
+// Takes "name:1", "127.0.0.1:1" or "[::1]:1", and nothing else: host and port must both be there,
+// an IPv6 address must be in brackets, a host whose last part is a number must be an IPv4 address,
+// and a port is decimal digits without zeros in front. INVALID_ARGUMENT, saying what is wrong and
 // what is expected.
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text, PortUse use);
 

@@ -1,5 +1,5 @@
-// What nlohmann's parser takes for JSON although it is none. Whoever parses a text with it asks
-// here first.
+// Finds what nlohmann's parser takes for JSON although it is not. Whoever parses a text with it
+// asks here first.
 #ifndef PHALANX_BASE_JSON_TEXT_H_
 #define PHALANX_BASE_JSON_TEXT_H_
 
@@ -16,9 +16,9 @@ struct JsonTextProblem {
   absl::string_view what;
 };
 
-// The first byte order mark at the beginning, which the parser would skip, or NUL byte, where it
-// would take the text to end. Neither is allowed anywhere in a JSON text (inside of a string, NUL
-// is written \u0000). Takes no memory.
+// Finds a byte order mark at the beginning, which the parser would skip, or the first NUL byte,
+// which it would take for the end of the text. Neither is allowed anywhere in a JSON text (inside
+// of a string, NUL is written \u0000). Takes no memory.
 std::optional<JsonTextProblem> FindJsonTextProblem(absl::string_view text);
 
 }  // namespace phalanx

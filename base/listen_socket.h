@@ -8,14 +8,15 @@
 namespace phalanx {
 
 struct ListenSocket {
-  // Listens, does not block, closes on exec. The caller's to close.
+  // A listening socket, non-blocking and close-on-exec. The caller closes it.
   int fd = -1;
   int port = 0;
 };
 
-// Listens at `address`, on a free port if its port is 0; [::] takes IPv4 too, and a host without
-// IPv6 listens at 0.0.0.0 in its place. A name listens at the first of its addresses. UNAVAILABLE
-// with address and reason if that cannot be: in use, no address of this machine, no such name.
+// Listens at `address`, on a free port if its port is 0. [::] takes IPv4 connections too, and a
+// host without IPv6 listens at 0.0.0.0 instead. A name listens at the first of its addresses.
+// UNAVAILABLE, with address and reason, if that is not possible: the port is in use, the address is
+// not one of this machine, there is no such name.
 absl::StatusOr<ListenSocket> Listen(const HostPort& address);
 
 }  // namespace phalanx

@@ -28,10 +28,10 @@ TEST(ListenSocketTest, SaysWhyNot) {
   const absl::Status taken = Listen({"127.0.0.1", socket->port}).status();
   EXPECT_EQ(taken.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(taken.message(), HasSubstr("Address already in use"));
-  // Every address takes that one as well.
+  // Listening at every address needs that one as well.
   EXPECT_THAT(Listen({"::", socket->port}).status().message(), HasSubstr("already in use"));
   close(socket->fd);
-  // From a range for documentation, which no machine has.
+  // An address from a range for documentation, which no machine has.
   EXPECT_THAT(Listen({"192.0.2.1", 0}).status().message(),
               HasSubstr("cannot listen on 192.0.2.1:0: Cannot assign requested address"));
   EXPECT_THAT(Listen({"no.such.host.invalid", 1}).status().message(),

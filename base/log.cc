@@ -13,6 +13,7 @@ namespace {
 std::atomic<LogSeverity> min_severity{LogSeverity::kInfo};
 
 std::string& Tag() {
+  // Never destroyed: threads may log while the process ends.
   static auto* const tag = new std::string;
   return *tag;
 }

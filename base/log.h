@@ -18,11 +18,11 @@ namespace phalanx {
 // Lines below this severity are dropped. Thread-safe. Default: kInfo.
 void SetMinLogSeverity(LogSeverity severity);
 
-// Text put before every message of this process, for example "rank 1"; empty by default. To be
-// called before threads start.
+// Sets a text that is put before every message of this process, for example "rank 1"; empty by
+// default. To be called before threads start.
 void SetLogTag(absl::string_view tag);
 
-// One line, written whole when the object dies; kFatal then aborts. Use the macros.
+// One line, which is written when the object is destroyed; kFatal then aborts. Use the macros.
 class LogMessage {
  public:
   LogMessage(LogSeverity severity, const char* file, int line);

@@ -49,7 +49,7 @@ std::string Render(const LogLine& line, absl::string_view message, LogFormat for
 }  // namespace
 
 std::string FormatLogLine(const LogLine& line, LogFormat format) {
-  // What cannot fit anyway is not even formatted.
+  // More than this cannot fit, so the rest of a huge message is never formatted.
   size_t kept = std::min(line.message.size(), kMaxLogLineBytes);
   while (true) {
     std::string message(line.message.substr(0, kept));
@@ -58,7 +58,7 @@ std::string FormatLogLine(const LogLine& line, LogFormat format) {
     }
     std::string text = Render(line, message, format);
     if (text.size() <= kMaxLogLineBytes || kept == 0) return text;
-    // A byte of the message takes at most 6 bytes in the line.
+    // Takes away no more than it must: a byte of the message takes at most 6 bytes in the line.
     kept -= std::min(kept, (text.size() - kMaxLogLineBytes + 5) / 6);
   }
 }

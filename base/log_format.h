@@ -17,7 +17,7 @@ namespace phalanx {
 // (only if there is one) and message.
 enum class LogFormat { kText, kJson };
 
-// No line is longer, its newline included: the kernel writes so much to a pipe in one piece, so
+// The longest line, its newline included. The kernel writes this much to a pipe in one piece, so
 // that lines of several processes do not mix.
 inline constexpr size_t kMaxLogLineBytes = PIPE_BUF;
 
@@ -31,9 +31,10 @@ struct LogLine {
   absl::string_view message;
 };
 
-// The line with its newline. A message that is too long loses its end, and says how many bytes of
-// it. In text, a message's own newlines are indented, so that no message can look like a line of
-// its own, and other control characters are escaped. JSON is valid UTF-8 whatever the message is.
+// Returns the line with its newline. A message that is too long loses its end, and the line says
+// how many bytes are missing. In text, the message's own newlines are indented, so that no message
+// can look like a line of its own, and other control characters are escaped. JSON is valid UTF-8
+// whatever the message is.
 std::string FormatLogLine(const LogLine& line, LogFormat format);
 
 }  // namespace phalanx

@@ -21,7 +21,7 @@ namespace {
 
 std::atomic<int64_t> lines_dropped{0};
 
-// Returns whether all was written. Waits for as long as the descriptor does.
+// Returns whether all was written. Waits until the descriptor takes it, however long that is.
 bool WriteAll(int fd, absl::string_view text) {
   while (!text.empty()) {
     const ssize_t written = write(fd, text.data(), text.size());
@@ -49,8 +49,8 @@ class LogWriter::Queue {
   // Queues a line, or drops it if there is no room and it is not `urgent`. Does not wait.
   void Add(std::string line, bool urgent) {
     MutexLock lock(&mutex_);
-    // Once it drops it goes on until half of the queue is free: one gap, not one at every other
-    // line.
+    // Once lines are dropped, they are until half of the queue is free. So the log has one gap, not
+    // one at every other line.
     const size_t room = dropping_ ? options_.max_queued_bytes / 2 : options_.max_queued_bytes;
     if (!urgent && queued_bytes_ + line.size() > room) {
       dropping_ = true;
@@ -63,7 +63,7 @@ class LogWriter::Queue {
     wake_.Signal();
   }
 
-  // Whether everything has left the queue within `timeout`.
+  // Waits until everything in the queue has been written. Returns false after `timeout`.
   bool Flush(absl::Duration timeout) {
     const absl::Time end = MonotonicClock()->Now() + timeout;
     MutexLock lock(&mutex_);
@@ -75,19 +75,21 @@ class LogWriter::Queue {
     return true;
   }
 
-  // Run returns once the queue is empty.
+  // Makes Run return once the queue is empty.
   void Close() {
     MutexLock lock(&mutex_);
     closing_ = true;
     wake_.Signal();
   }
 
-  // The writing thread.
+  // What the writing thread runs.
   void Run() {
     while (std::optional<Entry> entry = Next()) {
       const bool written = WriteAll(options_.fd, entry->text);
       MutexLock lock(&mutex_);
       writing_ = false;
+      // The lines that this one told of were counted when they were dropped: only the report is due
+      // again.
       if (!written && entry->reports > 0) {
         unreported_ += entry->reports;
       } else if (!written) {
@@ -103,7 +105,7 @@ class LogWriter::Queue {
  private:
   struct Entry {
     std::string text;
-    // If it is a line about lines that were dropped: how many.
+    // How many dropped lines the text is about; 0 for a line of its own.
     int64_t reports;
   };
 
@@ -159,8 +161,8 @@ namespace {
 
 // The queue that LOG uses now. Never destroyed: threads may log while the process ends.
 struct Current {
-  // The process whose thread writes; 0 if there is none. Looked at first: in a child that was
-  // forked while another thread held the mutex, nobody would ever let go of it.
+  // The process whose thread writes; 0 if there is none. Looked at before the mutex is locked: in a
+  // child that was forked while another thread held the mutex, nobody would ever unlock it.
   std::atomic<pid_t> process{0};
   Mutex mutex;
   std::shared_ptr<LogWriter::Queue> queue GUARDED_BY(mutex);
@@ -187,7 +189,7 @@ Current& GetCurrent() {
 
 LogWriter::LogWriter(const Options& options)
     : flush_timeout_(options.flush_timeout), queue_(std::make_shared<Queue>(options)) {
-  // Signals are for the threads of main.
+  // The thread inherits a mask that blocks all signals, so that they go to threads of main.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -199,6 +201,7 @@ LogWriter::LogWriter(const Options& options)
 
 LogWriter::~LogWriter() {
   GetCurrent().Set(nullptr);
+  // A thread that is stuck in writing cannot be joined. It shares the ownership of the queue.
   queue_->Close();
   if (queue_->Flush(flush_timeout_)) {
     thread_.join();

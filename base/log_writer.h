@@ -1,4 +1,4 @@
-// The thread that writes the log, so that no thread that serves waits for who reads it.
+// Writes the log on a thread of its own, so that no thread that serves waits for whoever reads it.
 #ifndef PHALANX_BASE_LOG_WRITER_H_
 #define PHALANX_BASE_LOG_WRITER_H_
 
@@ -14,9 +14,10 @@
 
 namespace phalanx {
 
-// While one lives, LOG and CHECK only queue their lines, from any thread, and a thread of its own
-// writes them; before and after, and in a child between fork and exec, they write themselves. One
-// at a time; made in main, before threads that log and after children that are forked without exec.
+// While a LogWriter exists, LOG and CHECK only queue their lines, from any thread, and a thread of
+// its own writes them. Before and after that, and in a child between fork and exec, they write
+// themselves. There may be one at a time. It is made in main, before threads that log and after
+// children that are forked without exec.
 //
 // Lines that find the queue full, or that cannot be written, are dropped and counted. Once the
 // queue has room again, a line in their place says how many they were.
@@ -24,7 +25,7 @@ class LogWriter {
  public:
   struct Options {
     LogFormat format = LogFormat::kText;
-    // Lent; a blocking descriptor or not.
+    // Where to write. Lent; may be blocking or not.
     int fd = STDERR_FILENO;
     size_t max_queued_bytes = size_t{1} << 20;
     // How long the destructor, and a CHECK that ends the process, may wait for the queued lines.
@@ -34,8 +35,8 @@ class LogWriter {
   explicit LogWriter(const Options& options);
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
-  // Writes what is queued, for flush_timeout at most: what is left then is lost, and the thread
-  // that is stuck in writing it is left to the end of the process.
+  // Writes what is queued, for flush_timeout at most. What is left then is lost, and the thread,
+  // which is stuck in writing it, goes on until the process ends.
   ~LogWriter();
 
   class Queue;
@@ -47,11 +48,11 @@ class LogWriter {
   std::thread thread_;
 };
 
-// Lines of this process that were dropped so far, by any LogWriter. Thread-safe.
+// The number of lines of this process that were dropped so far, by any LogWriter. Thread-safe.
 int64_t LogLinesDropped();
 
-// What LOG calls: queues the line, or writes it if there is no LogWriter. A line of kFatal is
-// queued in any case, and waited for. Never throws.
+// What LOG calls: queues the line, or writes it if there is no LogWriter. A kFatal line is queued
+// even if the queue is full, and waited for. Never throws.
 void WriteLogLine(const LogLine& line);
 
 }  // namespace phalanx

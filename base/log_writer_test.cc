@@ -122,7 +122,7 @@ TEST_F(LogWriterTest, ThreadsDoNotWaitForAReader) {
     }
     for (std::thread& thread : threads) thread.join();
     EXPECT_GT(LogLinesDropped(), before);
-    // What the pipe and the queue hold was not.
+    // The lines that the pipe and the queue hold were not dropped.
     EXPECT_LT(LogLinesDropped(), before + kThreads * kLines);
   }
   // The destructor was back although nobody has read a byte. The thread that it left behind would
@@ -190,7 +190,7 @@ TEST_F(LogWriterTest, LinesOfSeveralProcessesStayWhole) {
     if (child == 0) {
       {
         const LogWriter writer({.fd = write_fd_, .flush_timeout = absl::Minutes(1)});
-        // Longer than a line may be: each write is as long as they get.
+        // Longer than a line may be, so that each write is as long as possible.
         for (int i = 0; i < kLines; ++i) LOG(INFO) << std::string(10'000, char('a' + p));
       }
       _exit(0);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::infinity();
 
-// "max" and the like are no limit.
+// The number of bytes in a file; nothing if there is a word in it, such as "max".
 std::optional<double> BytesIn(const std::string& path) {
   const std::optional<std::string> line = ReadFirstLine(path);
   int64_t bytes = 0;

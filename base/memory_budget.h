@@ -7,8 +7,8 @@
 
 namespace phalanx {
 
-// The smaller of the machine's memory and the limit of the cgroup, in bytes, whatever of it is in
-// use; 0 if neither can be told. Reads /proc/meminfo and memory.max (cgroup v2) or
+// The smaller of the machine's memory and the limit of the control group, in bytes, no matter how
+// much of it is in use; 0 if neither is known. Reads /proc/meminfo and memory.max (cgroup v2) or
 // memory.limit_in_bytes (v1) below `sys_root` (a test's folder, or "/").
 int64_t GetMemoryBudget(const std::string& sys_root = "/");
 

@@ -41,7 +41,7 @@ TEST_F(MemoryBudgetTest, TheTightestLimitCounts) {
   Write("/sys/fs/cgroup/pod/memory.max", "4096\n");
   Write("/sys/fs/cgroup/pod/container/memory.max", "8192\n");
   EXPECT_EQ(GetMemoryBudget(root_), 4096);
-  // Limits above the machine's memory bind nobody.
+  // Limits above the machine's memory have no effect.
   Write("/sys/fs/cgroup/pod/memory.max", "9223372036854771712\n");
   Write("/sys/fs/cgroup/pod/container/memory.max", "9223372036854771712\n");
   EXPECT_EQ(GetMemoryBudget(root_), 1024000);

@@ -19,7 +19,7 @@ const FieldDescriptor* FindField(const Message& message, absl::string_view name,
   return field;
 }
 
-// Null if it is optional and not set.
+// The field; null if it is optional and not set.
 const FieldDescriptor* FindValue(const Message& message, absl::string_view name,
                                  FieldDescriptor::CppType type) {
   const FieldDescriptor* const field = FindField(message, name, type);

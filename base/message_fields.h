@@ -1,5 +1,5 @@
-// Scalar fields of protobuf messages by their names, for values that several messages carry under
-// the same name.
+// Reads and writes scalar fields of protobuf messages by their names, for values that several
+// messages carry under the same name.
 #ifndef PHALANX_BASE_MESSAGE_FIELDS_H_
 #define PHALANX_BASE_MESSAGE_FIELDS_H_
 
@@ -10,7 +10,7 @@
 
 namespace phalanx {
 
-// The message must have a field of that name and type: anything else ends the process, by CHECK.
+// The message must have a field of that name and type; if not, a CHECK ends the process.
 void SetField(absl::string_view name, float value, google::protobuf::Message* message);
 void SetField(absl::string_view name, int32_t value, google::protobuf::Message* message);
 

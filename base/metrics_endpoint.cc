@@ -16,11 +16,11 @@
 namespace phalanx {
 namespace {
 
-// Far more than scrapers need, far fewer than descriptors.
+// Far more than scrapers need, and far fewer than a process has descriptors.
 constexpr unsigned kMaxConnections = 128;
-// A connection without a byte for so long is closed.
+// A connection on which nothing has been sent for this long is closed.
 constexpr unsigned kIdleSeconds = 5;
-// Request line and headers.
+// Limit on the request line and the headers together.
 constexpr size_t kMaxRequestBytes = 16 << 10;
 
 MHD_Result Respond(MHD_Connection* connection, unsigned code, const std::string& body,

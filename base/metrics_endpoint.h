@@ -22,9 +22,9 @@ prometheus::Histogram::BucketBoundaries RequestLatencyBuckets();
 prometheus::Histogram::BucketBoundaries StepLatencyBuckets();
 
 // Serves the metrics of one registry over HTTP at /metrics, together with the process's own
-// (ProcessCollector). One thread waits for all connections at once, so that those that say nothing,
-// or read nothing, keep nobody waiting; they are closed after a while. Thread-safe. The page is
-// gone when the object dies.
+// (ProcessCollector). One thread waits for all connections at once, so that a connection on which
+// nothing is sent or read holds up nobody; it is closed after a while. Thread-safe. The page is
+// gone when the object is destroyed.
 class MetricsEndpoint {
  public:
   // Port 0 takes a free one. `program` is for build_info. `registry` is where the program makes its

@@ -33,14 +33,15 @@ namespace {
 using Syscall = long (*)(long, ...);
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
-// Setting the clock back by less is not worth a thought: no wait lasts longer by more than that.
+// Smaller steps back are ignored: no wait lasts longer by more than that.
 constexpr int64_t kStepNanos = 2 * kNanosPerSecond;
-// How long after it a deadline may be of the time before. gRPC's timers wait for a second at most.
+// For how long after a step back a deadline may come that was computed before it. gRPC's timers
+// wait for a second at most.
 constexpr int64_t kDoubtNanos = 5 * kNanosPerSecond;
-// By how much such a deadline may have passed.
+// By how much such a deadline may be in the past.
 constexpr int64_t kLateNanos = kNanosPerSecond;
 
-// Not a static of a function: its guard may wait, by `syscall`.
+// Not a static of a function, whose guard may wait by calling `syscall`.
 constinit std::atomic<Syscall> next_syscall{nullptr};
 
 Syscall NextSyscall() {
@@ -52,7 +53,7 @@ Syscall NextSyscall() {
   return next;
 }
 
-// Early, because dlsym is not for signal handlers.
+// Called at start, because dlsym must not be called in signal handlers, and syscall may be.
 __attribute__((constructor)) void FindNextSyscall() { NextSyscall(); }
 
 bool EndsByWallClock(long operation, const timespec* deadline) {
@@ -72,7 +73,7 @@ int64_t Now(clockid_t clock) {
   return ToNanos(now);
 }
 
-// The wall clock less the monotonic one, at the last look.
+// The wall clock less the monotonic clock when they were last looked at.
 constinit std::atomic<int64_t> last_offset{std::numeric_limits<int64_t>::min()};
 // The last time that the wall clock was set back: when, by the monotonic clock, and by how much.
 constinit std::atomic<int64_t> set_back_at{0};
@@ -102,8 +103,8 @@ timespec ToMonotonic(const timespec& deadline) {
 
 }  // namespace
 
-// All six arguments are taken, whether given or not, as libc's does; AddressSanitizer may think
-// otherwise of the last.
+// Takes all six arguments, whether they were given or not, as libc's does. AddressSanitizer may
+// object to reading the last ones.
 extern "C" __attribute__((no_sanitize("address"))) long syscall(long number, ...) noexcept {
   long arguments[6];
   va_list list;

@@ -13,7 +13,7 @@ namespace {
 constexpr absl::Duration kShort = absl::Milliseconds(50);
 constexpr absl::Duration kLong = absl::Minutes(1);
 
-// A thread that is in a wait by a condition variable of Abseil.
+// A thread that waits with a condition variable of Abseil.
 class Waiter {
  public:
   explicit Waiter(absl::Duration timeout)
@@ -38,7 +38,7 @@ class Waiter {
     return waited_;
   }
 
-  // After Join.
+  // To be called after Join.
   bool timed_out() const { return timed_out_; }
 
  private:

@@ -49,7 +49,7 @@ class PHALANX_THREAD_ANNOTATION_(scoped_lockable) MutexLock {
   Mutex* const mutex_;
 };
 
-// Waits may wake for no reason: always wait in a loop over the condition.
+// Wait and WaitFor may return for no reason: always call them in a loop over the condition.
 class CondVar {
  public:
   CondVar() = default;

@@ -7,7 +7,8 @@
 namespace phalanx {
 namespace {
 
-// For the user. CLI11 looks for what is missing first, but a misspelt option is why it is missing.
+// What the user is told. CLI11 looks for missing options first, but often one is missing because it
+// was misspelt.
 std::string Problem(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
   return unknown.empty() ? error.what() : "unknown argument: " + unknown.front();

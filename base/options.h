@@ -36,10 +36,10 @@ CLI::Option* AddLogFormatOption(CLI::App& app, LogFormat* format);
 // What --log_format takes: "text" or "json".
 std::string LogFormatName(LogFormat format);
 
-// Parses the command line. Returns nullopt if the program is to go on, else the exit code with
-// which main must return now: kExitOk after --help or --version (printed to standard output),
-// kExitUsage after an error (one line and a hint to standard error; an argument that is not known
-// is named before one that is missing).
+// Parses the command line. Returns nullopt if the program is to go on. Otherwise main must return
+// the exit code at once: kExitOk after --help or --version (printed to standard output), kExitUsage
+// after an error (one line and a hint to standard error). An argument that is not known is named
+// before one that is missing.
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);
 
 // "0.1.0 (release)": what --version prints and the build_info metric tells.

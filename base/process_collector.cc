@@ -59,8 +59,7 @@ double ProcessCollector::OpenFds() const {
   if (folder == nullptr) return -1;
   rewinddir(folder);
   int count = 0;
-  // Only this thread reads the folder: the lock is held.
-  // NOLINTNEXTLINE(concurrency-mt-unsafe)
+  // No other thread reads the folder, since the lock is held.
   while (const dirent* const entry = readdir(folder)) count += entry->d_name[0] != '.';
   return count;
 }

@@ -13,8 +13,8 @@ namespace phalanx {
 
 // phalanx_build_info{version,program}, phalanx_log_lines_dropped_total, process_cpu_seconds_total,
 // process_resident_memory_bytes, process_open_fds, process_max_fds, process_start_time_seconds: the
-// names of the Prometheus guidelines for client libraries. Opens what it reads at construction, so
-// that it needs no descriptor when there are none left. Thread-safe.
+// names of the Prometheus guidelines for client libraries. Opens what it reads when it is made, so
+// that it works when there are no descriptors left. Thread-safe.
 class ProcessCollector final : public prometheus::Collectable {
  public:
   explicit ProcessCollector(const std::string& program);
@@ -33,7 +33,8 @@ class ProcessCollector final : public prometheus::Collectable {
   // /proc/self/statm.
   const int statm_fd_;
   mutable Mutex mutex_;
-  // DIR* of /proc/self/fd; null if it could not be opened. Listing it moves it.
+  // DIR* of /proc/self/fd; null if it could not be opened. Guarded, because reading it moves its
+  // position.
   void* const fd_folder_ GUARDED_BY(mutex_);
 };
 

@@ -46,6 +46,8 @@ int ShutdownSignal::Wait(absl::Duration timeout) {
     }
     const int ready = poll(fds, 2, wait_ms);
     if (ready < 0 && errno == EINTR) continue;
+    // A signal goes before Notify. Both descriptors are non-blocking, so what has not come is
+    // simply not read.
     signalfd_siginfo info;
     if (read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
       return static_cast<int>(info.ssi_signo);

@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM as something to wait for.
+// Makes SIGINT and SIGTERM something to wait for.
 #ifndef PHALANX_BASE_SHUTDOWN_SIGNAL_H_
 #define PHALANX_BASE_SHUTDOWN_SIGNAL_H_
 
@@ -6,8 +6,8 @@
 
 namespace phalanx {
 
-// Blocks SIGINT and SIGTERM in this thread and all that it will start, ignores SIGPIPE, and hands
-// the signals out through Wait. Make one in main, before any thread.
+// Blocks SIGINT and SIGTERM in this thread and all that it will start, ignores SIGPIPE, and gives
+// out the signals through Wait. To be made in main, before any thread.
 class ShutdownSignal {
  public:
   ShutdownSignal();
@@ -19,9 +19,9 @@ class ShutdownSignal {
   // number, 0 for Notify, -1 for the timeout. One thread at a time.
   int Wait(absl::Duration timeout = absl::InfiniteDuration());
 
-  // Whether a signal came that Wait has not handed out. Any thread.
+  // Whether a signal has come that Wait has not given out yet. Any thread.
   bool pending() const;
-  // Readable while pending(), for who has to wait for other things as well.
+  // Readable while pending(), for threads that have to wait for other things as well.
   int fd() const { return signal_fd_; }
 
   // Wakes Wait from any thread: for programs that must also end for reasons of their own.

@@ -15,7 +15,8 @@ namespace {
 constexpr absl::Duration kLong = absl::Minutes(1);
 constexpr absl::Duration kShort = absl::Milliseconds(1);
 
-// Forwards, what waits a minute must not end at once; backwards, a millisecond must not take hours.
+// If the clock is set forwards, a wait of a minute must not end at once. If it is set backwards, a
+// wait of a millisecond must not take hours.
 class WallClockTest : public testing::TestWithParam<int> {
  protected:
   WallClockSteps steps_{absl::Hours(GetParam())};

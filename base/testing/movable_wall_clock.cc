@@ -22,7 +22,7 @@ using Syscall = long (*)(long, ...);
 using ClockGettime = int (*)(clockid_t, timespec*);
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
-// Who waits by the wall clock looks as often whether it was set.
+// How often a wait by the wall clock looks whether the clock was set.
 constexpr int64_t kLookNanos = 1'000'000;
 
 constinit std::atomic<int64_t> own_offset{0};
@@ -30,7 +30,8 @@ constinit std::atomic<std::atomic<int64_t>*> offset_seconds{&own_offset};
 constinit std::atomic<int> wall_clock_waits{0};
 constinit std::atomic<int> timed_waits{0};
 
-// Libc's functions, found when they are needed: a static of a function would wait for its guard.
+// Libc's functions, looked up when they are needed. Not statics of a function, whose guard would
+// wait.
 template <typename Function>
 Function Libc(std::atomic<Function>& found, const char* name) {
   Function function = found.load(std::memory_order_relaxed);
@@ -94,7 +95,7 @@ int PhalanxWallClockWaits() { return wall_clock_waits; }
 
 int PhalanxTimedWaits() { return timed_waits; }
 
-// In place of libc's, for this program and the libraries that it has loaded.
+// These take the place of libc's functions, for this program and the libraries that it has loaded.
 
 int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const int result = Libc(libc_clock_gettime, "clock_gettime")(clock, time);

@@ -24,10 +24,10 @@ namespace phalanx {
 // seconds by which the clock has moved, a native integer that may be changed at any time.
 inline void MoveWallClock(absl::Duration by) { PhalanxMoveWallClock(absl::ToInt64Seconds(by)); }
 
-// How many threads are in such a wait for a time of the wall clock.
+// How many threads wait for a time of the wall clock.
 inline int WallClockWaits() { return PhalanxWallClockWaits(); }
 
-// How many are in one that has a timeout, by whatever clock.
+// How many threads wait with a timeout, by whatever clock.
 inline int TimedWaits() { return PhalanxTimedWaits(); }
 
 }  // namespace phalanx

@@ -33,7 +33,7 @@ WallClockSteps::~WallClockSteps() {
 
 }  // namespace phalanx
 
-// In place of libc's, for this program and the libraries that it has loaded.
+// These take the place of libc's functions, for this program and the libraries that it has loaded.
 extern "C" {
 
 int clock_gettime(clockid_t clock, timespec* time) noexcept {
