@@ -88,6 +88,7 @@ absl::StatusOr<std::vector<int32_t>> ReadTokenIds(const JsonValue& value, absl::
                                                   absl::string_view key) {
   std::vector<int32_t> ids;
   if (value.is_null()) return ids;
+  // A single id is read as a list of one.
   const absl::Span<const JsonValue> list =
       value.is_array() ? value.elements() : absl::MakeConstSpan(&value, 1);
   for (const JsonValue& element : list) {

@@ -1,4 +1,6 @@
-// Reads one object of a config.json key by key, and knows in the end which keys nobody asked for.
+// Reads one object of a config.json key by key, and can tell in the end which keys nobody has asked
+// for. Thread-compatible. A key whose value is null counts as absent. Errors are DATA_LOSS and name
+// the file and the key, unless it says otherwise.
 #ifndef PHALANX_MODEL_FILES_CONFIG_READER_H_
 #define PHALANX_MODEL_FILES_CONFIG_READER_H_
 
@@ -25,7 +27,8 @@ class ConfigReader {
   ConfigReader(const JsonValue& object, absl::string_view path, absl::string_view prefix = "")
       : object_(object), path_(path), prefix_(prefix) {}
 
-  // Null without it. The key counts as asked for, by this and all that follow.
+  // The value of a key; null if it is absent. The key then counts as asked for, as it does after
+  // each of the methods that read one.
   const JsonValue* Find(absl::string_view key);
 
   // A number in [1, kMaxModelDimension].
@@ -38,7 +41,8 @@ class ConfigReader {
   absl::StatusOr<std::vector<float>> Numbers(absl::string_view key);
 
   bool WasAsked(absl::string_view key) const { return asked_.contains(key); }
-  // UNIMPLEMENTED naming the first key, with a value other than null, that nobody asked for.
+  // UNIMPLEMENTED, naming the first key that nobody has asked for and that has another value than
+  // null.
   absl::Status RefuseOthers() const;
 
   const std::string& path() const { return path_; }
@@ -47,7 +51,7 @@ class ConfigReader {
   absl::Status Impossible(absl::string_view key, const What&... what) const {
     return absl::DataLossError(absl::StrCat(path_, ": ", prefix_, key, ": ", Readable(what)...));
   }
-  // UNIMPLEMENTED.
+  // An UNIMPLEMENTED error about the value of a key.
   template <typename... What>
   absl::Status Unsupported(absl::string_view key, const What&... what) const {
     return absl::UnimplementedError(
@@ -61,8 +65,8 @@ class ConfigReader {
   absl::flat_hash_set<std::string> asked_;
 };
 
-// `value` is a token id, a list of them, or null. DATA_LOSS naming path and key if it is something
-// else. Ascending, without duplicates.
+// Reads a token id, a list of them, or null. Ascending, without duplicates. DATA_LOSS naming path
+// and key if `value` is something else.
 absl::StatusOr<std::vector<int32_t>> ReadTokenIds(const JsonValue& value, absl::string_view path,
                                                   absl::string_view key);
 

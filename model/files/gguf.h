@@ -1,7 +1,7 @@
 // Reads GGUF files (versions 2 and 3, little-endian) by memory map.
 //
-// Format: ggml-org/ggml, docs/gguf.md. The file is hostile until checked: Open verifies every
-// count, length, offset and size against the file before it allocates or points anywhere.
+// Format: ggml-org/ggml, docs/gguf.md. The file may come from anybody: Open checks every count,
+// length, offset and size against the file before it allocates or points anywhere.
 #ifndef PHALANX_MODEL_FILES_GGUF_H_
 #define PHALANX_MODEL_FILES_GGUF_H_
 
@@ -25,17 +25,18 @@ namespace phalanx {
 class GgufFile {
  public:
   // NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE if the file cannot be read; DATA_LOSS if it is not
-  // a GGUF file, is truncated or breaks a rule of the format; UNIMPLEMENTED for what is legal but
-  // not read: nested arrays, tensors of more than two dimensions, tensor types of unknown size.
-  // Messages start with the path and name the key or tensor. The file must not shrink afterwards.
+  // a GGUF file, is truncated or breaks a rule of the format; UNIMPLEMENTED for what the format
+  // allows but is not read here: nested arrays, tensors of more than two dimensions, tensor types
+  // of unknown size. Messages start with the path and name the key or tensor. The file must not
+  // shrink afterwards.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
   const std::string& path() const { return path_; }
 
-  // --- Metadata. NOT_FOUND without the key, DATA_LOSS if its value has another type. ---
-
+  // Has, Keys and the methods that begin with Get are about the metadata. The latter return
+  // NOT_FOUND if the key is not there, and DATA_LOSS if its value has another type.
   bool Has(absl::string_view key) const;
   // Ascending.
   std::vector<absl::string_view> Keys() const;
@@ -48,23 +49,22 @@ class GgufFile {
   absl::StatusOr<absl::Span<const int64_t>> GetInts(absl::string_view key) const;
   absl::StatusOr<absl::Span<const double>> GetFloats(absl::string_view key) const;
 
-  // --- Tensors, in file order. ---
-
+  // The tensors, in file order.
   absl::Span<const TensorView> tensors() const { return contents_.tensors; }
-  // Null without it.
+  // The tensor of that name; null if there is none.
   const TensorView* FindTensor(absl::string_view name) const;
 
   // The bytes before the tensor data: the header, metadata and tensor infos.
   absl::Span<const std::byte> header() const { return contents_.header; }
-  // All bytes from there on.
+  // The bytes after header().
   absl::Span<const std::byte> data() const {
     return map_->bytes().subspan(contents_.header.size());
   }
   // Size of the whole file.
   size_t file_bytes() const { return map_->bytes().size(); }
 
-  // Tells the kernel that pages of the mapping are no longer needed by this process: to be called
-  // after weights were copied out. Views stay valid.
+  // Tells the kernel that this process does not need the pages of the mapping any more: to be
+  // called when weights have been copied out. Views stay valid.
   void DropPages() const { map_->DropPages(); }
 
  private:

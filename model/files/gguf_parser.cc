@@ -23,8 +23,8 @@ constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxTensorNameBytes = 64;
 constexpr uint32_t kMaxDimensions = 4;
 constexpr int64_t kMaxAlignment = 1 << 20;
-// The least that a pair and a tensor info can take: names of one byte, a value of one byte, one
-// dimension.
+// The least bytes that a pair and a tensor info can take: with names of one byte, a value of one
+// byte and one dimension.
 constexpr size_t kMinPairBytes = 8 + 1 + 4 + 1;
 constexpr size_t kMinInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
@@ -44,6 +44,8 @@ enum ValueType : uint32_t {
   kF64 = 12,
 };
 
+// How many elements a type packs together, and into how many bytes. 1 for types that are not
+// packed.
 struct Block {
   uint64_t elements;
   uint64_t bytes;
@@ -94,10 +96,10 @@ std::optional<Block> BlockOf(uint32_t ggml_type) {
   }
 }
 
-// Names come from the file: they may hold anything.
+// A name for a message. It comes from the file, so it may contain anything.
 std::string Printable(absl::string_view name) { return absl::CHexEscape(name.substr(0, 80)); }
 
-// Use once.
+// An object parses one file.
 class GgufParser {
  public:
   GgufParser(absl::Span<const std::byte> bytes, const std::string& path)
@@ -130,8 +132,10 @@ class GgufParser {
   size_t position_ = 0;
   // What is being read, for messages: "key general.name".
   std::string context_ = "header";
+  // What the format says if the key general.alignment is not there.
   uint64_t alignment_ = 32;
-  // As the infos tell them; parallel to contents_.tensors.
+  // Where the infos say that the data of each tensor of contents_.tensors begin, counted from the
+  // beginning of all data, and how many bytes they are.
   std::vector<uint64_t> offsets_;
   std::vector<uint64_t> sizes_;
 };
@@ -177,6 +181,7 @@ absl::StatusOr<GgufContents> GgufParser::Parse() {
   uint64_t num_pairs = 0;
   RETURN_IF_ERROR(Read(num_tensors));
   RETURN_IF_ERROR(Read(num_pairs));
+  // So a few bytes cannot announce more than the file can hold, and make us allocate for it.
   if (num_pairs > bytes_left() / kMinPairBytes || num_tensors > bytes_left() / kMinInfoBytes) {
     return Broken(absl::StrCat("announces ", num_pairs, " keys and ", num_tensors,
                                " tensors, but only ", bytes_left(),
@@ -201,6 +206,7 @@ absl::Status GgufParser::ParsePair() {
   RETURN_IF_ERROR(ReadString(key));
   if (key.empty() || key.size() > kMaxKeyBytes) return Broken("the key is empty or too long");
   context_ = absl::StrCat("key ", Printable(key));
+  // Readers could disagree about which of the two counts.
   if (contents_.metadata.contains(key)) return Broken("the key is there twice");
   uint32_t type = 0;
   RETURN_IF_ERROR(Read(type));
@@ -311,7 +317,7 @@ absl::StatusOr<GgufValue> GgufParser::ParseNumbers(uint64_t count) {
     if constexpr (std::is_integral_v<T>) {
       if (!std::in_range<int64_t>(number)) return Broken("an array element of 2^63 or more");
     }
-    // Widens numbers, never characters: GGUF has none.
+    // The plus makes an int of a uint8_t or int8_t, which here are numbers and not characters.
     value = static_cast<Element>(+number);
   }
   return GgufValue(std::move(values));
@@ -322,6 +328,7 @@ absl::StatusOr<GgufValue> GgufParser::ParseStrings(uint64_t count) {
     return Broken(
         absl::StrCat("an array of ", count, " strings, ", bytes_left(), " bytes are left"));
   }
+  // Each string takes at least the 8 bytes of its length, so `count` is bounded by the file.
   std::vector<absl::string_view> values(count);
   for (absl::string_view& value : values) RETURN_IF_ERROR(ReadString(value));
   return GgufValue(std::move(values));
@@ -369,6 +376,7 @@ absl::Status GgufParser::ParseTensorInfo() {
   RETURN_IF_ERROR(Read(type));
   RETURN_IF_ERROR(Read(offset));
 
+  // GGUF lists the fastest dimension first.
   const auto [cols, rows] = dimensions;
   if (cols == 0 || rows == 0) return Broken("a dimension of zero");
   const std::optional<Block> block = BlockOf(type);
@@ -384,7 +392,7 @@ absl::Status GgufParser::ParseTensorInfo() {
   if (offset % alignment_ != 0) {
     return Broken(absl::StrCat("offset ", offset, " is not a multiple of ", alignment_));
   }
-  // Once the size fits into the file, rows and columns fit into int64.
+  // The size fits into the file, so rows and columns fit into int64.
   contents_.tensors.push_back({std::string(name),
                                static_cast<TensorType>(type),
                                static_cast<int64_t>(rows),
@@ -396,6 +404,7 @@ absl::Status GgufParser::ParseTensorInfo() {
 }
 
 absl::Status GgufParser::PlaceTensors() {
+  // The data begin at the next multiple of the alignment. A file without tensors may end before it.
   const uint64_t data_start = (position_ + alignment_ - 1) / alignment_ * alignment_;
   if (data_start > bytes_.size() && !contents_.tensors.empty()) {
     context_ = "tensor data";
@@ -409,6 +418,8 @@ absl::Status GgufParser::PlaceTensors() {
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(),
             [this](size_t a, size_t b) { return offsets_[a] < offsets_[b]; });
+  // In the order of their data, so that an overlap shows between neighbours. Holes are allowed,
+  // since each tensor is aligned.
   uint64_t end = 0;
   for (const size_t i : order) {
     TensorView& tensor = contents_.tensors[i];

@@ -28,11 +28,12 @@ struct GgufContents {
   absl::flat_hash_map<absl::string_view, GgufValue> metadata;
   // In file order.
   std::vector<TensorView> tensors;
-  // By name, the place in `tensors`.
+  // The index in `tensors`, by name.
   absl::flat_hash_map<absl::string_view, int> tensor_index;
 };
 
-// `bytes` is the whole file, `path` names it in errors: those of GgufFile::Open for its contents.
+// Parses the whole file, `bytes`. `path` names it in errors, which are those that GgufFile::Open
+// gives for the contents of a file.
 absl::StatusOr<GgufContents> ParseGguf(absl::Span<const std::byte> bytes, const std::string& path);
 
 }  // namespace phalanx

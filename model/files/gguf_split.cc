@@ -17,6 +17,7 @@ constexpr absl::string_view kNumber = "split.no";
 constexpr absl::string_view kCount = "split.count";
 constexpr absl::string_view kTensors = "split.tensors.count";
 
+// Keys count parts from 0, names from 1.
 std::string Suffix(int64_t number, int64_t count) {
   return absl::StrFormat("-%05d-of-%05d.gguf", number + 1, count);
 }
@@ -35,7 +36,7 @@ absl::Status CheckPart(const GgufFile& part, int64_t number, int64_t count) {
   return absl::OkStatus();
 }
 
-// The path of the parts without number, or an error if `path` is not that of the first.
+// The path of the parts without their number. An error if `path` is not that of the first.
 absl::StatusOr<std::string> StemOf(const GgufFile& file, int64_t count) {
   ASSIGN_OR_RETURN(const int64_t number, file.GetInt(kNumber));
   if (number < 0 || number >= count) {
@@ -63,7 +64,7 @@ absl::StatusOr<std::vector<std::unique_ptr<GgufFile>>> OpenGgufFiles(const std::
   files.push_back(std::move(first));
   if (!files[0]->Has(kCount)) return files;
   ASSIGN_OR_RETURN(const int64_t count, files[0]->GetInt(kCount));
-  // One part is what a model is merged into.
+  // Merging the parts of a model leaves one part, which has these keys too.
   if (count == 0 || count == 1) return files;
   if (count < 0 || count > kMaxParts) {
     return Wrong(*files[0], kCount, absl::StrCat(count, " parts"));

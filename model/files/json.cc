@@ -17,11 +17,12 @@
 namespace phalanx {
 namespace {
 
-// Below this, comparing keys one by one beats hashing them.
+// With fewer members than this, comparing keys one by one is faster than hashing them.
 constexpr size_t kMinIndexedMembers = 16;
 constexpr size_t kMaxDescribedBytes = 60;
 
-// Reads characters and tells where it is; the parser copies it at will.
+// An iterator over characters that tells through `reached` how far the parser has come. The parser
+// copies it as it likes.
 class CountingIterator {
  public:
   using iterator_category = std::input_iterator_tag;
@@ -52,9 +53,10 @@ std::string Printable(absl::string_view text) {
 
 struct JsonValue::Object {
   std::vector<JsonMember> members;
-  // Of objects with many members; keys point into them.
+  // Filled for objects with many members. Its keys point into `members`.
   absl::flat_hash_map<absl::string_view, const JsonValue*> index;
 
+  // To be called when all members are there. Returns false if a key is there twice.
   bool Index() {
     if (members.size() < kMinIndexedMembers) return true;
     index.reserve(members.size());
@@ -159,7 +161,7 @@ class JsonBuilder {
   bool end_object();
   bool parse_error(size_t position, const std::string& token, const std::exception& error);
 
-  // Of the failure that ended parsing: what, at which byte.
+  // What the failure was that ended parsing, and at which byte.
   const std::string& error() const { return error_; }
   size_t error_position() const { return error_position_; }
   JsonValue Take() { return std::move(root_); }
@@ -169,7 +171,7 @@ class JsonBuilder {
   // An array or object that is not closed yet.
   struct Level {
     JsonValue value;
-    std::string key;  // Of the member that comes next.
+    std::string key;  // The key of the member that comes next.
   };
 
   template <typename T>
@@ -188,6 +190,7 @@ class JsonBuilder {
   const char* const* const reached_;
   const char* const begin_;
   size_t num_values_ = 0;
+  // Arrays and objects that are open, the innermost last: so nothing here recurses.
   std::vector<Level> levels_;
   JsonValue root_;
   std::string error_;
@@ -202,12 +205,12 @@ bool JsonBuilder::Fail(absl::string_view what) {
 
 bool JsonBuilder::parse_error(size_t position, const std::string& token,
                               const std::exception& error) {
-  // nlohmann's own words come after "[json.exception.parse_error.101] parse error at line 1,
-  // column 2: ".
+  // nlohmann's message follows "[json.exception.parse_error.101] parse error at line 1, column 2:
+  // ".
   absl::string_view what = error.what();
   const size_t colon = what.find(": ");
   if (colon != absl::string_view::npos) what = what.substr(colon + 2);
-  // Quotes stay as they are: the message is not put between any.
+  // Quotes are not escaped, since the message is not put in quotes.
   return Fail(
       absl::StrReplaceAll(absl::CHexEscape(what.substr(0, 300)), {{"\\'", "'"}, {"\\\"", "\""}}));
 }
@@ -249,7 +252,8 @@ bool JsonBuilder::Close() {
 bool JsonBuilder::key(std::string& name) {
   Level& level = levels_.back();
   const Object& object = *std::get<std::unique_ptr<Object>>(level.value.value_);
-  // Objects with few members are checked at once, to tell the byte; large ones when they end.
+  // In objects with few members a key is checked at once, so that the error names its byte. Large
+  // objects are checked when they end.
   if (object.members.size() < kMinIndexedMembers && object.Find(name) != nullptr) {
     return Fail(absl::StrCat("key \"", Printable(name), "\" is there twice"));
   }

@@ -15,7 +15,7 @@
 namespace phalanx {
 namespace {
 
-// The zeros between the end of the file and that of its last page.
+// The number of zeros between the end of the file and the end of its last page.
 size_t TailBytes(size_t file_bytes) {
   const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return (page_bytes - file_bytes % page_bytes) % page_bytes;
@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
     map = mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED) status = system_error("mmap");
   }
+  // A mapping stays when its descriptor is closed.
   close(fd);
   RETURN_IF_ERROR(status);
   const auto bytes =

@@ -1,4 +1,4 @@
-// A file mapped into memory, to be read in place.
+// A file that is mapped into memory, to be read in place.
 #ifndef PHALANX_MODEL_FILES_MAPPED_FILE_H_
 #define PHALANX_MODEL_FILES_MAPPED_FILE_H_
 
@@ -12,10 +12,11 @@
 
 namespace phalanx {
 
-// Whether this is what Git keeps of a large file until it is fetched: a few lines that name it.
+// Whether the text is a Git LFS pointer: a few lines that stand for a large file until it is
+// fetched.
 bool IsGitLfsPointer(absl::string_view text);
 
-// Thread-compatible; immutable. Bytes stay valid as long as the object.
+// Thread-compatible; immutable. The bytes stay valid as long as the object.
 class MappedFile {
  public:
   // NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE if the file cannot be read; DATA_LOSS if it is not

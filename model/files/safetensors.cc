@@ -20,7 +20,7 @@ static_assert(std::endian::native == std::endian::little, "files are read as the
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxNameBytes = 512;
 constexpr size_t kMaxDimensions = 8;
-// A header nests no deeper than {name: {shape: [n]}}.
+// A header is nested no deeper than {name: {shape: [n]}}.
 constexpr JsonLimits kHeaderLimits = {.max_depth = 3, .max_values = 4 << 20};
 
 std::string Printable(absl::string_view name) { return absl::CHexEscape(name.substr(0, 80)); }
@@ -34,7 +34,7 @@ std::optional<TensorType> TypeOf(absl::string_view dtype) {
 
 }  // namespace
 
-// Fills one SafetensorsFile whose mapping is in place.
+// Fills a SafetensorsFile, whose file has been mapped.
 class SafetensorsParser {
  public:
   explicit SafetensorsParser(SafetensorsFile& file) : file_(file), bytes_(file.map_->bytes()) {}
@@ -82,6 +82,7 @@ absl::StatusOr<JsonValue> SafetensorsParser::ParseHeader() {
   }
   file_.header_ = bytes_.first(sizeof(size) + size);
   const absl::string_view text = file_.map_->text().substr(sizeof(size), size);
+  // The format demands this, so that files of another kind are found out at once.
   if (text.empty() || text[0] != '{') return Broken("does not begin with {");
   return ParseJson(text, absl::StrCat(file_.path_, ": header"), kHeaderLimits);
 }
@@ -95,7 +96,7 @@ absl::Status SafetensorsParser::ParseMetadata(const JsonValue& metadata) {
                     ", where a string is expected");
     }
   }
-  // Others store matrices transposed.
+  // Other frameworks than PyTorch store matrices transposed.
   const JsonValue* format = metadata.Find("format");
   if (format != nullptr && *format->AsString() != "pt") {
     return Unsupported("format ", format->Describe(), " is not supported; \"pt\" is");
@@ -107,7 +108,8 @@ absl::Status SafetensorsParser::ParseShape(const JsonValue& shape, TensorView& t
   if (!shape.is_array() || shape.elements().size() > kMaxDimensions) {
     return Broken("shape is not an array of at most ", kMaxDimensions, " numbers");
   }
-  // Each fits into int64 once their product, in bytes, fits into the file.
+  // Each dimension fits into int64 if their product, in bytes, fits into the file, which is checked
+  // when they are all known. Fewer than two dimensions leave 1 in front.
   uint64_t dimensions[2] = {1, 1};
   uint64_t elements = 1;
   for (size_t i = 0; i < shape.elements().size(); ++i) {
@@ -158,7 +160,8 @@ absl::Status SafetensorsParser::ParseTensor(const std::string& name, const JsonV
   }
   entry.begin = *offsets->elements()[0].AsUnsigned();
   entry.end = *offsets->elements()[1].AsUnsigned();
-  // Rows times columns are at most the size of the file.
+  // This cannot overflow: ParseShape has seen that there are no more elements than bytes in the
+  // file.
   const uint64_t element_bytes = *type == TensorType::kF32 ? 4 : 2;
   const uint64_t size = element_bytes * entry.tensor.rows * entry.tensor.cols;
   if (entry.end < entry.begin || entry.end - entry.begin != size) {
@@ -173,6 +176,7 @@ absl::Status SafetensorsParser::PlaceTensors() {
   std::sort(entries_.begin(), entries_.end(),
             [](const Entry& a, const Entry& b) { return a.begin < b.begin; });
   const absl::Span<const std::byte> data = bytes_.subspan(file_.header_.size());
+  // In the order of their data, where the format allows neither a hole nor an overlap.
   uint64_t end = 0;
   for (Entry& entry : entries_) {
     context_ = absl::StrCat("tensor ", Printable(entry.tensor.name));

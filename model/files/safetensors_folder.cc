@@ -26,7 +26,8 @@ absl::Status Broken(absl::string_view path, absl::string_view what) {
   return absl::DataLossError(absl::StrCat(path, ": ", what));
 }
 
-// The index may come from a stranger: its names stay in the folder.
+// Whether `name` is a file in the folder itself. The index may come from anybody, and must not make
+// us open other files.
 bool IsPlainName(absl::string_view name) {
   return absl::EndsWith(name, ".safetensors") && name.size() <= 255 &&
          !absl::StrContains(name, '/') && !absl::StrContains(name, '\0');
@@ -50,7 +51,7 @@ absl::StatusOr<FileOfTensor> ReadWeightMap(const std::string& path, const JsonVa
   return files;
 }
 
-// DATA_LOSS unless `file` has exactly the tensors that the index says.
+// DATA_LOSS unless `file` has exactly the tensors that the index says it has.
 absl::Status CheckTensors(const std::string& index_path, const FileOfTensor& file_of_tensor,
                           absl::string_view name, size_t num_tensors, const SafetensorsFile& file) {
   for (const TensorView& tensor : file.tensors()) {

@@ -1,4 +1,4 @@
-// A tensor as it lies in a model file.
+// A tensor as it is stored in a model file.
 #ifndef PHALANX_MODEL_FILES_TENSOR_H_
 #define PHALANX_MODEL_FILES_TENSOR_H_
 
@@ -10,11 +10,11 @@
 
 namespace phalanx {
 
-// Far above every model known, and low enough that products of two of them fit into int64. The
-// bound of every dimension and number of tokens.
+// The bound of every dimension and of every number of tokens: far above those of all known models,
+// and low enough that products of two of them fit into int64.
 inline constexpr int kMaxModelDimension = 1 << 24;
 
-// With ggml's numbers. A file may hold others, which are kept as their number.
+// The numbers are ggml's. A file may hold other types, which are kept as their number.
 enum class TensorType : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -32,7 +32,7 @@ enum class TensorType : uint32_t {
   kBF16 = 30,
 };
 
-// All that have a name, in the order in which people expect them.
+// All types that have a name, in the order in which people expect them.
 inline constexpr TensorType kTensorTypes[] = {
     TensorType::kF32,  TensorType::kF16,  TensorType::kBF16, TensorType::kQ4_0,   TensorType::kQ4_1,
     TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ2_K,   TensorType::kQ3_K,
@@ -42,17 +42,18 @@ inline constexpr TensorType kTensorTypes[] = {
 // "Q4_1", or "type 42" for a number without a name.
 std::string TensorTypeName(TensorType type);
 
-// Elements of a row that can only be had together: 1, 32 or 256; 0 for a number without a name.
+// How many elements of a row are stored together, and can only be read together: 1, 32 or 256; 0
+// for a number without a name.
 int TensorBlockElements(TensorType type);
 
 struct TensorView {
   std::string name;
   TensorType type = TensorType::kF32;
-  // As the rest of the code base counts: rows are outputs, cols (the fastest dimension) inputs.
+  // Rows are outputs and columns, the fastest dimension, are inputs, as everywhere in this program.
   // A vector has one row.
   int64_t rows = 0;
   int64_t cols = 0;
-  // Points into the mapping of the file; not aligned.
+  // Points into the mapping of the file. Not aligned.
   absl::Span<const std::byte> data;
 };
 

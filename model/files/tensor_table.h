@@ -17,12 +17,13 @@ namespace phalanx {
 // Thread-compatible.
 class TensorTable {
  public:
-  // Appends the tensors of the file at `path`. DATA_LOSS, naming it, if a tensor is there already.
+  // Appends the tensors of the file at `path`. DATA_LOSS, naming the tensor, if it is there
+  // already.
   absl::Status Add(absl::string_view path, absl::Span<const TensorView> tensors);
 
   // In the order in which they were added.
   absl::Span<const TensorView> tensors() const { return tensors_; }
-  // Null without it. Valid until the next Add.
+  // The tensor of that name; null if there is none. Valid until the next Add.
   const TensorView* Find(absl::string_view name) const;
 
  private:

@@ -19,16 +19,18 @@ namespace phalanx {
 namespace {
 
 constexpr absl::string_view kGgufPrefix = "general.sampling.";
-// What transformers itself takes where nobody says more, and wrote into old files.
+// The max_length that transformers uses where nobody says more, and wrote into old files: it is no
+// advice.
 constexpr int kNoMaxLength = 20;
-// In one message.
+// How many keys one message names.
 constexpr size_t kMaxNamedKeys = 20;
 
 std::string PrintableKey(absl::string_view key) { return absl::CHexEscape(key.substr(0, 80)); }
 
 bool IsInteger(double value) { return value == std::floor(value); }
 
-// What of the known keys is in range goes to `defaults`, the rest is advice that is not followed.
+// Puts values of known keys into `defaults` if they are in range. Others are advice that is not
+// followed.
 class FollowedKeys {
  public:
   FollowedKeys(absl::string_view prefix, GenerationDefaults* defaults)
@@ -58,7 +60,7 @@ class FollowedKeys {
   GenerationDefaults& defaults_;
 };
 
-// Nothing, whatever the key.
+// Whether a value is null or empty, which means nothing for any key.
 bool IsNothing(const JsonValue& value) {
   return value.is_null() || (value.is_array() && value.elements().empty()) ||
          (value.is_object() && value.members().empty());
@@ -76,7 +78,7 @@ absl::Status ReadFollowed(ConfigReader& reader, GenerationDefaults& defaults) {
   ASSIGN_OR_RETURN(const bool do_sample, reader.BoolOr("do_sample", false));
   FollowedKeys keys("", &defaults);
   if (do_sample) {
-    // transformers' defaults for who samples.
+    // transformers' defaults for sampling.
     defaults.sampling.temperature = 1.0f;
     defaults.sampling.top_k = 50;
   }
@@ -84,7 +86,7 @@ absl::Status ReadFollowed(ConfigReader& reader, GenerationDefaults& defaults) {
   VisitSampling(defaults.sampling, [&](const SamplingParameter& parameter, auto& value) {
     const absl::StatusOr<std::optional<double>> number = reader.OptionalNumber(parameter.name);
     status.Update(number.status());
-    // Without do_sample, transformers takes the likeliest token whatever the temperature.
+    // Without do_sample transformers takes the likeliest token, whatever the temperature.
     if (!number.ok() || (parameter.name == kTemperature.name && !do_sample)) return;
     keys.Parameter(parameter.name, parameter, *number, &value);
   });

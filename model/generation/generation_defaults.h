@@ -16,7 +16,7 @@
 
 namespace phalanx {
 
-// A key of the file, and its value for people: "repetition_penalty", "1.05".
+// A key of the file and its value, for people: "repetition_penalty", "1.05".
 struct UnfollowedDefault {
   std::string key;
   std::string value;
@@ -26,38 +26,39 @@ struct UnfollowedDefault {
 
 struct GenerationDefaults {
   Sampling sampling = {};
-  // How long an answer may be whose request does not say. Tokens of the answer; 0: the file says
-  // nothing.
+  // How many tokens an answer may have if its request does not say; 0 if the file does not say
+  // either.
   int max_new_tokens = 0;
-  // Tokens of prompt and answer together, heeded if max_new_tokens is 0; 0: the file says nothing.
+  // The same for prompt and answer together. Used if max_new_tokens is 0. 0 if the file does not
+  // say.
   int max_length = 0;
-  // Tokens that end an answer, as the configuration names them; the tokenizer may know more.
+  // Tokens that end an answer, as the configuration names them; the tokenizer may know of more.
   // Ascending.
   std::vector<int32_t> eos_token_ids = {};
   // Advice that would change answers, or might, and is not followed. In file order.
   std::vector<UnfollowedDefault> unfollowed = {};
-  // The file that says all this.
+  // The path of the file that gives this advice.
   std::string source = "";
 };
 
-// From the general.sampling.* keys, else greedy.
+// Reads the general.sampling.* keys. What they do not say is as in greedy decoding.
 GenerationDefaults ReadGenerationDefaults(const GgufFile& file);
 
-// From a parsed generation_config.json at `path`, as transformers takes it: greedy unless do_sample
-// is true; then temperature 1, top_k 50 and top_p 1 where it says nothing else. top_k and top_p are
-// also for callers who sample from a model that is greedy by default. DATA_LOSS, naming file and
-// key, for values of another type.
+// Reads a parsed generation_config.json, whose path is `path`, as transformers does: greedy unless
+// do_sample is true; then temperature 1, top_k 50 and top_p 1 where the file says nothing else.
+// top_k and top_p are also used for callers who sample from a model that is greedy by default.
+// DATA_LOSS, naming file and key, for values of another type.
 absl::StatusOr<GenerationDefaults> ReadGenerationConfig(const JsonValue& config,
                                                         absl::string_view path);
 
-// The same from a config.json: where there is no generation_config.json, transformers takes what it
-// knows of these keys from there. All others are the network's.
+// Does the same with a config.json. Where there is no generation_config.json, transformers takes
+// these keys from there. All keys that it does not know are about the network.
 absl::StatusOr<GenerationDefaults> ReadGenerationKeysOfConfig(const JsonValue& config,
                                                               absl::string_view path);
 
-// UNIMPLEMENTED, naming the file, the keys and the flag, if advice is not followed that is neither
-// among `accepted_keys`, the operator's, nor of a kind that is served nevertheless (see
-// IsServedThoughNotFollowed).
+// UNIMPLEMENTED, naming the file, the keys and the flag, if there is advice that is not followed.
+// Excepted are keys that the operator has accepted (`accepted_keys`), and keys with which models
+// are served nevertheless (see IsServedThoughNotFollowed).
 absl::Status CheckUnfollowed(const GenerationDefaults& defaults,
                              absl::Span<const std::string> accepted_keys);
 

@@ -10,7 +10,8 @@ namespace {
 struct Key {
   absl::string_view name;
   GenerationKeyKind kind;
-  // Of keys that are not offered; without one, only null, false and nothing at all are neutral.
+  // For keys that are not offered: the number that changes nothing. Without one, only null, false
+  // and empty values change nothing.
   double neutral = std::numeric_limits<double>::quiet_NaN();
 };
 
@@ -18,9 +19,9 @@ constexpr auto kFollowed = GenerationKeyKind::kFollowed;
 constexpr auto kHarmless = GenerationKeyKind::kHarmless;
 constexpr auto kNotOffered = GenerationKeyKind::kNotOffered;
 
-// Harmless are: how transformers computes and what it returns beside the tokens; what concerns only
-// beams, a draft model (whose tokens the model verifies) or an encoder; the ids of tokens that
-// begin and pad; and what changes logits only where they are broken.
+// These are harmless: keys about how transformers computes and what it returns beside the tokens;
+// keys that concern only beams, a draft model (whose tokens the model verifies) or an encoder; the
+// ids of tokens that begin and pad; and keys that change logits only where they are broken.
 constexpr Key kConfigKeys[] = {
     {"_commit_hash", kHarmless},
     {"_from_model_config", kHarmless},
@@ -99,7 +100,7 @@ constexpr Key kConfigKeys[] = {
     {"watermarking_config", kNotOffered},
 };
 
-// The parameters of a sampler are harmless: what switches it on is not.
+// The parameters of a sampler are harmless, because another key, which is not, switches it on.
 constexpr Key kGgufKeys[] = {
     {"min_p", kNotOffered, 0},
     {"mirostat", kNotOffered, 0},
@@ -140,7 +141,8 @@ bool IsNeutralValue(absl::string_view key, double value) {
   return found != nullptr && value == found->neutral;
 }
 
-// Qwen2.5's Instruct models, and what was made of them, advise a repetition_penalty of 1.05 to 1.1.
+// Qwen2.5's Instruct models, and models that were made of them, advise a repetition_penalty of 1.05
+// to 1.1.
 bool IsServedThoughNotFollowed(absl::string_view key) {
   return key == "repetition_penalty" || key == "penalty_repeat";
 }

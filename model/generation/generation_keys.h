@@ -18,12 +18,12 @@ enum class GenerationKeyKind : uint8_t {
   kUnknown,     // May change answers.
 };
 
-// Of generation_config.json, and of the same keys in a config.json without one beside it.
+// The kind of a key of generation_config.json, or of config.json where there is no such file.
 GenerationKeyKind GenerationConfigKeyKind(absl::string_view key);
-// Of "general.sampling.*" in GGUF files; `key` comes without that prefix.
+// The kind of a key "general.sampling.*" of a GGUF file, given without that prefix.
 GenerationKeyKind GgufSamplingKeyKind(absl::string_view key);
 
-// Whether a key that is not offered (of either kind of file) changes nothing with this number.
+// Whether a key that is not offered, of either kind of file, changes nothing with this value.
 bool IsNeutralValue(absl::string_view key, double value);
 
 // Whether a model with this key, at a value that is not neutral, is served nevertheless, with a

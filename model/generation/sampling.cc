@@ -8,7 +8,7 @@
 namespace phalanx {
 namespace {
 
-// False for NaN, which compares as false with everything.
+// False for NaN: all its comparisons are false.
 bool IsInRange(const SamplingParameter& parameter, double number) {
   const bool is_enough =
       parameter.allows_least ? number >= parameter.least : number > parameter.least;
@@ -31,7 +31,7 @@ absl::Status CheckSampling(const Sampling& sampling, absl::string_view prefix) {
 }
 
 bool SetIfAllowed(const SamplingParameter& parameter, double number, float* value) {
-  // The range is that of the float: a tiny number may become 0.
+  // Checked as a float too, because a tiny number may become 0.
   if (!IsInRange(parameter, number) || !IsInRange(parameter, static_cast<float>(number))) {
     return false;
   }

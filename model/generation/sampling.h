@@ -14,15 +14,15 @@ struct SamplingParameter {
   // Its name in phalanx.v1.Sampling, in phalanx.worker.v1.Submit, as a flag of the client, and in
   // generation_config.json.
   absl::string_view name;
-  // Behind "general.sampling." in a GGUF file.
+  // Its name after "general.sampling." in a GGUF file.
   absl::string_view gguf_name;
-  // The range; `least` itself belongs to it only if `allows_least`.
+  // The range of its values. `least` itself belongs to it only if `allows_least`.
   double least = 0;
   double most = 0;
   bool allows_least = true;
-  // What it does, for people who look for the flag.
+  // What it does, for the help of the flag.
   absl::string_view help;
-  // What 0 stands for; empty if nothing in particular.
+  // What 0 stands for; empty if 0 means nothing special.
   absl::string_view zero_means;
 };
 
@@ -52,7 +52,7 @@ inline constexpr SamplingParameter kTopP = {
     .zero_means = "",
 };
 
-// Every parameter, with the value that it has where neither the caller nor the model says more.
+// Every parameter, with the value that it has if neither the caller nor the model says another one.
 // Their meaning is in phalanx/v1/inference.proto, their arithmetic in kernels/sampling/sample.h.
 struct Sampling {
   float temperature = 0.0f;
@@ -63,7 +63,7 @@ struct Sampling {
 };
 
 // Calls visit(parameter, value) for each parameter of `sampling`, a Sampling or const Sampling. A
-// new parameter is listed here; what reads, checks, sends and prints them goes by this list.
+// new parameter is added to this list, and is then read, checked, sent and printed everywhere.
 template <typename S, typename Visitor>
 void VisitSampling(S& sampling, Visitor&& visit) {
   visit(kTemperature, sampling.temperature);
