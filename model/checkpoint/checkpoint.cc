@@ -24,7 +24,7 @@ namespace {
 
 constexpr absl::string_view kConfig = "config.json";
 constexpr absl::string_view kGenerationConfig = "generation_config.json";
-// What a Hugging Face folder may have beside its weights, and what changes answers.
+// Files that a Hugging Face folder may have beside its weights and that change answers.
 constexpr absl::string_view kSmallFiles[] = {kConfig,
                                              kGenerationConfig,
                                              "tokenizer.json",
@@ -115,6 +115,7 @@ absl::Status Checkpoint::OpenFolder() {
     const auto file = MappedFile::Open(absl::StrCat(path_, "/", name));
     if (absl::IsNotFound(file.status())) continue;
     RETURN_IF_ERROR(file.status());
+    // The name too, since the same text means something else in another file.
     fingerprint.AddFile({reinterpret_cast<const std::byte*>(name.data()), name.size()}, 0);
     fingerprint.AddFile((*file)->bytes(), (*file)->bytes().size());
   }
@@ -138,8 +139,9 @@ absl::Status Checkpoint::ReadGenerationConfigFile(const JsonValue& config,
   return absl::OkStatus();
 }
 
-// As transformers ties: what the configuration says counts only where the files have no output
-// matrix, or one that is the embedding again.
+// Decides, as transformers does, whether the embedding is the output matrix too. What the
+// configuration says counts only where the files have no output matrix. If they have one, it counts
+// whether that is the embedding again.
 void Checkpoint::SettleTying() {
   const NetworkNames names = NamesOfNetwork(spec_.tensor_naming);
   const TensorView* const output = tensors_.Find(names.output);
@@ -147,6 +149,7 @@ void Checkpoint::SettleTying() {
   if (output == nullptr || embedding == nullptr) return;
   spec_.tied_embeddings = output->type == embedding->type && output->rows == embedding->rows &&
                           output->cols == embedding->cols && output->data == embedding->data;
+  // The comparison has read both.
   DropPages();
 }
 

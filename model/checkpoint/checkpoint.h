@@ -23,43 +23,43 @@
 namespace phalanx {
 
 // Thread-compatible; immutable after Open. Views stay valid as long as the object. Files must not
-// shrink while it lives.
+// shrink as long as it exists.
 class Checkpoint {
  public:
   // `path` is a GGUF file, the first part of a split one, or a Hugging Face folder: config.json,
-  // weights as safetensors, the tokenizer's files, perhaps generation_config.json. The errors of
-  // OpenGgufFiles and ReadGgufSpec, or of ReadJsonFile, ReadHfConfig, ReadGenerationConfig and
-  // OpenSafetensorsFolder; INVALID_ARGUMENT for a file inside such a folder; NOT_FOUND, saying what
-  // a model is, for a folder without config.json and for an empty path.
+  // weights as safetensors, the tokenizer's files, perhaps generation_config.json. Errors are those
+  // of OpenGgufFiles and ReadGgufSpec, or of ReadJsonFile, ReadHfConfig, ReadGenerationConfig and
+  // OpenSafetensorsFolder; INVALID_ARGUMENT for a file inside of such a folder; NOT_FOUND, saying
+  // what a model is, for a folder without config.json and for an empty path.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
   const std::string& path() const { return path_; }
   const ModelSpec& spec() const { return spec_; }
-  // What the files themselves call the model: general.name, or _name_or_path. Perhaps empty, and
-  // converters and trainers put anything there: for hints only.
+  // What the files themselves call the model: general.name, or _name_or_path. May be empty, and
+  // converters and trainers write anything there, so it is good for hints only.
   const std::string& stored_name() const { return stored_name_; }
   // Tells whether two processes serve the same network with the same tokenizer: 16 hexadecimal
-  // digits, see model/checkpoint/fingerprint.h. Of a folder, over the headers of its weights and
-  // all of its other files that are read.
+  // digits, see model/checkpoint/fingerprint.h. For a folder it covers the headers of the weights
+  // and all other files that are read.
   const std::string& fingerprint() const { return fingerprint_; }
   // The data of all files in file order, for model/checkpoint/weights_digest.h.
   std::vector<absl::Span<const std::byte>> weight_data() const;
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
-  // The errors of ReadTokenizerAssets; DATA_LOSS if a configuration names an eos id beyond the
-  // vocabulary. Eos ids are the union of all places that name one, and control tokens unless they
-  // are ordinary text (model/text/turn_ends.h).
+  // Errors are those of ReadTokenizerAssets, and DATA_LOSS if a configuration names an eos id
+  // beyond the vocabulary. Eos ids are those of all places that name one. They are control tokens
+  // unless they are ordinary text (model/text/turn_ends.h).
   absl::StatusOr<TokenizerAssets> ReadTokenizer() const;
 
-  // Of all files, in file order.
+  // The tensors of all files, in file order.
   absl::Span<const TensorView> tensors() const { return tensors_.tensors(); }
-  // Null without it.
+  // The tensor of that name; null if there is none.
   const TensorView* FindTensor(absl::string_view name) const { return tensors_.Find(name); }
 
-  // Tells the kernel that pages of the mappings are no longer needed by this process: to be called
-  // after weights were copied out. Views stay valid.
+  // Tells the kernel that this process does not need the pages of the mappings any more: to be
+  // called when weights have been copied out. Views stay valid.
   void DropPages() const;
 
  private:

@@ -11,13 +11,14 @@
 namespace phalanx {
 
 // 16 hexadecimal digits over the headers of a model's files (metadata, tensor names, types, shapes,
-// offsets), their sizes, and all of the small ones. Not cryptographic: it catches a wrong file, not
-// an attack. Not over the weights, which a coordinator never reads: workers, which do, have a
-// digest of them (model/checkpoint/weights_digest.h). A coordinator sees to it that all groups to
-// which it routes say the same digest.
+// offsets), their sizes, and all of the small files. Not cryptographic: it catches a wrong file,
+// not an attack. It does not cover the weights, which a coordinator never reads. Workers read them
+// and make a digest (model/checkpoint/weights_digest.h); a coordinator makes sure that all groups
+// to which it routes have the same one.
 class Fingerprint {
  public:
-  // In an order that depends on the model alone. For a small file, `header` is all of it.
+  // To be called in an order that depends on the model alone. For a small file, `header` is all of
+  // it.
   void AddFile(absl::Span<const std::byte> header, uint64_t file_bytes);
 
   std::string Hex() const;

@@ -16,10 +16,10 @@ struct NetworkNames {
   std::string output;
 };
 
-// Names of one layer's tensors. Projections stand without ".weight" or ".bias" at their end.
+// Names of one layer's tensors. Those of projections are without ".weight" or ".bias" at their end.
 struct LayerNames {
   std::string attention_norm;
-  // With fused projections these three are one name, as are gate and up.
+  // With fused projections q, k and v are one name, and so are gate and up.
   std::string q;
   std::string k;
   std::string v;
@@ -33,9 +33,9 @@ struct LayerNames {
 NetworkNames NamesOfNetwork(TensorNaming naming);
 LayerNames NamesOfLayer(const ModelSpec& spec, int layer);
 
-// Whether a tensor cannot change the result although no layer has it: rotary factors that ModelSpec
-// has taken in already; an output matrix that is the embedding again; and the inverse frequencies
-// that old checkpoints carry along, which transformers too computes anew (modeling_utils.py,
+// Whether a tensor cannot change the result although no layer has it: rotary factors, which
+// ModelSpec already contains; an output matrix that is the embedding again; and the inverse
+// frequencies in old checkpoints, which transformers computes anew too (modeling_utils.py,
 // _adjust_missing_and_unexpected_keys).
 bool IsNotOfTheNetwork(const ModelSpec& spec, const std::string& name);
 

@@ -7,7 +7,7 @@
 namespace phalanx {
 namespace {
 
-// Some milliseconds from a slow disk: how soon an interruption is noticed.
+// How much is read between two looks for an interruption: some milliseconds from a slow disk.
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
 }  // namespace
@@ -16,7 +16,7 @@ absl::StatusOr<std::string> WeightsDigest(absl::Span<const absl::Span<const std:
                                           const std::function<bool()>& interrupted) {
   ContentDigest digest;
   for (const absl::Span<const std::byte> file : files) {
-    // So that a border between files cannot move unseen.
+    // The size, so that bytes cannot move from one file to the next without a change.
     const uint64_t file_bytes = file.size();
     digest.Add({reinterpret_cast<const std::byte*>(&file_bytes), sizeof(file_bytes)});
     for (size_t begin = 0; begin < file.size(); begin += kPieceBytes) {

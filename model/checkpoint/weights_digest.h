@@ -11,10 +11,11 @@
 
 namespace phalanx {
 
-// Of all bytes of tensor data, 32 hexadecimal digits (base/content_digest.h). `files` are the data
-// of a model's files in file order, as Checkpoint::weight_data gives them: what lies before is in
-// the fingerprint (model/checkpoint/fingerprint.h). Reads everything, at some GB/s if it is in the
-// page cache. CANCELLED soon after `interrupted`, if it is not null, returns true.
+// A digest of all bytes of tensor data, 32 hexadecimal digits (base/content_digest.h). `files` are
+// the data of a model's files in file order, as Checkpoint::weight_data gives them; what comes
+// before the data is in the fingerprint (model/checkpoint/fingerprint.h). Reads everything, at some
+// GB/s if it is in the page cache. CANCELLED soon after `interrupted`, if it is not null, returns
+// true.
 absl::StatusOr<std::string> WeightsDigest(absl::Span<const absl::Span<const std::byte>> files,
                                           const std::function<bool()>& interrupted = nullptr);
 

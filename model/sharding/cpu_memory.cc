@@ -9,17 +9,17 @@
 namespace phalanx {
 namespace {
 
-// kernels/cpu/packed_matrix.h packs outputs in groups of so many, the last one filled up.
+// kernels/cpu/packed_matrix.h packs this many outputs together, and fills up the last group.
 constexpr int64_t kGroupRows = 8;
-// kernels/cpu/packed_linear.cc begins runs of one type on a cache line.
+// kernels/cpu/packed_linear.cc lets the parts of one type begin on a cache line.
 constexpr int64_t kAlignment = 64;
-// kernels/cpu/kv_arena.h fills values up to whole vectors.
+// kernels/cpu/kv_arena.h fills up values to whole vectors.
 constexpr int64_t kVectorFloats = 8;
 
 constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-// Of one block of one output. More than in the file: scales of types without a minimum are float32
-// there, and scales of sub-blocks are whole bytes.
+// The bytes of one block of one output. They are more than in the file: scales of types without a
+// minimum are float32 there, and scales of sub-blocks are whole bytes.
 int64_t PackedBlockBytes(TensorType type) {
   switch (type) {
     case TensorType::kF32:
@@ -54,7 +54,7 @@ int64_t MatrixBytes(absl::Span<const TensorPart> parts) {
   int64_t bytes = 0;
   for (size_t first = 0; first < parts.size();) {
     const TensorPart& part = parts[first];
-    // Parts of one type are packed as one matrix.
+    // Parts of one type that follow each other are packed as one matrix.
     int64_t rows = 0;
     for (; first < parts.size() && parts[first].kept_type == part.kept_type; ++first) {
       rows += parts[first].num_rows;

@@ -1,4 +1,4 @@
-// What a rank that computes on CPUs holds in memory, told without computing: the sizes of the
+// Tells what a rank that computes on CPUs holds in memory, without computing: the sizes of the
 // layouts of kernels/cpu, to the byte.
 #ifndef PHALANX_MODEL_SHARDING_CPU_MEMORY_H_
 #define PHALANX_MODEL_SHARDING_CPU_MEMORY_H_
@@ -11,17 +11,18 @@
 
 namespace phalanx {
 
-// The KV cache is dealt out in blocks of so many tokens.
+// The KV cache is given out in blocks of this many tokens.
 inline constexpr int kCpuKvBlockTokens = 16;
 
-// All weights of one rank, packed: DecoderWeights::bytes in worker/weights.
+// The bytes of all weights of one rank, packed: DecoderWeights::bytes in worker/weights.
 int64_t CpuWeightBytes(const WeightPlan& plan);
 
-// Keys and values of one token in all layers, float32, for `kv_heads` of the model's heads.
+// The bytes of the keys and values of one token in all layers, as float32, for `kv_heads` of the
+// model's heads.
 int64_t CpuKvBytesPerToken(const ModelSpec& spec, int kv_heads);
 
-// Tokens of the longest context whose KV cache fits into `bytes`: whole blocks, at most
-// spec.context_tokens, 0 if there is no room for one block.
+// The tokens of the longest context whose KV cache fits into `bytes`: whole blocks, at most
+// spec.context_tokens, and 0 if there is no room for one block.
 int LongestContextTokens(const ModelSpec& spec, int kv_heads, int64_t bytes);
 
 }  // namespace phalanx

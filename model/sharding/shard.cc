@@ -15,7 +15,8 @@ int FfnUnit(const ModelSpec& spec, int world) {
   return spec.ffn / spec.ffn_block >= world ? spec.ffn_block : 32;
 }
 
-// Part `index` of `total` items dealt out over `parts`, earlier parts first.
+// Part `index` of `total` items that are divided over `parts`; the first parts get one more if they
+// do not divide evenly.
 Range EvenPart(int total, int index, int parts) {
   const int least = total / parts;
   const int extra = total % parts;
@@ -23,8 +24,8 @@ Range EvenPart(int total, int index, int parts) {
   return {begin, begin + least + (index < extra ? 1 : 0)};
 }
 
-// Weights of attention that ranks 0..rank - 1 hold: q and out rows of their query heads, k and v
-// rows of their KV heads.
+// The attention weights that ranks 0 to rank - 1 hold: the q and out rows of their query heads, the
+// k and v rows of their KV heads.
 double AttentionWeightsBefore(const ModelSpec& spec, int rank, int world) {
   const double kv_heads =
       rank == world ? spec.num_kv_heads : EvenPart(spec.num_kv_heads, rank, world).begin;
@@ -32,11 +33,12 @@ double AttentionWeightsBefore(const ModelSpec& spec, int rank, int world) {
   return kv_heads * (2 * q_per_kv + 2) * spec.head_dim * spec.hidden;
 }
 
-// Where rank `rank`'s FFN columns begin: ranks before it hold rank / world of all weights, as near
-// as units allow.
+// Where the FFN columns of rank `rank` begin: the ranks before it hold rank / world of all weights,
+// as nearly as units allow.
 int FfnBegin(const ModelSpec& spec, int rank, int world) {
   if (rank == 0) return 0;
   if (rank == world) return spec.ffn;
+  // Gate, up and down.
   const double weights_per_column = 3.0 * spec.hidden;
   const double all = AttentionWeightsBefore(spec, world, world) + weights_per_column * spec.ffn;
   const double wanted = all * rank / world - AttentionWeightsBefore(spec, rank, world);
@@ -58,7 +60,7 @@ absl::StatusOr<Shard> ShardModel(const ModelSpec& spec, int rank, int world) {
   if (rank < 0 || rank >= world) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " of ", world));
   }
-  // The same for all ranks: each then gets at least one.
+  // This does not depend on the rank, so either all ranks get at least one or all fail.
   if (world > 1 && (spec.ffn / FfnUnit(spec, world) < world || spec.vocab < world)) {
     return absl::InvalidArgumentError(
         absl::StrCat("FFN columns in units of ", FfnUnit(spec, world), " (", spec.ffn,

@@ -1,4 +1,4 @@
-// Which part of a model belongs to which rank: a pure function of (spec, rank, world).
+// Tells which part of a model belongs to which rank: a pure function of (spec, rank, world).
 #ifndef PHALANX_MODEL_SHARDING_SHARD_H_
 #define PHALANX_MODEL_SHARDING_SHARD_H_
 
@@ -14,13 +14,13 @@ struct Range {
   int size() const { return end - begin; }
 };
 
-// One rank's part. Ranges of all ranks partition the whole, in rank order.
-//  * KV heads are dealt out as evenly as they go, lower ranks first (3 over 2 ranks = 2 and 1);
-//    query heads follow their KV head.
-//  * FFN columns are cut at multiples of the quantization block (or of 32 if these are too few) so
-//    that the weights of attention and FFN together are as even as they go: a rank with fewer heads
-//    gets more columns.
-//  * Vocabulary rows are dealt out as evenly as they go, for embedding and logits alike.
+// One rank's part. The ranges of all ranks make up the whole, in rank order.
+// - KV heads are given out as evenly as possible, lower ranks first (3 over 2 ranks are 2 and 1).
+//   Query heads follow their KV head.
+// - FFN columns are cut at multiples of the quantization block (or of 32 if there are too few of
+//   these) so that the weights of attention and FFN together are as even as possible: a rank with
+//   fewer heads gets more columns.
+// - Vocabulary rows are given out as evenly as possible, for embedding and logits alike.
 struct Shard {
   int rank = 0;
   int world = 1;

@@ -13,9 +13,10 @@
 namespace phalanx {
 namespace {
 
-// A matrix that is the rows [first_row, ...) of a tensor of `total_rows`.
+// A matrix that is a part of a tensor of `total_rows` rows, beginning at first_row: one of q, k and
+// v, or of gate and up, which may be fused into one tensor.
 struct Section {
-  std::string tensor;  // Without ".weight" or ".bias".
+  std::string tensor;  // The name without ".weight" or ".bias".
   int64_t total_rows = 0;
   int64_t first_row = 0;
 };
@@ -33,10 +34,11 @@ class Planner {
   void PlanQkv(const LayerNames& names, LayerPlan* plan);
   void PlanGateUp(const LayerNames& names, LayerPlan* plan);
 
-  // The tensor, of that shape and of a type that can be loaded; null, and a problem, without it.
+  // The tensor, if it has that shape and a type that can be loaded. Otherwise null, and a problem
+  // is added.
   const TensorView* Find(const std::string& name, int64_t rows, int64_t cols);
   TensorPart Rows(const Section& section, Range rows, bool rotary_heads);
-  // Columns of a matrix with `hidden` outputs.
+  // Some columns of a matrix with `hidden` outputs.
   TensorPart Columns(const std::string& name, int64_t total_cols, Range cols);
   TensorPart Vocabulary(const std::string& name);
   TensorPart Vector(const std::string& name, int64_t elements, Range kept, bool rotary_heads);
@@ -56,7 +58,8 @@ class Planner {
   const Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   const Shard& shard_;
-  // Names that a fused projection asks for several times are looked at once.
+  // The names that have been asked for. A fused projection is asked for several times, and its
+  // problem is to be told once.
   absl::flat_hash_set<std::string> asked_;
   std::vector<absl::Status> problems_;
 };
@@ -66,6 +69,7 @@ Range Shifted(Range range, int64_t by) {
 }
 
 TensorType KeptType(const TensorView& tensor, Range cols) {
+  // A block can only be read as a whole.
   const int block = TensorBlockElements(tensor.type);
   return cols.begin % block == 0 && cols.end % block == 0 ? tensor.type : TensorType::kF32;
 }
@@ -170,7 +174,8 @@ LayerPlan Planner::PlanLayer(int layer) {
   return plan;
 }
 
-// A tensor that nobody asked for (a bias, an adapter) means that the result would be wrong.
+// A tensor that nobody has asked for, such as a bias or an adapter, means that the result would be
+// wrong.
 void Planner::RefuseOthers() {
   for (const TensorView& tensor : checkpoint_.tensors()) {
     if (asked_.contains(tensor.name) || IsNotOfTheNetwork(spec_, tensor.name)) continue;

@@ -1,4 +1,4 @@
-// What of a model's tensors a rank holds and in which form: a pure function of (files, spec,
+// Tells what of a model's tensors a rank holds, and in which form: a pure function of (files, spec,
 // shard).
 #ifndef PHALANX_MODEL_SHARDING_WEIGHT_PLAN_H_
 #define PHALANX_MODEL_SHARDING_WEIGHT_PLAN_H_
@@ -15,26 +15,26 @@
 
 namespace phalanx {
 
-// Some rows of a tensor, and of these some columns. Of a vector, row 0.
+// Some rows of a tensor, and some columns of these. For a vector, row 0.
 struct TensorPart {
-  // The checkpoint's.
+  // The tensor of the checkpoint.
   const TensorView* tensor = nullptr;
   int64_t first_row = 0;
   int64_t num_rows = 0;
   Range cols;
   // Whether the rows (the elements of a vector) are whole heads with rotary dims, whose order in
-  // the file is as ModelSpec::interleaved_qk_rows tells.
+  // the file depends on ModelSpec::interleaved_qk_rows.
   bool rotary_heads = false;
-  // In memory. kF32 for vectors, and for columns that end inside a block of the tensor: no
-  // quantized type can hold a part of a block, and float32 is exact.
+  // The type in memory. kF32 for vectors, and for columns that end inside of a block of the tensor:
+  // a part of a block has no quantized form, and float32 is exact.
   TensorType kept_type = TensorType::kF32;
 };
 
-// A matrix is made of the rows of its parts, in order.
+// Where there are several parts, their rows make up a matrix, in order.
 struct LayerPlan {
   TensorPart attention_norm;
   std::vector<TensorPart> qkv;
-  std::vector<TensorPart> qkv_bias;  // Empty: none.
+  std::vector<TensorPart> qkv_bias;  // Empty if the model has none.
   TensorPart attention_out;
   TensorPart ffn_norm;
   std::vector<TensorPart> gate_up;
@@ -45,14 +45,14 @@ struct WeightPlan {
   TensorPart embedding;
   std::vector<LayerPlan> layers;
   TensorPart final_norm;
-  // Without a tensor when the embedding serves as the output matrix too.
+  // Without a tensor if the embedding is the output matrix too.
   TensorPart output;
 };
 
 // Errors name the file and the tensor: DATA_LOSS if one is missing or has another shape than the
 // spec demands; UNIMPLEMENTED for a type that cannot be loaded (with the list of those that can) or
-// a tensor that this network does not have. The first one is returned; all of them, in the order of
-// the plan, are added to `problems` if it is not null.
+// a tensor that this network does not have. The first error is returned. All of them, in the order
+// of the plan, are added to `problems` if it is not null.
 absl::StatusOr<WeightPlan> PlanWeights(const Checkpoint& checkpoint, const ModelSpec& spec,
                                        const Shard& shard,
                                        std::vector<absl::Status>* problems = nullptr);

@@ -24,8 +24,8 @@ constexpr absl::string_view kFreqs = "rope_freqs.weight";
 constexpr absl::string_view kShortFactors = "rope_factors_short.weight";
 constexpr absl::string_view kLongFactors = "rope_factors_long.weight";
 
-// Without the architecture in front. Keys that change nothing for inference as it is done here are
-// among them; all others are refused.
+// Keys without the architecture in front. Some of them change nothing for inference as it is done
+// here. All others are refused.
 constexpr absl::string_view kKnownKeys[] = {
     "block_count",
     "context_length",
@@ -78,7 +78,7 @@ class GgufSpecReader {
   absl::Status ReadRope(ModelSpec& spec) const;
   absl::Status ReadRopeScaling(ModelSpec& spec) const;
   absl::Status ReadRopeLists(ModelSpec& spec) const;
-  // Keys of a scaling whose factors are nowhere.
+  // Refuses keys of a scaling of which the factors are missing.
   absl::Status RefuseHalfAScaling(const ModelSpec& spec) const;
   absl::Status ReadLongRope(const TensorView& short_list, const TensorView& long_list,
                             ModelSpec& spec) const;
@@ -178,7 +178,7 @@ absl::Status GgufSpecReader::ReadAttention(ModelSpec& spec) const {
     return Impossible(Key("rope.dimension_count"), spec.rotary_dim, " is more than the ",
                       spec.head_dim, " dimensions of a head");
   }
-  // The converter orders the rows of whole heads for a rotation of whole heads.
+  // The converter reorders the rows of a head as if all of it were rotated.
   if (spec.interleaved_qk_rows && spec.rotary_dim != spec.head_dim) {
     return Unsupported(Key("rope.dimension_count"), spec.rotary_dim,
                        " is not supported where heads have ", spec.head_dim,
@@ -196,7 +196,7 @@ absl::Status GgufSpecReader::CheckSlidingWindow(const ModelSpec& spec) const {
   const absl::StatusOr<int64_t> window = file_.GetInt(key);
   if (absl::IsNotFound(window.status())) return absl::OkStatus();
   RETURN_IF_ERROR(window.status());
-  // Zero is what the converter writes for none.
+  // The converter writes 0 if there is no window.
   if (*window == 0 || *window >= spec.context_tokens) return absl::OkStatus();
   return Unsupported(key, "a window of ", *window,
                      " tokens is not supported where the context has ", spec.context_tokens,
@@ -210,6 +210,7 @@ absl::Status GgufSpecReader::ReadVocab(ModelSpec& spec) const {
     return Impossible("tensor token_embd.weight", embedding->rows, " rows of ", embedding->cols,
                       " elements, where embedding_length is ", spec.hidden);
   }
+  // What counts is the table itself; the keys must agree with it.
   spec.vocab = static_cast<int>(embedding->rows);
   ASSIGN_OR_RETURN(const int declared, DimensionOr("vocab_size", spec.vocab));
   if (declared != spec.vocab) {
@@ -254,7 +255,7 @@ absl::Status GgufSpecReader::ReadLongRope(const TensorView& short_list, const Te
   ASSIGN_OR_RETURN(spec.rope.long_factors, FactorsOf(long_list));
   ASSIGN_OR_RETURN(spec.rope.original_context_tokens,
                    Dimension("rope.scaling.original_context_length"));
-  // Old converters left the factor out, and meant this one.
+  // Old converters left the factor out and meant this one.
   const double growth = 1.0 * spec.context_tokens / spec.rope.original_context_tokens;
   ASSIGN_OR_RETURN(spec.rope.attention_factor,
                    FloatOr("rope.scaling.attn_factor",
@@ -307,7 +308,7 @@ absl::Status GgufSpecReader::RefuseHalfAScaling(const ModelSpec& spec) const {
   if (!file_.Has(original_key) || !spec.rope.factors.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const int original, Dimension("rope.scaling.original_context_length"));
   if (original >= spec.context_tokens) return absl::OkStatus();
-  // With plain factors it would answer wrongly from the first token on.
+  // Without the factors it would answer wrongly from the first token on.
   const absl::string_view way =
       architecture_ == "phi3"
           ? "the tensors rope_factors_short.weight and rope_factors_long.weight are missing"

@@ -1,4 +1,4 @@
-// What network a GGUF file holds.
+// Reads which network a GGUF file holds.
 #ifndef PHALANX_MODEL_SPEC_GGUF_SPEC_H_
 #define PHALANX_MODEL_SPEC_GGUF_SPEC_H_
 
@@ -9,11 +9,11 @@
 
 namespace phalanx {
 
-// Reads the spec from the metadata of `file` (the first, of a split model) and the names, shapes
-// and rotary factors of the model's tensors. Every key of the architecture must be one that is
-// understood: an unknown one may change the result. Errors name the file and the key or tensor:
-// UNIMPLEMENTED for an architecture or feature that is not supported (with the list of those that
-// are), DATA_LOSS for a missing, ill-typed or impossible value.
+// Reads the spec from the metadata of `file` (the first file of a split model) and the names,
+// shapes and rotary factors of the model's tensors. Every key of the architecture must be one that
+// is known here, since an unknown one may change the result. Errors name the file and the key or
+// tensor: UNIMPLEMENTED for an architecture or feature that is not supported (with the list of
+// those that are), DATA_LOSS for a value that is missing, of another type or impossible.
 //
 // Keys and tensors are those that llama.cpp's converters write for llama, phi3 and qwen2. Rotary
 // factors are in the tensors rope_freqs.weight (llama3 scaling) or rope_factors_short.weight and

@@ -22,8 +22,8 @@ struct Class {
 constexpr Class kClasses[] = {
     {"llama", "LlamaForCausalLM"}, {"phi3", "Phi3ForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}};
 
-// What cannot change the logits of a forward pass: bookkeeping, training, and how transformers
-// itself runs. What is about generation is known to generation_keys.h.
+// Keys that cannot change the logits of a forward pass: bookkeeping, training, and how transformers
+// itself runs. Keys about generation are known to generation_keys.h.
 constexpr absl::string_view kHarmlessKeys[] = {
     "_attn_implementation_autoset",
     "_name_or_path",
@@ -99,7 +99,8 @@ absl::Status HfConfigReader::ReadClass() {
     return top_.Unsupported(key, absl::CHexEscape(value.substr(0, 60)),
                             " is not supported; these are: ", absl::StrJoin(supported, ", "));
   };
-  // What the rest of the file means depends on it: weights of other types come with it.
+  // Asked first, because the meaning of other keys may depend on it, and it comes with weights of
+  // other types.
   if (const JsonValue* quantization = top_.Find("quantization_config")) {
     const JsonValue* const method = quantization->Find("quant_method");
     return top_.Unsupported("quantization_config", "quant_method ",
@@ -157,7 +158,7 @@ absl::Status HfConfigReader::CheckActivation() {
   return top_.Unsupported("hidden_act", activation->Describe(), " is not supported; silu is");
 }
 
-// Only windows that never mask a token are served. Llama has none.
+// Accepts only windows that never mask a token. Llama has none.
 absl::Status HfConfigReader::CheckWindow() {
   bool used = spec_.architecture == "phi3";
   int first_layer = 0;
@@ -218,6 +219,7 @@ absl::StatusOr<HfConfig> HfConfigReader::Read(absl::string_view name) {
   if (const JsonValue* eos = top_.Find("eos_token_id")) {
     ASSIGN_OR_RETURN(config.eos_token_ids, ReadTokenIds(*eos, path_, "eos_token_id"));
   }
+  // To ask for a key is to accept it, for RefuseOthers.
   for (const absl::string_view key : kHarmlessKeys) top_.Find(key);
   for (const JsonMember& member : json_.members()) {
     if (GenerationConfigKeyKind(member.key) != GenerationKeyKind::kUnknown) top_.Find(member.key);

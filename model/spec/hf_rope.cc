@@ -20,7 +20,8 @@ class HfRopeReader {
   absl::Status Read();
 
  private:
-  // A key that is in the rotary object, at the top level, or in both with the same value.
+  // The value of a key that is in the rotary object, at the top level, or in both with the same
+  // value.
   absl::StatusOr<std::optional<double>> NumberInEither(absl::string_view key);
   absl::StatusOr<int> OriginalContext();
   absl::StatusOr<std::string> RopeType();
@@ -36,7 +37,7 @@ class HfRopeReader {
 absl::StatusOr<std::optional<double>> HfRopeReader::NumberInEither(absl::string_view key) {
   ASSIGN_OR_RETURN(const std::optional<double> outer, top_.OptionalNumber(key));
   ASSIGN_OR_RETURN(const std::optional<double> inner, rope_.OptionalNumber(key));
-  // Versions of transformers differ in which one they take.
+  // Versions of transformers differ in which of the two they take.
   if (outer && inner && *outer != *inner) {
     return rope_.Impossible(key, *inner, ", where ", key, " of the whole is ", *outer);
   }
@@ -129,14 +130,14 @@ absl::Status HfRopeReader::Read() {
     ASSIGN_OR_RETURN(const double factor, rope_.Number("factor"));
     spec_.rope.factors = LinearFactors(factor, spec_.rotary_dim);
   } else if (spec_.architecture == "phi3") {
-    // It is there in files of all contexts.
+    // Files of short contexts have the key too, where it changes nothing.
     RETURN_IF_ERROR(top_.OptionalDimension(kOriginalContext).status());
     RETURN_IF_ERROR(rope_.OptionalDimension(kOriginalContext).status());
   }
   return rope_.RefuseOthers();
 }
 
-// The object that holds the rotary parameters, null if there is none.
+// The object that holds the rotary parameters; null if there is none.
 absl::StatusOr<const JsonValue*> FindRope(ConfigReader& top, std::string& key) {
   const JsonValue* const scaling = top.Find("rope_scaling");
   const JsonValue* const parameters = top.Find("rope_parameters");

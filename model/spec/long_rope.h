@@ -7,32 +7,35 @@
 namespace phalanx {
 
 enum class LongRopePolicy : uint8_t {
-  // Chosen once: long if prompt and max_new_tokens together go beyond the original context. Every
-  // token is computed once.
+  // The list is chosen once: the long one if prompt and max_new_tokens together are more than the
+  // original context. Every token is computed once.
   kAdmission,
-  // As transformers' Phi3ForCausalLM.generate: short up to the original context; a sequence that
-  // grows beyond it is computed anew, once, with the long list.
+  // As transformers' Phi3ForCausalLM.generate does: the short list up to the original context. A
+  // sequence that grows beyond it is computed anew, once, with the long list.
   kReference,
 };
 
-// What an operator who says nothing gets: answers as those of the reference, whatever their length.
-// Under kAdmission an unset max_new_tokens means the whole context, so the long list for all.
+// The policy if the operator does not choose: answers are those of the reference, whatever their
+// length. Under kAdmission an unset max_new_tokens means the whole context, and so the long list
+// for all.
 inline constexpr LongRopePolicy kDefaultLongRopePolicy = LongRopePolicy::kReference;
 
-// Rows of the inverse frequencies.
+// The rows of the table of inverse frequencies.
 inline constexpr int kShortRopeList = 0;
 inline constexpr int kLongRopeList = 1;
 
 struct RopePlan {
-  // What the sequence begins with.
+  // The list that the sequence begins with.
   int list = kShortRopeList;
-  // A sequence of more tokens than this is computed anew with the long list; 0: none ever is.
+  // A sequence is computed anew with the long list when it has more tokens than this. 0 if it never
+  // is.
   int switch_above_tokens = 0;
 
   bool operator==(const RopePlan&) const = default;
 };
 
-// `original_context_tokens` is the model's border, 0 for a model that has one list.
+// `original_context_tokens` is the number of tokens beyond which the model uses its long list; 0
+// for a model that has one list.
 constexpr RopePlan PlanRope(LongRopePolicy policy, int original_context_tokens, int prompt_tokens,
                             int max_new_tokens) {
   if (original_context_tokens == 0) return {};

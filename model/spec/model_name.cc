@@ -41,14 +41,15 @@ std::string LastPart(absl::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
 }
 
-// "name" of "models--org--name" and of "models--name"; empty for other folders.
+// Gives "name" for "models--org--name" and for "models--name"; empty for other folders.
 std::string RepositoryName(absl::string_view folder) {
   if (!absl::ConsumePrefix(&folder, kRepositoryPrefix)) return "";
   const size_t cut = folder.find("--");
   return std::string(cut == absl::string_view::npos ? folder : folder.substr(cut + 2));
 }
 
-// Of the repository that `path`, which is absolute, is a snapshot of; empty if it is none.
+// The name of the repository that `path`, which must be absolute, is a snapshot of; empty if it is
+// not a snapshot.
 std::string SnapshotName(const fs::path& path) {
   if (path.parent_path().filename() != "snapshots") return "";
   return RepositoryName(path.parent_path().parent_path().filename().string());
@@ -74,7 +75,8 @@ std::string FolderModelName(const std::string& path) {
   const fs::path given = (fs::absolute(path, error) / "").lexically_normal().parent_path();
   std::string name = LastPart(path);
   const bool is_name = !IsNoName(name);
-  // A link into the cache has the name that somebody gave it.
+  // A link into the cache keeps the name that somebody gave it, so the real path counts only if it
+  // ends with the given name.
   for (const fs::path& folder : {given, real}) {
     if (is_name && folder.filename() != name) continue;
     std::string repository = SnapshotName(folder);

@@ -1,4 +1,4 @@
-// What clients call a model, from where it lies on disk.
+// Tells what clients call a model, by where it lies on disk.
 #ifndef PHALANX_MODEL_SPEC_MODEL_NAME_H_
 #define PHALANX_MODEL_SPEC_MODEL_NAME_H_
 
@@ -8,15 +8,16 @@
 
 namespace phalanx {
 
-// Of a GGUF file: its base name without ".gguf", its place in a split and the name of a
-// quantization at its end. "/m/SmolLM2-135M-Instruct.Q4_1.gguf" is "SmolLM2-135M-Instruct".
+// The name of a GGUF file: its base name without ".gguf", without its place in a split, and without
+// the name of a quantization at its end. "/m/SmolLM2-135M-Instruct.Q4_1.gguf" is
+// "SmolLM2-135M-Instruct".
 std::string FileModelName(absl::string_view path);
 
-// Of a folder: the last part of its path as it was given, so that a link names what it leads to;
-// where that is no name ("", ".", ".."), the last part of the folder's real path. In a Hugging Face
-// cache, where folders are named by a hash, the name of the repository:
-// "hub/models--microsoft--Phi-4-mini-reasoning/snapshots/0e3b1e2d" is "Phi-4-mini-reasoning", from
-// inside of that folder too. Never empty. Reads links, no files.
+// The name of a folder: the last part of its path as it was given, so that a link has its own name.
+// Where that is no name ("", ".", ".."), it is the last part of the folder's real path. In a
+// Hugging Face cache, where folders are named by a hash, it is the name of the repository:
+// "hub/models--microsoft--Phi-4-mini-reasoning/snapshots/0e3b1e2d" is "Phi-4-mini-reasoning", and
+// so are "." and "" inside of that folder. Never empty. Reads links, but no files.
 std::string FolderModelName(const std::string& path);
 
 }  // namespace phalanx

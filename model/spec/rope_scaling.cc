@@ -11,6 +11,7 @@ std::vector<float> Llama3Factors(const Llama3Scaling& scaling, double theta, int
   const double shortest = original / scaling.high_freq_factor;
   std::vector<float> factors;
   for (int j = 0; j < rotary_dim / 2; ++j) {
+    // The number of tokens after which the pair has turned once.
     const double wavelength = 2 * std::numbers::pi * std::pow(theta, 2.0 * j / rotary_dim);
     double factor = 1.0;
     if (wavelength > longest) {

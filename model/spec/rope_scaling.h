@@ -1,4 +1,4 @@
-// The scalings of rotary positions as lists of factors (see RopeSpec).
+// Computes the scalings of rotary positions as lists of factors (see RopeSpec).
 #ifndef PHALANX_MODEL_SPEC_ROPE_SCALING_H_
 #define PHALANX_MODEL_SPEC_ROPE_SCALING_H_
 
@@ -6,8 +6,8 @@
 
 namespace phalanx {
 
-// Llama 3.1's: pairs that turn slowly are slowed by `factor`, fast ones are left alone, those
-// between are interpolated. Source: transformers, modeling_rope_utils.py,
+// Llama 3.1's scaling: pairs that turn slowly are slowed by `factor`, fast ones are left alone, and
+// those between are interpolated. Source: transformers, modeling_rope_utils.py,
 // _compute_llama3_parameters.
 struct Llama3Scaling {
   double factor = 8.0;
@@ -17,12 +17,12 @@ struct Llama3Scaling {
 };
 std::vector<float> Llama3Factors(const Llama3Scaling& scaling, double theta, int rotary_dim);
 
-// Every pair slowed by `factor`; an empty list if that is 1.
+// Slows every pair by `factor`. An empty list if that is 1.
 std::vector<float> LinearFactors(double factor, int rotary_dim);
 
-// What LongRoPE multiplies cosines and sines by unless the model says otherwise:
-// sqrt(1 + ln(factor) / ln(original)), 1 for a factor of at most 1. `factor` is by how much the
-// context grew. Source: transformers, modeling_rope_utils.py, _compute_longrope_parameters.
+// What LongRoPE multiplies cosines and sines by, unless the model says otherwise: sqrt(1 +
+// ln(factor) / ln(original)), and 1 for a factor of at most 1. `factor` is how many times longer
+// the context became. Source: transformers, modeling_rope_utils.py, _compute_longrope_parameters.
 float LongRopeAttentionFactor(double factor, int original_context_tokens);
 
 }  // namespace phalanx

@@ -12,7 +12,7 @@ namespace {
 
 constexpr absl::string_view kArchitectures[] = {"llama", "phi3", "qwen2"};
 
-// DATA_LOSS unless there are `size` factors that a frequency can be divided by.
+// DATA_LOSS unless there are `size` factors, all of which a frequency can be divided by.
 absl::Status CheckFactors(const std::vector<float>& factors, size_t size, absl::string_view path,
                           absl::string_view key) {
   if (factors.size() != size) {

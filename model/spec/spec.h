@@ -1,4 +1,4 @@
-// What a decoder network is, whatever file it came from.
+// Describes a decoder network, whatever file it came from.
 #ifndef PHALANX_MODEL_SPEC_SPEC_H_
 #define PHALANX_MODEL_SPEC_SPEC_H_
 
@@ -18,11 +18,12 @@ namespace phalanx {
 // LongRoPE has two lists, of which a sequence uses one.
 struct RopeSpec {
   float theta = 10000.0f;
-  // [rotary_dim / 2], or empty: all 1.
+  // [rotary_dim / 2]. Empty if all are 1.
   std::vector<float> factors;
-  // LongRoPE: for sequences of more than original_context_tokens. [rotary_dim / 2], or empty.
+  // LongRoPE's factors for sequences of more than original_context_tokens. [rotary_dim / 2], or
+  // empty.
   std::vector<float> long_factors;
-  int original_context_tokens = 0;  // LongRoPE's border; 0 without it.
+  int original_context_tokens = 0;  // 0 without LongRoPE.
   // Multiplies cosines and sines, whichever list is used.
   float attention_factor = 1.0f;
 
@@ -37,8 +38,8 @@ enum class TensorNaming : uint8_t {
 
 // A pre-norm decoder: grouped-query attention with rotary positions, SwiGLU feed-forward, RMSNorm.
 struct ModelSpec {
-  // What clients call it, by where it lies, see model_name.h: "SmolLM2-135M-Instruct". Not from
-  // general.name, which converters fill with names of checkpoints.
+  // What clients call the model, by where it lies on disk (see model_name.h):
+  // "SmolLM2-135M-Instruct". Not from general.name, where converters write names of checkpoints.
   std::string name;
   std::string architecture;  // "llama", "phi3" or "qwen2".
   int num_layers = 0;
@@ -52,7 +53,8 @@ struct ModelSpec {
   int context_tokens = 0;
   float rms_norm_eps = 0;
   RopeSpec rope;
-  // Whether the embedding is the output matrix too: the files have no other one, or the same again.
+  // Whether the embedding is the output matrix too: the files have no output matrix, or one that is
+  // the embedding again.
   bool tied_embeddings = false;
   // Whether the q, k and v projections have biases.
   bool qkv_bias = false;
@@ -60,18 +62,19 @@ struct ModelSpec {
   TensorNaming tensor_naming = TensorNaming::kGguf;
   // Whether q|k|v and gate|up are one tensor each, in this order of rows.
   bool fused_projections = false;
-  // Elements in a quantization block of the FFN's down matrices, at least 32: their columns are cut
-  // at multiples of it where they can be.
+  // How many elements a quantization block of the FFN's down matrices has, at least 32. Their
+  // columns are cut at multiples of it where possible.
   int ffn_block = 32;
   // Whether the file's q and k rows are ordered for interleaved rotary pairs (2j, 2j + 1), as the
   // llama.cpp converter writes "llama" files; the loader then undoes it.
   bool interleaved_qk_rows = false;
 };
 
-// "llama", "phi3", "qwen2": what can be served.
+// The architectures that can be served: "llama", "phi3", "qwen2".
 absl::Span<const absl::string_view> SupportedArchitectures();
 
-// The bound of head_dim. Some rotary factors are computed, as many as this whatever the file holds.
+// The bound of head_dim. There are this many rotary factors at most, and some are computed,
+// whatever the file holds.
 inline constexpr int kMaxHeadDim = 1 << 13;
 
 // What a file format calls the fields of a spec, for messages.
@@ -88,8 +91,8 @@ struct SpecKeys {
   std::string attention_factor;
 };
 
-// The rules that hold between the fields of a spec, once each of its dimensions is in
-// [1, kMaxModelDimension]. DATA_LOSS naming the file and the key of the field that breaks one.
+// Checks the rules that hold between the fields of a spec. Each of its dimensions must be in [1,
+// kMaxModelDimension]. DATA_LOSS naming the file and the key of the field that breaks a rule.
 absl::Status CheckModelSpec(const ModelSpec& spec, absl::string_view path, const SpecKeys& keys);
 
 }  // namespace phalanx
