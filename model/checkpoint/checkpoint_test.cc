@@ -130,7 +130,7 @@ TEST(CheckpointTest, AnEndThatIsOrdinaryTextStaysTextForTheTokenizer) {
     const auto checkpoint = MustOpen(WriteTempFolder("ordinary", files));
     return checkpoint->ReadTokenizer().value();
   };
-  // A byte, and what a merge makes.
+  // A token that is a byte, and one that a merge makes.
   const int byte = kTinyFirstByte;
   const int merged = kTinyFirstByte + 256;
   for (const int id : {byte, merged}) {

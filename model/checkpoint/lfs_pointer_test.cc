@@ -1,4 +1,4 @@
-// What git leaves in place of a large file that was not fetched.
+// Git LFS pointers, which git leaves in place of large files that were not fetched.
 #include <map>
 #include <string>
 

@@ -24,7 +24,7 @@ std::string Floats(int count) {
   return bytes;
 }
 
-// One of everything, in a few hundred bytes.
+// A file with one of everything, in a few hundred bytes.
 GgufWriter SmallFile() {
   GgufWriter writer;
   writer.AddString("general.name", "small");
@@ -109,7 +109,8 @@ TEST(GgufTest, MissingFileIsNotFound) {
   EXPECT_EQ(GgufFile::Open(testing::TempDir()).status().code(), absl::StatusCode::kDataLoss);
 }
 
-// Of reading a file of that size: a key of 14 bytes takes a slot of a growing table.
+// Bound on the memory for reading a file of that size: a key of 14 bytes takes a slot of a growing
+// table.
 size_t MaxAllocatedBytes(size_t file_bytes) { return kAllocationBase + 64 * file_bytes; }
 
 TEST(GgufTest, TruncationAtEveryByteIsDataLoss) {

@@ -94,7 +94,7 @@ TEST(JsonTest, SyntaxErrorsTellTheByte) {
   EXPECT_THAT(Error("{\"a\": 1"), HasSubstr("expected '}'"));
 }
 
-// A C string would end there; a JSON text does not.
+// A C string would end there, but a JSON text does not.
 TEST(JsonTest, ANulByteEndsNothing) {
   using namespace std::string_literals;  // NOLINT(build/namespaces): strings with NUL bytes.
   EXPECT_THAT(Error("{\"a\":1}\0 , evil"s),

@@ -20,8 +20,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> OpenBytes(const std::string& by
   return SafetensorsFile::Open(WriteTempFile("t.safetensors", bytes));
 }
 
-// Of a header and that many bytes of data. Nothing large may be allocated: a JSON value of two
-// bytes takes some tens of them, in a vector that grows.
+// Bound on the memory for a header and that many bytes of data. Nothing large may be allocated: a
+// JSON value of two bytes takes some tens of bytes, in a vector that grows.
 absl::Status StatusOf(const std::string& header, size_t data_bytes) {
   const std::string bytes = SafetensorsWriter::File(header, std::string(data_bytes, '\0'));
   const std::string path = WriteTempFile("t.safetensors", bytes);
@@ -159,7 +159,7 @@ std::vector<BadHeader> BadHeaders() {
        "tensor w: the product of the shape is 2^64 or more"},
       {"DimensionOf2To64Minus1", One("F16", "[18446744073709551615]", "[0,2]"), 2,
        "tensor w: 18446744073709551615 elements are more than the file"},
-      // A factor of zero does not hide what wraps.
+      // A factor of zero must not hide a product that wraps.
       {"WrappingBeforeZero", One("F16", "[4294967296,4294967296,0]", "[0,0]"), 0, "2^64 or more"},
       {"OffsetsOf2To63", One("F16", "[1]", "[9223372036854775806,9223372036854775808]"), 2,
        "tensor w: a hole of 9223372036854775806 bytes"},

@@ -104,7 +104,7 @@ TEST(GenerationConfigTest, SamplingIsAsTransformersTakesIt) {
   EXPECT_THAT(bare->eos_token_ids, ElementsAre(7));
 }
 
-// What it says of top_k and top_p is for callers who sample nevertheless.
+// The advice on top_k and top_p is for callers who sample nevertheless.
 TEST(GenerationConfigTest, WithoutDoSampleItIsGreedy) {
   for (const char* text :
        {"{}", R"({"temperature": 0.8})", R"({"do_sample": false, "temperature": 0.8})"}) {
@@ -138,7 +138,7 @@ TEST(GenerationConfigTest, LengthsAreTaken) {
   }
 }
 
-// All that transformers 5.23 or others read and that makes tokens differ.
+// Every key that transformers 5.23 or others read and that makes tokens differ.
 TEST(GenerationConfigTest, AdviceThatIsNotFollowedIsTold) {
   for (const char* member : {R"("bad_words_ids": [[1]])",
                              R"("begin_suppress_tokens": [1])",
@@ -228,7 +228,7 @@ TEST(CheckUnfollowedTest, RefusesWhatNobodyAccepted) {
   EXPECT_EQ(CheckUnfollowed(*defaults, {"min_p", "num_beams", "other"}), absl::OkStatus());
 }
 
-// As Phi-4-mini, DeepSeek-R1-Distill, Llama 3.2 and Unsloth's copy of it have them.
+// The files of Phi-4-mini, DeepSeek-R1-Distill, Llama 3.2 and Unsloth's copy of it.
 TEST(CheckUnfollowedTest, PublishedModelsAreFollowedWholly) {
   for (const char* text :
        {R"({"_from_model_config": true, "bos_token_id": 199999, "eos_token_id": [200020, 199999],

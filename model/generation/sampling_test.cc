@@ -32,7 +32,7 @@ TEST(SamplingTest, WhatIsOutOfRangeIsNamedWithItsRange) {
       {{.top_p = 0}, "sampling.top_p: 0 is not in (0, 1]"},
       {{.top_p = 1.0000001f}, "sampling.top_p: 1.0000001 is not in (0, 1]"},
       {{.top_p = NAN}, "sampling.top_p: nan is not in (0, 1]"},
-      // The first is told.
+      // The first error is returned.
       {{.top_k = -1, .top_p = 2}, "sampling.top_k: -1 is not in [0, 2147483647]"},
   };
   for (const auto& [sampling, message] : cases) {
@@ -59,7 +59,7 @@ TEST(SamplingTest, OnlyNumbersOfTheRangeAndTypeAreTaken) {
   EXPECT_EQ(sampling, set);
 }
 
-// The structure holds nothing that the list leaves out.
+// The structure has no member that the list leaves out.
 TEST(SamplingTest, EveryParameterIsVisited) {
   Sampling sampling;
   size_t bytes = 0;

@@ -1,4 +1,4 @@
-// Which of the tensors that a model's files hold are used, and which are refused.
+// Tests which tensors of a model's files are used, and which are refused.
 #include <functional>
 #include <map>
 #include <memory>
@@ -127,7 +127,7 @@ TEST(StoredTensorsTest, AGgufFilesOutputMatrixIsTiedOnlyIfItIsTheEmbeddingAgain)
   }
 }
 
-// What transformers leaves out as well may be there; all else is refused by its name.
+// Tensors that transformers leaves out too may be there. All others are refused by name.
 TEST(StoredTensorsTest, TensorsThatNoLayerHasAreRefused) {
   const auto read = [](const std::string& name) {
     const auto add = [&](const std::vector<TensorView>& tensors, SafetensorsWriter& writer) {

@@ -1,4 +1,4 @@
-// Files whose network is refused, with an error that names the file and the key.
+// Tests of files whose network is refused, with an error that names the file and the key.
 
 #include <functional>
 #include <string>

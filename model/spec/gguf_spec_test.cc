@@ -111,7 +111,7 @@ TEST(GgufSpecTest, AnExtendedContextWithoutItsFactorsIsRefused) {
       EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("rope_factors_short.weight"),
                                                        HasSubstr("rope_factors_long.weight")));
     }
-    // One that was not extended, and one that says by how much.
+    // A context that was not extended, and one for which the file says by how much.
     metadata.U32(prefix + ".rope.scaling.original_context_length", 65);
     EXPECT_TRUE(metadata.Read("whole.gguf").ok());
     metadata.U32(prefix + ".rope.scaling.original_context_length", 16);

@@ -23,7 +23,7 @@ TEST(LongRopeTest, AdmissionLooksAtPromptAndAnswerTogether) {
   EXPECT_EQ(list(4097, 0), kLongRopeList);
 }
 
-// An unset max_new_tokens is all that the context leaves.
+// An unset max_new_tokens means all that is left of the context.
 TEST(LongRopeTest, AShortChatOfUnknownLengthIsShortByDefault) {
   EXPECT_EQ(PlanRope(kDefaultLongRopePolicy, 4096, 12, 131072 - 12),
             (RopePlan{.list = kShortRopeList, .switch_above_tokens = 4096}));

@@ -79,7 +79,7 @@ TEST_F(FolderModelNameTest, IsTheRepositoryInAHuggingFaceCache) {
   EXPECT_EQ(NameFrom(snapshot.parent_path().parent_path(), std::string("snapshots/") + kHash),
             name);
   EXPECT_EQ(FolderModelName(Snapshot("models--gpt2").string()), "gpt2");
-  // Copied out of a cache.
+  // A folder that was copied out of a cache.
   EXPECT_EQ(FolderModelName("/m/models--microsoft--Phi-4-mini-reasoning"), name);
   // A cache of data sets has the same folders.
   fs::create_directories(Snapshot("datasets--a--b"));
@@ -91,7 +91,7 @@ TEST_F(FolderModelNameTest, ALinkIsTheNameThatSomebodyGave) {
   fs::create_directory_symlink(snapshot, root_ / "my-phi");
   EXPECT_EQ(FolderModelName((root_ / "my-phi").string()), "my-phi");
   EXPECT_EQ(FolderModelName((root_ / "my-phi").string() + "/"), "my-phi");
-  // Of "." only the real path is known.
+  // For "." only the real path has a name.
   EXPECT_EQ(NameFrom(root_ / "my-phi", "."), "Phi-4-mini-reasoning");
   // A cache that is reached by a link, and one whose snapshots are links.
   fs::create_directory_symlink(root_ / "hub", root_ / "cache");

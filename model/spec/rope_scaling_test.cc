@@ -8,8 +8,8 @@
 namespace phalanx {
 namespace {
 
-// Of Llama-3.2-3B-Instruct, by transformers 5.23: inverse frequencies of the plain rotation divided
-// by those of _compute_llama3_parameters.
+// The factors of Llama-3.2-3B-Instruct by transformers 5.23: inverse frequencies of the plain
+// rotation divided by those of _compute_llama3_parameters.
 TEST(RopeScalingTest, Llama3sFactorsAreThoseOfTransformers) {
   const std::vector<float> factors = Llama3Factors({.factor = 32.0}, 500000.0, 128);
   ASSERT_EQ(factors.size(), 64u);

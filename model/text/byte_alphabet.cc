@@ -18,6 +18,7 @@ std::optional<std::string> ByteAlphabet::Decode(absl::string_view text) const {
   bytes.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     unsigned code = static_cast<unsigned char>(text[i]);
+    // All characters of the alphabet have one or two bytes in UTF-8.
     if ((code & 0xe0) == 0xc0 && i + 1 < text.size()) {
       code = (code & 0x1f) << 6 | (static_cast<unsigned char>(text[++i]) & 0x3f);
     } else if (code >= 0x80) {

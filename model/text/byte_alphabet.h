@@ -1,4 +1,4 @@
-// How byte-level vocabularies spell bytes.
+// Reads how byte-level vocabularies spell bytes.
 #ifndef PHALANX_MODEL_TEXT_BYTE_ALPHABET_H_
 #define PHALANX_MODEL_TEXT_BYTE_ALPHABET_H_
 
@@ -11,14 +11,14 @@
 
 namespace phalanx {
 
-// GPT-2 spells the bytes of a token with printable characters: those of Latin-1 that are printable
-// stand for themselves, the others are numbered from U+0100 on.
-// Source: bytes_to_unicode in openai/gpt-2, src/encoder.py.
+// GPT-2 spells the bytes of a token with printable characters: printable ones of Latin-1 stand for
+// themselves, the others are numbered, beginning with U+0100. Source: bytes_to_unicode in
+// openai/gpt-2, src/encoder.py.
 class ByteAlphabet {
  public:
   ByteAlphabet();
 
-  // The bytes that `text`, UTF-8, spells. Nothing if a character is not of the alphabet.
+  // The bytes that `text`, which is UTF-8, spells. Nothing if a character is not of the alphabet.
   std::optional<std::string> Decode(absl::string_view text) const;
 
  private:

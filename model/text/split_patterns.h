@@ -1,10 +1,11 @@
-// The regular expressions by which known tokenizers cut text, spelled as in their tokenizer.json.
+// The regular expressions by which known tokenizers cut text, as they are written in their
+// tokenizer.json.
 #ifndef PHALANX_MODEL_TEXT_SPLIT_PATTERNS_H_
 #define PHALANX_MODEL_TEXT_SPLIT_PATTERNS_H_
 
 namespace phalanx {
 
-// openai/gpt-2, src/encoder.py; what "ByteLevel" with use_regex stands for.
+// From openai/gpt-2, src/encoder.py. "ByteLevel" with use_regex stands for it.
 inline constexpr char kGpt2Pattern[] =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
@@ -20,7 +21,7 @@ inline constexpr char kQwen2Pattern[] =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-// o200k_base of openai/tiktoken; GPT-4o, Phi-4-mini.
+// o200k_base of openai/tiktoken, for GPT-4o and Phi-4-mini.
 inline constexpr char kO200kPattern[] =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"

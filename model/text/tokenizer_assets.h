@@ -1,4 +1,4 @@
-// The parts of a model that text processing needs, whatever files they came from:
+// The parts of a model that text processing needs, whatever files they came from.
 // tokenizer_assets_gguf.h and tokenizer_assets_hf.h read them.
 #ifndef PHALANX_MODEL_TEXT_TOKENIZER_ASSETS_H_
 #define PHALANX_MODEL_TEXT_TOKENIZER_ASSETS_H_
@@ -23,7 +23,7 @@ enum class TokenKind : uint8_t {
 // Text is cut at the matches of a regular expression, in Oniguruma's syntax.
 struct SplitRule {
   std::string pattern;
-  // What is between matches is a piece too, and dropped otherwise.
+  // Whether what is between matches is a piece too. If not, it is dropped.
   bool keeps_rest = true;
 };
 
@@ -37,36 +37,36 @@ struct AddedTokenRules {
 
 // Owns its data: independent of the file.
 struct TokenizerAssets {
-  // Each cuts the pieces of the one before it; no merge crosses a cut.
+  // Each rule cuts the pieces of the rule before it. No merge goes across a cut.
   std::vector<SplitRule> split_rules;
-  // Text is put into normal form NFC before it is cut.
+  // Whether text is put into normal form NFC before it is cut.
   bool normalizes_to_nfc = false;
-  // A piece that is a token is that token, whatever merges would make of it.
+  // Whether a piece that is a token becomes that token, whatever merges would make of it.
   bool ignore_merges = false;
-  // By id. Bytes of the token as they appear in text: the byte-level alphabet is already undone
-  // for normal tokens; the others hold their spelling. Distinct among tokens of one kind. Not every
-  // byte need have a token of its own.
+  // By id: the bytes of the token as they appear in text. Of normal tokens the byte-level alphabet
+  // has been undone; the others hold their spelling. Tokens of one kind have different bytes. There
+  // may be bytes without a token of their own.
   std::vector<std::string> token_bytes;
   std::vector<TokenKind> token_kinds;
-  // By id, of control and user-defined tokens; those without an entry have no rules.
+  // By id, for control and user-defined tokens. Those without an entry have no rules.
   absl::flat_hash_map<int32_t, AddedTokenRules> added_token_rules;
-  // Pairs of ids in order of rank, the first is merged first; merge k of ids (a, b) makes the token
+  // Pairs of ids in order of rank: the first is merged first. A merge of ids (a, b) makes the token
   // spelled bytes(a) + bytes(b), which exists and is a normal one.
   std::vector<std::pair<int32_t, int32_t>> merges;
-  // Union of all ids that end a turn: those that the files name and the tokens whose spelling says
-  // so, see turn_ends.h. Ascending.
+  // All ids that end a turn: those that the files name, and the tokens whose spelling says so (see
+  // turn_ends.h). Ascending.
   std::vector<int32_t> eos_token_ids;
-  // Control tokens that are stored as another kind, see PromoteToControl.
+  // Control tokens that the files store as another kind, see PromoteToControl.
   std::vector<int32_t> promoted_token_ids = {};
-  int32_t bos_token_id = -1;  // -1: none.
-  int32_t eos_token_id = -1;  // The one named by the file, for templates.
-  bool add_bos = false;       // Text that is no chat begins with bos.
-  // Spellings by the name under which templates know them: bos_token, pad_token, and names that the
-  // model gives to tokens of its own.
+  int32_t bos_token_id = -1;  // -1 if there is none.
+  int32_t eos_token_id = -1;  // The one that the file names, for templates.
+  bool add_bos = false;       // Whether text that is not a chat begins with bos.
+  // Spellings of tokens by the name under which templates know them: bos_token, pad_token, and
+  // names that the model gives to tokens of its own.
   std::map<std::string, std::string> template_tokens;
   // Jinja source; empty if the file has none.
   std::string chat_template;
-  // By name, beside the one above: "tool_use", "rag".
+  // Templates that the model has beside chat_template, by name: "tool_use", "rag".
   std::map<std::string, std::string> named_chat_templates;
 };
 

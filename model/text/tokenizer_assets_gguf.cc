@@ -33,15 +33,15 @@ absl::Status Unsupported(const GgufFile& file, absl::string_view key, absl::stri
                                                " is not supported; supported: ", supported));
 }
 
-// The file's value, or DATA_LOSS in place of NOT_FOUND.
+// The value of a key that must be there: DATA_LOSS in place of NOT_FOUND.
 template <typename T>
 absl::StatusOr<T> Required(const GgufFile& file, absl::string_view key, absl::StatusOr<T> value) {
   if (absl::IsNotFound(value.status())) return Inconsistent(file, key, "missing");
   return value;
 }
 
-// tokenizer.ggml.pre stands for what the tokenizer.json that was converted says. Source: the names
-// are llama.cpp's, src/llama-vocab.cpp; the rules are those of the models' own files.
+// tokenizer.ggml.pre is a name for the rules of the tokenizer.json that was converted. Sources: the
+// names are llama.cpp's, src/llama-vocab.cpp; the rules are those of the models' own files.
 struct NamedRules {
   absl::string_view name;
   std::array<const char*, 2> patterns;
@@ -81,7 +81,7 @@ absl::Status ReadPreTokenizer(const GgufFile& file, TokenizerAssets& assets) {
   return Unsupported(file, key, name, names);
 }
 
-// All that converters write for a byte-level BPE tokenizer; other keys of tokenizer.ggml are
+// All keys that converters write for a byte-level BPE tokenizer. Other keys of tokenizer.ggml are
 // refused. Source of the names: llama.cpp, gguf-py/gguf/constants.py.
 constexpr absl::string_view kKnownKeys[] = {
     "tokenizer.ggml.model",
@@ -94,10 +94,10 @@ constexpr absl::string_view kKnownKeys[] = {
     "tokenizer.ggml.eot_token_id",
     "tokenizer.ggml.eom_token_id",
     "tokenizer.ggml.add_bos_token",
-    // Beginnings that this kind of tokenizer does not have.
+    // For other kinds of tokenizers.
     "tokenizer.ggml.scores",
     "tokenizer.ggml.token_type_count",
-    // Roles that no text is given by itself. The models' own files do not let those of
+    // Roles that mean nothing for text by itself. The models' own files do not let the tokens for
     // fill-in-the-middle end a chat.
     "tokenizer.ggml.unknown_token_id",
     "tokenizer.ggml.padding_token_id",
@@ -115,7 +115,7 @@ constexpr absl::string_view kKnownKeys[] = {
     "tokenizer.ggml.fim_sep_token_id",
 };
 
-// What is only known as something that is switched off.
+// Accepted only if they are false.
 constexpr absl::string_view kSwitches[] = {
     "tokenizer.ggml.add_eos_token",        "tokenizer.ggml.add_sep_token",
     "tokenizer.ggml.add_space_prefix",     "tokenizer.ggml.remove_extra_whitespaces",
@@ -179,7 +179,7 @@ absl::StatusOr<TokenKind> KindOf(const GgufFile& file, int64_t type, size_t id) 
   }
 }
 
-// Spelling in the file to id, of normal tokens.
+// Ids of normal tokens by their spelling in the file.
 using Vocabulary = absl::flat_hash_map<absl::string_view, int32_t>;
 
 absl::Status ReadTokens(const GgufFile& file, TokenizerAssets& assets, Vocabulary& vocabulary) {
@@ -203,6 +203,8 @@ absl::Status ReadTokens(const GgufFile& file, TokenizerAssets& assets, Vocabular
     };
     ASSIGN_OR_RETURN(const TokenKind kind, KindOf(file, types[id], id));
     std::string bytes(spelling);
+    // Only normal tokens are spelled in the byte-level alphabet, so an added token may be spelled
+    // like one of them.
     if (kind == TokenKind::kNormal) {
       std::optional<std::string> decoded = alphabet.Decode(spelling);
       if (!decoded) return refuse("is not of the byte-level alphabet");
@@ -247,7 +249,7 @@ absl::Status ReadMerges(const GgufFile& file, const Vocabulary& vocabulary,
   return absl::OkStatus();
 }
 
-// -1 without the key.
+// The id under a key; -1 if the key is not there.
 absl::StatusOr<int32_t> ReadTokenId(const GgufFile& file, absl::string_view key, size_t vocab) {
   if (!file.Has(key)) return -1;
   ASSIGN_OR_RETURN(const int64_t id, file.GetInt(key));
@@ -257,8 +259,8 @@ absl::StatusOr<int32_t> ReadTokenId(const GgufFile& file, absl::string_view key,
   return static_cast<int32_t>(id);
 }
 
-// Under the names that templates know. An id that is no token's stands for none: files have such
-// padding ids.
+// Collects spellings under the names that templates know. An id that is not a token's counts as
+// none: there are files with such padding ids.
 void ReadTemplateTokens(const GgufFile& file, TokenizerAssets& assets) {
   constexpr std::pair<absl::string_view, absl::string_view> kTokens[] = {
       {"bos_token", "bos"},       {"eos_token", "eos"},       {"unk_token", "unknown"},
@@ -284,6 +286,7 @@ absl::Status ReadSpecialIds(const GgufFile& file, TokenizerAssets& assets) {
       return Inconsistent(file, add_bos_key, "true without tokenizer.ggml.bos_token_id");
     }
   }
+  // The rules of tokenizer.ggml.pre may want a bos that the file does not name.
   assets.add_bos = assets.add_bos && assets.bos_token_id >= 0;
   assets.eos_token_ids = TurnEnds(assets, {assets.eos_token_id, eot, eom});
   return absl::OkStatus();

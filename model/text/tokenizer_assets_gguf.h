@@ -1,4 +1,4 @@
-// The tokenizer that a GGUF file holds.
+// Reads the tokenizer that a GGUF file holds.
 #ifndef PHALANX_MODEL_TEXT_TOKENIZER_ASSETS_GGUF_H_
 #define PHALANX_MODEL_TEXT_TOKENIZER_ASSETS_GGUF_H_
 

@@ -34,18 +34,18 @@ constexpr absl::string_view kTemplate = "chat_template.jinja";
 constexpr absl::string_view kTemplateFolder = "additional_chat_templates";
 constexpr absl::string_view kTemplateEnding = ".jinja";
 
-// Tokens by role, which transformers makes control tokens.
+// Roles of tokens. transformers makes these tokens control tokens.
 constexpr absl::string_view kRoles[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                         "pad_token", "cls_token", "mask_token"};
 constexpr absl::string_view kRoleLists[] = {"additional_special_tokens", "extra_special_tokens"};
-// Objects of tokens by name, which templates know under these names.
+// Objects of tokens by name. Templates know the tokens under these names.
 constexpr absl::string_view kNamedTokens[] = {"extra_special_tokens",
                                               "model_specific_special_tokens"};
 
-// tokenizer_config.json, on top of what tokenizer.json says. Source: transformers,
-// tokenization_utils_base.py and tokenization_utils_tokenizers.py of version 5. There, where there
-// is a tokenizer.json, "tokenizer_class", "add_bos_token", "add_eos_token" and "add_prefix_space"
-// do nothing.
+// Reads tokenizer_config.json, on top of what tokenizer.json says. Source: transformers,
+// tokenization_utils_base.py and tokenization_utils_tokenizers.py of version 5. Where there is a
+// tokenizer.json, "tokenizer_class", "add_bos_token", "add_eos_token" and "add_prefix_space" do
+// nothing there.
 class TokenizerConfigReader {
  public:
   TokenizerConfigReader(const JsonValue& json, std::string path, TokenizerAssets& assets)
@@ -66,7 +66,7 @@ class TokenizerConfigReader {
     return absl::OkStatus();
   }
 
-  // Of special_tokens_map.json, which has nothing else.
+  // For special_tokens_map.json, which holds nothing else.
   absl::Status ReadRolesOnly() {
     RETURN_IF_ERROR(ReadRoles());
     ReadNamedTokens();
@@ -81,13 +81,14 @@ class TokenizerConfigReader {
 
   absl::Status ReadAddedTokens();
   absl::Status ReadRoles();
-  // Tokens that the model names: image_token.
+  // Reads tokens to which the model gives a name, such as image_token.
   void ReadNamedTokens();
   void ReadNamedToken(absl::string_view name, const JsonValue& value);
-  // The token that `value` names, a control token from now on.
+  // Makes the token that `value` names a control token and returns it.
   absl::StatusOr<int32_t> MakeControl(absl::string_view key, const JsonValue& value);
   absl::Status ReadTemplates();
-  // Added tokens come before those of the vocabulary.
+  // The id of a token. If an added token and one of the vocabulary have this spelling, the added
+  // one.
   std::optional<int32_t> FindToken(absl::string_view spelling);
   // Whether the token of this id is spelled like that in tokenizer.json.
   bool IsSpelled(int32_t id, absl::string_view spelling) const;
@@ -96,7 +97,7 @@ class TokenizerConfigReader {
   const JsonValue& json_;
   const std::string path_;
   TokenizerAssets& assets_;
-  // By spelling, once FindToken needs them; a list may name as many as it likes.
+  // Ids by spelling. Filled when FindToken first needs them: a list may name any number of tokens.
   absl::flat_hash_map<absl::string_view, int32_t> added_ids_;
   absl::flat_hash_map<absl::string_view, int32_t> normal_ids_;
 };
@@ -109,7 +110,8 @@ bool TokenizerConfigReader::IsSpelled(int32_t id, absl::string_view spelling) co
   if (static_cast<size_t>(id) >= assets_.token_bytes.size()) return false;
   const TokenKind kind = assets_.token_kinds[id];
   if (kind == TokenKind::kUnused || assets_.token_bytes[id] != spelling) return false;
-  // The byte-level alphabet spells these bytes as themselves, and no others.
+  // token_bytes holds bytes, not the spelling in the file. Only these characters are spelled as
+  // themselves in the byte-level alphabet.
   return kind != TokenKind::kNormal ||
          std::all_of(spelling.begin(), spelling.end(), absl::ascii_isgraph);
 }
@@ -132,7 +134,7 @@ std::optional<int32_t> TokenizerConfigReader::FindToken(absl::string_view spelli
   return it->second;
 }
 
-// The flags here are newer than those in tokenizer.json.
+// Reads flags of added tokens, which are newer than those in tokenizer.json.
 absl::Status TokenizerConfigReader::ReadAddedTokens() {
   const JsonValue* const added = json_.Find(kAddedTokens);
   if (added == nullptr) return absl::OkStatus();
@@ -201,7 +203,7 @@ void TokenizerConfigReader::ReadNamedToken(absl::string_view name, const JsonVal
   const JsonValue* const content = value.is_object() ? value.Find("content") : &value;
   if (content == nullptr || content->AsString() == nullptr) return;
   assets_.template_tokens[std::string(name)] = *content->AsString();
-  // One that is not in the vocabulary has no id that a model could know.
+  // A token that is not in the vocabulary has no id that the model could know.
   if (FindToken(*content->AsString())) MakeControl(name, value).IgnoreError();
 }
 
@@ -219,7 +221,7 @@ void TokenizerConfigReader::ReadNamedTokens() {
   }
 }
 
-// One, or a list of named ones.
+// Reads one template, or a list of named ones.
 absl::Status TokenizerConfigReader::ReadTemplates() {
   const JsonValue* const value = json_.Find("chat_template");
   if (value == nullptr || value->is_null()) return absl::OkStatus();
@@ -245,11 +247,12 @@ absl::Status TokenizerConfigReader::ReadTemplates() {
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
-  // Line ends as Python reads them.
+  // Python reads files with these line ends.
   return absl::StrReplaceAll(file->text(), {{"\r\n", "\n"}, {"\r", "\n"}});
 }
 
-// Files of their own stand in for all that tokenizer_config.json has.
+// Reads templates that have files of their own. If there are any, those of tokenizer_config.json do
+// not count.
 absl::Status ReadTemplateFiles(const std::string& folder, TokenizerAssets& assets) {
   std::optional<std::string> chat_template;
   const std::string path = absl::StrCat(folder, "/", kTemplate);
@@ -299,7 +302,7 @@ absl::StatusOr<TokenizerAssets> ReadTokenizerAssets(const std::string& folder, i
   } else if (!absl::IsNotFound(config.status())) {
     return config.status();
   }
-  // An older way to say the same, which transformers follows if the newer one is not there.
+  // An older file for the same, which transformers follows if the newer one does not have it.
   if (!config.ok() || config->Find(kAddedTokens) == nullptr) {
     const std::string map_path = absl::StrCat(folder, "/", kTokensMap);
     const absl::StatusOr<JsonValue> map = ReadJsonFile(map_path);

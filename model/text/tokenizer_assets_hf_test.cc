@@ -173,7 +173,7 @@ TEST(TokenizerAssetsHfTest, FilesOfOneFolderAreNamedTemplates) {
   EXPECT_THAT(assets->named_chat_templates, ElementsAre(Pair("rag", "R")));
 }
 
-// In the tokenizer_config.json of the tiny folder; what the error says.
+// A change of the tokenizer_config.json of the tiny folder, and what the error says.
 struct BadConfig {
   std::string what;
   std::string text;

@@ -21,7 +21,7 @@ std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 80)), "\"");
 }
 
-// The two sides of "a b" or ["a", "b"].
+// The two sides of a merge, which is "a b" in old files and ["a", "b"] in new ones.
 std::optional<std::pair<absl::string_view, absl::string_view>> SplitMerge(const JsonValue& merge) {
   if (const std::string* const text = merge.AsString()) {
     const size_t space = text->find(' ');
@@ -52,9 +52,9 @@ class TokenizerJsonReader {
   absl::Status AddFirstToken();
   absl::Status CheckUnknownToken(ConfigReader& model);
 
-  // Nothing if it is not the id of a row that the table may have.
+  // The id in `value`; nothing if it is not that of a row that the table may have.
   std::optional<int32_t> IdOf(const JsonValue& value) const;
-  // That of a token for merges; nothing if there is none.
+  // The id of a token that merges may use or make; nothing if there is none.
   std::optional<int32_t> NormalToken(absl::string_view spelling) const;
   // Makes room for token `id`.
   void GrowTo(int32_t id);
@@ -62,10 +62,11 @@ class TokenizerJsonReader {
   const int vocab_rows_;
   const std::string path_;
   ConfigReader file_;
-  // By spelling in the file, which the file's values own.
+  // Ids by their spelling in the file. The file's values own the spellings.
   absl::flat_hash_map<absl::string_view, int32_t> vocabulary_;
   absl::flat_hash_set<absl::string_view> added_;
-  // Ids may leave rows out, but not so many that the table is mostly holes.
+  // The largest id that is accepted. Ids may leave out rows, but a few tokens with huge ids must
+  // not make a table that is mostly holes.
   int64_t max_id_ = 0;
   TokenizerAssets assets_;
 };
@@ -104,7 +105,7 @@ absl::Status TokenizerJsonReader::CheckModel(ConfigReader& model) {
   if (byte_fallback) return model.Unsupported("byte_fallback", "true is not supported");
   ASSIGN_OR_RETURN(const std::optional<double> dropout, model.OptionalNumber("dropout"));
   if (dropout.value_or(0) != 0) return model.Unsupported("dropout", *dropout, " is not supported");
-  // Matters where there is an unknown token.
+  // Only matters if there is an unknown token.
   return model.BoolOr("fuse_unk", false).status();
 }
 
@@ -196,6 +197,7 @@ absl::Status TokenizerJsonReader::ReadAddedTokens() {
       RETURN_IF_ERROR(ReadAddedToken(added->elements()[i], absl::StrCat("added_tokens[", i, "]")));
     }
   }
+  // Only now, because added tokens may also be in the vocabulary, where they are spelled as text.
   const ByteAlphabet alphabet;
   for (const auto& [spelling, id] : vocabulary_) {
     if (assets_.token_kinds[id] != TokenKind::kNormal) continue;
@@ -221,7 +223,7 @@ absl::Status TokenizerJsonReader::AddFirstToken() {
   return absl::OkStatus();
 }
 
-// It stands for bytes that have no token: without such bytes it changes nothing.
+// The unknown token stands for bytes that have no token. If every byte has one, it changes nothing.
 absl::Status TokenizerJsonReader::CheckUnknownToken(ConfigReader& model) {
   ASSIGN_OR_RETURN(const std::string unknown, model.StringOr("unk_token", ""));
   if (unknown.empty()) return absl::OkStatus();
@@ -272,7 +274,7 @@ absl::StatusOr<AddedTokenFlags> ReadAddedTokenFlags(const JsonValue& token, absl
   ASSIGN_OR_RETURN(flags.rules.single_word, reader.BoolOr("single_word", false));
   ASSIGN_OR_RETURN(flags.rules.lstrip, reader.BoolOr("lstrip", false));
   ASSIGN_OR_RETURN(flags.rules.rstrip, reader.BoolOr("rstrip", false));
-  // As the constructor of AddedToken in tokenizers has it.
+  // The default of the constructor of AddedToken in tokenizers.
   ASSIGN_OR_RETURN(flags.rules.normalized, reader.BoolOr("normalized", !flags.special));
   for (const char* const other : {"id", "content", "__type"}) reader.Find(other);
   RETURN_IF_ERROR(reader.RefuseOthers());

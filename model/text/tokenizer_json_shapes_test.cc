@@ -1,4 +1,4 @@
-// The shapes in which a hostile tokenizer.json comes: cut off, with counts that wrap, nested.
+// Tests of hostile tokenizer.json files: cut off, with counts that wrap, nested.
 
 #include <cstddef>
 #include <string>
@@ -30,15 +30,15 @@ constexpr absl::string_view kSmall = R"({
   "decoder": {"type": "ByteLevel"},
   "model": {"type": "BPE", "vocab": {"t": 0, "h": 1, "th": 2}, "merges": ["t h"]}})";
 
-// What is in the small file, where it differs.
+// The parts of the small file that a case changes.
 std::string With(absl::string_view old_text, absl::string_view new_text) {
   std::string text = absl::StrReplaceAll(kSmall, {{old_text, new_text}});
   EXPECT_NE(text, kSmall) << old_text;
   return text;
 }
 
-// Nothing large may be allocated on the way to an error: a JSON value of two bytes takes some tens
-// of them, in a vector that grows.
+// Nothing large may be allocated before an error: a JSON value of two bytes takes some tens of
+// bytes, in a vector that grows.
 absl::Status StatusOf(const std::string& text) {
   const std::string folder = WriteTempFolder("tokenizer", {{"tokenizer.json", text}});
   const size_t allocated = AllocatedBytes();
@@ -70,10 +70,10 @@ TEST(TokenizerJsonShapesTest, BadShapesAreRefusedNamingFileKeyAndReason) {
        "model.vocab: \"th\": 9223372036854775808 is not an id in 0 to"},
       {With(R"("th": 2)", R"("th": 18446744073709551615)"),
        "model.vocab: \"th\": 18446744073709551615 is not an id in 0 to"},
-      // 2 in 32 bits.
+      // This is 2 if it is cut to 32 bits.
       {With(R"("th": 2)", R"("th": 4294967298)"), "model.vocab: \"th\": 4294967298 is not an id"},
       {With(R"("th": 2)", R"("th": -1)"), "model.vocab: \"th\": -1 is not an id"},
-      // The model's table has that row, but it would be one of holes.
+      // The model's table has that row, but nearly all before it would be holes.
       {With(R"("th": 2)", R"("th": 16777215)"), "model.vocab: \"th\": 16777215 is not an id"},
       {With(R"("th": 2)", R"("th": 1)"), "model.vocab: id 1 is there twice"},
       {With(R"("th": 2)", R"("t": 2)"), "key \"t\" is there twice"},

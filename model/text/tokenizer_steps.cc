@@ -16,15 +16,16 @@
 namespace phalanx {
 namespace {
 
-// One step with the keys that it was read by.
+// A step, and the reader that knows which of its keys were read.
 struct Step {
   std::string type;
-  // With the prefix of the step's key.
+  // Its messages begin with the key of the step.
   ConfigReader reader;
 };
 
-// The steps under `key`, with those of sequences in their place; none if it is null. `list` is what
-// a sequence calls its steps. Sequences do not nest in files that tokenizers writes.
+// Reads the steps under `key`; none if it is null. The steps of a sequence stand in its place;
+// `list` is the key under which a sequence has them. In files that tokenizers writes, a sequence
+// does not hold another.
 absl::StatusOr<std::vector<Step>> ReadSteps(ConfigReader& file, absl::string_view key,
                                             absl::string_view list) {
   std::vector<Step> steps;
@@ -83,7 +84,7 @@ absl::Status ReadSplit(Step& step, TokenizerAssets& assets) {
   }
   ASSIGN_OR_RETURN(const std::string behavior, step.reader.StringOr("behavior", ""));
   ASSIGN_OR_RETURN(const bool invert, step.reader.BoolOr("invert", false));
-  // Inverted, it is what lies between the matches that is removed.
+  // If inverted, what lies between the matches is removed.
   if (behavior != "Isolated" && !(behavior == "Removed" && invert)) {
     return step.reader.Unsupported("behavior", absl::CHexEscape(behavior.substr(0, 60)),
                                    invert ? " inverted" : "",
@@ -103,7 +104,7 @@ absl::Status ReadDigits(Step& step, TokenizerAssets& assets) {
   return absl::OkStatus();
 }
 
-// For where ByteLevel splits nothing: all its keys are about other places.
+// Accepts the keys of a ByteLevel that splits nothing: they have no effect there.
 absl::Status CheckByteLevelKeys(Step& step) {
   for (const char* const key : {"add_prefix_space", "trim_offsets", "use_regex"}) {
     step.reader.Find(key);
@@ -118,7 +119,7 @@ absl::Status ReadByteLevel(Step& step, TokenizerAssets& assets) {
   }
   ASSIGN_OR_RETURN(const bool use_regex, step.reader.BoolOr("use_regex", true));
   if (use_regex) assets.split_rules.push_back({kGpt2Pattern});
-  // About the places of tokens in the text, which nobody asks for.
+  // This is about the places of tokens in the text, which nobody asks for.
   step.reader.Find("trim_offsets");
   return step.reader.RefuseOthers();
 }
@@ -153,7 +154,7 @@ absl::Status CheckDecoder(ConfigReader& file) {
   return CheckByteLevelKeys(steps[0]);
 }
 
-// The id behind the name by which a template calls a token.
+// The id of the token that a template calls by a name.
 absl::StatusOr<int32_t> TemplateToken(Step& step, const JsonValue& name) {
   const JsonValue* const tokens = step.reader.Find("special_tokens");
   const JsonValue* const token =
@@ -167,7 +168,7 @@ absl::StatusOr<int32_t> TemplateToken(Step& step, const JsonValue& name) {
   return static_cast<int32_t>(*id);
 }
 
-// [the sequence], or [a token, the sequence].
+// Reads a template, which must be [the text] or [a token, the text].
 absl::StatusOr<std::optional<int32_t>> ReadTemplate(Step& step) {
   const JsonValue* const single = step.reader.Find("single");
   if (single == nullptr || !single->is_array()) {

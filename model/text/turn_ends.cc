@@ -10,8 +10,8 @@
 namespace phalanx {
 namespace {
 
-// Of SmolLM2 and Qwen2, Phi-4-mini, Llama 3 (the second where a tool is called), DeepSeek; and of
-// texts that were learnt from.
+// In this order: SmolLM2 and Qwen2; Phi-4-mini; Llama 3, and Llama 3 where it calls a tool;
+// DeepSeek; the ends of texts that models learnt from.
 constexpr absl::string_view kSpellings[] = {
     "<|im_end|>",
     "<|end|>",
@@ -27,6 +27,7 @@ constexpr absl::string_view kSpellings[] = {
 bool IsOrdinaryText(const TokenizerAssets& assets, int32_t id) {
   if (assets.token_kinds[id] != TokenKind::kNormal) return false;
   const absl::string_view bytes = assets.token_bytes[id];
+  // A byte is a token without any merge.
   if (bytes.size() == 1) return true;
   return std::any_of(assets.merges.begin(), assets.merges.end(), [&](const auto& merge) {
     const absl::string_view left = assets.token_bytes[merge.first];
