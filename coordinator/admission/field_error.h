@@ -18,8 +18,8 @@ absl::Status Invalid(RefusalKind kind, absl::string_view field, absl::string_vie
 // The first of a caller's bytes, printable and in quotes, for a message.
 std::string Quoted(absl::string_view text);
 
-// Refuses a request, naming `field`, if the texts in `field` have more bytes together (`bytes`) than
-// a request may have.
+// Refuses a request, naming `field`, if the texts in `field` have more bytes together (`bytes`)
+// than a request may have.
 absl::Status CheckPromptBytes(absl::string_view field, int64_t bytes, const RequestLimits& limits);
 
 }  // namespace phalanx
