@@ -17,6 +17,8 @@ std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
     if (id < 0 || static_cast<size_t>(id) >= assets_->token_bytes.size()) continue;
     const TokenKind kind = assets_->token_kinds[id];
     if (kind == TokenKind::kUnused) continue;
+    // Some files give an end of turn the kind of an ordinary or added token, so kinds alone do not
+    // tell what to hide.
     if (control_tokens_ == ControlTokens::kHide && (kind == TokenKind::kControl || IsEnd(id))) {
       continue;
     }
@@ -25,6 +27,8 @@ std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
   std::string text;
   absl::string_view left = pending_;
   while (!left.empty()) {
+    // An ill-formed part is replaced as a whole: FirstUtf8 gives its length. An incomplete
+    // character can only be the last thing in `left`.
     const Utf8Prefix next = FirstUtf8(left);
     if (next.incomplete) break;
     const absl::string_view bytes = next.valid ? left.substr(0, next.bytes) : kReplacement;
@@ -40,6 +44,7 @@ bool Detokenizer::IsEnd(int32_t id) const {
 }
 
 std::string Detokenizer::Flush() {
+  // What is pending is the beginning of one character, so it is one ill-formed part.
   const bool held_back = !pending_.empty();
   pending_.clear();
   return held_back ? std::string(kReplacement) : std::string();

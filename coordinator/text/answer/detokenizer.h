@@ -1,4 +1,4 @@
-// Token ids to text, as they come.
+// Turns token ids into text while they come.
 #ifndef PHALANX_COORDINATOR_TEXT_ANSWER_DETOKENIZER_H_
 #define PHALANX_COORDINATOR_TEXT_ANSWER_DETOKENIZER_H_
 
@@ -11,24 +11,25 @@
 namespace phalanx {
 
 // Thread-compatible. The pieces that it returns, put together, are the tokens' bytes decoded as
-// UTF-8, each maximal ill-formed part replaced by U+FFFD: the same text however the tokens were
-// dealt out over calls.
+// UTF-8, with U+FFFD in place of each maximal ill-formed part. They are the same text no matter how
+// the tokens were dealt out over calls.
 class Detokenizer {
  public:
   enum class ControlTokens {
-    kHide,   // They and those that end a turn have no text.
-    kSpell,  // Their spelling.
+    kHide,   // Control tokens and those that end a turn have no text.
+    kSpell,  // Their text is their spelling.
   };
 
   // `assets` is lent and must outlive the detokenizer.
   Detokenizer(const TokenizerAssets* assets, ControlTokens control_tokens)
       : assets_(assets), control_tokens_(control_tokens) {}
 
-  // The text that is certain now: bytes that later ones may complete to a character are held back
-  // (three at most). Ids outside the vocabulary and padding have no text.
+  // Returns the text that is certain now. Bytes that later ones may complete to a character are
+  // held back (three at most). Ids outside the vocabulary and padding have no text.
   std::string Push(absl::Span<const int32_t> token_ids);
 
-  // What was held back, at the end.
+  // To be called at the end. Returns U+FFFD for the incomplete character that was held back, if
+  // any.
   std::string Flush();
 
  private:

@@ -71,7 +71,7 @@ TEST_F(DetokenizerTest, EverySplitGivesTheSameText) {
   }
 }
 
-// As bytes.decode("utf-8", errors="replace") of Python 3.11 gives it.
+// The expected texts are those of bytes.decode("utf-8", errors="replace") in Python 3.11.
 TEST_F(DetokenizerTest, ReplacesAsPythonDoes) {
   const std::pair<std::string, std::string> cases[] = {
       {"\xed\xa0\x80", "\ufffd\ufffd\ufffd"},

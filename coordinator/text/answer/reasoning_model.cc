@@ -10,6 +10,7 @@ namespace phalanx {
 namespace {
 
 constexpr absl::string_view kTags[] = {"<think>", "</think>"};
+// Parts of names, in lower case.
 constexpr absl::string_view kFamilies[] = {"reasoning", "deepseek-r1", "deepseek r1", "qwq"};
 
 bool SpeaksOfTags(absl::string_view chat_template) {
@@ -20,6 +21,8 @@ bool SpeaksOfTags(absl::string_view chat_template) {
 bool HasTagToken(const TokenizerAssets& tokenizer) {
   for (size_t id = 0; id < tokenizer.token_bytes.size(); ++id) {
     const TokenKind kind = tokenizer.token_kinds[id];
+    // A normal token is only a piece of text that merges happen to make, and says nothing of the
+    // model.
     if (kind != TokenKind::kControl && kind != TokenKind::kUserDefined) continue;
     if (std::count(std::begin(kTags), std::end(kTags), tokenizer.token_bytes[id]) > 0) return true;
   }

@@ -32,7 +32,8 @@ TEST(IsReasoningModelTest, ByItsTemplate) {
 TEST(IsReasoningModelTest, ByItsAddedTokens) {
   EXPECT_TRUE(IsReasoningModel(Tokens("<think>", TokenKind::kUserDefined), {"0e3b1e2d"}));
   EXPECT_TRUE(IsReasoningModel(Tokens("</think>", TokenKind::kControl), {}));
-  // A piece that happens to be spelled so says nothing, nor does another token.
+  // A normal token that happens to be spelled like a tag says nothing, nor does another control
+  // token.
   EXPECT_FALSE(IsReasoningModel(Tokens("<think>", TokenKind::kNormal), {}));
   EXPECT_FALSE(IsReasoningModel(Tokens("<|think|>", TokenKind::kControl), {}));
 }

@@ -12,7 +12,7 @@ namespace {
 constexpr absl::string_view kOpen = "<think>";
 constexpr absl::string_view kClose = "</think>";
 
-// How many bytes at the end of `text` may be the beginning of `tag`.
+// How many bytes at the end of `text` may be the beginning of `tag`. A whole tag is not looked for.
 size_t TagBeginning(absl::string_view text, absl::string_view tag) {
   for (size_t bytes = std::min(text.size(), tag.size() - 1); bytes > 0; --bytes) {
     if (absl::EndsWith(text, tag.substr(0, bytes))) return bytes;
@@ -34,6 +34,7 @@ ReasoningSplitter::Piece ReasoningSplitter::Push(absl::string_view text) {
 }
 
 void ReasoningSplitter::Advance(Piece* piece) {
+  // One piece of text can hold both tags, so this goes through as many states as the text allows.
   for (bool waits = false; !waits;) {
     if (skip_space_) {
       const absl::string_view rest = absl::StripLeadingAsciiWhitespace(held_back_);
@@ -63,6 +64,8 @@ bool ReasoningSplitter::AdvanceBeginning() {
     skip_space_ = true;
     return false;
   }
+  // All of the text may be the beginning of the tag. If it turns out not to be, the white space
+  // before it is still in held_back_ and goes to the answer.
   if (absl::StartsWith(kOpen, text)) return true;
   state_ = State::kAnswer;
   return false;
@@ -85,6 +88,7 @@ bool ReasoningSplitter::AdvanceReasoning(Piece* piece) {
 
 ReasoningSplitter::Piece ReasoningSplitter::Flush() {
   Piece piece;
+  // Text that only looked like the beginning of a tag is ordinary text after all.
   std::string* const channel = state_ == State::kReasoning ? &piece.reasoning : &piece.answer;
   *channel = std::exchange(held_back_, "");
   return piece;

@@ -1,4 +1,4 @@
-// Splits what a model thinks from what it answers.
+// Splits the text of a model into its reasoning and its answer.
 #ifndef PHALANX_COORDINATOR_TEXT_ANSWER_REASONING_SPLITTER_H_
 #define PHALANX_COORDINATOR_TEXT_ANSWER_REASONING_SPLITTER_H_
 
@@ -8,14 +8,14 @@
 
 namespace phalanx {
 
-// Whether an answer to this prompt begins inside a think block: it ends with "<think>" and perhaps
-// white space, as some templates write it.
+// Whether an answer to this prompt begins inside a think block. It does if the prompt ends with
+// "<think>" and perhaps white space, as some templates write it.
 bool PromptOpensThinkBlock(absl::string_view prompt_end);
 
 // The text of an answer that begins with "<think>" (perhaps after white space), or that was begun
-// inside the block, belongs to the reasoning up to "</think>"; all other text is the answer. The
-// two tags and the white space right behind each belong to neither. Text, not tokens: in many
-// vocabularies the tags are no tokens. Thread-compatible.
+// inside the block, belongs to the reasoning up to "</think>". All other text is the answer. The
+// two tags and the white space right behind each of them belong to neither. The tags are looked for
+// in text and not among tokens, because in many vocabularies they are no tokens. Thread-compatible.
 class ReasoningSplitter {
  public:
   enum class State {
@@ -29,25 +29,26 @@ class ReasoningSplitter {
     std::string answer;
   };
 
-  // kReasoning: the prompt opened the block. kAnswer: no splitting.
+  // `state` is kBeginning for most answers, kReasoning if the prompt opened the block, and kAnswer
+  // to split nothing.
   explicit ReasoningSplitter(State state)
       : state_(state), skip_space_(state == State::kReasoning) {}
 
-  // What has become certain. Holds back what may become a tag.
+  // Returns the text that has become certain, and holds back what may become a tag.
   Piece Push(absl::string_view text);
-  // What was held back, at the end.
+  // To be called at the end. Returns what was held back.
   Piece Flush();
 
   State state() const { return state_; }
 
  private:
   void Advance(Piece* piece);
-  // These return whether more text is needed.
+  // AdvanceBeginning and AdvanceReasoning return whether more text is needed.
   bool AdvanceBeginning();
   bool AdvanceReasoning(Piece* piece);
 
   State state_;
-  // A tag was the last thing.
+  // Whether nothing but white space has come since the last tag.
   bool skip_space_;
   std::string held_back_;
 };

@@ -11,19 +11,20 @@
 
 namespace phalanx {
 
-// The match that ends first counts, of several that end at the same byte the longest: so the result
-// is the same however the text was cut. Thread-compatible. Takes time in proportion to the text and
-// the number of stop strings (Knuth, Morris and Pratt 1977).
+// Of several matches the one that ends first counts, and of those that end at the same byte the
+// longest. So the result is the same no matter how the text was cut. Thread-compatible. Takes time
+// in proportion to the text and the number of stop strings (Knuth, Morris and Pratt 1977).
 class StopMatcher {
  public:
   // None of `stops` is empty. Without any, text passes through.
   explicit StopMatcher(std::vector<std::string> stops);
 
-  // The text that is certain to belong to no stop string; the beginning of one is held back.
-  // Nothing of a match, nor of what follows it, is ever returned. Whole UTF-8 stays whole.
+  // Returns the text that is certain to belong to no stop string. The beginning of one is held
+  // back. Nothing of a match, nor of what follows it, is ever returned. If text and stop strings
+  // are UTF-8, no character is cut.
   std::string Push(absl::string_view text);
 
-  // What was held back, at the end of the text. Nothing after a match.
+  // To be called at the end of the text. Returns what was held back, or nothing after a match.
   std::string Flush();
 
   const std::optional<std::string>& match() const { return match_; }
@@ -31,9 +32,10 @@ class StopMatcher {
  private:
   struct Pattern {
     std::string text;
-    // Of text[0, i]: the longest proper prefix that is a suffix of it too.
+    // border[i] is the length of the longest proper prefix of text[0..i] that is also a suffix of
+    // it.
     std::vector<size_t> border;
-    // How much of `text` the input ends with.
+    // The length of the longest prefix of `text` that the input ends with.
     size_t matched = 0;
   };
 

@@ -26,7 +26,7 @@ Result Feed(const std::vector<std::string>& stops, const std::string& text, size
   return result;
 }
 
-// The contract, said plainly.
+// Does what the contract of StopMatcher says, in the most obvious way.
 Result Naive(const std::vector<std::string>& stops, const std::string& text) {
   for (size_t end = 1; end <= text.size(); ++end) {
     const std::string* longest = nullptr;
@@ -82,7 +82,7 @@ TEST(StopMatcherTest, FindsAMatchThatOverlapsItsOwnBeginning) {
 }
 
 TEST(StopMatcherTest, KeepsCharactersWhole) {
-  // Both begin with the same byte.
+  // The two characters é and è begin with the same byte.
   StopMatcher matcher({"\xc3\xa9!"});
   EXPECT_EQ(matcher.Push("\xc3\xa8"), "\xc3\xa8");
   EXPECT_EQ(matcher.Push("\xc3\xa9"), "");
