@@ -13,6 +13,7 @@ const uint8_t* Bytes(absl::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
 
+// Copies bytes that Rust allocated and gives them back, since only Rust's allocator may free them.
 std::string Take(uint8_t* data, size_t size) {
   if (data == nullptr) return {};
   std::string text(reinterpret_cast<const char*>(data), size);
@@ -44,6 +45,8 @@ class LocalTemplate final : public JinjaTemplate {
                              max_output_bytes_, &result, &result_size);
     std::string text = Take(result, result_size);
     if (code == PHALANX_JINJA_OK) return text;
+    // Whatever fails in the engine, a panic included, counts as the fault of the template or its
+    // variables.
     return absl::InvalidArgumentError(text);
   }
 

@@ -18,7 +18,7 @@ class LocalJinja final : public JinjaCompiler {
   // Writes what strftime_now gives for a format; returns the length, 0 if it does not fit.
   using FormatNow = size_t (*)(const char* format, uint8_t* buffer, size_t size);
 
-  // Null is the local time of now.
+  // A null `format_now` gives the local time.
   explicit LocalJinja(JinjaLimits limits = {}, FormatNow format_now = nullptr);
 
   absl::StatusOr<std::unique_ptr<JinjaTemplate>> Compile(absl::string_view source) override;

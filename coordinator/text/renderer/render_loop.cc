@@ -25,12 +25,15 @@ namespace phalanx {
 namespace {
 
 constexpr int kSocket = STDIN_FILENO;
-// What a chain of 20,000 {% elif %} takes three times over; real templates take a thousandth.
+// Three times what a chain of 20,000 {% elif %} takes. Real templates take a thousandth of that.
 constexpr rlim_t kStackBytes = 64 << 20;
 // What renderings may leave behind before the process is replaced.
 constexpr size_t kMaxKeptBytes = 16 << 20;
+// Free memory within the heap, beyond which it is given back to the kernel.
 constexpr size_t kManyFreeBytes = 16 << 20;
 
+// Ignores the signals that are not meant for this process. The coordinator started it with all
+// signals blocked, so that none of them could end it before. SIGPROF has to end it, see LimitCpu.
 void LetSignalsPass() {
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT}) {
     signal(signal_number, SIG_IGN);
@@ -48,6 +51,8 @@ void WriteFile(const char* path, const char* text) {
   close(fd);
 }
 
+// Sets the soft limit, as far as the hard one allows. For the stack this usually means to raise it,
+// from 8 MiB. The kernel reads the limit whenever the stack grows, so it holds at once.
 void Lower(__rlimit_resource resource, rlim_t wanted) {
   rlimit limit;
   if (getrlimit(resource, &limit) != 0) return;
@@ -55,7 +60,8 @@ void Lower(__rlimit_resource resource, rlim_t wanted) {
   setrlimit(resource, &limit);
 }
 
-// As RLIMIT_DATA counts: all that is private and writable, but for the stack.
+// About what RLIMIT_DATA counts, which is private writable memory without the stack. /proc adds the
+// stack that is mapped so far, which is little at this time.
 uint64_t DataBytes() {
   FILE* const file = std::fopen("/proc/self/statm", "re");
   unsigned long pages = 0;
@@ -65,7 +71,9 @@ uint64_t DataBytes() {
   return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-// A limit on the whole process, counted from what the program takes before any template.
+// The kernel knows a limit for the whole process only, so what the program takes before any
+// template comes on top of what a template may take. An oom_score_adj of 1000 makes the kernel kill
+// this process first when the machine runs out of memory.
 void LimitProcess(const RendererRequest& limits) {
   WriteFile("/proc/self/oom_score_adj", "1000");
   Lower(RLIMIT_CORE, 0);
@@ -73,7 +81,8 @@ void LimitProcess(const RendererRequest& limits) {
   Lower(RLIMIT_DATA, DataBytes() + limits.max_memory_bytes + kMaxKeptBytes);
 }
 
-// SIGPROF ends the process when the time is over.
+// Starts a timer of the processor time that this process takes, in user and in kernel mode. SIGPROF
+// ends the process when it is over. 0 stops the timer.
 void LimitCpu(int64_t microseconds) {
   itimerval timer = {};
   timer.it_value.tv_sec = microseconds / 1'000'000;
@@ -109,6 +118,7 @@ class Renderer {
 
   absl::StatusOr<std::string> Render(uint32_t id, const std::string& variables) {
     const auto found = templates_.find(id);
+    // Cannot happen: the coordinator has each process compile a template before it asks for it.
     if (found == templates_.end()) return absl::InternalError("no such template");
     return found->second->Render(variables);
   }
@@ -118,13 +128,17 @@ class Renderer {
   std::map<uint32_t, std::unique_ptr<JinjaTemplate>> templates_;
 };
 
+// Bytes of the heap that are in use, by C++ and by Rust, which allocate from the same one.
 size_t UsedBytes() {
   const struct mallinfo2 info = mallinfo2();
   return info.uordblks + info.hblkhd;
 }
 
 void SetUp(const RendererRequest& limits) {
+  // To the kernel the parent is the thread that started this process. If that thread ends, this
+  // process is killed even though the coordinator lives, and its next call gets a new one.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // The parent may have died before prctl, which would then never send the signal.
   if (getppid() != limits.parent) _exit(EXIT_SUCCESS);
   LimitProcess(limits);
 }
@@ -148,10 +162,13 @@ int Run() {
     }
     const size_t used_before = UsedBytes();
     const absl::StatusOr<std::string> result = renderer.Serve(request, bytes);
+    // The request is freed before memory is measured.
     bytes = std::string();
     const absl::string_view text = result.ok() ? *result : result.status().message();
-    // A compiled template is no leak, and its size is limited.
+    // A compiled template is no leak, and its size is limited. The difference may be negative, as
+    // the request was freed since; the sum is right nevertheless, because unsigned numbers wrap.
     if (request.call == RendererCall::kCompile) most_used += UsedBytes() - used_before;
+    // The result is still held, and is no leak either.
     const bool is_last = UsedBytes() > most_used + text.size();
     const RendererAnswer answer = {.ok = result.ok(), .is_last = is_last, .num_bytes = text.size()};
     if (SendMessage(kSocket, answer, text, kForever) != WireResult::kDone || is_last) break;

@@ -1,4 +1,5 @@
-// What renderings leave behind in the process that does them, and when it is replaced for that.
+// Tests what renderings leave behind in the process that does them, and when it is replaced for
+// that.
 
 #include <sys/types.h>
 
@@ -30,7 +31,7 @@ class RendererLeftoversTest : public testing::Test {
 };
 
 TEST_F(RendererLeftoversTest, ATemplateThatLeaksIsServedForEver) {
-  // Its value holds itself, and so is never freed.
+  // The value of `ns` holds itself, and so is never freed.
   const auto compiled =
       Compile("{% set ns = namespace(big=messages[0].role * 1000000) %}{% set ns.x = ns %}ok");
   std::set<pid_t> pids;
@@ -38,10 +39,10 @@ TEST_F(RendererLeftoversTest, ATemplateThatLeaksIsServedForEver) {
     const auto text = compiled->Render(kVariables);
     ASSERT_TRUE(text.ok()) << i << " " << text.status();
     EXPECT_EQ(*text, "ok");
-    // None where the process has just ended.
+    // There is none if the process has just ended.
     for (const pid_t pid : pool_->idle_pids()) pids.insert(pid);
   }
-  // 4 MB each, of which a process keeps 16 MiB.
+  // Each rendering leaks 4 MB, and a process is replaced once it holds 16 MiB.
   EXPECT_GE(pids.size(), 15u);
 }
 

@@ -1,4 +1,4 @@
-// Templates that take more than they may: each ends one call, and no other.
+// Tests templates that take more than they may. Each of them ends one call, and no other.
 
 #include <memory>
 #include <string>
@@ -112,7 +112,7 @@ TEST_F(RendererLimitsTest, ValuesThatHoldThemselvesCannotBeWalked) {
     SCOPED_TRACE(use);
     const absl::Status status = Render(absl::StrCat(kCycle, use)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-    // Whichever bound is met first.
+    // Memory or stack, whichever bound is met first.
     EXPECT_THAT(std::string(status.message()),
                 AnyOf(HasSubstr(kTooMuchMemory), HasSubstr("nests too deeply")));
   }

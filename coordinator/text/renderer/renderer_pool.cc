@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<JinjaTemplate>> RendererPool::Compile(absl::strin
     id = next_id_++;
     used_.insert(id);
   }
+  // Made before the call, so that its destructor forgets the id if the source does not compile.
   auto compiled = std::make_unique<RemoteTemplate>(this, id, std::string(source));
   RETURN_IF_ERROR(Call(id, std::string(source), nullptr).status());
   return compiled;
@@ -66,11 +67,15 @@ RendererPool::Place RendererPool::TakePlace() {
   {
     MutexLock lock(&mutex_);
     while (idle_.empty()) given_back_.Wait(&mutex_);
+    // The place that was given back last. So with little to do, one process does it all, and the
+    // others need not compile the templates too.
     place = std::move(idle_.back());
     idle_.pop_back();
     std::set_difference(place.compiled.begin(), place.compiled.end(), used_.begin(), used_.end(),
                         std::back_inserter(gone));
   }
+  // Told only now, as a template must not wait for a busy process when it is destroyed. The process
+  // is not null here: a place without one has compiled nothing.
   for (const uint32_t id : gone) {
     place.process->Forget(id);
     place.compiled.erase(id);
@@ -91,6 +96,7 @@ void RendererPool::Forget(uint32_t id) {
 
 RendererResult RendererPool::CallAt(Place& place, uint32_t id, const std::string& source,
                                     const absl::string_view* variables) {
+  // A process is replaced by the call that needs it, which can tell its caller if that fails.
   if (place.process == nullptr) {
     absl::StatusOr<std::unique_ptr<RendererProcess>> started = RendererProcess::Start(limits_);
     if (!started.ok()) return {RendererDeath::kOutside, started.status()};
@@ -109,6 +115,7 @@ absl::StatusOr<std::string> RendererPool::Call(uint32_t id, const std::string& s
                                                const absl::string_view* variables) {
   Place place = TakePlace();
   RendererResult result = {RendererDeath::kOutside, absl::UnavailableError("")};
+  // A death by its own fault is not tried again: the template would only end the next process.
   for (int attempt = 0; attempt < 2 && result.death == RendererDeath::kOutside; ++attempt) {
     result = CallAt(place, id, source, variables);
     if (result.death != RendererDeath::kNone) {
@@ -118,6 +125,7 @@ absl::StatusOr<std::string> RendererPool::Call(uint32_t id, const std::string& s
     }
   }
   if (place.process != nullptr && place.process->is_last()) place = {};
+  // Given back even without a process, as the number of places never changes.
   GiveBack(std::move(place));
   return std::move(result.text);
 }

@@ -14,7 +14,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// Templates whose values hold each other are what is tried here.
+// The templates of these tests make values that hold each other and are never freed, which
+// LeakSanitizer would report.
 extern "C" int __lsan_is_turned_off() { return 1; }
 
 namespace phalanx {
@@ -93,12 +94,12 @@ TEST(RendererPoolTest, AProcessKilledBetweenCallsIsReplaced) {
 
 TEST(RendererPoolTest, AProcessKilledAtWorkIsReplacedAndTheCallMadeOnceMore) {
   const auto pool = StartPool(1);
-  // Computes for a tenth of a second.
+  // With `slow` it computes for a tenth of a second.
   const auto compiled =
       Compile(*pool, "{% if slow and 'x' in [0] * 2000000 %}{% endif %}{{ greeting }}");
-  // On a busy machine the call may be over before the signal comes: then once more.
+  // On a busy machine the call may be over before the signal comes. Then the test tries again.
   for (bool killed_at_work = false; !killed_at_work;) {
-    // Replaces the process if it was killed after its call.
+    // If the last round killed the process after its call, this call replaces it.
     ExpectHello(*compiled);
     const pid_t pid = pool->idle_pids()[0];
     absl::StatusOr<std::string> text;
@@ -215,7 +216,7 @@ TEST(RendererPoolTest, ProcessesEndWithAProgramThatDoesNotSayGoodbye) {
   ASSERT_EQ(read(pipe_ends[0], &renderer, sizeof(renderer)), sizeof(renderer));
   ASSERT_GT(renderer, 0);
   ASSERT_EQ(waitpid(program, nullptr, 0), program);
-  // Somebody else reaps it; until then it is a zombie, which has closed all that it had.
+  // Another process reaps it. Until then it is a zombie, which has closed all that it had open.
   const std::string exe = absl::StrCat("/proc/", renderer, "/exe");
   char target[256];
   while (readlink(exe.c_str(), target, sizeof(target)) > 0) std::this_thread::yield();

@@ -19,6 +19,7 @@
 namespace phalanx {
 namespace {
 
+// Room for the message of an error where the output may be shorter than that.
 constexpr size_t kMaxMessageBytes = 64 << 10;
 
 absl::Status CannotStart(int error) {
@@ -27,18 +28,21 @@ absl::Status CannotStart(int error) {
                    "; try again"));
 }
 
-// The other end of the socket becomes standard input, and nothing else is handed on.
+// Starts this program with `socket` as its standard input, and with no other file of this process.
+// Returns 0 or an errno.
 int Spawn(int socket, pid_t* pid) {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, socket, STDIN_FILENO);
   posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  // Who reads standard error may have stopped doing so.
+  // The reader of the coordinator's standard error may have stopped reading, and a write would
+  // block.
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  // Until it ignores those that are not meant for it.
+  // All signals are blocked until the process ignores those that are not meant for it. A Ctrl-C in
+  // a terminal would end it otherwise.
   sigset_t all;
   sigfillset(&all);
   posix_spawnattr_setsigmask(&attributes, &all);
@@ -46,6 +50,8 @@ int Spawn(int socket, pid_t* pid) {
   char name[] = "render-template";
   std::string argument = kRenderTemplatesArgument;
   char* const argv[] = {name, argument.data(), nullptr};
+  // The file of the running program, even if another one was installed at its path since: both
+  // sides must have the same structs of wire.h.
   const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
@@ -74,7 +80,7 @@ absl::StatusOr<std::unique_ptr<RendererProcess>> RendererProcess::Start(
       .max_cpu_us = absl::ToInt64Microseconds(limits.max_cpu_time),
       .parent = getpid(),
   };
-  // Fits into the socket; if the process has died, the first call tells.
+  // The message fits into the socket's buffer. If the process has died, the first call tells.
   SendMessage(process->fd_, configure, "", MonotonicClock()->Now() + limits.patience);
   return process;
 }
@@ -112,14 +118,16 @@ void RendererProcess::Forget(uint32_t template_id) {
 }
 
 RendererResult RendererProcess::Bury(WireResult how) {
+  // A process that does not answer is left to the destructor, which kills it.
   if (how == WireResult::kTimedOut) {
     return {RendererDeath::kOutside, absl::UnavailableError(absl::StrCat(
                                          "no answer from the process that renders chat "
                                          "templates within ",
                                          absl::FormatDuration(limits_.patience), "; try again"))};
   }
-  // It closed the socket, and so has ended or says what it must not; in the latter case the signal
-  // ends it.
+  // The socket was closed, or the process sent what it must not. It gets a second to end by itself,
+  // because SIGKILL would hide what ended it. WNOWAIT leaves the status for the waitpid that
+  // follows.
   int wait_status = 0;
   siginfo_t info = {};
   const absl::Time end = MonotonicClock()->Now() + absl::Seconds(1);
@@ -143,9 +151,11 @@ absl::Status RendererProcess::CauseOfDeath(int wait_status, RendererDeath* death
       case SIGPROF:
         return absl::InvalidArgumentError(absl::StrCat(
             "takes more than ", absl::FormatDuration(limits_.max_cpu_time), " of computing"));
+      // C++ and Rust abort when an allocation fails.
       case SIGABRT:
         return absl::InvalidArgumentError(
             absl::StrCat("takes more than ", limits_.max_memory_bytes >> 20, " MiB of memory"));
+      // An overflowing stack ends the process by one of these.
       case SIGSEGV:
       case SIGBUS:
         return absl::InvalidArgumentError("nests too deeply: takes more than 64 MiB of stack");
@@ -157,9 +167,10 @@ absl::Status RendererProcess::CauseOfDeath(int wait_status, RendererDeath* death
         break;
     }
   } else if (WEXITSTATUS(wait_status) != 0) {
-    // As sanitizers end a program.
+    // This is how sanitizers end a program.
     return absl::InvalidArgumentError("ends the process that renders it");
   }
+  // SIGKILL, from the kernel out of memory or from an operator, other signals, or an orderly end.
   *death = RendererDeath::kOutside;
   return absl::UnavailableError(
       "the process that renders chat templates was ended from outside; try again");

@@ -19,49 +19,51 @@ namespace phalanx {
 
 struct RendererLimits {
   JinjaLimits jinja = {};
-  // What the process may hold for one compilation or rendering, the variables and the output
-  // included. A stack of 64 MiB comes on top.
+  // The memory that one compilation or rendering may take, including the variables and the output.
+  // A stack of 64 MiB comes on top.
   size_t max_memory_bytes = 256 << 20;
-  // How long it may compute for one compilation or rendering.
+  // The processor time that one compilation or rendering may take.
   absl::Duration max_cpu_time = absl::Seconds(5);
-  // How long an answer is waited for. Reached only if the process was stopped or gets no CPU: else
-  // max_cpu_time ends it before.
+  // How long an answer is waited for. This is reached only if the process was stopped or gets no
+  // CPU. Otherwise max_cpu_time ends it before.
   absl::Duration patience = absl::Seconds(60);
 };
 
-// How a call ended that the process did not survive.
+// What ended a process during a call.
 enum class RendererDeath {
   kNone,
-  // By what the template did: it would do so again.
+  // What the template did ended it, and would do so again.
   kOwnFault,
-  // From outside.
+  // It was killed from outside, or did not answer in time.
   kOutside,
 };
 
 struct RendererResult {
   RendererDeath death = RendererDeath::kNone;
-  // INVALID_ARGUMENT: the template's or the engine's message, or the limit that ended the process.
-  // UNAVAILABLE: why there is no answer.
+  // INVALID_ARGUMENT with the message of the template or the engine, or naming the limit that ended
+  // the process. UNAVAILABLE telling why there is no answer.
   absl::StatusOr<std::string> text;
 };
 
-// One thread at a time.
+// Thread-compatible.
 class RendererProcess {
  public:
-  // Starts this very program again, which has to call RunRendererIfAsked. Blocks no longer than
-  // exec takes. UNAVAILABLE if that fails.
+  // Starts this very program again, which has to call RunRendererIfAsked in main. Blocks no longer
+  // than exec takes. UNAVAILABLE if that fails.
   static absl::StatusOr<std::unique_ptr<RendererProcess>> Start(const RendererLimits& limits);
 
   RendererProcess(const RendererProcess&) = delete;
   RendererProcess& operator=(const RendererProcess&) = delete;
-  // Kills it.
+  // Kills the process.
   ~RendererProcess();
 
-  // kCompile or kRender. Once it has died, or is_last(), it answers no more.
+  // `call` is kCompile or kRender. Once the process has died, or is_last() is true, it answers no
+  // more.
   RendererResult Call(RendererCall call, uint32_t template_id, absl::string_view bytes);
   void Forget(uint32_t template_id);
 
-  // Whether it ended in good order after its last answer, as templates left too much behind.
+  // Whether the process ended in good order after its last answer, because templates had left too
+  // much behind.
   bool is_last() const { return is_last_; }
   pid_t pid() const { return pid_; }
 
@@ -74,7 +76,7 @@ class RendererProcess {
 
   const RendererLimits limits_;
   const int fd_;
-  // -1 once it is buried.
+  // -1 once the process has ended and was waited for.
   pid_t pid_;
   bool is_last_ = false;
 };

@@ -1,5 +1,6 @@
-// What a coordinator and the process that renders its templates say to each other over a socket:
-// messages of a header and bytes. Both are the same program, so a header is a struct.
+// The messages that a coordinator and the process that renders its templates exchange over a
+// socket. Each is a header and bytes. Both are the same program, so a header is sent as the struct
+// that it is in memory.
 #ifndef PHALANX_COORDINATOR_TEXT_RENDERER_WIRE_H_
 #define PHALANX_COORDINATOR_TEXT_RENDERER_WIRE_H_
 
@@ -13,17 +14,17 @@
 namespace phalanx {
 
 enum class RendererCall : uint32_t {
-  kConfigure,  // The first, and never again: no bytes, no answer.
+  kConfigure,  // Only as the first message. No bytes, no answer.
   kCompile,    // The bytes are the source of a new template.
   kRender,     // The bytes are the variables, as JSON.
-  kForget,     // The template is not used any more; no bytes, no answer.
+  kForget,     // The template is not used any more. No bytes, no answer.
 };
 
 struct RendererRequest {
   RendererCall call = RendererCall::kConfigure;
   uint32_t template_id = 0;
   uint64_t num_bytes = 0;
-  // Of kConfigure.
+  // The limits and the process id of the coordinator are set only for kConfigure.
   uint64_t max_steps = 0;
   uint64_t max_output_bytes = 0;
   uint64_t max_memory_bytes = 0;
@@ -32,17 +33,18 @@ struct RendererRequest {
 };
 
 struct RendererAnswer {
-  // Else the bytes are a message for who wrote the template or the variables.
+  // Not 0 if the call succeeded. Otherwise the bytes are a message for the author of the template
+  // or of the variables.
   uint32_t ok = 0;
-  // The process ends now, as it holds memory that it cannot free.
+  // Not 0 if the process ends now, because it holds memory that it cannot free.
   uint32_t is_last = 0;
   uint64_t num_bytes = 0;
 };
 
 enum class WireResult { kDone, kClosed, kTimedOut };
 
-// On a stream socket; give up at `deadline` of MonotonicClock(). Errors of the socket count as
-// closed.
+// Send and receive all bytes on a stream socket. They give up at `deadline`, a time of
+// MonotonicClock(). Errors of the socket count as closed.
 WireResult SendBytes(int fd, absl::string_view bytes, absl::Time deadline);
 WireResult ReceiveBytes(int fd, char* bytes, size_t size, absl::Time deadline);
 
@@ -53,7 +55,7 @@ WireResult SendMessage(int fd, const Header& header, absl::string_view bytes, ab
   return sent == WireResult::kDone ? SendBytes(fd, bytes, deadline) : sent;
 }
 
-// One of more than `max_bytes` counts as closed: whoever says so is not in order.
+// A message of more than `max_bytes` counts as closed, since its sender is not in order.
 template <typename Header>
 WireResult ReceiveMessage(int fd, size_t max_bytes, absl::Time deadline, Header* header,
                           std::string* bytes) {

@@ -1,16 +1,15 @@
-// main for tests whose program is also that of the processes it starts.
+// The main of tests whose program is also that of the processes it starts.
 #include "coordinator/text/renderer/render_loop.h"
 #include "gtest/gtest.h"
 
-// Options of the sanitizers for the tests and for the processes they start, whose limits are then
-// met as without them. They are looked for by name in the program itself and in no shared library:
-// so the library of this file is linked statically.
+// Options of the sanitizers, for the tests and for the processes they start, so that the limits of
+// these are met as without sanitizers. The sanitizers look for these functions by name in the
+// program itself and in no shared library, so the library of this file is linked statically.
 //
 // - A stack that overflows ends the process by SIGSEGV, not with a report.
-// - The freed memory that AddressSanitizer keeps back (256 MiB, if not told otherwise) counts as
-// the
+// - AddressSanitizer keeps back little freed memory, instead of 256 MiB, because that counts as the
 //   process's.
-// - Where memory ends, an allocation fails: AddressSanitizer's own report needs memory and can wait
+// - Where memory ends, an allocation fails. AddressSanitizer's own report needs memory and can wait
 //   for ever.
 //
 // NOLINTBEGIN(bugprone-reserved-identifier): the names are the sanitizers'.
