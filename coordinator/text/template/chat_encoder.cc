@@ -15,13 +15,14 @@
 namespace phalanx {
 namespace {
 
-// U+E000 and U+E001, for private use: no template treats them as anything but letters of a text.
+// U+E000 and U+E001 are for private use, so that no template treats them as anything but letters of
+// a text.
 constexpr absl::string_view kMarkerBegin = "\xee\x80\x80";
 constexpr absl::string_view kMarkerEnd = "\xee\x80\x81";
 
 using NeedsMarker = absl::FunctionRef<bool(absl::string_view text)>;
 
-// A rendering with markers, and the strings in whose place they are.
+// A rendering with markers, and the strings that the markers replace, by index.
 struct MarkedText {
   std::string text;
   std::vector<std::string> strings;
@@ -36,7 +37,8 @@ std::vector<absl::string_view> ControlSpellings(const TokenizerAssets& assets) {
   return spellings;
 }
 
-// What JSON writes between the quotes.
+// What JSON writes between the quotes. Like the template filter tojson, it leaves characters beyond
+// ASCII as they are.
 std::string JsonSpelling(const std::string& text) {
   const std::string quoted =
       TemplateValue(text).dump(-1, ' ', false, TemplateValue::error_handler_t::replace);
@@ -48,6 +50,8 @@ bool IsNamePart(char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-';
 // Whether template and `text` together may spell a control token that the template alone does not.
 bool MayJoinControlToken(absl::string_view text,
                          const std::vector<absl::string_view>& control_spellings) {
+  // Spellings such as <|end|> have other characters at their ends, so text of these characters
+  // alone joins only with the spellings that the next check finds.
   if (!std::all_of(text.begin(), text.end(), IsNamePart)) return true;
   return std::any_of(control_spellings.begin(), control_spellings.end(),
                      [text](absl::string_view spelling) {
@@ -71,12 +75,14 @@ absl::StatusOr<MarkedText> RenderMarked(const ChatTemplate& chat_template,
   return marked;
 }
 
-// The index behind a marker's beginning, which is taken off `text` with the marker's end.
+// Returns the index that stands behind the beginning of a marker, and takes it and the end of the
+// marker off `text`. Nothing if there is no whole marker.
 std::optional<size_t> TakeIndex(absl::string_view* text, size_t num_strings) {
   size_t index = 0;
   while (!text->empty() && absl::ascii_isdigit(text->front())) {
     index = 10 * index + static_cast<size_t>(text->front() - '0');
     text->remove_prefix(1);
+    // Checked for each digit, so that a long number cannot overflow.
     if (index >= num_strings) return std::nullopt;
   }
   if (!absl::StartsWith(*text, kMarkerEnd)) return std::nullopt;
@@ -94,6 +100,7 @@ std::optional<std::vector<TextSpan>> FindStrings(absl::string_view text, const M
   while (true) {
     const size_t next = rest.find(begin);
     const absl::string_view before = rest.substr(0, next);
+    // `at` is never beyond the end of `text`, as it moves only over what was found to be there.
     if (text.substr(at, before.size()) != before) return std::nullopt;
     at += before.size();
     if (next == absl::string_view::npos) break;
@@ -101,7 +108,7 @@ std::optional<std::vector<TextSpan>> FindStrings(absl::string_view text, const M
     const std::optional<size_t> index = TakeIndex(&rest, marked.strings.size());
     if (!index) return std::nullopt;
     const std::string& as_it_is = marked.strings[*index];
-    // The longer one first: the other can be its beginning.
+    // The longer spelling is tried first, since the other one can be its beginning.
     const std::string as_json = JsonSpelling(as_it_is);
     const bool is_json = absl::StartsWith(text.substr(at), as_json);
     const std::string& spelling = is_json ? as_json : as_it_is;
@@ -113,6 +120,7 @@ std::optional<std::vector<TextSpan>> FindStrings(absl::string_view text, const M
   return spans;
 }
 
+// An error if a string of the caller spells a control token.
 absl::Status RefuseControlTokens(const ChatTemplate& chat_template,
                                  const Conversation& conversation,
                                  const std::vector<absl::string_view>& control_spellings) {
@@ -126,6 +134,7 @@ absl::Status RefuseControlTokens(const ChatTemplate& chat_template,
     }
     return text;
   };
+  // Rendering visits every string with the name of its field. The text is not used.
   RETURN_IF_ERROR(chat_template.Render(conversation, true, check).status());
   return status;
 }
@@ -141,6 +150,7 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
   const auto find_strings = [&](NeedsMarker needs_marker) -> std::optional<std::vector<TextSpan>> {
     const absl::StatusOr<MarkedText> marked =
         RenderMarked(chat_template, conversation, marker, add_generation_prompt, needs_marker);
+    // A template that accepts the strings but not the markers looks into strings.
     if (!marked.ok()) return std::nullopt;
     return FindStrings(text, *marked, marker);
   };
@@ -152,6 +162,7 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
         [&](absl::string_view part) { return MayJoinControlToken(part, control_spellings); });
     if (!strings) {
       RETURN_IF_ERROR(RefuseControlTokens(chat_template, conversation, control_spellings));
+      // No string spells a control token, so all that the text spells are taken for the template's.
       strings.emplace();
     }
   }

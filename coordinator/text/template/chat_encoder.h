@@ -1,5 +1,5 @@
-// Conversations to token ids: the template's control tokens count, their spellings in what callers
-// wrote do not.
+// Turns conversations into token ids. The control tokens that the template writes count, their
+// spellings in what callers wrote do not.
 //
 // The template is rendered twice: with the callers' strings (contents, and all strings and keys of
 // tools and tool calls), and with a random marker in place of each. If putting the strings, as they
@@ -7,7 +7,7 @@
 // bytes of it callers wrote, and no control token is found there. A template that looks into
 // strings (trims or splits contents, asks whether a parameter's type is "string") fails this
 // comparison. Then it is done again with markers only for strings that could be a part of a control
-// token's spelling; if that fails too, a conversation is refused if a string in it spells a control
+// token's spelling. If that fails too, a conversation is refused if a string in it spells a control
 // token, as nothing could keep the two apart.
 #ifndef PHALANX_COORDINATOR_TEXT_TEMPLATE_CHAT_ENCODER_H_
 #define PHALANX_COORDINATOR_TEXT_TEMPLATE_CHAT_ENCODER_H_
@@ -26,12 +26,13 @@ namespace phalanx {
 
 struct EncodedText {
   std::vector<int32_t> token_ids;
-  // What was tokenized.
+  // The text that was tokenized.
   std::string text;
 };
 
-// The errors of ChatTemplate::Render, and INVALID_ARGUMENT naming the field for what is said above.
-// `marker` is text that no caller can guess; `cancelled` as for Tokenizer::Encode.
+// Returns the errors of ChatTemplate::Render, and INVALID_ARGUMENT, naming the field, if a string
+// spells a control token that cannot be kept apart from the template's. `marker` is text that no
+// caller can guess. `cancelled` is used as in Tokenizer::Encode.
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        const Conversation& conversation, const std::string& marker,

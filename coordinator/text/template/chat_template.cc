@@ -10,10 +10,10 @@
 namespace phalanx {
 namespace {
 
-// In made-up conversations: what a template that takes them writes.
+// Words of made-up conversations. A template that shows tools or tool calls writes them.
 constexpr char kProbeName[] = "phalanx_probe_name";
 constexpr char kProbeArgument[] = "phalanx_probe_argument";
-// Nine letters and digits, as Mistral's templates demand.
+// Mistral's templates demand an id of nine letters and digits.
 constexpr char kProbeId[] = "probe0123";
 
 absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
@@ -27,7 +27,7 @@ std::string JsonText(const TemplateValue& value) {
 
 std::string AsItIs(const std::string& /*field*/, const std::string& text) { return text; }
 
-// The message of role "system" that comes first, made if there is none.
+// The first message of role "system", which is made if there is none.
 TemplateValue& FirstSystemMessage(TemplateValue& messages) {
   for (TemplateValue& message : messages) {
     if (message["role"] == "system") return message;
@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(JinjaCompiler
   if (!compiled.ok()) return WithPrefix("chat template: ", compiled.status());
   chat_template->template_ = *std::move(compiled);
   ASSIGN_OR_RETURN(chat_template->json_writer_, compiler.Compile("{{ value | tojson }}"));
-  // What a template does not name it does not use, and need not be tried.
+  // A template cannot use what it does not name, so that need not be tried.
   for (const ToolsInput input : {ToolsInput::kVariable, ToolsInput::kSystemMessage}) {
     if (!absl::StrContains(source, "tools") || !chat_template->ShowsTools(input)) continue;
     chat_template->tools_input_ = input;
@@ -63,7 +63,8 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(JinjaCompiler
   return chat_template;
 }
 
-// Two conversations, as some templates demand a system message. Whatever fails shows nothing.
+// Tries two conversations, since some templates demand a system message. A template that fails on
+// both shows nothing. Render needs tools_input_, so it is set while this runs.
 bool ChatTemplate::ShowsTools(ToolsInput input) {
   tools_input_ = input;
   Conversation conversation = {.messages = {{"user", "x"}}, .tools = {ProbeTool()}};
@@ -83,6 +84,7 @@ absl::StatusOr<std::string> ChatTemplate::RenderProbeCall(
       .messages = {{"user", "x"},
                    {.role = "assistant", .content = std::move(content), .tool_calls = {call}},
                    {.role = "tool", .content = "x", .tool_call_id = kProbeId, .name = kProbeName}}};
+  // Some templates look at tool calls only where there are tools.
   if (tools_input_ != ToolsInput::kNone) conversation.tools.push_back(ProbeTool());
   return Render(conversation);
 }
@@ -98,6 +100,7 @@ void ChatTemplate::TryToolCalls() {
   for (const auto arguments : {Form::Arguments::kObject, Form::Arguments::kText}) {
     for (const auto no_content :
          {Form::NoContent::kAbsent, Form::NoContent::kNone, Form::NoContent::kEmpty}) {
+      // Render uses call_form_, which so keeps the first form that works.
       call_form_ = {arguments, no_content};
       if (!shows(RenderProbeCall(std::nullopt))) continue;
       content_hides_calls_ = hides(RenderProbeCall("x"));
@@ -132,6 +135,7 @@ absl::Status ChatTemplate::CheckTools(const Conversation& conversation) const {
 
 absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText caller_text,
                                     TemplateValue* context) const {
+  // Like transformers, gives None if there are no tools: templates ask for that.
   (*context)["tools"] = nullptr;
   if (conversation.tools.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(TemplateValue functions, FunctionList(conversation, caller_text));
@@ -139,6 +143,7 @@ absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText
     (*context)["tools"] = ToolsVariable(std::move(functions));
     return absl::OkStatus();
   }
+  // The engine's own tojson writes JSON as Python does, with spaces behind commas and colons.
   ASSIGN_OR_RETURN(std::string json,
                    json_writer_->Render(JsonText({{"value", std::move(functions)}})));
   FirstSystemMessage((*context)["messages"])["tools"] = std::move(json);
@@ -155,7 +160,8 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   RETURN_IF_ERROR(AddTools(conversation, caller_text, &context));
   context["documents"] = nullptr;
   context["add_generation_prompt"] = add_generation_prompt;
-  // What transformers passes itself counts more than a token of the same name.
+  // emplace leaves what is there: a variable that transformers passes itself counts more than a
+  // token of the same name.
   for (const auto& [name, spelling] : options_.tokens) context.emplace(name, spelling);
   absl::StatusOr<std::string> text = template_->Render(JsonText(context));
   if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());

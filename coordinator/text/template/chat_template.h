@@ -17,32 +17,32 @@
 namespace phalanx {
 
 struct ChatTemplateOptions {
-  // Spellings of tokens by the variable that holds them: "bos_token".
+  // The spellings of tokens by the name of the variable that holds them, such as "bos_token".
   std::map<std::string, std::string> tokens = {};
 };
 
 // How a template takes the functions that the model may call.
 enum class ToolsInput {
   kNone,
-  kVariable,       // As the variable `tools`, a list in OpenAI's form.
-  kSystemMessage,  // As JSON text, in the key `tools` of a system message: Phi-4-mini.
+  kVariable,       // In the variable `tools`, a list in OpenAI's form.
+  kSystemMessage,  // As JSON text in the key `tools` of a system message (Phi-4-mini).
 };
 
 // Thread-safe; immutable.
 class ChatTemplate {
  public:
-  // Compiles `source` and tries on made-up conversations what it can do. Errors as of the compiler,
-  // which must outlive the result.
+  // Compiles `source` and tries on made-up conversations what it can do. Returns the errors of the
+  // compiler, which must outlive the result.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(JinjaCompiler& compiler,
                                                               absl::string_view source,
                                                               ChatTemplateOptions options);
 
   ToolsInput tools_input() const { return tools_input_; }
 
-  // The conversation as text, with the prompt for an answer at its end if asked for, and with what
-  // `caller_text` makes of the callers' strings. INVALID_ARGUMENT: the template refuses or cannot
-  // use the conversation, would leave out tools or tool calls in it, or exceeds a limit with it.
-  // UNAVAILABLE as of JinjaTemplate.
+  // Returns the conversation as text, with the prompt for an answer at its end if asked for.
+  // `caller_text` tells what to write for the callers' strings. INVALID_ARGUMENT if the template
+  // refuses or cannot use the conversation, would leave out tools or tool calls in it, or exceeds a
+  // limit with it. UNAVAILABLE as for JinjaTemplate::Render.
   absl::StatusOr<std::string> Render(const Conversation& conversation, bool add_generation_prompt,
                                      CallerText caller_text) const;
   absl::StatusOr<std::string> Render(const Conversation& conversation,
@@ -57,7 +57,7 @@ class ChatTemplate {
   bool ShowsTools(ToolsInput input);
   // Finds out how tool calls are shown, if they are.
   void TryToolCalls();
-  // What comes of a call beside this content.
+  // Renders a made-up conversation with a tool call in a message of this content.
   absl::StatusOr<std::string> RenderProbeCall(std::optional<std::string> content) const;
 
   const ChatTemplateOptions options_;
@@ -67,8 +67,8 @@ class ChatTemplate {
   ToolsInput tools_input_ = ToolsInput::kNone;
   // Unset if the template leaves tool calls out.
   std::optional<CallForm> call_form_;
-  // Whether it leaves them out, without an error, of a message that has content, and of one whose
-  // content is empty.
+  // Whether the template leaves out, without an error, the tool calls of a message that has
+  // content, and of one whose content is empty.
   bool content_hides_calls_ = false;
   bool empty_content_hides_calls_ = false;
 };

@@ -17,9 +17,12 @@ constexpr size_t kMaxFileBytes = 1 << 20;
 
 absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
+  // One byte more than is allowed shows that a file is too large.
   std::string source(kMaxFileBytes + 1, '\0');
   file.read(source.data(), static_cast<std::streamsize>(source.size()));
   source.resize(static_cast<size_t>(file.gcount()));
+  // Reading to the end of a short file sets fail and eof, which is no error. A folder can be opened
+  // but not read.
   if (!file.is_open() || file.bad() || (file.fail() && !file.eof())) {
     return absl::NotFoundError(
         absl::StrCat(path, ": cannot be read: ", std::generic_category().message(errno)));

@@ -1,4 +1,4 @@
-// Chat templates that the operator gives in place of a model's own.
+// Reads chat templates that the operator gives in place of a model's own.
 #ifndef PHALANX_COORDINATOR_TEXT_TEMPLATE_CHAT_TEMPLATE_FILE_H_
 #define PHALANX_COORDINATOR_TEXT_TEMPLATE_CHAT_TEMPLATE_FILE_H_
 
@@ -9,8 +9,8 @@
 
 namespace phalanx {
 
-// The source in the file at `path`. Errors name the file: NOT_FOUND if it cannot be read,
-// INVALID_ARGUMENT if it is empty or larger than 1 MiB, and what `compiler` says of it.
+// Returns the source in the file at `path`. Errors name the file: NOT_FOUND if it cannot be read,
+// INVALID_ARGUMENT if it is empty or larger than 1 MiB, and the errors of `compiler`.
 absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const std::string& path);
 
 }  // namespace phalanx

@@ -12,24 +12,24 @@ namespace phalanx {
 struct Tool {
   std::string name;
   std::optional<std::string> description = std::nullopt;
-  // Text of a JSON object.
+  // The text of a JSON object.
   std::optional<std::string> parameters_json = std::nullopt;
 };
 
 struct ToolCall {
   std::optional<std::string> id = std::nullopt;
-  // The function's.
+  // The name of the function.
   std::string name;
-  // Text of a JSON object.
+  // The text of a JSON object.
   std::string arguments_json;
 };
 
 struct ChatMessage {
   std::string role;
   std::optional<std::string> content = std::nullopt;
-  // Of an assistant's message.
+  // Only in an assistant's message.
   std::vector<ToolCall> tool_calls = {};
-  // Of a tool's message: the call that it answers, and the function.
+  // Only in a tool's message: the id of the call that it answers, and the name of the function.
   std::optional<std::string> tool_call_id = std::nullopt;
   std::optional<std::string> name = std::nullopt;
 };

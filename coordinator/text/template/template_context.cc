@@ -9,6 +9,7 @@
 namespace phalanx {
 namespace {
 
+// A copy of `value` with all strings and keys replaced by what `caller_text` returns.
 TemplateValue Replaced(const std::string& field, const TemplateValue& value,
                        CallerText caller_text) {
   if (value.is_string()) return caller_text(field, value.get_ref<const std::string&>());
@@ -44,6 +45,7 @@ absl::StatusOr<TemplateValue> ToolCallVariable(const std::string& field, const T
   function["name"] = caller_text(field + ".name", call.name);
   const std::string arguments = field + ".arguments";
   if (arguments_form == CallForm::Arguments::kText) {
+    // A template that takes text writes it as it is, so it counts as one string of the caller.
     function["arguments"] = caller_text(arguments, call.arguments_json);
   } else {
     ASSIGN_OR_RETURN(function["arguments"],
@@ -71,6 +73,8 @@ absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation,
       ASSIGN_OR_RETURN(TemplateValue call,
                        ToolCallVariable(absl::StrCat(field, ".tool_calls[", j, "]"),
                                         message.tool_calls[j], form.arguments, caller_text));
+      // The key is made by the first call. Without calls it is absent, as templates ask whether it
+      // is defined.
       variable["tool_calls"].push_back(std::move(call));
     }
     if (message.tool_call_id) {

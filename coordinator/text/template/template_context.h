@@ -11,34 +11,35 @@
 
 namespace phalanx {
 
-// Keeps the order of keys.
+// A JSON value that keeps the order of keys, which the model sees.
 using TemplateValue = nlohmann::ordered_json;
 
-// Called for every string that a caller wrote, the keys inside JSON texts among them, with the
-// field of the request that it is in: "chat.tools[2].parameters". What it returns takes its place.
+// Called for every string that a caller wrote, including the keys inside JSON texts, with the name
+// of its field in the request, such as "chat.tools[2].parameters". Returns the string to use in its
+// place.
 using CallerText =
     absl::FunctionRef<std::string(const std::string& field, const std::string& text)>;
 
 // How templates take the tool calls of an assistant's message.
 struct CallForm {
   enum class Arguments { kObject, kText };
-  // `content` of a message that has calls and none. Some templates tell by one of these that calls
-  // are all that there is, and fail on the others.
+  // What `content` is in a message that has tool calls but no content. Some templates tell by one
+  // of these that there is nothing but calls, and fail on the others.
   enum class NoContent { kAbsent, kNone, kEmpty };
   Arguments arguments = Arguments::kObject;
   NoContent no_content = NoContent::kAbsent;
 };
 
-// `messages`. INVALID_ARGUMENT naming the field: a JSON text that is no object.
+// Returns the variable `messages`. INVALID_ARGUMENT, naming the field, if a JSON text is no object.
 absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation, CallForm form,
                                                CallerText caller_text);
 
-// The functions that a conversation has: name, description, parameters. Errors as of
-// MessagesVariable.
+// Returns the functions that a conversation has, each with name, description and parameters. Errors
+// as those of MessagesVariable.
 absl::StatusOr<TemplateValue> FunctionList(const Conversation& conversation,
                                            CallerText caller_text);
 
-// `tools`, of a FunctionList.
+// Returns the variable `tools` for the result of FunctionList.
 TemplateValue ToolsVariable(TemplateValue functions);
 
 }  // namespace phalanx

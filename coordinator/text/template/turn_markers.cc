@@ -37,7 +37,8 @@ std::vector<int32_t> Candidates(const TokenizerAssets& assets) {
   return ids;
 }
 
-// Whatever a template demands, it takes one of these.
+// Conversations of which a template takes at least one, whatever roles and turns it demands. The
+// contents are single letters, so that all markers in the text are the template's.
 std::vector<Conversation> PlainConversations() {
   const ChatMessage system = {.role = "system", .content = "a"};
   const ChatMessage user = {.role = "user", .content = "b"};
@@ -53,12 +54,15 @@ std::vector<int32_t> FindTurnMarkers(const TokenizerAssets& assets,
                                      const ChatTemplate& chat_template) {
   const std::vector<int32_t> candidates = Candidates(assets);
   if (candidates.empty()) return {};
+  // Looks at the rendered text instead of the source, because templates put markers together from
+  // parts.
   const AddedTokenMatcher matcher(&assets, candidates);
   std::set<int32_t> found;
   for (const Conversation& conversation : PlainConversations()) {
     for (const bool add_generation_prompt : {true, false}) {
       const absl::StatusOr<std::string> text =
           chat_template.Render(conversation, add_generation_prompt);
+      // A template may refuse some of the conversations.
       if (!text.ok()) continue;
       for (const AddedTokenMatcher::Match& match : matcher.FindAll(*text, {})) {
         found.insert(match.id);

@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// Phi-4-mini's way: roles are put between brackets.
+// Writes roles between brackets, as Phi-4-mini's template does.
 constexpr char kComposed[] =
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
     "{% if m['tools'] is defined %}{{ '<|tool|>' + m['tools'] }}{% endif %}{{ '<|end|>' }}"
@@ -24,7 +24,7 @@ class TurnMarkersTest : public testing::Test {
   TurnMarkersTest() {
     Add("<|end|>", TokenKind::kControl);             // 0
     Add("<|user|>", TokenKind::kUserDefined);        // 1
-    Add("<|assistant|>", TokenKind::kNormal);        // 2: stored as text, but nothing makes it
+    Add("<|assistant|>", TokenKind::kNormal);        // 2: a normal token, but no merge makes it
     Add("<|system|>", TokenKind::kUserDefined);      // 3
     Add("<|tool|>", TokenKind::kUserDefined);        // 4
     Add("<think>", TokenKind::kUserDefined);         // 5
