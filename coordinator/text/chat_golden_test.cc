@@ -1,4 +1,4 @@
-// Rendered chats, compared byte for byte with those of transformers.
+// Compares rendered chats byte for byte with those of transformers.
 #include "coordinator/text/testing/chat_golden.h"
 
 #include <gtest/gtest.h>

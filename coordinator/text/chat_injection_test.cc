@@ -1,5 +1,5 @@
-// Callers' spellings of control tokens, in every string that they can send, under the templates of
-// real models.
+// Tests that callers' spellings of control tokens stay text, in every string that they can send,
+// under the templates of real models.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -79,7 +79,7 @@ TEST(ChatInjectionTest, NoStringOfACallerBecomesAControlToken) {
     const Conversation hostile = Saying(AllControlTokens(entry), entry);
     const auto encoded = EncodeChat(*tokenizer, *chat_template, hostile, "nonce-");
     if (!encoded.ok()) {
-      // A template that trims what callers say cannot keep it apart.
+      // What callers say cannot be kept apart under a template that trims it.
       EXPECT_NE(encoded.status().message().find("spells the control token"),
                 absl::string_view::npos)
           << encoded.status();
@@ -87,7 +87,8 @@ TEST(ChatInjectionTest, NoStringOfACallerBecomesAControlToken) {
     }
     EXPECT_EQ(ControlIds(encoded->token_ids), ControlIds(harmless->token_ids));
     EXPECT_EQ(encoded->text, *chat_template->Render(hostile));
-    // Which allow_special takes for control tokens.
+    // Without the spans of what the caller wrote, as with allow_special, the spellings become
+    // tokens.
     EXPECT_GT(ControlIds(*tokenizer->EncodeRendered(encoded->text, {})).size(),
               ControlIds(harmless->token_ids).size());
   }
@@ -106,7 +107,7 @@ TEST(ChatInjectionTest, MostTemplatesServeSuchStrings) {
       refusing.push_back(entry["name"].get<std::string>());
     }
   }
-  // These trim contents.
+  // The templates that refuse are those that trim contents.
   EXPECT_EQ(refusing, (std::vector<std::string>{"meta-llama-Llama-3.1-8B-Instruct.jinja",
                                                 "meta-llama-Llama-3.2-3B-Instruct.jinja"}));
 }

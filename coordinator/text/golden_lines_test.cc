@@ -1,4 +1,4 @@
-// Real vocabularies, compared with Hugging Face tokenizers on the lines of
+// Compares real vocabularies with Hugging Face tokenizers on the lines of
 // tests/golden/tokenizer_lines.
 #include "coordinator/text/testing/golden_lines.h"
 
@@ -28,11 +28,11 @@ using Ids = std::vector<int32_t>;
 constexpr int32_t kDecodeBlock = 256;
 
 struct Vocabulary {
-  const char* name;      // Of the golden files.
-  const char* variable;  // Holds the path of the tokenizer.
+  const char* name;      // The beginning of the golden files' names.
+  const char* variable;  // The environment variable with the path of the tokenizer.
 };
 
-// For the name of a test.
+// googletest calls this to name a test.
 void PrintTo(const Vocabulary& vocabulary, std::ostream* out) { *out << vocabulary.name; }
 
 class GoldenLinesTest : public testing::TestWithParam<Vocabulary> {
@@ -59,7 +59,7 @@ class GoldenLinesTest : public testing::TestWithParam<Vocabulary> {
     return lines;
   }
 
-  // Without bos.
+  // The tokens of a text without the bos token.
   Ids Encode(absl::string_view text, ControlSpelling control) const {
     const TextSpan all{0, text.size()};
     const size_t spans = control == ControlSpelling::kPlainText ? 1 : 0;
@@ -132,7 +132,8 @@ TEST_P(GoldenLinesTest, TokensOfALineAreItsText) {
     takes_space = takes_space || rules.lstrip || rules.rstrip;
   }
   for (const std::string& line : ReadLines()) {
-    // White space that a token takes is lost, and these are all that take it.
+    // White space that an added token takes is lost. All the tokens that take it end with one of
+    // these.
     if (takes_space && (absl::StrContains(line, "|>") || absl::StrContains(line, ">>"))) continue;
     std::string bytes;
     for (const int32_t id : Encode(line, ControlSpelling::kPlainText)) {

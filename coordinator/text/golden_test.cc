@@ -1,4 +1,4 @@
-// The real model's tokens and chats, compared with those of Hugging Face.
+// Compares the real model's tokens and chats with those of Hugging Face.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// The real model's vocabulary: any bytes go through it and back, from any number of threads.
+// Tests that any bytes go through the real model's vocabulary and back, from any number of threads.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

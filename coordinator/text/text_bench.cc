@@ -1,4 +1,5 @@
-// Speed of text processing with a real vocabulary: `text_bench`, with the file in $SMOLLM2.
+// Measures the speed of text processing with a real vocabulary: `text_bench`, with the file in
+// $SMOLLM2.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
@@ -24,7 +25,7 @@ struct Model {
   std::unique_ptr<Tokenizer> tokenizer;
   LocalJinja local_jinja;
   std::unique_ptr<RendererPool> renderers;
-  // Rendered in this process, and in one beside it, as the coordinator does.
+  // local_template renders in this process, chat_template in another one, as in the coordinator.
   std::unique_ptr<ChatTemplate> local_template;
   std::unique_ptr<ChatTemplate> chat_template;
 };

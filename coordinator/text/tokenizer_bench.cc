@@ -1,8 +1,9 @@
-// The side of tokenizer_bench.py that is ours: `tokenizer_bench TOKENIZER TEXTS`.
+// The part of tokenizer_bench.py that measures our tokenizer: `tokenizer_bench TOKENIZER TEXTS`.
 //
 // TOKENIZER is a GGUF file or a tokenizer.json, TEXTS a JSON list of strings. For each line on
 // standard input, encodes each text, then decodes each text's tokens one at a time as they would
-// stream, and writes a line: seconds of processor time of the first, tokens, seconds of the second.
+// stream. Then writes a line of three numbers: seconds of processor time for encoding, tokens,
+// seconds for decoding.
 #include <ctime>
 #include <fstream>
 #include <iostream>
@@ -18,7 +19,7 @@
 namespace phalanx {
 namespace {
 
-// Of this process, which runs one thread: other programs do not count.
+// Processor time of this process, which runs one thread. The time of other programs does not count.
 double ProcessorSeconds() {
   timespec time;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);

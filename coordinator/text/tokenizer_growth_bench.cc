@@ -1,9 +1,9 @@
-// How the time of a tokenizer grows with the length of its text: `tokenizer_growth_bench
+// Measures how the time of a tokenizer grows with the length of its text: `tokenizer_growth_bench
 // TOKENIZER...`, each a GGUF file or a tokenizer.json.
 //
-// Prints for texts of one kind of character milliseconds of processor time for 1 MB and for 2 MB,
-// the least of a few rounds, and their ratio; first with the tokenizer's own splitting rules, then
-// with rules that mean the same and are no known ones, so that PCRE2 cuts the text.
+// For texts of one kind of character it prints the milliseconds of processor time for 1 MB and for
+// 2 MB, the least of a few rounds, and their ratio. It does so with the tokenizer's own splitting
+// rules, then with rules that mean the same but are no known ones, so that PCRE2 cuts the text.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -37,6 +37,7 @@ std::string Random(absl::string_view characters, size_t bytes) {
   uint64_t state = 1;
   std::string text(bytes, ' ');
   for (char& c : text) {
+    // The generator of Knuth's MMIX, so that all runs measure the same text.
     state = state * 6364136223846793005u + 1442695040888963407u;
     c = characters[(state >> 33) % characters.size()];
   }
@@ -89,6 +90,7 @@ int Run(const char* path) {
   }
   std::printf("%s\n", path);
   Measure("own", **Tokenizer::Create(*assets));
+  // A group around the pattern changes nothing but its text, so that no scanner is found for it.
   for (SplitRule& rule : assets->split_rules) rule.pattern = absl::StrCat("(?:", rule.pattern, ")");
   Measure("PCRE2", **Tokenizer::Create(*std::move(assets)));
   return 0;

@@ -35,7 +35,7 @@ ToolCall GoldenToolCall(const Json& call) {
           function["arguments"].dump()};
 }
 
-// The time of the golden file.
+// Formats the time at which the golden file pretends to be written.
 size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size) {
   std::tm time{};
   time.tm_year = 2024 - 1900;

@@ -1,4 +1,4 @@
-// The chats of tests/golden/chat_templates.json and the real models' templates.
+// Reads the chats of tests/golden/chat_templates.json and the templates of real models, for tests.
 #ifndef PHALANX_COORDINATOR_TEXT_TESTING_CHAT_GOLDEN_H_
 #define PHALANX_COORDINATOR_TEXT_TESTING_CHAT_GOLDEN_H_
 
@@ -12,20 +12,21 @@
 
 namespace phalanx {
 
-// Of the environment's CHATS_JSON.
+// Reads the file that the environment variable CHATS_JSON names.
 nlohmann::ordered_json ReadChatGolden();
 
-// Of a chat of that file.
+// Makes a conversation of a chat in the result of ReadChatGolden.
 Conversation GoldenConversation(const nlohmann::ordered_json& chat);
 
-// The source of an entry of `templates`: a file of the environment's TEMPLATES, or that inside the
-// model file SMOLLM2. Empty if it is not there.
+// Returns the source of an entry of `templates`, from a file that the environment variable
+// TEMPLATES lists, or from inside the model file SMOLLM2. Empty if it is not there.
 std::string TemplateSource(const std::string& name);
 
-// Compiled with what the entry tells; its time is that of the golden file. Throws if that fails.
+// Compiles the template of an entry with the tokens that the entry tells. Its time is that of the
+// golden file. Throws if that fails.
 std::unique_ptr<ChatTemplate> GoldenTemplate(const nlohmann::ordered_json& entry);
 
-// Its strftime_now gives the time of the golden file.
+// A compiler whose strftime_now gives the time of the golden file.
 JinjaCompiler& GoldenJinja();
 
 }  // namespace phalanx

@@ -24,7 +24,7 @@ constexpr absl::string_view kLongMixes[] = {
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", "0123456789", "aaaaab \n",
     "aé字ก\u0301\u0327 ", "eE's \t\n.7/"};
 
-// Knuth's MMIX.
+// The linear congruential generator of Knuth's MMIX, which tokenizer_corpus.py has too.
 class Lcg {
  public:
   size_t Below(size_t bound) {
@@ -61,6 +61,8 @@ void ForEachLongLine(absl::FunctionRef<void(absl::string_view)> line) {
   }
 }
 
+// Each character of a block next to letters, a digit, punctuation, white space and itself, where
+// splitting rules may treat it differently.
 std::string CharacterLine(int32_t block) {
   std::string text;
   for (int32_t codepoint = block; codepoint < block + 256; ++codepoint) {
@@ -104,6 +106,7 @@ std::string DescribeIds(absl::Span<const int32_t> ids) {
 
 void ForEachRuleLine(absl::FunctionRef<void(absl::string_view)> line) {
   ForEachLongLine(line);
+  // 0xd800 to 0xdfff are surrogates, which UTF-8 cannot encode.
   for (int32_t block = 0; block < 0xd800; block += 256) line(CharacterLine(block));
   for (int32_t block = 0xe000; block < 0x20000; block += 256) line(CharacterLine(block));
   for (int32_t block = 0x20000; block < 0x110000; block += 4096) line(CharacterLine(block));

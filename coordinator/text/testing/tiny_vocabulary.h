@@ -10,8 +10,8 @@
 
 namespace phalanx {
 
-// Ids 0..255 are the bytes, then "ab", "abc", "bc", "aa", "aaaa" with merges in this order, then
-// the control tokens <|a|> and <|a|>> and the user-defined token "[tool]".
+// Ids 0 to 255 are the bytes. Then come "ab", "abc", "bc", "aa" and "aaaa", with merges in this
+// order, the control tokens <|a|> and <|a|>>, and the user-defined token "[tool]".
 inline constexpr int32_t kAb = 256;
 inline constexpr int32_t kAbc = 257;
 inline constexpr int32_t kBc = 258;

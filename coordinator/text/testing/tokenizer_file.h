@@ -1,4 +1,4 @@
-// Tokenizers by the path of a file, for tests and benchmarks.
+// Reads tokenizers by the path of a file, for tests and benchmarks.
 #ifndef PHALANX_COORDINATOR_TEXT_TESTING_TOKENIZER_FILE_H_
 #define PHALANX_COORDINATOR_TEXT_TESTING_TOKENIZER_FILE_H_
 
@@ -13,7 +13,7 @@
 
 namespace phalanx {
 
-// Of a GGUF file, or of the Hugging Face folder that a tokenizer.json is in.
+// Reads a GGUF file, or the Hugging Face folder that a tokenizer.json is in.
 inline absl::StatusOr<TokenizerAssets> ReadTokenizerFile(const std::string& path) {
   constexpr int kVocab = 1 << 18;
   if (absl::EndsWith(path, "/tokenizer.json")) {
