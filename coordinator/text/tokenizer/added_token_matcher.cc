@@ -57,6 +57,7 @@ AddedTokenMatcher::AddedTokenMatcher(const TokenizerAssets* assets, absl::Span<c
       if (is_new) token_of_node_.push_back(kNone);
       node = child->second;
     }
+    // Of several tokens with the same spelling the first counts.
     if (token_of_node_[node] == kNone) token_of_node_[node] = id;
   }
 }
@@ -87,6 +88,8 @@ std::vector<AddedTokenMatcher::Match> AddedTokenMatcher::FindAll(
       continue;
     }
     while (span != caller_spans.end() && span->end <= at) ++span;
+    // A control token has to end before the next byte that a caller wrote. At such a byte this
+    // leaves it no room at all.
     const size_t next_caller_byte =
         span == caller_spans.end() ? text.size() : std::max(at, span->begin);
     const int32_t id = LongestAt(text.substr(at), next_caller_byte - at);
@@ -99,8 +102,11 @@ std::vector<AddedTokenMatcher::Match> AddedTokenMatcher::FindAll(
     const auto entry = assets_->added_token_rules.find(id);
     if (entry != assets_->added_token_rules.end()) {
       const AddedTokenRules& rules = entry->second;
+      // As in Hugging Face tokenizers, the search goes on behind such a spelling: a shorter token
+      // within it is not looked for.
       if (rules.single_word && IsWithinWord(text, found)) continue;
       if (rules.lstrip) {
+        // White space that the token before has taken is not taken again.
         found.begin = done + TrailingSpaceBegin(text.substr(done, found.begin - done));
       }
       if (rules.rstrip) found.end += LeadingSpaceEnd(text.substr(found.end));

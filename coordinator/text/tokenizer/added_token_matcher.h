@@ -20,23 +20,25 @@ struct TextSpan {
   size_t end = 0;
 };
 
-// Thread-safe; immutable. Source for the meaning of the tokens' rules: `find_matches` in Hugging
-// Face tokenizers, tokenizer/added_vocabulary.rs.
+// Thread-safe; immutable. The rules of the tokens mean what `find_matches` in Hugging Face
+// tokenizers, tokenizer/added_vocabulary.rs, makes of them.
 class AddedTokenMatcher {
  public:
   struct Match {
-    // With the white space that the token takes. Ascending; do not overlap.
+    // The spelling, with the white space that the token takes. The spans of matches ascend and do
+    // not overlap.
     TextSpan span;
     int32_t id = 0;
   };
 
-  // `assets` is lent and must outlive the matcher. The tokens of `ids` are looked for.
+  // Looks for the tokens of `ids`. `assets` is lent and must outlive the matcher.
   AddedTokenMatcher(const TokenizerAssets* assets, absl::Span<const int32_t> ids);
 
   bool empty() const { return token_of_node_.size() == 1; }
 
-  // The leftmost tokens, of those that begin at one byte the longest. Control tokens do not count
-  // if their spelling touches one of `caller_spans`, which are ascending and do not overlap.
+  // Finds the leftmost tokens, and of those that begin at the same byte the longest. Control tokens
+  // do not count if their spelling touches one of `caller_spans`, which are ascending and do not
+  // overlap.
   std::vector<Match> FindAll(absl::string_view text, absl::Span<const TextSpan> caller_spans) const;
 
  private:
@@ -45,7 +47,8 @@ class AddedTokenMatcher {
   int32_t LongestAt(absl::string_view text, size_t control_bytes) const;
 
   const TokenizerAssets* const assets_;
-  // A trie: child node by parent node and byte, and the token that ends at a node, or -1.
+  // A trie. children_ has the child node for a parent node and a byte. token_of_node_ has the token
+  // whose spelling ends at a node, or -1.
   absl::flat_hash_map<uint64_t, uint32_t> children_;
   std::vector<int32_t> token_of_node_;
   std::array<bool, 256> begins_token_{};

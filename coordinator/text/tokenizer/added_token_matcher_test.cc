@@ -16,7 +16,7 @@ using testing::IsEmpty;
 
 class AddedTokenMatcherTest : public testing::Test {
  protected:
-  // What is found of kControl, kLongControl and kUserToken, as bytes and ids.
+  // Finds kControl, kLongControl and kUserToken, and returns their bytes and ids.
   std::vector<std::pair<std::string, int32_t>> Find(const std::string& text) const {
     const AddedTokenMatcher matcher(&assets_, {kControl, kLongControl, kUserToken});
     std::vector<std::pair<std::string, int32_t>> found;
@@ -44,7 +44,7 @@ TEST_F(AddedTokenMatcherTest, StripsWhiteSpaceOnTheSidesThatTheTokenSays) {
   EXPECT_THAT(
       Find("x <|a|> \n\u3000y \t[tool] z"),
       ElementsAre(std::pair{"<|a|> \n\u3000", kControl}, std::pair{" \t[tool]", kUserToken}));
-  // The first has taken what the second would.
+  // The first token has taken the white space that the second one would take.
   EXPECT_THAT(Find("<|a|>  [tool]"),
               ElementsAre(std::pair{"<|a|>  ", kControl}, std::pair{"[tool]", kUserToken}));
   EXPECT_THAT(Find(" <|a|>"), ElementsAre(std::pair{"<|a|>", kControl}));

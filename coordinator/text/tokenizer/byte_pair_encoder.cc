@@ -13,18 +13,19 @@ namespace {
 
 constexpr int kNone = -1;
 
-// Up to this many bytes, looking for the best pair in a row beats a heap.
+// Up to this many bytes, looking through all pairs for the best one is faster than a heap.
 constexpr size_t kShortPiece = 48;
 
 uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
-// Of a token of the piece so far, which has as many places as bytes that it was made of: the first
-// holds it, and first and last tell where the other is.
+// MergeLong begins with one place for each byte. A token covers the places of the bytes that it was
+// made of. Its first place holds it, and other_end leads from its first place to its last and back.
+// The places between hold nothing of use any more.
 struct Place {
   int32_t id;
-  // Of the merge with the next token, or kNone.
+  // The rank of the merge with the next token, or kNone if there is none.
   int32_t rank;
   int32_t other_end;
 };
@@ -64,6 +65,7 @@ absl::Status BytePairEncoder::AddMerges(const TokenizerAssets& assets) {
       return absl::InvalidArgumentError(
           absl::StrCat("merge ", rank, " of the tokenizer is of ids outside the vocabulary"));
     }
+    // A merge is known only by its two parts. The token that it makes is the one with their bytes.
     bytes.assign(assets.token_bytes[left]).append(assets.token_bytes[right]);
     const auto merged = ids.find(bytes);
     if (merged == ids.end()) {
@@ -71,6 +73,8 @@ absl::Status BytePairEncoder::AddMerges(const TokenizerAssets& assets) {
           absl::StrCat("merge ", rank, " of the tokenizer makes no token"));
     }
     merged_ids_.push_back(merged->second);
+    // If a pair is there twice, its last rank counts, as in the hash map of Hugging Face
+    // tokenizers.
     merges_.insert_or_assign(PairKey(left, right),
                              Merge{static_cast<int32_t>(rank), merged->second});
   }
@@ -83,9 +87,10 @@ void BytePairEncoder::AddWholePieces(const TokenizerAssets& assets) {
   for (size_t id = 0; id < assets.token_bytes.size(); ++id) {
     const std::string& bytes = assets.token_bytes[id];
     if (assets.token_kinds[id] != TokenKind::kNormal || bytes.empty()) continue;
+    // With ignore_merges, a piece that is a token counts as it whatever the merges would make.
     bool whole = assets.ignore_merges;
     if (!whole) {
-      // Not yet in the table, so that this merges.
+      // This token is not in the table yet, so Encode merges its bytes.
       ids.clear();
       Encode(bytes, &ids);
       whole = ids.size() == 1 && ids[0] == static_cast<int32_t>(id);
@@ -110,7 +115,7 @@ size_t BytePairEncoder::Encode(absl::string_view piece, std::vector<int32_t>* to
 size_t BytePairEncoder::MergeShort(absl::string_view piece, std::vector<int32_t>* token_ids) const {
   constexpr Merge kNoMerge = {std::numeric_limits<int32_t>::max(), kNone};
   std::array<int32_t, kShortPiece> ids;
-  // That of ids[i] and ids[i + 1].
+  // merges[i] is the merge of ids[i] and ids[i + 1].
   std::array<Merge, kShortPiece> merges;
   int count = 0;
   for (const char byte : piece) {
@@ -125,12 +130,15 @@ size_t BytePairEncoder::MergeShort(absl::string_view piece, std::vector<int32_t>
   };
   for (int i = 0; i + 1 < count; ++i) look_up(i);
   while (count > 1) {
+    // min_element returns the first of equal ranks, which is the leftmost pair.
     const auto* const best =
         std::min_element(merges.begin(), merges.begin() + count - 1,
                          [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
     if (best->merged_id == kNone) break;
     const auto at = static_cast<int>(best - merges.begin());
     ids[at] = best->merged_id;
+    // Closes the gap. Only the pairs of the new token with its neighbours have to be looked up
+    // again.
     std::copy(ids.begin() + at + 2, ids.begin() + count, ids.begin() + at + 1);
     std::copy(merges.begin() + at + 1, merges.begin() + count - 1, merges.begin() + at);
     --count;
@@ -167,13 +175,16 @@ size_t BytePairEncoder::MergeLong(absl::string_view piece, std::vector<int32_t>*
   while (!queue.empty()) {
     const MergeQueue::Pair best = queue.Pop();
     Place& left = places[best.place];
-    // One of the two has changed since.
+    // The entry is out of date: one of its two tokens has been merged since. If the pair has the
+    // same rank nevertheless, it is to be merged all the same.
     if (left.rank != best.rank) continue;
     Place& right = places[left.other_end + 1];
     left.id = merged_ids_[best.rank];
     left.other_end = right.other_end;
+    // No token begins at this place any more, which makes the queue's entries for it out of date.
     right.rank = kNone;
     places[left.other_end].other_end = best.place;
+    // The place before is the last one of the token before.
     if (best.place > 0) consider(places[best.place - 1].other_end);
     consider(best.place);
   }

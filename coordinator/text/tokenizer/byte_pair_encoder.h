@@ -1,4 +1,4 @@
-// Byte-pair merges within one piece of text.
+// Merges byte pairs within one piece of text.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_BYTE_PAIR_ENCODER_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_BYTE_PAIR_ENCODER_H_
 
@@ -19,13 +19,13 @@ namespace phalanx {
 // 1508.07909; `Word::merge_all` in Hugging Face tokenizers.
 class BytePairEncoder {
  public:
-  // `assets` is lent: its strings must outlive the encoder, where they are. INVALID_ARGUMENT if a
-  // merge is of ids outside the vocabulary or makes no normal token.
+  // `assets` is lent: its strings must outlive the encoder, and must not be moved. INVALID_ARGUMENT
+  // if a merge is of ids outside the vocabulary or makes no normal token.
   static absl::StatusOr<BytePairEncoder> Create(const TokenizerAssets& assets);
 
   // Appends the tokens of `piece`. A byte that has no token is left out, as Hugging Face does for
-  // vocabularies without an unknown token. Returns how many pairs were looked up, at most three for
-  // a byte; everything else is O(n log n) in them.
+  // vocabularies without an unknown token. Returns how many pairs were looked up, which are at most
+  // three for each byte. All other work is O(n log n) in the bytes.
   size_t Encode(absl::string_view piece, std::vector<int32_t>* token_ids) const;
 
  private:
@@ -43,9 +43,9 @@ class BytePairEncoder {
   size_t MergeLong(absl::string_view piece, std::vector<int32_t>* token_ids) const;
 
   std::array<int32_t, 256> byte_ids_{};
-  // By left id and right id.
+  // The merges by left id and right id.
   absl::flat_hash_map<uint64_t, Merge> merges_;
-  // By rank.
+  // The ids that merges make, by rank.
   std::vector<int32_t> merged_ids_;
   // Pieces whose encoding is one token, which is most of them.
   absl::flat_hash_map<absl::string_view, int32_t> whole_pieces_;

@@ -44,7 +44,7 @@ TEST(BytePairEncoderTest, AppendsToWhatIsThere) {
   EXPECT_THAT(ids, ElementsAre(7, 0, 1));
 }
 
-// Counts work in place of time: what is more than linear would show.
+// Counts look-ups instead of time, since they show at once if the work is more than linear.
 TEST(BytePairEncoderTest, LooksUpAtMostThreePairsForAByteOfAnyPiece) {
   // Every doubling of a letter is a token, and the merges go on to the end.
   TokenizerAssets assets;
@@ -66,7 +66,8 @@ TEST(BytePairEncoderTest, LooksUpAtMostThreePairsForAByteOfAnyPiece) {
   }
 }
 
-// Against the definition: the leftmost pair of the lowest rank, until there is none.
+// Compares with the definition, which merges the leftmost pair of the lowest rank until there is
+// none.
 TEST(BytePairEncoderTest, LongPiecesMergeAsShortOnesDo) {
   const TokenizerAssets assets = Assets({{1, 2}, {0, 1}, {0, 4}, {3, 2}});
   const BytePairEncoder encoder = *BytePairEncoder::Create(assets);

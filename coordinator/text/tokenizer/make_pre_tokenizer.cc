@@ -28,8 +28,9 @@ class ScanningPreTokenizer final : public PreTokenizer {
   const PieceLength piece_length_;
 };
 
-// Null without one. Every character is part of some match of the known patterns, so that it does
-// not matter what a rule does with others; kDigitPattern keeps them.
+// Returns null if there is no scanner for the rules. Every character is part of some match of the
+// known patterns, so that it does not matter what a rule does with text between matches.
+// kDigitPattern alone does not match everything, so rules with it must keep the rest.
 PieceLength FindScanner(absl::Span<const SplitRule> rules) {
   static constexpr absl::string_view kGpt2[] = {kGpt2Pattern};
   static constexpr absl::string_view kSmolLm[] = {kDigitPattern, kGpt2Pattern};

@@ -11,8 +11,9 @@
 
 namespace phalanx {
 
-// By hand-written scanners for the rules of known tokenizers, see word_scanners.h; with PCRE2 for
-// all others, see regex_pre_tokenizer.h. INVALID_ARGUMENT and UNIMPLEMENTED quote the pattern.
+// Takes the hand-written scanners of word_scanners.h for the rules of known tokenizers, and PCRE2
+// for all others, see regex_pre_tokenizer.h. Messages of INVALID_ARGUMENT and UNIMPLEMENTED quote
+// the pattern.
 absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(absl::Span<const SplitRule> rules);
 
 }  // namespace phalanx

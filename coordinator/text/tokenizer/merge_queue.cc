@@ -3,6 +3,7 @@
 namespace phalanx {
 namespace {
 
+// Packed numbers compare as pairs do: by rank, then by place.
 uint64_t Pack(MergeQueue::Pair pair) {
   return static_cast<uint64_t>(pair.rank) << 32 | static_cast<uint32_t>(pair.place);
 }
@@ -15,6 +16,7 @@ MergeQueue::Pair Unpack(uint64_t packed) {
 
 void MergeQueue::Push(Pair pair) {
   Row& row = rows_[pair.rank];
+  // The places of a row ascend, so that its first is always its least.
   if (row.first != kNone && waiting_[row.last].place > pair.place) {
     strays_.push(Pack(pair));
     return;
@@ -41,6 +43,8 @@ MergeQueue::Pair MergeQueue::Pop() {
     Row& row = rows_[ranks_.top()];
     const int32_t at = row.first;
     const Pair pair = {ranks_.top(), waiting_[at].place};
+    // The first pair of the lowest rank's row is the least of all rows. Only a stray can come
+    // before it.
     if (strays_.empty() || Pack(pair) <= strays_.top()) {
       row.first = waiting_[at].next;
       waiting_[at].next = free_;

@@ -17,8 +17,8 @@ struct Range {
   int32_t last;
 };
 
-// Marks with a combining class that Unicode 9 did not have: the reference does not reorder them.
-// Source: UnicodeData.txt 15.0.0 without 9.0.0.
+// Marks with a combining class that Unicode 9 did not have. Hugging Face tokenizers does not
+// reorder them, so they count as class 0 here. Source: UnicodeData.txt 15.0.0 without 9.0.0.
 constexpr Range kSinceUnicode9[] = {
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
     {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
@@ -58,12 +58,14 @@ void Decompose(absl::string_view text, std::vector<int32_t>* codepoints) {
   }
 }
 
-// Sorts each row of marks. utf8proc's own way is quadratic in its length.
+// Sorts each row of marks between two starters by combining class. utf8proc would do it too, but in
+// time quadratic in the length of the row.
 void OrderMarks(std::vector<int32_t>* codepoints) {
   const auto is_starter = [](int32_t c) { return CombiningClass(c) == 0; };
   for (auto at = codepoints->begin(); at != codepoints->end();) {
     at = std::find_if_not(at, codepoints->end(), is_starter);
     const auto end = std::find_if(at, codepoints->end(), is_starter);
+    // Marks of the same class must keep their order.
     std::stable_sort(at, end,
                      [](int32_t a, int32_t b) { return CombiningClass(a) < CombiningClass(b); });
     at = end;
@@ -88,7 +90,8 @@ void AppendNfc(absl::string_view text, std::string* nfc) {
 }  // namespace
 
 bool IsPlainlyNfc(absl::string_view text) {
-  // U+0300, the first character that composes, begins with 0xcc.
+  // Below 0xcc there are only the bytes of characters below U+0300. That is the first character
+  // that composes with another one, and NFC changes none below it.
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return static_cast<uint8_t>(c) < 0xcc; });
 }

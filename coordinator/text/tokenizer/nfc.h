@@ -1,4 +1,4 @@
-// Unicode normal form NFC.
+// The Unicode normal form NFC.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_NFC_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_NFC_H_
 
@@ -8,13 +8,13 @@
 
 namespace phalanx {
 
-// True if all of `text` is of characters that NFC never changes, whatever is next to them; false
-// tells nothing. Fast.
+// Returns true if all of `text` is of characters that NFC never changes, whatever is next to them.
+// False tells nothing. Fast.
 bool IsPlainlyNfc(absl::string_view text);
 
-// `text` in the form that Hugging Face tokenizers' "NFC" gives it, which is that of Unicode 9.
-// Bytes that are not UTF-8 stay as they are and nothing composes across them. O(n log n), also for
-// long rows of marks.
+// Returns `text` in the form that the normalizer "NFC" of Hugging Face tokenizers gives it, which
+// is that of Unicode 9. Bytes that are not UTF-8 stay as they are, and nothing composes across
+// them. O(n log n), also for long rows of marks.
 std::string ToNfc(absl::string_view text);
 
 }  // namespace phalanx

@@ -15,9 +15,9 @@ class PreTokenizer {
 
   virtual ~PreTokenizer() = default;
 
-  // Calls `piece` for each piece in order, none of them empty. Together they are `text`, but for
-  // what a rule drops. RESOURCE_EXHAUSTED if a pattern takes too many steps for the text; then
-  // some pieces may have been given.
+  // Calls `piece` for each piece in order, none of them empty. Together they are `text` without
+  // what a rule drops. RESOURCE_EXHAUSTED if a pattern takes too many steps for the text. Some
+  // pieces may have been given by then.
   virtual absl::Status Split(absl::string_view text, PieceSink piece) const = 0;
 };
 

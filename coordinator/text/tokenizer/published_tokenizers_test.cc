@@ -1,4 +1,5 @@
-// Vocabularies as published, read from their tokenizer.json: sizes, and known tokens of texts.
+// Tests vocabularies as published, read from their tokenizer.json: sizes, and known tokens of
+// texts.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +20,7 @@ using testing::ElementsAre;
 
 constexpr int kVocab = 201'088;
 
-// `variable` holds the path of a tokenizer.json.
+// The environment variable `variable` holds the path of a tokenizer.json.
 std::unique_ptr<Tokenizer> Load(const char* variable) {
   std::string folder = std::getenv(variable);
   folder.resize(folder.rfind('/'));
@@ -38,7 +39,7 @@ TEST(PublishedTokenizersTest, O200k) {
   EXPECT_EQ(tokenizer->assets().token_kinds[199'998], TokenKind::kUnused);
   EXPECT_FALSE(tokenizer->assets().add_bos);
   EXPECT_EQ(tokenizer->assets().eos_token_id, 199'999);
-  // By tiktoken.
+  // The expected tokens are those of tiktoken.
   EXPECT_THAT(*tokenizer->Encode("Hello world"), ElementsAre(13225, 2375));
   EXPECT_THAT(*tokenizer->Encode("I'm HERE, they'LL say DON'T"),
               ElementsAre(15390, 32396, 11, 1023, 6, 7454, 2891, 153384));

@@ -17,7 +17,7 @@
 namespace phalanx {
 namespace {
 
-// Of one match; patterns of tokenizers take a few steps for each character of a word.
+// Limits of one match. Patterns of tokenizers take a few steps for each character of a word.
 constexpr uint32_t kMaxMatchSteps = 50'000'000;
 constexpr uint32_t kMaxHeapKib = 64 << 10;
 constexpr size_t kJitStackBytes = 1 << 20;
@@ -41,8 +41,9 @@ absl::Status Unsupported(absl::string_view pattern, absl::string_view what) {
       absl::StrCat("splitting pattern ", pattern, ": \"", what, "\" is not supported"));
 }
 
-// What of `rest`, which begins outside a class and with no backslash, the engines may read
-// differently; empty if nothing.
+// Returns the part of `rest`, which begins outside a class and with no backslash, that the engines
+// may read differently, or nothing. For example, Oniguruma matches ^ and $ at every line, and only
+// to PCRE2 is {2}+ possessive.
 absl::string_view AmbiguousOutsideClass(absl::string_view rest) {
   if (absl::StrContains("^$.", rest[0])) return rest.substr(0, 1);
   for (const absl::string_view ambiguous : {"(*", "}+", "[]", "[^]"}) {
@@ -55,13 +56,14 @@ absl::string_view AmbiguousOutsideClass(absl::string_view rest) {
   return rest.substr(0, 4);
 }
 
+// Oniguruma has classes within classes, and && for what is in both.
 absl::string_view AmbiguousInClass(absl::string_view rest) {
   return rest[0] == '[' || absl::StartsWith(rest, "&&") ? rest.substr(0, 2) : absl::string_view();
 }
 
-// Appends what PCRE2 calls the escape that `rest` begins with, and gives its length, or 0 if the
-// engines may read it differently. \s is White_Space to Oniguruma, which counts U+0085; \uXXXX is a
-// character.
+// Appends what PCRE2 calls the escape that `rest` begins with. Returns the length of the escape, or
+// 0 if the engines may read it differently, as they do \h. To Oniguruma \s is White_Space, which
+// includes U+0085, and \uXXXX is a character.
 size_t TranslateEscape(absl::string_view rest, std::string* translated) {
   if (rest.size() < 2) return 0;
   const char escaped = rest[1];
@@ -87,7 +89,7 @@ size_t TranslateEscape(absl::string_view rest, std::string* translated) {
   return 2;
 }
 
-// The pattern as PCRE2 has to be given it.
+// Returns the pattern in the spelling that PCRE2 needs.
 absl::StatusOr<std::string> TranslatePattern(absl::string_view pattern) {
   std::string translated;
   bool in_class = false;
@@ -109,12 +111,12 @@ absl::StatusOr<std::string> TranslatePattern(absl::string_view pattern) {
   return translated;
 }
 
-// What matching needs to work in, for one thread.
+// The memory that matching works in, for one thread.
 struct Scratch {
   std::unique_ptr<pcre2_match_context, Free> context{pcre2_match_context_create(nullptr)};
   std::unique_ptr<pcre2_jit_stack, Free> stack{
       pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr)};
-  // Bounds of the whole match alone.
+  // Room for the bounds of the whole match only. No groups are asked for.
   std::unique_ptr<pcre2_match_data, Free> match{pcre2_match_data_create(1, nullptr)};
 
   Scratch() {
@@ -136,6 +138,8 @@ class RegexSplitter {
     PCRE2_SIZE offset = 0;
     RegexSplitter splitter;
     splitter.rule_ = rule;
+    // PCRE2_UCP makes \d go by Unicode, as in Oniguruma. With PCRE2_MATCH_INVALID_UTF a text need
+    // not be UTF-8.
     splitter.code_.reset(pcre2_compile(
         reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
         PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &error, &offset, /*ccontext=*/nullptr));
@@ -143,16 +147,20 @@ class RegexSplitter {
       return absl::InvalidArgumentError(
           absl::StrCat("splitting pattern ", rule.pattern, ": ", ErrorText(error)));
     }
-    // Without it (no executable memory) matching interprets, under the same limits.
+    // If this fails, as without executable memory, matching interprets the pattern under the same
+    // limits.
     pcre2_jit_compile(splitter.code_.get(), PCRE2_JIT_COMPLETE);
     return splitter;
   }
 
-  // Gives each piece as it is found: a text may have as many pieces as bytes.
+  // Gives each piece as it is found, without a list of them: a text may have as many pieces as
+  // bytes.
   absl::Status Split(absl::string_view text, const Scratch& scratch,
                      absl::FunctionRef<absl::Status(absl::string_view)> piece) const {
     size_t done = 0;
     for (size_t at = 0; at < text.size();) {
+      // An empty match would cut nothing and go on for ever. Matching begins within the whole text,
+      // as a pattern may look behind.
       const int code =
           pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
                       PCRE2_NOTEMPTY, scratch.match.get(), scratch.context.get());
@@ -161,7 +169,7 @@ class RegexSplitter {
         return absl::ResourceExhaustedError(
             absl::StrCat("splitting pattern ", rule_.pattern, ": ", ErrorText(code)));
       }
-      // Copied: the next rule matches in the same scratch.
+      // Copied, because `piece` lets the next rule match in the same scratch.
       const PCRE2_SIZE* const bounds = pcre2_get_ovector_pointer(scratch.match.get());
       const size_t begin = bounds[0];
       const size_t end = bounds[1];
@@ -194,7 +202,7 @@ class RegexPreTokenizer final : public PreTokenizer {
   }
 
  private:
-  // By the rules from `rule` on.
+  // Cuts `text` by the rule with index `rule`, and each of its pieces by the rules behind that one.
   absl::Status SplitFrom(size_t rule, absl::string_view text, const Scratch& scratch,
                          PieceSink piece) const {
     if (rule == splitters_.size()) {

@@ -1,4 +1,4 @@
-// Splitting rules that have no scanner of their own, by PCRE2.
+// Follows splitting rules that have no scanner of their own, by PCRE2.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_REGEX_PRE_TOKENIZER_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_REGEX_PRE_TOKENIZER_H_
 
@@ -12,9 +12,9 @@
 namespace phalanx {
 
 // Each rule cuts the pieces of the one before it. Patterns are written for Oniguruma, the engine of
-// Hugging Face tokenizers; one that uses what may mean something else to PCRE2 is refused:
-// UNIMPLEMENTED, naming it. INVALID_ARGUMENT: a syntax error. Bytes that are not UTF-8 are in no
-// match. Matching is compiled to machine code and bounded in steps and memory.
+// Hugging Face tokenizers. UNIMPLEMENTED, naming the part of the pattern, if it may mean something
+// else to PCRE2. INVALID_ARGUMENT for a syntax error. Bytes that are not UTF-8 are in no match.
+// Matching is compiled to machine code, and bounded in steps and memory.
 absl::StatusOr<std::unique_ptr<PreTokenizer>> MakeRegexPreTokenizer(
     absl::Span<const SplitRule> rules);
 

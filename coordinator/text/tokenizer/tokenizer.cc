@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kBytesBetweenChecks = 4096;
 
-// Added tokens that are looked for in normalized text, or the others.
+// Returns the added tokens that are looked for in normalized text, or the others.
 std::vector<int32_t> AddedTokens(const TokenizerAssets& assets, bool normalized) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < assets.token_kinds.size(); ++i) {
@@ -41,6 +41,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(TokenizerAssets ass
   ASSIGN_OR_RETURN(std::unique_ptr<PreTokenizer> pre_tokenizer,
                    MakePreTokenizer(assets.split_rules));
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(assets), std::move(pre_tokenizer)));
+  // The encoder holds views of the assets' strings, so it is made once these are where they stay.
   ASSIGN_OR_RETURN(BytePairEncoder encoder, BytePairEncoder::Create(tokenizer->assets_));
   tokenizer->encoder_ = std::make_unique<BytePairEncoder>(std::move(encoder));
   return tokenizer;
@@ -57,6 +58,7 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text,
                                                        const std::atomic<bool>* cancelled) const {
   Output output{.token_ids = {}, .cancelled = cancelled};
   if (assets_.add_bos) output.token_ids.push_back(assets_.bos_token_id);
+  // As plain text, all of it is the caller's.
   const TextSpan all{0, text.size()};
   RETURN_IF_ERROR(AppendRendered(
       text, absl::MakeConstSpan(&all, control == ControlSpelling::kPlainText ? 1 : 0), &output));
@@ -91,6 +93,8 @@ absl::Status Tokenizer::AppendPlain(absl::string_view text, Output* output) cons
   }
   if (normalized_added_tokens_.empty()) return AppendWords(text, output);
   size_t done = 0;
+  // The places of callers' spans are of the text before normalization. They are not needed, since
+  // none of these tokens is a control token.
   for (const AddedTokenMatcher::Match& match : normalized_added_tokens_.FindAll(text, {})) {
     RETURN_IF_ERROR(AppendWords(text.substr(done, match.span.begin - done), output));
     output->token_ids.push_back(match.id);
@@ -108,7 +112,7 @@ absl::Status Tokenizer::AppendWords(absl::string_view text, Output* output) cons
       unchecked_bytes = 0;
       cancelled = output->cancelled != nullptr && *output->cancelled;
     }
-    // Splitting goes on, which is the lesser part of the work.
+    // Splitting cannot be stopped here and goes on, but it is the lesser part of the work.
     if (!cancelled) encoder_->Encode(piece, &output->token_ids);
   });
   return cancelled ? absl::CancelledError("nobody waits for the tokens any more") : status;

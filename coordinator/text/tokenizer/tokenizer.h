@@ -1,5 +1,5 @@
-// Text to token ids, as Hugging Face tokenizers does it, but for one thing: text from callers never
-// becomes a control token unless that was asked for.
+// Turns text into token ids as Hugging Face tokenizers does, but for one thing: text from callers
+// never becomes a control token unless that was asked for.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_TOKENIZER_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_TOKENIZER_H_
 
@@ -19,7 +19,7 @@
 
 namespace phalanx {
 
-// What the spelling of a control token in a text is.
+// What the spelling of a control token in a text stands for.
 enum class ControlSpelling {
   kPlainText,
   kToken,
@@ -28,21 +28,22 @@ enum class ControlSpelling {
 // Thread-safe; immutable.
 class Tokenizer {
  public:
-  // INVALID_ARGUMENT if the assets contradict themselves, the errors of MakePreTokenizer.
+  // INVALID_ARGUMENT if the assets contradict themselves. Also the errors of MakePreTokenizer.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(TokenizerAssets assets);
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
-  // The tokens of a caller's text that is no chat, after the bos token if the model wants one. The
-  // errors of PreTokenizer::Split; CANCELLED if another thread sets `cancelled` (may be null),
-  // which is looked at every few thousand bytes.
+  // Returns the tokens of a caller's text that is no chat, after the bos token if the model wants
+  // one. The errors of PreTokenizer::Split, and CANCELLED if another thread sets `cancelled` (may
+  // be null), which is looked at every few thousand bytes.
   absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
                                               ControlSpelling control = ControlSpelling::kPlainText,
                                               const std::atomic<bool>* cancelled = nullptr) const;
 
-  // The tokens of a text that a chat template wrote around what callers said, and no others: bos is
-  // the template's affair. Spellings of control tokens become these tokens unless they touch one of
-  // `caller_spans`, which are ascending and do not overlap. Errors and `cancelled` as of Encode.
+  // Returns the tokens of a text that a chat template wrote around what callers said, and no
+  // others: a bos token is the template's affair. Spellings of control tokens become these tokens
+  // unless they touch one of `caller_spans`, which are ascending and do not overlap. Errors and
+  // `cancelled` are those of Encode.
   absl::StatusOr<std::vector<int32_t>> EncodeRendered(
       absl::string_view text, absl::Span<const TextSpan> caller_spans,
       const std::atomic<bool>* cancelled = nullptr) const;
@@ -52,7 +53,7 @@ class Tokenizer {
  private:
   Tokenizer(TokenizerAssets assets, std::unique_ptr<PreTokenizer> pre_tokenizer);
 
-  // What one call fills in.
+  // The result of one call, while it is made.
   struct Output {
     std::vector<int32_t> token_ids;
     const std::atomic<bool>* cancelled = nullptr;

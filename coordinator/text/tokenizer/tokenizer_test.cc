@@ -60,7 +60,7 @@ TEST_F(TokenizerTest, ATemplatesTextHas) {
 }
 
 TEST_F(TokenizerTest, ControlTokensMayNotTouchWhatCallersSaid) {
-  // <|a|> in the caller's part, then one of the template's own.
+  // The first <|a|> is in the caller's part, the second is the template's own.
   const TextSpan span{0, 5};
   EXPECT_THAT(EncodeRendered("<|a|><|a|>", {&span, 1}),
               ElementsAre('<', '|', 'a', '|', '>', kControl));

@@ -13,7 +13,8 @@ struct ByteRange {
   uint8_t high = 0xbf;
 };
 
-// What may follow a lead byte: how many bytes, and the range of the first of them. Source: Unicode
+// What may follow a lead byte: how many bytes, and the range of the first of them. Narrower ranges
+// keep out longer spellings than needed, surrogates, and what is beyond U+10FFFF. Source: Unicode
 // 15, table 3-7.
 struct Lead {
   int trail_bytes = -1;  // -1: not a lead byte.
@@ -33,6 +34,7 @@ Lead LeadOf(uint8_t byte) {
   return {-1, {}};
 }
 
+// The property White_Space, which goes across general categories.
 bool IsWhiteSpace(int32_t c) {
   return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
@@ -45,7 +47,7 @@ struct ClassRange {
   CharClass char_class;
 };
 
-// What Unicode 16 has and Unicode 15, which Debian's utf8proc knows, has not. Source:
+// The characters that Unicode 16 has, but not Unicode 15, which Debian's utf8proc knows. Source:
 // UnicodeData.txt 16.0.0.
 constexpr ClassRange kSinceUnicode15[] = {
     {0x897, 0x897, CharClass::kMark},         {0x1c89, 0x1c89, CharClass::kUpper},
@@ -106,7 +108,7 @@ CharClass ClassOf(int32_t codepoint) {
   }
 }
 
-// `prefix` is that of `text`, and valid.
+// Returns the first character of `text`. `prefix` is FirstUtf8(text), and valid.
 int32_t Codepoint(absl::string_view text, const Utf8Prefix& prefix) {
   int32_t codepoint = 0;
   utf8proc_iterate(reinterpret_cast<const uint8_t*>(text.data()),
@@ -125,6 +127,7 @@ Utf8Prefix FirstUtf8(absl::string_view text) {
     if (have == text.size()) return {.bytes = have, .valid = false, .incomplete = true};
     const auto byte = static_cast<uint8_t>(text[have]);
     if (byte < range.low || byte > range.high) return {.bytes = have};
+    // Only the first of the bytes that follow has a range of its own.
     range = {};
   }
   return {.bytes = static_cast<size_t>(lead.trail_bytes) + 1, .valid = true};
@@ -150,11 +153,14 @@ bool IsWordChar(absl::string_view text) {
   const int32_t c = Codepoint(text, prefix);
   switch (ClassOf(c)) {
     case CharClass::kNumber:
+      // Digits and numbers that are letters, such as Roman ones, are in words. Others, such as
+      // fractions, are not.
       return utf8proc_category(c) != UTF8PROC_CATEGORY_NO;
     case CharClass::kSpace:
       return false;
     case CharClass::kOther:
-      // The joiners, and letters in circles and squares, which are symbols that count as letters.
+      // Punctuation that connects words, such as "_", the joiners, and letters in circles and
+      // squares, which are symbols that count as letters.
       return utf8proc_category(c) == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d ||
              (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
              (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);

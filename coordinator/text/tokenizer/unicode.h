@@ -1,4 +1,4 @@
-// Characters of UTF-8 text, as far as cutting it into words needs them.
+// Looks at characters of UTF-8 text, as far as cutting it into words needs them.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_UNICODE_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_UNICODE_H_
 
@@ -9,7 +9,8 @@
 
 namespace phalanx {
 
-// By general category of Unicode 16, as Hugging Face tokenizers' regular expressions know it.
+// A class of characters by the general category of Unicode 16, as the regular expressions of
+// Hugging Face tokenizers know it.
 enum class CharClass : uint8_t {
   kUpper,     // Lu, Lt
   kLower,     // Ll
@@ -36,18 +37,18 @@ constexpr CharClass AsciiClass(uint8_t byte) {
   return byte == ' ' || (byte >= 0x09 && byte <= 0x0d) ? CharClass::kSpace : CharClass::kOther;
 }
 
-// FirstChar of a text that does not begin with an ASCII character.
+// Does what FirstChar does, for a text that does not begin with an ASCII character.
 Char FirstWideChar(absl::string_view text);
 
-// The character at the beginning of `text`, which must not be empty. Of bytes that are not UTF-8
-// the first is a character of its own, of class kOther.
+// Returns the character at the beginning of `text`, which must not be empty. Of bytes that are not
+// UTF-8 the first is a character of its own, of class kOther.
 inline Char FirstChar(absl::string_view text) {
   const auto byte = static_cast<uint8_t>(text[0]);
   return byte < 0x80 ? Char{AsciiClass(byte), 1} : FirstWideChar(text);
 }
 
-// Length of the last character of `text`, which must not be empty; of bytes that are not UTF-8 the
-// last is a character of its own.
+// Returns the length of the last character of `text`, which must not be empty. Of bytes that are
+// not UTF-8 the last is a character of its own.
 size_t LastCharBytes(absl::string_view text);
 
 // Whether `text`, which must not be empty, begins with a character of a word: \w of Rust's regex.
@@ -58,7 +59,7 @@ bool IsWordChar(absl::string_view text);
 struct Utf8Prefix {
   size_t bytes = 1;
   bool valid = false;
-  // Not valid, but more bytes could make it so.
+  // Whether it is not valid, but more bytes could make it so.
   bool incomplete = false;
 };
 

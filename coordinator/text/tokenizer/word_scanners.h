@@ -1,9 +1,9 @@
-// The splitting rules of known tokenizers, by hand: what the patterns of
-// model/text/split_patterns.h match, in one pass over the text.
+// The splitting rules of known tokenizers, written by hand. They match what the patterns of
+// model/text/split_patterns.h do, in one pass over the text.
 //
-// Each function gives the length in bytes of the first piece of `text`, which must not be empty.
-// Together they take time linear in the text: what one call looks at beyond its piece belongs to
-// one of the next two.
+// Each function returns the length in bytes of the first piece of `text`, which must not be empty.
+// All calls for a text together take time linear in it, because what one call looks at beyond its
+// piece belongs to one of the next two pieces.
 #ifndef PHALANX_COORDINATOR_TEXT_TOKENIZER_WORD_SCANNERS_H_
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_WORD_SCANNERS_H_
 

@@ -1,4 +1,4 @@
-// Each scanner cuts random text as its pattern does in PCRE2.
+// Tests that each scanner cuts random text as its pattern does in PCRE2.
 #include "coordinator/text/tokenizer/word_scanners.h"
 
 #include <cstdint>
@@ -40,7 +40,7 @@ class WordScannersTest : public testing::TestWithParam<Rules> {
   const std::unique_ptr<PreTokenizer> regex_ = *MakeRegexPreTokenizer(GetParam().split_rules);
 };
 
-// Some of each class, and what patterns name.
+// Characters of each class, and those that patterns name.
 const char* const kParts[] = {
     " ",      " ",      "  ", "\n",     "\r", "\r\n", "\t",     "\u0085", "\u00a0",
     "\u2028", "\u3000", "a",  "b",      "s",  "S",    "T",      "re",     "LL",
@@ -50,7 +50,7 @@ const char* const kParts[] = {
     "_",      "-",      "😀",  "\u200d", "$",  "<",    "\ufeff", "\u200b",
 };
 
-// Of blocks that have not changed since Unicode 14, which PCRE2 of Debian 12 knows.
+// A character of blocks that have not changed since Unicode 14, which PCRE2 of Debian 12 knows.
 std::string AnyChar(std::mt19937* random) {
   constexpr uint32_t kBlocks[][2] = {{0, 0x7f},        {0x80, 0x896},    {0x900, 0xcf2},
                                      {0x1e00, 0x23ff}, {0x3000, 0xa6ff}, {0xac00, 0xd7a3}};
@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(All, WordScannersTest,
                                          Rules{"O200k", {{kO200kPattern}}}),
                          [](const auto& info) { return info.param.name; });
 
-// Quadratic work on a megabyte would be 10^12 steps.
+// Work that is quadratic in a megabyte would be 10^12 steps, and this test would not end.
 TEST_P(WordScannersTest, LongRunsAreNoTrouble) {
   const std::string units[] = {"a", "A",      "字",   " ",   "\n", " \n", "\u00a0", "7",
                                "!", "\u0301", "'",    "ʰA",  "aA", "Aa",  " A",     "!\n",
