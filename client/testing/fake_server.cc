@@ -23,7 +23,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
 
-// Writes the scores of one text.
+// Writes the scores of one text, in two pieces. Deletes itself.
 class ScoreStream final : public grpc::ServerWriteReactor<v1::ScoreEvent> {
  public:
   ScoreStream(const v1::ScoreRequest& request, bool whole) {
@@ -89,6 +89,8 @@ class AnswerStream final : public grpc::ServerWriteReactor<v1::GenerateEvent> {
     }
   }
 
+  // gRPC may call OnCancel while another thread is in OnWriteDone, and a stream must be finished
+  // exactly once.
   void FinishOnce(const grpc::Status& status) {
     {
       MutexLock lock(&mutex_);

@@ -14,17 +14,18 @@ namespace phalanx {
 // The answer to one Generate.
 struct FakeAnswer {
   std::vector<v1::GenerateEvent> events;
-  // How the stream ends after them.
+  // How the stream ends after the events.
   absl::Status status;
-  // If set, it does not end until the client cancels.
+  // If set, the stream does not end until the client cancels.
   bool hang = false;
 };
 
-// Started, one Delta of one token (its id the index) for each text, Finished.
+// An answer of Started, one Delta of one token for each text, whose id is the index of the text,
+// and Finished.
 FakeAnswer WholeAnswer(const std::vector<std::string>& texts);
 
-// Thread-safe. Listens on a free port of the loopback from its creation on. The process ends at a
-// Generate that no answer is left for.
+// Thread-safe. Listens on a free port of the loopback as soon as it is made. A Generate for which
+// no answer is left ends the process.
 class FakeServer {
  public:
   FakeServer();
@@ -35,22 +36,24 @@ class FakeServer {
   // HOST:PORT.
   const std::string& target() const;
 
-  // For the next Generate that has none yet.
+  // Adds the answer to the next Generate that has none yet.
   void AddAnswer(FakeAnswer answer);
-  // For ListModels and GetModel.
+  // Adds a model for ListModels. GetModel gives the first one.
   void AddModel(const v1::Model& model);
-  // Tokenize gives one token per byte, the byte its id; Detokenize the bytes. This status instead,
-  // if it is not OK, for these and ListModels.
+  // Makes Tokenize, Detokenize, ListModels and GetModel end with this status. Without it, or if it
+  // is OK, Tokenize gives one token for each byte, with the byte as its id, and Detokenize gives
+  // the bytes.
   void FailWith(const absl::Status& status);
-  // Score gives each token the log-probability -(its id), in two pieces; `whole` is false: no
-  // ScoreFinished.
+  // Score gives each token the log-probability -(its id), in two pieces. If `whole` is false, it
+  // sends no ScoreFinished.
   void SetScoresWhole(bool whole);
-  // What the health service says for "" (NOT_SERVING at first) or for another name (unknown).
+  // Sets what the health service says for "", which is NOT_SERVING at first, or for another name,
+  // which is unknown at first.
   void SetServing(const std::string& service, bool serving);
 
-  // Of each Generate so far.
+  // The requests of all calls of Generate so far.
   std::vector<v1::GenerateRequest> requests() const;
-  // Of each Score so far.
+  // The requests of all calls of Score so far.
   std::vector<v1::ScoreRequest> score_requests() const;
   // Blocks until `count` streams were cancelled by the client. Dies after a minute.
   void WaitForCancelled(int count);

@@ -13,7 +13,7 @@
 
 namespace phalanx {
 
-// One thread, but for what it says.
+// Thread-compatible, but for the functions that say otherwise.
 class PipeTerminal {
  public:
   PipeTerminal() {
@@ -31,7 +31,7 @@ class PipeTerminal {
   }
 
   Terminal* get() { return terminal_.get(); }
-  // From any thread.
+  // May be used by any thread.
   Interrupt& interrupt() { return interrupt_; }
 
   // Types `text`, at most 64 KiB in all.
@@ -40,8 +40,8 @@ class PipeTerminal {
   }
   void EndInput() { Close(&in_[1]); }
 
-  // Blocks until standard output has brought `text` since the last call; returns all of that. From
-  // one thread at a time, any.
+  // Blocks until standard output has brought `text` since the last call, and returns all that came.
+  // May be called by any thread, but by one at a time.
   std::string WaitForOutput(const std::string& text) {
     std::string seen;
     char byte;
@@ -51,7 +51,7 @@ class PipeTerminal {
     }
     return seen;
   }
-  // As when `head` ends.
+  // Does what the end of `head` in a pipe does.
   void CloseOutputReader() { Close(&out_[0]); }
 
   // Ends the streams and returns what is left in them.
