@@ -17,6 +17,7 @@ absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
   text_ += event.delta().text();
   if (options_.json) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
   PrintReasoning(event.delta().reasoning_text());
+  // Where both streams are the same terminal, the answer begins on a line of its own.
   if (!event.delta().text().empty()) EndReasoning();
   return terminal_.Write(event.delta().text());
 }

@@ -32,7 +32,7 @@ class AnswerPrinter {
   // Ends the last line if it is still open. With JSON, writes a failed `status` as a last event.
   absl::Status End(const absl::Status& status);
 
-  // All text of the answer so far.
+  // All text of the answer so far, without the reasoning.
   const std::string& text() const { return text_; }
   StreamStats stats() const;
 

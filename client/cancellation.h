@@ -9,7 +9,7 @@
 
 namespace phalanx {
 
-// Thread-safe. May be cancelled before, during or after the call that it is given to; stays
+// Thread-safe. May be cancelled before, during or after the call that it is given to, and stays
 // cancelled. Must outlive that call.
 class Cancellation {
  public:
@@ -21,6 +21,7 @@ class Cancellation {
   void Cancel() {
     MutexLock lock(&mutex_);
     cancelled_ = true;
+    // Runs under the lock, so that the end of the scope waits for it and it never runs after that.
     if (on_cancel_) on_cancel_();
   }
 
@@ -37,9 +38,9 @@ class Cancellation {
   std::function<void()> on_cancel_ GUARDED_BY(mutex_);
 };
 
-// For whoever makes the call: while it lives, `on_cancel` runs at each Cancel, and at once if that
-// came before. `on_cancel` must not block. One scope at a time for each Cancellation; a null
-// `cancellation` does nothing.
+// For the function that makes the call. While the scope lives, `on_cancel` runs at each Cancel, and
+// at once if there was one before. It must not block. There may be one scope at a time for each
+// Cancellation. A null `cancellation` does nothing.
 class CancellationScope {
  public:
   CancellationScope(Cancellation* cancellation, std::function<void()> on_cancel)

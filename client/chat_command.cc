@@ -16,8 +16,11 @@ absl::Status TakeTurn(CommandContext& context, const std::string& text, v1::Chat
   *request.mutable_chat() = *conversation;
   AddMessage("user", text, request.mutable_chat());
   const auto [status, answer] = context.Answer(request);
+  // An interrupted answer is no failure, and what came of it stays in the conversation.
   const bool stopped = context.interrupted() && absl::IsCancelled(status);
   if (!status.ok() && !stopped) return status;
+  // Without an answer the question is dropped too: many templates demand that user and assistant
+  // take turns.
   if (!answer.empty()) {
     *conversation = request.chat();
     AddMessage("assistant", answer, conversation);
@@ -36,6 +39,7 @@ absl::Status Chat(CommandContext& context) {
   while (true) {
     if (interactive) RETURN_IF_ERROR(terminal.Write("> "));
     const absl::StatusOr<std::optional<std::string>> text = terminal.ReadLine();
+    // Ctrl-C and Ctrl-D leave the cursor behind the prompt.
     if (interactive && !(text.ok() && text->has_value())) terminal.WriteError("\n");
     RETURN_IF_ERROR(text.status());
     if (!text->has_value()) return absl::OkStatus();
@@ -46,6 +50,7 @@ absl::Status Chat(CommandContext& context) {
       if (!interactive) return status;
       context.Report(status);
     }
+    // The Ctrl-C that stopped this answer must not end the chat or stop the next one.
     context.ForgetInterrupt();
   }
 }

@@ -21,6 +21,8 @@ CallOptions CommandContext::call_options() {
 }
 
 void CommandContext::ForgetInterrupt() {
+  // A Cancellation stays cancelled, so the next calls need a new guard. It is made after Clear, and
+  // takes up an interrupt that came in between.
   guard_.reset();
   terminal_.interrupt()->Clear();
   guard_.emplace(terminal_.interrupt());
@@ -40,6 +42,7 @@ CommandContext::AnswerResult CommandContext::Answer(const v1::GenerateRequest& r
 }
 
 int CommandContext::Report(const absl::Status& status) {
+  // Whatever `status` says then comes of the closed output, and is not worth a message.
   if (terminal_.output_closed()) return kExitBrokenPipe;
   if (interrupted() && absl::IsCancelled(status)) return kExitInterrupted;
   if (!status.ok()) terminal_.WriteError(DescribeError(status, command_line_.target));

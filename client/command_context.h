@@ -13,7 +13,7 @@
 
 namespace phalanx {
 
-// One thread. The arguments are lent.
+// Thread-compatible. The arguments are lent.
 class CommandContext {
  public:
   CommandContext(const CommandLine& command_line, Terminal* terminal);
@@ -23,17 +23,17 @@ class CommandContext {
   const CommandLine& command_line() const { return command_line_; }
   Terminal& terminal() { return terminal_; }
   InferenceClient& client() { return client_; }
-  // With the timeout of the command line and the terminal's interrupt.
+  // Options with the timeout of the command line and the terminal's interrupt.
   CallOptions call_options();
 
   // Forgets a Ctrl-C that came: only a new one cancels the calls that follow.
   void ForgetInterrupt();
-  // Whether the calls that follow are cancelled at once.
+  // Whether an interrupt came, which cancels at once the calls that follow.
   bool interrupted() { return guard_->cancellation()->cancelled(); }
 
   struct AnswerResult {
     absl::Status status;
-    // What came before the end, or before the failure.
+    // The text that came before the end, or before the failure.
     std::string text;
   };
   // Sends the request and prints the answer, and its statistics if asked for.

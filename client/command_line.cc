@@ -47,7 +47,7 @@ ReasoningMode ReasoningModeOf(const std::string& name) {
   return name == "inline" ? ReasoningMode::kInline : ReasoningMode::kShow;
 }
 
-// A flag for each. The server checks the values.
+// Adds a flag for each sampling parameter. The server checks the values.
 void AddSamplingParameters(CLI::App& command, CommandLine* line) {
   const Sampling defaults;
   VisitSampling(defaults, [&](const SamplingParameter& parameter, auto value) {
@@ -213,7 +213,8 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   CLI::App app("Client of Phalanx servers.", "phalanx");
   AddStandardOptions(app);
   app.require_subcommand(1);
-  // Not by CLI11's envname: that would let it override a --target of another subcommand.
+  // CLI11's envname is not used, because it would let the variable override a --target of another
+  // subcommand.
   if (const char* const target = secure_getenv("PHALANX_TARGET")) line->target = target;
   const std::pair<CLI::App*, Command> commands[] = {
       {AddGenerate(app, line), Command::kGenerate},
@@ -230,6 +231,7 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   for (const auto& [app_command, command] : commands) {
     if (app_command->parsed()) line->command = command;
   }
+  // CLI11 checks only what stands on the command line, and not a value from the environment.
   const std::string error = TargetError(line->target);
   if (!error.empty() && line->command != Command::kInspect) {
     std::cerr << "phalanx: PHALANX_TARGET: " << error << "\n";

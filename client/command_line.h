@@ -26,18 +26,18 @@ struct CommandLine {
   Command command = Command::kGenerate;
   std::string target = "127.0.0.1:50051";
   std::optional<std::string> model;
-  // For each call but that of health; zero means no limit.
+  // The time for each call of all commands but health. Zero means no limit.
   absl::Duration timeout;
   bool json = false;
 
   // generate and tokenize: the text, unset or "-" for standard input.
   std::optional<std::string> text;
-  // Likewise: a file of the tools that the model may call.
+  // generate and tokenize: the path of a file with the tools that the model may call.
   std::optional<std::string> tools;
 
   // generate and chat.
   std::optional<std::string> system;
-  // What the flags set.
+  // The sampling parameters that are set by flags.
   v1::Sampling sampling;
   std::optional<int32_t> max_new_tokens;
   std::vector<std::string> stop;
@@ -54,17 +54,18 @@ struct CommandLine {
   bool chat = false;
   bool ids_only = false;
 
-  // perplexity: what to read, "-" for standard input; 0 is the default.
+  // perplexity: the path of the text, "-" for standard input, and window and stride, where 0 means
+  // the default.
   std::optional<std::string> file;
   int32_t window = 0;
   int32_t stride = 0;
 
-  // health: how long to wait for SERVING; zero asks once, for at most health_timeout.
+  // health: how long to wait for SERVING. Zero asks once, for health_timeout at most.
   absl::Duration wait;
   absl::Duration health_timeout = absl::Seconds(5);
 
-  // inspect: the model, the ranks it is cut over, and the memory of each; unset: this machine's in
-  // equal parts.
+  // inspect: the path of the model, the number of ranks that share it, and the memory of each. If
+  // memory_bytes is unset, each has an equal part of this machine's.
   std::optional<std::string> path;
   int tp = 1;
   std::optional<uint64_t> memory_bytes;

@@ -56,6 +56,7 @@ absl::Status Models(CommandContext& context) {
 absl::StatusOr<std::vector<std::string>> Pieces(CommandContext& context,
                                                 const v1::TokenizeResponse& tokens) {
   std::vector<std::string> pieces;
+  // One call for each token, since the text of several does not tell where one ends.
   for (const int32_t id : tokens.token_ids()) {
     v1::DetokenizeRequest request;
     if (context.command_line().model.has_value()) request.set_model(*context.command_line().model);
@@ -90,7 +91,7 @@ absl::Status Tokenize(CommandContext& context) {
 }
 
 constexpr absl::string_view kNotReady = "the server is there, but not ready";
-// For asking once more why the server is not SERVING after all the time that was given.
+// The time for asking once more, after --wait has passed, why the server is not SERVING.
 constexpr absl::Duration kReasonTimeout = absl::Seconds(1);
 
 absl::Status NotServingWithin(absl::Duration wait, const absl::StatusOr<ServingState>& now) {

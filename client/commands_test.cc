@@ -285,7 +285,7 @@ TEST_F(CommandsTest, PerplexityScoresTheTextInWindows) {
   model.set_context_tokens(64);
   server_.AddModel(model);
   const std::string path = ::testing::TempDir() + "/text";
-  // A token is a byte, its log-probability -byte.
+  // The fake server makes a token of each byte, with the log-probability -byte.
   std::ofstream(path) << "\x01\x02\x03\x02\x01\x02\x03";
   line_.file = path;
   line_.window = 4;

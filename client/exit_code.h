@@ -19,7 +19,7 @@ inline constexpr int kExitInterrupted = 130;
 // 128 + SIGPIPE.
 inline constexpr int kExitBrokenPipe = 141;
 
-// For the help: every code with its meaning, one a line.
+// The text for the help: every code with its meaning, one a line.
 absl::string_view ExitCodeHelp();
 
 // The code for the status of a call that ended by itself.

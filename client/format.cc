@@ -23,6 +23,7 @@ Json ToJson(const v1::Sampling& sampling) {
       json[std::string(parameter.name)] = ToJson(value);
     }
   });
+  // As a string, because a JSON reader that keeps numbers as doubles would round it.
   if (sampling.has_seed()) json["seed"] = absl::StrCat(sampling.seed());
   return json;
 }
@@ -196,6 +197,7 @@ std::string StatsLine(const StreamStats& stats) {
     absl::StrAppendFormat(&line, ", first after %.0f ms",
                           absl::ToDoubleMilliseconds(stats.time_to_first_token));
   }
+  // decode_time begins with the first token, so the first does not count in the rate.
   if (stats.completion_tokens > 1 && stats.decode_time > absl::ZeroDuration()) {
     absl::StrAppendFormat(&line, ", then %.1f tokens/s",
                           (stats.completion_tokens - 1) / absl::ToDoubleSeconds(stats.decode_time));

@@ -14,7 +14,7 @@
 
 namespace phalanx {
 
-// For the help: the JSON lines of `generate --json`.
+// The text for the help about the JSON lines of `generate --json`.
 absl::string_view GenerateJsonHelp();
 
 // Each of these is one JSON object without a newline at its end. Field names are those of the
@@ -37,7 +37,7 @@ std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std
 
 struct PerplexityResult {
   std::string model;
-  // Scored.
+  // The number of tokens that were scored.
   int64_t tokens = 0;
   double nats_per_token = 0.0;
   double perplexity = 0.0;
@@ -51,7 +51,7 @@ std::string PerplexityJson(const PerplexityResult& result);
 // "perplexity 12.3456, 8123 tokens, 2.5133 nats a token (windows of 1024, stride 512)\n".
 std::string PerplexityLine(const PerplexityResult& result);
 
-// As the client saw it.
+// The course of an answer as the client saw it.
 struct StreamStats {
   int prompt_tokens = 0;
   int completion_tokens = 0;

@@ -21,14 +21,14 @@ using ::grpc::health::v1::Health;
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
 
-// Between two tries to watch a server that is connected but ends the stream.
+// The pause between two tries to watch a server that is connected but ends the stream.
 constexpr absl::Duration kWatchPause = absl::Milliseconds(20);
 
 absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
-// Of the monotonic clock: the time of day may be set while a call runs.
+// A deadline of the monotonic clock, as the time of day may be set while a call runs.
 gpr_timespec DeadlineAfter(absl::Duration timeout) {
   const int64_t ns = absl::ToInt64Nanoseconds(timeout);
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(ns, GPR_TIMESPAN));
@@ -48,6 +48,7 @@ class CallContext {
 
  private:
   grpc::ClientContext context_;
+  // Declared last, so that it ends before the context that it cancels.
   CancellationScope scope_;
 };
 
@@ -77,6 +78,8 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& target) {
   grpc::ChannelArguments arguments;
   // A proxy for the web is no way to a server of one's own.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // By default gRPC waits up to two minutes between tries to connect, which is too long for a user
+  // who waits for a server to start.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
@@ -111,7 +114,7 @@ absl::Status InferenceClient::Generate(const v1::GenerateRequest& request,
   }
   if (!status.ok()) {
     context.get()->TryCancel();
-    // Finish needs an empty stream.
+    // gRPC wants everything read before Finish. Its status would only say CANCELLED.
     while (reader->Read(&event)) {
     }
     reader->Finish();
@@ -132,11 +135,13 @@ absl::StatusOr<std::vector<float>> InferenceClient::Score(const v1::ScoreRequest
   while (reader->Read(&event)) {
     if (event.has_finished()) scored_tokens = event.finished().scored_tokens();
     if (!event.has_delta()) continue;
+    // The first score is that of the token at position 1: the one at 0 follows nothing.
     gap |= event.delta().position() != static_cast<int>(log_probs.size()) + 1;
     log_probs.insert(log_probs.end(), event.delta().log_probs().begin(),
                      event.delta().log_probs().end());
   }
   RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+  // An unset scored_tokens is unequal to every number.
   if (gap || scored_tokens != static_cast<int>(log_probs.size())) {
     return absl::DataLossError(absl::StrCat("stream: ", log_probs.size(), " scores came, ",
                                             scored_tokens.has_value()
@@ -184,12 +189,14 @@ absl::Status InferenceClient::WaitUntilServing(const std::string& service,
   request.set_service(service);
   while (true) {
     CallOptions attempt = options;
+    // Once it is negative, gRPC returns DEADLINE_EXCEEDED, which ends the loop.
     attempt.timeout = deadline - MonotonicClock()->Now();
     CallContext context(attempt);
     context.get()->set_wait_for_ready(true);
     const auto reader = stubs_->health.Watch(context.get(), request);
     HealthCheckResponse response;
     while (reader->Read(&response)) {
+      // Without Finish: the end of the context cancels the stream.
       if (response.status() == HealthCheckResponse::SERVING) return absl::OkStatus();
     }
     absl::Status status = FromGrpc(reader->Finish());

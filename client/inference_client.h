@@ -15,13 +15,13 @@
 
 namespace phalanx {
 
-// What the health service says of a name. kUnknown: the server does not know it.
+// What the health service says of a name. kUnknown means that the server does not know it.
 enum class ServingState { kUnknown, kServing, kNotServing };
 
 struct CallOptions {
-  // From the start of the call; DEADLINE_EXCEEDED after it.
+  // The time from the start of the call, after which it ends with DEADLINE_EXCEEDED.
   absl::Duration timeout = absl::InfiniteDuration();
-  // Lent for the length of the call; may be null. CANCELLED after Cancel.
+  // Lent for the length of the call, which ends with CANCELLED after Cancel. May be null.
   Cancellation* cancellation = nullptr;
 };
 

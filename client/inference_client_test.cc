@@ -19,7 +19,7 @@ class InferenceClientTest : public ::testing::Test {
   InferenceClient client_{{server_.target()}};
 };
 
-// An address that nothing listens on: that of a server which is gone.
+// An address that nothing listens on, since its server is gone.
 std::string DeadTarget() { return FakeServer().target(); }
 
 absl::Status Ignore(const v1::GenerateEvent&) { return absl::OkStatus(); }

@@ -40,6 +40,7 @@ absl::StatusOr<std::string> ReadInputText(absl::string_view name,
     }
     ASSIGN_OR_RETURN(text, terminal->ReadAll());
     absl::string_view stripped = text;
+    // echo and editors write this newline, which is not meant as a part of the prompt.
     if (absl::ConsumeSuffix(&stripped, "\n")) text.pop_back();
   }
   RETURN_IF_ERROR(CheckUtf8(name, text));

@@ -21,6 +21,7 @@
 namespace phalanx {
 namespace {
 
+// Adds the message of an error once: each rank may find the same.
 void Refuse(const absl::Status& status, Inspection* found) {
   if (status.ok()) return;
   std::string reason(status.message());
@@ -30,7 +31,8 @@ void Refuse(const absl::Status& status, Inspection* found) {
   }
 }
 
-// Whether there is a model, whatever is wrong with it.
+// Whether an error of Checkpoint::Open tells that there is a model, though one that cannot be
+// served.
 bool IsOfTheModel(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsUnimplemented(status);
 }
@@ -53,7 +55,8 @@ void SetTokenizer(absl::StatusOr<TokenizerAssets> tokenizer, Inspection* found) 
   }
 }
 
-// The parts of a GGUF model whose network cannot be served.
+// Reads the parts of a GGUF model whose network cannot be served, so that they can be shown
+// nevertheless.
 void ReadPartsOfGguf(Inspection* found) {
   const auto files = OpenGgufFiles(found->path);
   if (!files.ok()) return Refuse(files.status(), found);
@@ -80,7 +83,8 @@ void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
   const ModelSpec& spec = *found->spec;
   const auto first = ShardModel(spec, 0, found->world);
   if (!first.ok()) Refuse(first.status(), found);
-  // What is wrong with tensors is so whatever the number of ranks.
+  // The tensors are checked for one rank. What is wrong with them does not depend on the number of
+  // ranks, and is to be told even if the model cannot be cut over `world` ranks.
   const auto whole = ShardModel(spec, 0, 1);
   if (!whole.ok()) return Refuse(whole.status(), found);
   std::vector<absl::Status> problems;

@@ -16,20 +16,21 @@
 
 namespace phalanx {
 
-// On CPUs; see model/sharding/cpu_memory.h.
+// The memory of one rank on CPUs, see model/sharding/cpu_memory.h.
 struct RankMemory {
   Shard shard;
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;
-  // What this rank's memory has room for beside its weights; at most the model's.
+  // The longest context that this rank's memory has room for beside its weights, which is at most
+  // the model's.
   int longest_context_tokens = 0;
 };
 
-// Of a model that would be refused, as much as could be read.
+// What is known of a model. Of one that would be refused, as much as could be read.
 struct Inspection {
   std::string path;
   bool is_gguf = false;
-  // Of all tensors in the files but those that hold nothing of the network.
+  // Counts all tensors in the files but those that hold nothing of the network.
   int64_t parameters = 0;
   int num_tensors = 0;
   int64_t tensor_bytes = 0;
@@ -49,7 +50,7 @@ struct Inspection {
   // Why servers would not serve it; empty if they would.
   std::vector<std::string> refused;
 
-  // Of the rank with the least room.
+  // The longest context of the rank with the least room, 0 without ranks.
   int longest_context_tokens() const;
 };
 

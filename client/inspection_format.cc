@@ -21,7 +21,7 @@
 namespace phalanx {
 namespace {
 
-// Lines of refusals for people; machines get all.
+// At most so many refusals are shown to people. With --json all are printed.
 constexpr size_t kMaxRefusedLines = 10;
 
 int CountOf(const TokenizerAssets& tokenizer, TokenKind kind) {
@@ -132,7 +132,7 @@ class Lines {
   std::string text_;
 };
 
-// A name out of a file, fit for a terminal.
+// Text out of a file may hold escape sequences, which a terminal would follow.
 std::string Printable(absl::string_view text) { return absl::Utf8SafeCHexEscape(text); }
 
 std::string TokenText(const TokenizerAssets& tokenizer, int32_t id) {
@@ -313,6 +313,7 @@ std::string SplitRuleName(absl::string_view pattern) {
 }
 
 std::string InspectionJson(const Inspection& found) {
+  // All keys are here, so that each is printed, and in this order, even if nothing is known.
   Json json = {{"path", found.path},
                {"format", found.is_gguf ? "gguf" : "huggingface"},
                {"name", nullptr},

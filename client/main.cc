@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
   }
   phalanx::ShutdownSignal shutdown_signal;
   phalanx::Interrupt interrupt;
+  // Turns signals into interrupts on a thread, because Raise takes locks, which a signal handler
+  // must not.
   std::thread watcher([&] {
     for (int signal = shutdown_signal.Wait(); signal > 0; signal = shutdown_signal.Wait()) {
       interrupt.Raise(signal);
@@ -24,6 +26,7 @@ int main(int argc, char** argv) {
   });
   phalanx::Terminal terminal(STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, &interrupt);
   const int exit_code = phalanx::RunCommand(command_line, &terminal);
+  // Makes Wait return 0, which ends the watcher.
   shutdown_signal.Notify();
   watcher.join();
   return exit_code;

@@ -11,6 +11,8 @@ std::vector<ScoreWindow> PlanWindows(int64_t num_tokens, int64_t window_tokens,
   int64_t covered = 0;
   for (int64_t begin = 0; covered < num_tokens; begin += stride_tokens) {
     const int64_t end = std::min(begin + window_tokens, num_tokens);
+    // Tokens of earlier windows do not count again, and the first of a window follows nothing in
+    // it.
     const ScoreWindow window{begin, end, std::max(covered, begin + 1)};
     if (window.first_counted < end) windows.push_back(window);
     covered = end;

@@ -1,4 +1,4 @@
-// How well a model predicts a text.
+// Measures how well a model predicts a text.
 #ifndef PHALANX_CLIENT_PERPLEXITY_H_
 #define PHALANX_CLIENT_PERPLEXITY_H_
 
@@ -30,7 +30,7 @@ class PerplexitySum {
   void Add(absl::Span<const float> log_probs);
 
   int64_t num_tokens() const { return num_tokens_; }
-  // Of at least one token.
+  // There must have been at least one token.
   double nats_per_token() const { return nats_ / static_cast<double>(num_tokens_); }
   double perplexity() const;
 

@@ -44,7 +44,7 @@ absl::Status ScoreOne(CommandContext& context, const ScoreWindow& window,
                                                token_ids.begin() + window.end);
   ASSIGN_OR_RETURN(const std::vector<float> log_probs,
                    context.client().Score(request, context.call_options()));
-  // The first is of the second token.
+  // The first score is that of the window's second token.
   sum->Add(absl::MakeConstSpan(log_probs).subspan(window.first_counted - window.begin - 1));
   return absl::OkStatus();
 }

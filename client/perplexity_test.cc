@@ -32,7 +32,7 @@ TEST(PlanWindowsTest, WindowsOverlapAndCountWhatIsNew) {
 TEST(PlanWindowsTest, WithoutOverlapTheFirstOfEachIsLost) {
   EXPECT_THAT(PlanWindows(10, 4, 4),
               ElementsAre(Window(0, 4, 1), Window(4, 8, 5), Window(8, 10, 9)));
-  // The last would be one token.
+  // The last window would be of one token, and is left out.
   EXPECT_THAT(PlanWindows(9, 4, 4), ElementsAre(Window(0, 4, 1), Window(4, 8, 5)));
 }
 

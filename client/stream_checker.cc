@@ -31,7 +31,7 @@ absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }
-  // A kind that only a newer server knows.
+  // The event is of a kind that only newer servers know, and is let pass.
   return absl::OkStatus();
 }
 

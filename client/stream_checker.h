@@ -12,7 +12,8 @@ namespace phalanx {
 // Thread-compatible; one per stream.
 class StreamChecker {
  public:
-  // DATA_LOSS if `event` must not come now: out of order, twice, with a gap in the sequence.
+  // DATA_LOSS if `event` must not come now, as it is out of order, comes twice, or leaves a gap in
+  // the sequence numbers.
   absl::Status Check(const v1::GenerateEvent& event);
 
   // To be called after a stream that ended with OK: DATA_LOSS if Finished is missing, or its usage

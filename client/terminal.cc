@@ -35,8 +35,10 @@ int WriteAll(int fd, int interrupt_fd, absl::string_view text) {
       if (errno == EINTR) continue;
       return errno;
     }
+    // Text that can be written is written even after an interrupt, so that errors can be told.
     if (fds[0].revents == 0) return EINTR;
-    // A pipe that polls as writable takes this much without blocking.
+    // A pipe that polls as writable takes this much without blocking. More could block where no
+    // interrupt is seen.
     const ssize_t written = write(fd, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
     if (written >= 0) {
       text.remove_prefix(static_cast<size_t>(written));
@@ -58,6 +60,7 @@ void Interrupt::Raise(int signal) {
   raised_ = true;
   final_ = final_ || signal == SIGTERM;
   const uint64_t one = 1;
+  // fd() stays readable until Clear, so an interrupt is not lost between two calls of poll.
   [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));
   if (guarded_ != nullptr) guarded_->Cancel();
 }
@@ -129,6 +132,7 @@ absl::StatusOr<bool> Terminal::Fill() {
   while (poll(fds, 2, -1) < 0) {
     if (errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", ErrnoText(errno)));
   }
+  // An interrupt goes before input that is there at the same time.
   if (fds[1].revents != 0) return absl::CancelledError("interrupted");
   char bytes[kReadBytes];
   const ssize_t count = read(in_, bytes, sizeof(bytes));

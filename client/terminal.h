@@ -54,7 +54,8 @@ class InterruptGuard {
   Cancellation cancellation_;
 };
 
-// Three file descriptors, lent. One thread, but for the interrupt.
+// Three file descriptors, which are lent. Thread-compatible, but the interrupt may be raised by any
+// thread.
 class Terminal {
  public:
   // `interrupt` is lent.
@@ -62,8 +63,8 @@ class Terminal {
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  // Unbuffered: what is written can be seen at once. Blocks while the reader stalls; CANCELLED if
-  // interrupted then, INTERNAL for errors. SIGPIPE must be ignored.
+  // Unbuffered, so that what is written can be seen at once. Blocks while the reader stalls.
+  // CANCELLED if interrupted then, INTERNAL for errors. SIGPIPE must be ignored.
   absl::Status Write(absl::string_view text);
   // Whether a Write failed because the reader is gone.
   bool output_closed() const { return output_closed_; }
@@ -72,7 +73,7 @@ class Terminal {
 
   // The next line without its newline, nullopt at the end of the input. CANCELLED once interrupted.
   absl::StatusOr<std::optional<std::string>> ReadLine();
-  // All that is left. As ReadLine.
+  // All that is left of the input. Errors as those of ReadLine.
   absl::StatusOr<std::string> ReadAll();
 
   bool input_is_tty() const;

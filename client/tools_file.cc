@@ -10,7 +10,7 @@
 namespace phalanx {
 namespace {
 
-// Keeps the order of keys, which the model sees.
+// A JSON value that keeps the order of keys, which the model sees.
 using Json = nlohmann::ordered_json;
 
 absl::Status Invalid(const std::string& place, absl::string_view problem) {

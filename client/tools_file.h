@@ -1,4 +1,4 @@
-// Tools in the form that OpenAI's API has, for Chat.tools.
+// Reads tools in the form that OpenAI's API has, for Chat.tools.
 #ifndef PHALANX_CLIENT_TOOLS_FILE_H_
 #define PHALANX_CLIENT_TOOLS_FILE_H_
 
@@ -10,9 +10,9 @@
 
 namespace phalanx {
 
-// Adds to `chat` the tools of `json`, the text of a file `name`: an array of
-// {"type": "function", "function": {"name", "description", "parameters"}}. INVALID_ARGUMENT naming
-// the file and the key: no such array, or a key that would be lost.
+// Adds to `chat` the tools of `json`, the text of the file `name`: an array of {"type": "function",
+// "function": {"name", "description", "parameters"}}. INVALID_ARGUMENT, naming the file and the
+// key, if it is no such array or has a key that would be lost.
 absl::Status AddTools(absl::string_view name, const std::string& json, v1::Chat* chat);
 
 }  // namespace phalanx
