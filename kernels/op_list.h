@@ -9,6 +9,7 @@ namespace phalanx::kernels {
 
 // Calls OP(Name) for each op, in the order of ops.h; Name is the method of Backend.
 #define PHALANX_FOR_EACH_OP(OP) \
+  OP(UpdateBlockTables)         \
   OP(Embed)                     \
   OP(RmsNorm)                   \
   OP(AddRmsNorm)                \
@@ -17,8 +18,9 @@ namespace phalanx::kernels {
   OP(RopeAndWriteKv)            \
   OP(PagedAttention)            \
   OP(SiluMul)                   \
-  OP(GatherLogitRows)           \
+  OP(GatherRows)                \
   OP(Sample)                    \
+  OP(StoreLastTokens)           \
   OP(TokenLogProbs)
 
 enum class Op {

@@ -6,12 +6,12 @@
 //    before the work is done; the caller waits with Stream::Synchronize, once a step. On the CPU
 //    backends an op is done when it returns.
 //  * It allocates nothing and never waits for the host: everything that varies from step to step
-//    is read from backend memory through StepBatch.
+//    is read from backend memory through StepBatch and SamplingBatch.
 //  * Activations are row-major and dense, [rows, cols], in the backend's activation type
 //    (Backend::activation_dtype).
 //  * The data of a Tensor is aligned to kTensorAlignment, and a backend ends the process if it is
 //    not (check_tensors.h). Rows after the first lie where `cols` puts them. Arrays that are passed
-//    as plain pointers (those of StepBatch, token ids, log-probabilities) are aligned as their
+//    as plain pointers (those of the batches, token ids, log-probabilities) are aligned as their
 //    elements demand and no further, since callers pass slices of them.
 //  * Arguments do not alias unless the op says so.
 //  * Results do not depend on which other rows are in the batch: row i of a product is the same
@@ -33,11 +33,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
+#include "kernels/step_batch.h"
 
 namespace phalanx::kernels {
-
-// Tokens in one block of the paged KV cache.
-inline constexpr int kKvBlockTokens = 16;
 
 // Bytes that the data of every Tensor and Buffer is aligned to: a cache line, and so a whole vector
 // of AVX-512, whose loads are slower where they cross a line. It is also more than the 16 bytes
@@ -107,33 +105,6 @@ class KvCache {
   virtual size_t bytes() const = 0;
 };
 
-// How to draw the token that follows one row of logits; see phalanx/v1/inference.proto for ranges.
-struct SamplingRow {
-  float temperature = 0.0f;  // 0: greedy.
-  int32_t top_k = 0;         // 0: all.
-  float top_p = 1.0f;
-  uint64_t seed = 0;
-  int32_t position = 0;  // Of the token to be drawn; keys the generator together with seed.
-};
-
-// One step of the engine: a ragged batch of sequences, each with one or more new tokens. All arrays
-// are in backend memory, at addresses that do not change from step to step.
-struct StepBatch {
-  int num_tokens = 0;
-  int num_seqs = 0;
-  int num_logit_rows = 0;
-  int max_blocks_per_seq = 0;
-  const int32_t* token_ids = nullptr;     // [num_tokens]
-  const int32_t* positions = nullptr;     // [num_tokens], from 0 within the sequence
-  const int32_t* seq_of_token = nullptr;  // [num_tokens], index of the sequence in this batch
-  const int32_t* query_starts = nullptr;  // [num_seqs + 1], first token of each sequence
-  const int32_t* kv_lengths = nullptr;    // [num_seqs], tokens in the cache after this step
-  const int32_t* block_tables = nullptr;  // [num_seqs, max_blocks_per_seq], block numbers
-  const int32_t* rope_lists = nullptr;    // [num_seqs], row of the inverse frequencies to use
-  const int32_t* logit_rows = nullptr;    // [num_logit_rows], tokens whose logits are wanted
-  const SamplingRow* sampling = nullptr;  // [num_logit_rows]
-};
-
 // Not thread-safe: one engine thread makes all calls. Outlives everything it made.
 class Backend {
  public:
@@ -162,8 +133,13 @@ class Backend {
 
   // --- Ops ---
 
-  // out[t] = row (token_ids[t] - first_row) of `table`, zeros where that is not a row of it: with
-  // the vocabulary split over ranks, the sum over ranks is the embedding.
+  // block_tables[slot, index] = block for each of the step's table_entries, in order. Called before
+  // the other ops of a step.
+  virtual void UpdateBlockTables(Stream& stream, const StepBatch& batch) = 0;
+
+  // out[t] = row (token - first_row) of `table`, zeros where that is not a row of it: with the
+  // vocabulary split over ranks, the sum over ranks is the embedding. The token is token_ids[t] or,
+  // if that is kLastToken, last_tokens of the token's slot.
   // table: [local_vocab, hidden]; out: [num_tokens, hidden].
   virtual void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table,
                      int64_t first_row, Tensor out) = 0;
@@ -194,7 +170,7 @@ class Backend {
   // qkv: [num_tokens, (local_q_heads + 2 * local_kv_heads) * head_dim], q heads, then k, then v.
   // Half-split pairs: dims (j, j + rotary_dim / 2) of a head turn by angle j; dims from rotary_dim
   // on pass unchanged. Token t goes to slot positions[t] % 16 of the block
-  // block_tables[seq_of_token[t], positions[t] / 16] of `layer`.
+  // block_tables[slots[seq_of_token[t]], positions[t] / 16] of `layer`.
   virtual void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin,
                               int local_q_heads, Tensor qkv, KvCache& cache, int layer) = 0;
 
@@ -209,14 +185,21 @@ class Backend {
   // gate_up: [rows, 2 * local_ffn], gate first; out: [rows, local_ffn].
   virtual void SiluMul(Stream& stream, Tensor gate_up, Tensor out) = 0;
 
-  // out[i] = x[logit_rows[i]]. x: [num_tokens, hidden]; out: [num_logit_rows, hidden].
-  virtual void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) = 0;
+  // out[i] = x[rows[i]]. rows: [out.rows] i32 in backend memory; x: [num_tokens, hidden]; out:
+  // [rows, hidden].
+  virtual void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) = 0;
 
   // tokens[i] = the token drawn from row i of logits under batch.sampling[i].
   // logits: [num_logit_rows, vocab] f32, left as they are; tokens: [num_logit_rows] i32 in backend
   // memory. Defined to the bit by kernels/sampling/sample.h: the same logits, seed and position
   // give the same token on every backend.
-  virtual void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) = 0;
+  virtual void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                      int32_t* tokens) = 0;
+
+  // last_tokens[logit_slots[i]] = tokens[i], for the steps that follow. tokens: [num_logit_rows];
+  // last_tokens: that of StepBatch.
+  virtual void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
+                               int32_t* last_tokens) = 0;
 
   // log_probs[i] = ln softmax(logits[i])[targets[i]], the sum in float64.
   // logits: [rows, vocab] f32, left as they are; targets: [rows] i32 in [0, vocab); log_probs:

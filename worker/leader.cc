@@ -51,22 +51,20 @@ class MeasuredExecutor final : public StepExecutor {
  public:
   explicit MeasuredExecutor(EngineMetrics& metrics) : metrics_(metrics) {}
 
-  // To be called before the first step. Both are lent.
-  void Attach(GroupLeader& group, const Decoder& decoder) {
-    group_ = &group;
-    decoder_ = &decoder;
-  }
+  // To be called before the first step. `group` is lent.
+  void Attach(GroupLeader& group) { group_ = &group; }
 
-  absl::StatusOr<StepResult> Execute(const StepInput& input) override {
-    absl::StatusOr<StepResult> result = group_->Execute(input);
-    if (result.ok()) metrics_.ObserveAllReduce(decoder_->last_comm_time());
+  int max_in_flight() const override { return group_->max_in_flight(); }
+  absl::Status Submit(Step step) override { return group_->Submit(std::move(step)); }
+  absl::StatusOr<StepResult> Await() override {
+    absl::StatusOr<StepResult> result = group_->Await();
+    if (result.ok()) metrics_.ObserveAllReduce(result->comm_time);
     return result;
   }
 
  private:
   EngineMetrics& metrics_;
   GroupLeader* group_ = nullptr;
-  const Decoder* decoder_ = nullptr;
 };
 
 // How the group was lost, if it was. The group's monitor sets it, and main reads it.
@@ -146,6 +144,7 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
                              .startup_timeout = options.startup_timeout,
                              .stall_timeout = options.stall_timeout,
                              .step_timeout = options.step_timeout,
+                             .steps_in_flight = options.steps_in_flight,
                              .interrupt_fd = shutdown.fd(),
                              .on_lost = std::move(on_lost),
                              .on_pulse = std::move(on_pulse)};
@@ -298,7 +297,7 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
   RETURN_IF_ERROR(loss.status());
   ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest));
-  executor.Attach(*group, *model.decoder);
+  executor.Attach(*group);
   server->Announce(Hello(options, *checkpoint, spec, limits, model));
   absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
                               engine, *group, *server, loss, shutdown);

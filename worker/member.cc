@@ -36,8 +36,8 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
                                  member.communicator(), [&] { return member.abandoned(); }));
   RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
                                    model.weights_digest, endpoint->port()));
-  return member.Serve(*model.decoder, [&](absl::Duration step_time) {
-    metrics.ObserveStep(step_time, model.decoder->last_comm_time());
+  return member.Serve(*model.decoder, [&](absl::Duration step_time, absl::Duration comm_time) {
+    metrics.ObserveStep(step_time, comm_time);
   });
 }
 

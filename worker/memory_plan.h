@@ -14,7 +14,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 #include "worker/worker_options.h"
 
 namespace phalanx {

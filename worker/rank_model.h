@@ -13,7 +13,7 @@
 #include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 

@@ -77,6 +77,11 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
                  "--context_tokens is more), or fewer where less memory is free")
       ->check(CLI::Range(0, 1 << 28))
       ->group(group);
+  app.add_option("--steps_in_flight", options.steps_in_flight,
+                 "1, or 2 to plan the next step while one runs. The tokens are the same. On CPUs, "
+                 "where planning takes time from computing, 2 gains nothing")
+      ->check(CLI::Range(1, 2))
+      ->group(group);
   app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
       ->check(CLI::Range(1, 4096))
       ->group(group);

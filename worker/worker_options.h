@@ -11,7 +11,7 @@
 #include "base/host_port.h"
 #include "base/log_format.h"
 #include "model/spec/spec.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -34,6 +34,7 @@ struct WorkerOptions {
   int max_seqs = 32;
   int max_step_tokens = 256;
   int max_waiting = 256;
+  int steps_in_flight = 1;
   absl::Duration stall_timeout = absl::Seconds(5);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);

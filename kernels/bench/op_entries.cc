@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <iterator>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/testing/random_linear.h"
@@ -234,23 +235,49 @@ void BenchSample(benchmark::State& state, OpBench& f, const SamplingRow& samplin
   for (int i = 0; i < rows; ++i) step.WantLogits(i, sampling);
   Activations logits(f, rows, kVocab);
   std::vector<int32_t> tokens(rows);
-  for (auto _ : state) f.backend->Sample(*f.stream, step.batch(), logits.tensor(), tokens.data());
+  for (auto _ : state)
+    f.backend->Sample(*f.stream, step.sampling(), logits.tensor(), tokens.data());
   Report(state, f.ceilings, 4.0 * rows * kVocab, 0.0);
 }
 
 // Every other token's row: half as many as there are tokens, at least one.
-void BenchGatherLogitRows(benchmark::State& state, OpBench& f) {
-  const int tokens = static_cast<int>(state.range(0));
-  StepBuilder step(1);
-  step.Add(0, tokens, {});
-  for (int t = 0; t < tokens; t += 2) step.WantLogits(t, {});
-  const int64_t rows = step.batch().num_logit_rows;
+void BenchGatherRows(benchmark::State& state, OpBench& f) {
+  const int64_t tokens = state.range(0);
+  std::vector<int32_t> rows;
+  for (int t = 0; t < tokens; t += 2) rows.push_back(t);
+  const auto num_rows = static_cast<int64_t>(rows.size());
   Activations x(f, tokens, kHidden);
-  Activations out(f, rows, kHidden);
+  Activations out(f, num_rows, kHidden);
+  for (auto _ : state) f.backend->GatherRows(*f.stream, rows.data(), x.tensor(), out.tensor());
+  Report(state, f.ceilings, 8.0 * num_rows * kHidden, 0.0);
+}
+
+void BenchUpdateBlockTables(benchmark::State& state, OpBench& f) {
+  constexpr int kBlocks = 64;
+  std::vector<TableEntry> entries(state.range(0));
+  for (size_t i = 0; i < entries.size(); ++i) entries[i].slot = static_cast<int32_t>(i);
+  std::vector<int32_t> tables(entries.size() * kBlocks);
+  StepBatch batch;
+  batch.num_table_entries = static_cast<int32_t>(entries.size());
+  batch.table_entries = entries.data();
+  batch.max_blocks_per_seq = kBlocks;
+  batch.block_tables = tables.data();
+  for (auto _ : state) f.backend->UpdateBlockTables(*f.stream, batch);
+  Report(state, f.ceilings, 16.0 * static_cast<double>(entries.size()), 0.0);
+}
+
+void BenchStoreLastTokens(benchmark::State& state, OpBench& f) {
+  std::vector<int32_t> slots(state.range(0));
+  std::iota(slots.begin(), slots.end(), 0);
+  const std::vector<int32_t> tokens(slots.size());
+  std::vector<int32_t> last_tokens(slots.size());
+  SamplingBatch batch;
+  batch.num_logit_rows = static_cast<int32_t>(slots.size());
+  batch.logit_slots = slots.data();
   for (auto _ : state) {
-    f.backend->GatherLogitRows(*f.stream, step.batch(), x.tensor(), out.tensor());
+    f.backend->StoreLastTokens(*f.stream, batch, tokens.data(), last_tokens.data());
   }
-  Report(state, f.ceilings, 8.0 * rows * kHidden, 0.0);
+  Report(state, f.ceilings, 12.0 * static_cast<double>(slots.size()), 0.0);
 }
 
 void BenchTokenLogProbs(benchmark::State& state, OpBench& f) {
@@ -302,7 +329,9 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kRopeAngles, "RopeAngles", rows, BenchRopeAngles},
       {Op::kRopeAndWriteKv, "RopeAndWriteKv", rows, BenchRope},
       {Op::kSiluMul, "SiluMul", rows, BenchSiluMul},
-      {Op::kGatherLogitRows, "GatherLogitRows", rows, BenchGatherLogitRows},
+      {Op::kUpdateBlockTables, "UpdateBlockTables", decodes, BenchUpdateBlockTables},
+      {Op::kGatherRows, "GatherRows", rows, BenchGatherRows},
+      {Op::kStoreLastTokens, "StoreLastTokens", decodes, BenchStoreLastTokens},
       {Op::kSample, "Sample/greedy", decodes, sample({})},
       {Op::kSample, "Sample/temperature", decodes, sample({.temperature = 0.8f})},
       {Op::kSample, "Sample/top_p", decodes, sample({.temperature = 0.8f, .top_p = 0.9f})},

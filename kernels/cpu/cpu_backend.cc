@@ -61,12 +61,16 @@ class CpuBackend : public Backend {
     std::memcpy(to, from, bytes);
   }
 
+  void UpdateBlockTables(Stream& stream, const StepBatch& batch) override {
+    ApplyTableEntries(batch);
+  }
+
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
     CheckTensors(Op::kEmbed, {out});
     const auto& weights = static_cast<const CpuLinear&>(table);
     ForEachRow(batch.num_tokens, out.cols, [&](int64_t t) {
-      const int64_t row = batch.token_ids[t] - first_row;
+      const int64_t row = TokenId(batch, t) - first_row;
       float* to = out.f32() + t * out.cols;
       if (row >= 0 && row < weights.out_features()) {
         weights.UnpackOutput(row, to);
@@ -179,17 +183,22 @@ class CpuBackend : public Backend {
     });
   }
 
-  void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
-    CheckTensors(Op::kGatherLogitRows, {x, out});
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      std::copy_n(x.f32() + batch.logit_rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
+  void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
+    CheckTensors(Op::kGatherRows, {x, out});
+    for (int64_t i = 0; i < out.rows; ++i) {
+      std::copy_n(x.f32() + rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
     }
   }
 
-  void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
     ForEachRow(batch.num_logit_rows, logits.cols,
                [&](int64_t i) { tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]); });
+  }
+
+  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
+                       int32_t* last_tokens) override {
+    SetLastTokens(batch, tokens, last_tokens);
   }
 
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
@@ -206,10 +215,6 @@ class CpuBackend : public Backend {
 
   // What an exponential, sine or cosine costs, in multiply-adds on one element; a rough figure.
   static constexpr int64_t kTranscendentalCost = 8;
-
-  static const int32_t* BlockTable(const StepBatch& batch, int64_t t) {
-    return batch.block_tables + int64_t{batch.seq_of_token[t]} * batch.max_blocks_per_seq;
-  }
 
   // Calls row(i) for i in [0, rows), on one thread if there is little to do: a grain of all rows
   // makes ParallelFor one part. `row_cost` is what a row costs in multiply-adds.

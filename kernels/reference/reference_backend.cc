@@ -72,9 +72,9 @@ double Dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
-// The block that holds the token at `position` of sequence `seq`.
-int BlockOf(const StepBatch& batch, int seq, int position) {
-  return batch.block_tables[int64_t{seq} * batch.max_blocks_per_seq + position / kKvBlockTokens];
+// The block that holds the token at `position` of the sequence of token `t`.
+int BlockOf(const StepBatch& batch, int t, int position) {
+  return BlockTable(batch, t)[position / kKvBlockTokens];
 }
 
 // Turns one head by the angles of its token.
@@ -132,12 +132,16 @@ class ReferenceBackend : public Backend {
     std::memcpy(to, from, bytes);
   }
 
+  void UpdateBlockTables(Stream& stream, const StepBatch& batch) override {
+    ApplyTableEntries(batch);
+  }
+
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
     CheckTensors(Op::kEmbed, {out});
     const auto& weights = static_cast<const ReferenceLinear&>(table);
     for (int t = 0; t < batch.num_tokens; ++t) {
-      const int64_t row = batch.token_ids[t] - first_row;
+      const int64_t row = TokenId(batch, t) - first_row;
       float* to = out.f32() + t * out.cols;
       if (row >= 0 && row < table.out_features()) {
         std::copy_n(weights.row(row), out.cols, to);
@@ -211,7 +215,7 @@ class ReferenceBackend : public Backend {
       }
       // The value follows the key in a row of qkv, kv_heads heads further on, and is not rotated.
       const int position = batch.positions[t];
-      const int block = BlockOf(batch, batch.seq_of_token[t], position);
+      const int block = BlockOf(batch, t, position);
       const int slot = position % kKvBlockTokens;
       for (int g = 0; g < kv_heads; ++g) {
         const float* key = heads + (local_q_heads + g) * head_dim;
@@ -246,18 +250,23 @@ class ReferenceBackend : public Backend {
     }
   }
 
-  void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
-    CheckTensors(Op::kGatherLogitRows, {x, out});
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      std::copy_n(x.f32() + batch.logit_rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
+  void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
+    CheckTensors(Op::kGatherRows, {x, out});
+    for (int64_t i = 0; i < out.rows; ++i) {
+      std::copy_n(x.f32() + rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
     }
   }
 
-  void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
     for (int i = 0; i < batch.num_logit_rows; ++i) {
       tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]);
     }
+  }
+
+  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
+                       int32_t* last_tokens) override {
+    SetLastTokens(batch, tokens, last_tokens);
   }
 
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
@@ -278,19 +287,18 @@ class ReferenceBackend : public Backend {
   static void Attend(const StepBatch& batch, int t, const float* query, float scale,
                      const ReferenceKvCache& kv, int layer, int kv_head, float* out) {
     const int head_dim = kv.shape().head_dim;
-    const int seq = batch.seq_of_token[t];
     const int num_keys = batch.positions[t] + 1;
     double max = -std::numeric_limits<double>::infinity();
     std::vector<double> scores(num_keys);
     for (int s = 0; s < num_keys; ++s) {
-      const float* key = kv.Key(layer, BlockOf(batch, seq, s), s % kKvBlockTokens, kv_head);
+      const float* key = kv.Key(layer, BlockOf(batch, t, s), s % kKvBlockTokens, kv_head);
       scores[s] = scale * Dot(query, key, head_dim);
       max = std::max(max, scores[s]);
     }
     double sum = 0;
     std::vector<double> mix(head_dim, 0.0);
     for (int s = 0; s < num_keys; ++s) {
-      const float* value = kv.Value(layer, BlockOf(batch, seq, s), s % kKvBlockTokens, kv_head);
+      const float* value = kv.Value(layer, BlockOf(batch, t, s), s % kKvBlockTokens, kv_head);
       const double p = std::exp(scores[s] - max);
       sum += p;
       for (int d = 0; d < head_dim; ++d) mix[d] += p * value[d];

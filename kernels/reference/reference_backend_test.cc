@@ -122,7 +122,7 @@ TEST_F(ReferenceBackendTest, SamplesGreedilyAtTemperatureZero) {
   step.WantLogits(1, {});
   Floats logits = {0, 3, 1};
   int32_t token = -1;
-  backend_->Sample(*stream_, step.batch(), View(logits, 1), &token);
+  backend_->Sample(*stream_, step.sampling(), View(logits, 1), &token);
   EXPECT_EQ(token, 1);
 }
 

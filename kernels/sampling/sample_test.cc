@@ -67,7 +67,7 @@ TEST(SampleTokenTest, IsAFunctionOfLogitsSeedAndPosition) {
   int differ_by_seed = 0;
   int differ_by_position = 0;
   for (int i = 0; i < 64; ++i) {
-    const SamplingRow row{.temperature = 1.0f, .seed = 42, .position = i};
+    const SamplingRow row{.temperature = 1.0f, .position = i, .seed = 42};
     const int32_t token = SampleToken(logits, row);
     EXPECT_EQ(SampleToken(logits, row), token);
     SamplingRow other = row;
@@ -87,9 +87,9 @@ TEST(SampleTokenTest, KeepsItsDefinition) {
   for (int i = 0; i < 256; ++i) logits[i] = static_cast<float>(i * 37 % 256) / 32.0f;
   std::vector<int32_t> tokens;
   for (int p = 0; p < 8; ++p) {
-    tokens.push_back(SampleToken(logits, {.temperature = 0.7f, .seed = 2024, .position = p}));
+    tokens.push_back(SampleToken(logits, {.temperature = 0.7f, .position = p, .seed = 2024}));
     tokens.push_back(SampleToken(
-        logits, {.temperature = 1.5f, .top_k = 50, .top_p = 0.9f, .seed = 7, .position = p}));
+        logits, {.temperature = 1.5f, .top_k = 50, .top_p = 0.9f, .position = p, .seed = 7}));
   }
   EXPECT_EQ(tokens, (std::vector<int32_t>{76, 200, 124, 214, 27, 6, 138, 75, 124, 255, 138, 83, 116,
                                           131, 227, 131}));
@@ -112,7 +112,7 @@ TEST(SampleTokenTest, RowsOfEveryLengthAreDrawnFromTheirFirstTokenToTheirLast) {
   for (const size_t size : {1, 2, 511, 512, 513, 1024, 1025, 5000}) {
     const std::vector<float> equal(size, 0.5f);
     for (int p = 0; p < 200; ++p) {
-      const SamplingRow row{.temperature = 1.0f, .seed = size, .position = p};
+      const SamplingRow row{.temperature = 1.0f, .position = p, .seed = size};
       ASSERT_EQ(SampleToken(equal, row), static_cast<int32_t>(Target(row, size)))
           << size << " tokens, position " << p;
     }
@@ -127,7 +127,7 @@ TEST(SampleTokenTest, WeightsAreExponentialsTo36Bits) {
   const double margin = std::ldexp(1.0, -37) + std::ldexp(1.0, -38);
   int tried = 0;
   for (int p = 0; p < 1000; ++p) {
-    SamplingRow row{.temperature = 1.0f, .seed = 77, .position = p};
+    SamplingRow row{.temperature = 1.0f, .position = p, .seed = 77};
     const long double u = std::ldexp(static_cast<long double>(RandomBits(row)), -64);
     const long double border = std::log(u / (1 - u));
     // Weights that are small have a coarse whole number.
@@ -154,7 +154,7 @@ TEST(SampleTokenTest, WeightsAreExponentialsTo36Bits) {
 // Between two best tokens stand as many others as a row may have. At this position the random
 // number is so near to the middle that the others are drawn if they weigh anything at all.
 TEST(SampleTokenTest, ATokenWeighsNothingFrom2To44TimesLessLikelyOn) {
-  const SamplingRow row{.temperature = 1.0f, .seed = 1, .position = 15368622};
+  const SamplingRow row{.temperature = 1.0f, .position = 15368622, .seed = 1};
   constexpr size_t kSize = size_t{1} << 19;
   constexpr uint64_t kBest = uint64_t{1} << 44;
   const auto drawn = [&](double exponent) {
@@ -188,7 +188,7 @@ TEST(SampleTokenTest, DrawsAreUniformOverEqualLogits) {
 TEST(SampleTokenTest, TopKOfOneIsGreedy) {
   for (int seed = 0; seed < 20; ++seed) {
     const std::vector<float> logits = RandomLogits(500, seed);
-    const SamplingRow row{.temperature = 2.0f, .top_k = 1, .seed = 9, .position = seed};
+    const SamplingRow row{.temperature = 2.0f, .top_k = 1, .position = seed, .seed = 9};
     EXPECT_EQ(SampleToken(logits, row), SampleToken(logits, {}));
   }
 }
@@ -206,7 +206,7 @@ TEST(SampleTokenTest, TopKKeepsTheMostLikelyAndLowIdsAmongTies) {
 TEST(SampleTokenTest, TopKOfAllAndMoreKeepsAll) {
   const std::vector<float> logits = RandomLogits(10, 4);
   for (int p = 0; p < 100; ++p) {
-    const SamplingRow all{.temperature = 1.0f, .seed = 1, .position = p};
+    const SamplingRow all{.temperature = 1.0f, .position = p, .seed = 1};
     for (int k : {10, 11, 1 << 30}) {
       SamplingRow row = all;
       row.top_k = k;

@@ -162,6 +162,7 @@ class AttentionSuite : public OpTest {
   }
 };
 
+PHALANX_OP_SUITE(UpdateBlockTables, OpTest);
 PHALANX_OP_SUITE(RopeAngles, OpTest);
 PHALANX_OP_SUITE(RopeAndWriteKv, AttentionSuite);
 PHALANX_OP_SUITE(PagedAttention, AttentionSuite);
@@ -294,6 +295,18 @@ TEST_P(PagedAttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
   for (float& v : sequences[0].qkv.values()) v = NAN;
   used.Step({{&sequences[0], 0, 16}});
   EXPECT_EQ(used.Step({{&sequences[1], 0, 3}}).Row(2), expected.Row(2));
+}
+
+TEST_P(UpdateBlockTablesTest, SetsTheEntriesInOrderAndLeavesTheOthers) {
+  const std::vector<TableEntry> entries = {{1, 0, 7}, {0, 2, 8}, {1, 0, 9}};
+  std::vector<int32_t> tables = {1, 2, 3, 4, 5, 6};
+  StepBatch batch;
+  batch.num_table_entries = 3;
+  batch.table_entries = entries.data();
+  batch.max_blocks_per_seq = 3;
+  batch.block_tables = tables.data();
+  backend_->UpdateBlockTables(*stream_, batch);
+  EXPECT_EQ(tables, (std::vector<int32_t>{1, 2, 8, 9, 5, 6}));
 }
 
 }  // namespace

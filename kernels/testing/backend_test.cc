@@ -33,10 +33,14 @@ using Tensors = std::array<Tensor, 4>;
 int Call(Op op, Backend& backend, const Tensors& t) {
   const std::unique_ptr<Stream> stream = backend.NewStream();
   const StepBatch batch;
+  const SamplingBatch sampling;
   const auto linear = Pack(backend, RandomLinear(DType::kF32, 1, 1, 1));
   const auto cache = *backend.AllocateKvCache(
       {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2});
   switch (op) {
+    case Op::kUpdateBlockTables:
+      backend.UpdateBlockTables(*stream, batch);
+      return 0;
     case Op::kEmbed:
       backend.Embed(*stream, batch, *linear, 0, t[0]);
       return 1;
@@ -61,17 +65,20 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kSiluMul:
       backend.SiluMul(*stream, t[0], t[1]);
       return 2;
-    case Op::kGatherLogitRows:
-      backend.GatherLogitRows(*stream, batch, t[0], t[1]);
+    case Op::kGatherRows:
+      backend.GatherRows(*stream, nullptr, t[0], t[1]);
       return 2;
     case Op::kSample:
-      backend.Sample(*stream, batch, t[0], nullptr);
+      backend.Sample(*stream, sampling, t[0], nullptr);
       return 1;
+    case Op::kStoreLastTokens:
+      backend.StoreLastTokens(*stream, sampling, nullptr, nullptr);
+      return 0;
     case Op::kTokenLogProbs:
       backend.TokenLogProbs(*stream, t[0], nullptr, nullptr);
       return 1;
   }
-  return 0;
+  return -1;
 }
 
 TEST_P(BackendTest, EveryOpEndsTheProcessForATensorThatIsNotAligned) {
@@ -80,7 +87,7 @@ TEST_P(BackendTest, EveryOpEndsTheProcessForATensorThatIsNotAligned) {
   const Tensor shifted = {memory.data() + 1, DType::kF32, 0, 1};
   for (const Op op : kAllOps) {
     const int tensors = Call(op, *backend_, {aligned, aligned, aligned, aligned});
-    ASSERT_GT(tensors, 0) << OpName(op);
+    ASSERT_GE(tensors, 0) << OpName(op);
     for (int i = 0; i < tensors; ++i) {
       Tensors bad = {aligned, aligned, aligned, aligned};
       bad[i] = shifted;

@@ -174,5 +174,21 @@ TEST_P(EmbedTest, TakesItsPartOfTheVocabulary) {
   }
 }
 
+TEST_P(EmbedTest, TakesATokenThatTheHostDoesNotKnowFromItsSlot) {
+  const RandomLinear linear(DType::kF32, 8, 20, 12);
+  const auto table = Pack(*backend_, linear);
+  StepBuilder step(1);
+  step.Add(0, 1, {0});
+  step.Add(4, 1, {1});
+  step.token_ids() = {kLastToken, 3};
+  const StepBatch batch = step.batch();
+  // The first sequence has slot 1.
+  step.last_tokens() = {5, 17};
+  Matrix out(2, 8, 1);
+  backend_->Embed(*stream_, batch, *table, 0, out.tensor());
+  EXPECT_EQ(out.Row(0), linear.Row(17));
+  EXPECT_EQ(out.Row(1), linear.Row(3));
+}
+
 }  // namespace
 }  // namespace phalanx::kernels

@@ -10,20 +10,30 @@
 namespace phalanx::kernels {
 namespace {
 
-PHALANX_OP_SUITE(GatherLogitRows, OpTest);
+PHALANX_OP_SUITE(GatherRows, OpTest);
 PHALANX_OP_SUITE(Sample, OpTest);
+PHALANX_OP_SUITE(StoreLastTokens, OpTest);
 PHALANX_OP_SUITE(TokenLogProbs, OpTest);
 
-TEST_P(GatherLogitRowsTest, TakesTheRowsThatAreWanted) {
-  StepBuilder step(1);
-  step.Add(0, 5, {0});
-  for (int32_t t : {4, 0, 4}) step.WantLogits(t, {});
+TEST_P(GatherRowsTest, TakesTheRowsThatAreWanted) {
+  const std::vector<int32_t> rows = {4, 0, 4};
   Matrix x(5, 11, 11);
   Matrix out(3, 11);
-  backend_->GatherLogitRows(*stream_, step.batch(), x.tensor(), out.tensor());
+  backend_->GatherRows(*stream_, rows.data(), x.tensor(), out.tensor());
   EXPECT_EQ(out.Row(0), x.Row(4));
   EXPECT_EQ(out.Row(1), x.Row(0));
   EXPECT_EQ(out.Row(2), x.Row(4));
+}
+
+TEST_P(StoreLastTokensTest, PutsEachTokenIntoItsSlotAndLeavesTheOthers) {
+  const std::vector<int32_t> slots = {2, 0};
+  const std::vector<int32_t> tokens = {70, 80};
+  std::vector<int32_t> last_tokens = {1, 2, 3, 4};
+  SamplingBatch batch;
+  batch.num_logit_rows = 2;
+  batch.logit_slots = slots.data();
+  backend_->StoreLastTokens(*stream_, batch, tokens.data(), last_tokens.data());
+  EXPECT_EQ(last_tokens, (std::vector<int32_t>{80, 2, 70, 4}));
 }
 
 TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
@@ -33,15 +43,15 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
     step.WantLogits(i, {.temperature = static_cast<float>(i % 4) * 0.5f,
                         .top_k = i % 3 * 10,
                         .top_p = i % 2 == 0 ? 1.0f : 0.8f,
-                        .seed = 17,
-                        .position = i});
+                        .position = i,
+                        .seed = 17});
   }
   Matrix logits(20, 1001, 12);
   const AlignedVector<float> before = logits.values();
   std::vector<int32_t> tokens(20);
   std::vector<int32_t> expected(20);
-  backend_->Sample(*stream_, step.batch(), logits.tensor(), tokens.data());
-  reference_->Sample(*stream_, step.batch(), logits.tensor(), expected.data());
+  backend_->Sample(*stream_, step.sampling(), logits.tensor(), tokens.data());
+  reference_->Sample(*stream_, step.sampling(), logits.tensor(), expected.data());
   EXPECT_EQ(tokens, expected);
   EXPECT_EQ(logits.values(), before);
 }

@@ -40,6 +40,10 @@ class OpRecorder final : public Backend {
     backend_->CopyToHost(stream, to, from, bytes);
   }
 
+  void UpdateBlockTables(Stream& stream, const StepBatch& batch) override {
+    called_.insert(Op::kUpdateBlockTables);
+    backend_->UpdateBlockTables(stream, batch);
+  }
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
     called_.insert(Op::kEmbed);
@@ -77,13 +81,18 @@ class OpRecorder final : public Backend {
     called_.insert(Op::kSiluMul);
     backend_->SiluMul(stream, gate_up, out);
   }
-  void GatherLogitRows(Stream& stream, const StepBatch& batch, Tensor x, Tensor out) override {
-    called_.insert(Op::kGatherLogitRows);
-    backend_->GatherLogitRows(stream, batch, x, out);
+  void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
+    called_.insert(Op::kGatherRows);
+    backend_->GatherRows(stream, rows, x, out);
   }
-  void Sample(Stream& stream, const StepBatch& batch, Tensor logits, int32_t* tokens) override {
+  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     called_.insert(Op::kSample);
     backend_->Sample(stream, batch, logits, tokens);
+  }
+  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
+                       int32_t* last_tokens) override {
+    called_.insert(Op::kStoreLastTokens);
+    backend_->StoreLastTokens(stream, batch, tokens, last_tokens);
   }
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                      float* log_probs) override {

@@ -1,4 +1,4 @@
-// Builds StepBatches for tests of backends that compute on the host.
+// Builds batches for tests of backends that compute on the host.
 #ifndef PHALANX_KERNELS_TESTING_STEP_BUILDER_H_
 #define PHALANX_KERNELS_TESTING_STEP_BUILDER_H_
 
@@ -9,7 +9,8 @@
 
 namespace phalanx::kernels {
 
-// Add sequences, then take batch(); it points into this object.
+// Add sequences, then take batch() and sampling(); they point into this object. The sequences have
+// slots in reverse order, the first one the highest.
 class StepBuilder {
  public:
   explicit StepBuilder(int max_blocks_per_seq) : max_blocks_per_seq_(max_blocks_per_seq) {}
@@ -21,7 +22,10 @@ class StepBuilder {
   void WantLogits(int32_t token, const SamplingRow& sampling);
 
   std::vector<int32_t>& token_ids() { return token_ids_; }
-  StepBatch batch() const;
+  // What kLastToken stands for, by slot.
+  std::vector<int32_t>& last_tokens() { return last_tokens_; }
+  StepBatch batch();
+  SamplingBatch sampling() const;
 
  private:
   const int max_blocks_per_seq_;
@@ -30,10 +34,16 @@ class StepBuilder {
   std::vector<int32_t> seq_of_token_;
   std::vector<int32_t> query_starts_ = {0};
   std::vector<int32_t> kv_lengths_;
+  // By sequence, as they were added.
+  std::vector<std::vector<int32_t>> blocks_;
+  // Made by batch().
+  std::vector<int32_t> slots_;
   std::vector<int32_t> block_tables_;
+  std::vector<int32_t> last_tokens_;
   std::vector<int32_t> rope_lists_;
   std::vector<int32_t> logit_rows_;
   std::vector<SamplingRow> sampling_;
+  std::vector<int32_t> logit_slots_;
 };
 
 }  // namespace phalanx::kernels

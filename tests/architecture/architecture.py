@@ -24,7 +24,7 @@ ROOMS = {
     "model": ("files", "generation", "spec", "text", "checkpoint", "sharding"),
     "coordinator": ("text", "admission", "routing", "server"),
     "coordinator/text": ("tokenizer", "jinja", "template", "renderer", "answer"),
-    "worker": ("comm", "weights", "model", "engine", "group", "server"),
+    "worker": ("comm", "weights", "step", "model", "engine", "group", "server"),
     "kernels": (".", "sampling", "reference", "cpu", "bench"),
     "client": (),
     "base": (),

@@ -13,7 +13,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "nlohmann/json.hpp"
 #include "worker/model/testing/rank_group.h"
-#include "worker/model/testing/step_builder.h"
+#include "worker/step/testing/step_builder.h"
 
 namespace phalanx {
 namespace {
@@ -42,9 +42,10 @@ constexpr StepLimits kLimits = {
 TestSequence Begin(const Answer& answer, int index) {
   TestSequence sequence;
   sequence.tokens = answer.prompt_ids;
+  sequence.slot = index;
   // Every tenth block, last first: neighbours in a sequence are far apart in the cache.
   for (int i = kLimits.max_blocks_per_seq - 1; i >= 0; --i) {
-    sequence.blocks.push_back(i * kLimits.max_seqs + index);
+    sequence.blocks.push_back(1 + i * kLimits.max_seqs + index);
   }
   return sequence;
 }
@@ -80,7 +81,7 @@ TEST_P(SmolLm2GreedyTest, OnePromptAtATimeDrawsTheGoldenTokens) {
     while (Drawn(sequence, answer).size() < answer.token_ids.size()) {
       StepBuilder builder;
       builder.Add(sequence, sequence.pending_tokens());
-      const auto step = group_.Step(builder.Finish());
+      const auto step = group_.Run(builder.Finish());
       ASSERT_TRUE(step.ok()) << step.status();
       if (sequence.tokens.size() == answer.prompt_ids.size()) {
         // Below half the margin, no error can change a token.
@@ -121,7 +122,7 @@ TEST_P(SmolLm2GreedyTest, AllPromptsInOneContinuousBatchDrawTheGoldenTokens) {
       if (sequences[i].pending_tokens() == 0) drawing.push_back(i);
     }
     if (!working) break;
-    const auto step = group_.Step(builder.Finish());
+    const auto step = group_.Run(builder.Finish());
     ASSERT_TRUE(step.ok()) << step.status();
     ASSERT_EQ(step->tokens.size(), drawing.size());
     for (size_t i = 0; i < drawing.size(); ++i) {

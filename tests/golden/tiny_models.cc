@@ -12,7 +12,7 @@
 #include "model/files/safetensors.h"
 #include "model/spec/long_rope.h"
 #include "nlohmann/json.hpp"
-#include "worker/model/testing/step_builder.h"
+#include "worker/step/testing/step_builder.h"
 
 namespace phalanx {
 namespace {
@@ -66,19 +66,18 @@ std::unique_ptr<kernels::Backend> MakeOneThreadBackend() {
 }
 
 Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt) {
-  TestSequence sequence{.tokens = prompt, .cached_tokens = 0, .blocks = {}};
-  for (int i = 0; i < kTinyModelLimits.max_blocks_per_seq; ++i) sequence.blocks.push_back(7 * i);
-  StepBuilder builder;
-  builder.Add(sequence, sequence.pending_tokens());
-  StepInput input = builder.Finish();
   const RopeSpec& rope = group.spec().rope;
   const int tokens = static_cast<int>(prompt.size());
   const int border = rope.num_lists() == 1 ? 0 : rope.original_context_tokens;
-  input.rope_lists = {PlanRope(LongRopePolicy::kReference, border, tokens, 0).list};
-  input.logit_rows.clear();
-  for (int row = 0; row < tokens; ++row) input.logit_rows.push_back(row);
-  input.sampling.resize(tokens);
-  const auto result = group.Step(input);
+  TestSequence sequence{.tokens = prompt,
+                        .rope_list = PlanRope(LongRopePolicy::kReference, border, tokens, 0).list};
+  for (int i = 0; i < kTinyModelLimits.max_blocks_per_seq; ++i) {
+    sequence.blocks.push_back(1 + 7 * i);
+  }
+  StepBuilder builder;
+  builder.Add(sequence, sequence.pending_tokens());
+  builder.WantAllLogits();
+  const auto result = group.Run(builder.Finish());
   EXPECT_TRUE(result.ok()) << result.status();
   Logits logits;
   for (int row = 0; row < tokens; ++row) logits.push_back(group.Logits(row));

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "kernels/ops.h"
-#include "worker/model/step_input.h"
 #include "worker/model/testing/rank_group.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 

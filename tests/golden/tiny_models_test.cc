@@ -37,16 +37,19 @@ double NormError(const Logits& ours, const Logits& golden) {
 class GroupExecutor final : public StepExecutor {
  public:
   explicit GroupExecutor(RankGroup* group) : group_(*group) {}
-  absl::StatusOr<StepResult> Execute(const StepInput& input) override {
-    const std::set<int32_t> lists(input.rope_lists.begin(), input.rope_lists.end());
-    saw_both_lists_ = saw_both_lists_ || lists.size() == 2;
-    return group_.Step(input);
+  absl::Status Submit(Step step) override {
+    const absl::Span<const int32_t> lists = std::as_const(step.forward).arrays().rope_lists;
+    saw_both_lists_ |= std::set<int32_t>(lists.begin(), lists.end()).size() == 2;
+    step_ = std::move(step);
+    return absl::OkStatus();
   }
+  absl::StatusOr<StepResult> Await() override { return group_.Run(step_); }
   // Whether sequences on the one and on the other rotary list have shared a step.
   bool saw_both_lists() const { return saw_both_lists_; }
 
  private:
   RankGroup& group_;
+  Step step_;
   bool saw_both_lists_ = false;
 };
 

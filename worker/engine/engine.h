@@ -12,6 +12,7 @@
 #define PHALANX_WORKER_ENGINE_ENGINE_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -33,7 +34,7 @@
 #include "worker/engine/scheduler.h"
 #include "worker/engine/session_state.h"
 #include "worker/engine/step_executor.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -98,14 +99,16 @@ class Engine {
   absl::Status Run();
 
   // One turn of the loop without sleeping, for tests: takes in what was submitted and cancelled,
-  // runs at most one step, calls the sinks. False once the engine has ended.
+  // submits steps until as many are in flight as may be, awaits one, calls the sinks. False once
+  // the engine has ended.
   bool RunOnce();
 
   // Refuses requests from now on and lets the others finish. Blocks until the sinks have had the
   // last event of each (true) or `timeout` has passed (false).
   bool Drain(absl::Duration timeout);
 
-  // Ends the engine after the current step: all requests end with UNAVAILABLE. Does not block.
+  // Ends the engine after the current step: all requests end with UNAVAILABLE, and the results of
+  // steps that are still in flight are dropped. Does not block.
   void Stop();
 
   // Ends the engine as if the executor had failed with `status`, which must not be OK: for faults
@@ -153,6 +156,15 @@ class Engine {
     bool start_told = false;
   };
 
+  // A step that was submitted, without the step itself: the executor has it.
+  struct StepInFlight {
+    StepPlan plan;
+    int num_tokens = 0;
+    size_t num_draws = 0;
+    size_t num_scores = 0;
+    absl::Time submitted;
+  };
+
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
   enum class Phase { kOpen, kDraining, kEnding, kEnded };
 
@@ -175,7 +187,9 @@ class Engine {
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
   void ExpireDeadlines();
-  absl::Status RunStep();
+  absl::Status SubmitSteps();
+  absl::Status AwaitStep();
+  void DropSteps();
   void MarkStarted(const StepPlan& plan, absl::Time now);
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
   void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
@@ -200,9 +214,12 @@ class Engine {
   const Clock* const clock_;
   EngineMetrics* const metrics_;
 
-  // Only the engine thread uses scheduler_, requests_, deadlines_, told_of_bad_logits_ and events_,
-  // so no lock guards them.
+  // Only the engine thread uses scheduler_, in_flight_, last_step_end_, requests_, deadlines_,
+  // told_of_bad_logits_ and events_, so no lock guards them.
   Scheduler scheduler_;
+  // Oldest first.
+  std::deque<StepInFlight> in_flight_;
+  absl::Time last_step_end_ = absl::InfinitePast();
   absl::flat_hash_map<SequenceId, Request> requests_;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.

@@ -1,4 +1,5 @@
 // How requests, sessions and the engine end, and what is refused.
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -284,6 +285,41 @@ TEST_F(EngineEndsTest, DrainHasNothingToWaitForAfterAFailure) {
   EXPECT_FALSE(engine_->Drain(absl::ZeroDuration()));
   EXPECT_FALSE(engine_->RunOnce());
   EXPECT_TRUE(engine_->Drain(absl::InfiniteDuration()));
+}
+
+TEST_F(EngineEndsTest, StopLeavesNoStepBehind) {
+  Start({.steps_in_flight = 2});
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(5), 20)).ok());
+  RunSteps(3);
+  engine_->Stop();
+  EXPECT_FALSE(engine_->RunOnce());
+  EXPECT_EQ(executor_->steps(), 4) << "the step in flight was awaited, and no other one planned";
+  ExpectIdle();
+}
+
+TEST_F(EngineEndsTest, AFailureOfTheOlderOfTwoStepsEndsEverything) {
+  Start({.steps_in_flight = 2});
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(5), 20)).ok());
+  RunSteps(3);
+  executor_->FailWith(absl::UnavailableError("rank 1 is gone"));
+  EXPECT_FALSE(engine_->RunOnce());
+  EXPECT_EQ(sink_->Get(kFirst).error, absl::UnavailableError("rank 1 is gone"));
+  EXPECT_EQ(sink_->Get(kFirst).tokens.size(), 3u);
+  ExpectIdle();
+}
+
+// A result that does not fit its step would give tokens to the wrong requests.
+TEST_F(EngineEndsTest, AResultOfAnotherSizeEndsEverything) {
+  for (const auto& spoil : std::vector<std::function<void(StepResult&)>>{
+           [](StepResult& result) { result.tokens.clear(); },
+           [](StepResult& result) { result.tokens.push_back(1); },
+           [](StepResult& result) { result.log_probs.push_back(1); }}) {
+    Start({});
+    executor_->OnResult(spoil);
+    ASSERT_TRUE(Submit(kFirst, Request(Prompt(5), 20)).ok());
+    EXPECT_FALSE(engine_->RunOnce());
+    EXPECT_EQ(sink_->Get(kFirst).error.code(), absl::StatusCode::kInternal);
+  }
 }
 
 }  // namespace

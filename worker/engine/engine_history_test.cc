@@ -1,5 +1,7 @@
 // Random histories: whatever comes, stays or goes, in whatever order, every request gets exactly
-// its own tokens. FakeStepExecutor checks each step on the way.
+// its own tokens, also if the result of a step comes when the next one is planned already.
+// FakeStepExecutor checks each step on the way. 300 histories of 200 turns make some 130,000
+// submissions, cancellations and steps.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -25,8 +27,9 @@ class RandomHistory {
     limits_.max_blocks_per_seq = 8;
     limits_.kv_blocks = Draw(2, 20);
     original_context_tokens_ = Draw(0, 1) == 0 ? 0 : Draw(1, 80);
-    executor_ = std::make_unique<FakeStepExecutor>(limits_, kVocab);
-    executor_->OnStep([this](const StepInput&) { clock_.Advance(absl::Milliseconds(1)); });
+    max_in_flight_ = Draw(1, 2);
+    executor_ = std::make_unique<FakeStepExecutor>(limits_, kVocab, max_in_flight_);
+    executor_->OnStep([this](const Step&) { clock_.Advance(absl::Milliseconds(1)); });
     metrics_ = std::make_unique<EngineMetrics>(registry_);
     engine_ = std::make_unique<Engine>(
         Engine::Options{.limits = limits_,
@@ -49,6 +52,8 @@ class RandomHistory {
       ASSERT_TRUE(engine_->RunOnce());
       CheckLoad();
     }
+    // A step that was planned before the last request ended.
+    for (int i = 1; i < max_in_flight_; ++i) ASSERT_TRUE(engine_->RunOnce());
     for (const auto& [id, asked] : asked_) CheckAnswer(id, asked);
     EXPECT_EQ(engine_->load().used_kv_blocks, 0);
   }
@@ -85,7 +90,10 @@ class RandomHistory {
     EXPECT_LE(load.running_requests, limits_.max_seqs);
     EXPECT_LE(load.used_kv_blocks, limits_.kv_blocks);
     EXPECT_GE(load.used_kv_blocks, load.running_requests);
-    EXPECT_EQ(load.used_kv_blocks == 0, load.running_requests == 0);
+    // Otherwise steps in flight may still have blocks of requests that have ended.
+    if (max_in_flight_ == 1) {
+      EXPECT_EQ(load.used_kv_blocks == 0, load.running_requests == 0);
+    }
   }
 
   void CheckAnswer(RequestId id, const Asked& asked) {
@@ -125,6 +133,7 @@ class RandomHistory {
 
   std::mt19937 random_;
   StepLimits limits_;
+  int max_in_flight_ = 1;
   int original_context_tokens_ = 0;
   FakeClock clock_;
   prometheus::Registry registry_;

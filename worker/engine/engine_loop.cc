@@ -26,15 +26,20 @@ absl::Status Engine::Run() {
 // after the other and looks at deadlines before each.
 void Engine::WaitForWork() {
   MutexLock lock(&mutex_);
-  while (commands_.empty() && requests_.empty() && phase_ < Phase::kEnding) wake_.Wait(&mutex_);
+  while (commands_.empty() && requests_.empty() && in_flight_.empty() && phase_ < Phase::kEnding) {
+    wake_.Wait(&mutex_);
+  }
 }
 
 bool Engine::RunOnce() {
-  // What is cancelled or late ends before the step is planned: its blocks are free for this step.
+  // What is cancelled or late ends before the step is planned: its blocks are free for this step,
+  // unless a step in flight reads them.
   bool ending = !TakeCommands();
   if (!ending) {
     ExpireDeadlines();
-    if (const absl::Status status = RunStep(); !status.ok()) {
+    absl::Status status = SubmitSteps();
+    if (status.ok()) status = AwaitStep();
+    if (!status.ok()) {
       LOG(ERROR) << "a step failed, the engine ends: " << status;
       Fail(status);
       // Takes in what was submitted during the step, so that it ends with the other requests. It is
@@ -44,9 +49,12 @@ bool Engine::RunOnce() {
     }
   }
   if (ending) EndAllRequests();
+  // Clients are told before steps that nobody needs any more are waited for.
   PublishEvents();
-  if (ending) EndSessions();
-  return !ending;
+  if (!ending) return true;
+  DropSteps();
+  EndSessions();
+  return false;
 }
 
 bool Engine::TakeCommands() {
@@ -83,6 +91,7 @@ void Engine::Apply(Submission submission) {
   scheduler_.Add(
       submission.sequence,
       {.prompt_token_ids = std::move(request.prompt_token_ids),
+       .max_new_tokens = request.max_new_tokens,
        .sampling = request.sampling,
        .seed = request.seed,
        .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
@@ -108,32 +117,58 @@ void Engine::ExpireDeadlines() {
   }
 }
 
-absl::Status Engine::RunStep() {
-  if (scheduler_.empty()) return absl::OkStatus();
-  const StepPlan plan = scheduler_.Plan();
-  metrics_->preemptions_total.Increment(plan.preemptions);
-  UpdateLoad();
-  const absl::Time start = clock_->Now();
-  MarkStarted(plan, start);
-  ASSIGN_OR_RETURN(const StepResult result, executor_->Execute(plan.input));
+absl::Status Engine::SubmitSteps() {
+  while (scheduler_.in_flight() < executor_->max_in_flight()) {
+    StepPlan plan = scheduler_.Plan();
+    metrics_->preemptions_total.Increment(plan.preemptions);
+    UpdateLoad();
+    if (plan.chunks.empty()) break;
+    const absl::Time now = clock_->Now();
+    MarkStarted(plan, now);
+    const kernels::SamplingCounts rows = plan.step.sampling.counts();
+    const int num_tokens = plan.step.forward.counts().num_tokens;
+    RETURN_IF_ERROR(executor_->Submit(std::move(plan.step)));
+    in_flight_.push_back({.plan = std::move(plan),
+                          .num_tokens = num_tokens,
+                          .num_draws = static_cast<size_t>(rows.num_logit_rows),
+                          .num_scores = static_cast<size_t>(rows.num_score_rows),
+                          .submitted = now});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::AwaitStep() {
+  if (in_flight_.empty()) return absl::OkStatus();
+  const StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  ASSIGN_OR_RETURN(const StepResult result, executor_->Await());
   const absl::Time end = clock_->Now();
-  metrics_->step_seconds.Observe(absl::ToDoubleSeconds(end - start));
-  metrics_->step_tokens.Observe(plan.input.num_tokens());
-  if (result.tokens.size() != plan.input.logit_rows.size() ||
-      result.log_probs.size() != plan.input.score_rows.size()) {
+  // A step that was submitted while another one ran began when that one ended.
+  const absl::Time begin = std::max(step.submitted, last_step_end_);
+  last_step_end_ = end;
+  metrics_->step_seconds.Observe(absl::ToDoubleSeconds(end - begin));
+  metrics_->step_tokens.Observe(step.num_tokens);
+  if (result.tokens.size() != step.num_draws || result.log_probs.size() != step.num_scores) {
     return absl::InternalError(absl::StrCat(
         "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
-        " instead of ", plan.input.logit_rows.size(), " and ", plan.input.score_rows.size()));
+        " instead of ", step.num_draws, " and ", step.num_scores));
   }
   {
     MutexLock lock(&mutex_);
     last_progress_ = end;
   }
-  // Commit comes first: ApplyResult removes sequences that end, and a plan has to be committed
-  // before the scheduler's sequences change.
-  scheduler_.Commit(plan, result.tokens);
-  ApplyResult(plan, result, end);
+  // Before ApplyResult, which removes sequences that end: their blocks are free at once if no other
+  // step has them.
+  scheduler_.Resolve(step.plan, result.tokens);
+  ApplyResult(step.plan, result, end);
   return absl::OkStatus();
+}
+
+// Leaves the executor with nothing to do. Nobody waits for these results any more.
+void Engine::DropSteps() {
+  for (; !in_flight_.empty(); in_flight_.pop_front()) executor_->Await().IgnoreError();
+  scheduler_.DropInFlight();
+  UpdateLoad();
 }
 
 void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
@@ -142,12 +177,16 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
   auto token = result.tokens.begin();
   absl::Span<const float> log_probs = result.log_probs;
   for (const PlannedChunk& chunk : plan.chunks) {
-    Request& request = requests_.at(chunk.id);
-    if (!std::exchange(request.start_told, true)) AddEvent(request).started = true;
-    // Either may end the request: `request` is not to be used after this.
-    if (chunk.draws) ApplyToken(chunk.id, *token++, now);
-    if (chunk.num_scores > 0) ApplyScores(chunk.id, log_probs.first(chunk.num_scores), now);
+    const int32_t drawn = chunk.draws ? *token++ : kernels::kNoToken;
+    const absl::Span<const float> scores = log_probs.first(chunk.num_scores);
     log_probs.remove_prefix(chunk.num_scores);
+    const auto it = requests_.find(chunk.id);
+    // The request has ended since the step was planned.
+    if (it == requests_.end()) continue;
+    if (!std::exchange(it->second.start_told, true)) AddEvent(it->second).started = true;
+    // Either may end the request.
+    if (chunk.draws) ApplyToken(chunk.id, drawn, now);
+    if (!scores.empty()) ApplyScores(chunk.id, scores, now);
   }
 }
 

@@ -141,5 +141,36 @@ TEST_F(EngineTest, TheOldestRequestGetsATokenInEveryStep) {
   ExpectIdle();
 }
 
+TEST_F(EngineTest, PlansTheNextStepWhileOneRuns) {
+  Start({.steps_in_flight = 2});
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(5), 20)).ok());
+  RunUntilIdle();
+  EXPECT_EQ(executor_->steps(), 20);
+  EXPECT_EQ(executor_->steps_planned_ahead(), 19) << "all but the first";
+  EXPECT_EQ(sink_->Get(kFirst).tokens, executor_->Continuation(Prompt(5), 20));
+}
+
+TEST_F(EngineTest, AStepThatWasPlannedForAnEndedRequestIsDropped) {
+  Start({.steps_in_flight = 2});
+  GenerationRequest request = Request(Prompt(5), 20);
+  const std::vector<int32_t> tokens = executor_->Continuation(Prompt(5), 20);
+  request.eos_token_ids = {tokens[3]};
+  ASSERT_TRUE(Submit(kFirst, request).ok());
+  RunUntilIdle();
+  EXPECT_EQ(sink_->Get(kFirst).tokens,
+            std::vector<int32_t>(tokens.begin(), tokens.begin() + 4));
+  EXPECT_GT(engine_->load().used_kv_blocks, 0) << "a step in flight has them";
+  RunSteps(1);
+  EXPECT_EQ(executor_->steps(), 5);
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, StepsInFlightAreTimedOneAfterTheOther) {
+  Start({.steps_in_flight = 2});
+  ASSERT_TRUE(Submit(kFirst, Request(Prompt(5), 20)).ok());
+  RunUntilIdle();
+  EXPECT_DOUBLE_EQ(metrics_->step_seconds.Collect().histogram.sample_sum, 0.2);
+}
+
 }  // namespace
 }  // namespace phalanx

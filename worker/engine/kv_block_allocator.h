@@ -11,17 +11,17 @@
 
 namespace phalanx {
 
-// Number of a block in the arena, 0 to total_blocks() - 1.
+// Number of a block in the arena, 1 to total_blocks(): block 0 is kernels::kPaddingBlock.
 enum class BlockId : int32_t {};
 
 // All operations take constant time and allocate nothing. Thread-compatible.
 class KvBlockAllocator {
  public:
-  explicit KvBlockAllocator(int total_blocks) : in_use_(total_blocks, false) {
+  explicit KvBlockAllocator(int total_blocks) : in_use_(total_blocks + 1, false) {
     // Reserved, so that Free never allocates. In reverse, so that the arena is used from its
     // beginning.
     free_.reserve(total_blocks);
-    for (int block = total_blocks - 1; block >= 0; --block) free_.push_back(BlockId{block});
+    for (int block = total_blocks; block >= 1; --block) free_.push_back(BlockId{block});
   }
 
   // nullopt if no block is free.
@@ -41,7 +41,7 @@ class KvBlockAllocator {
     free_.push_back(block);
   }
 
-  int total_blocks() const { return static_cast<int>(in_use_.size()); }
+  int total_blocks() const { return static_cast<int>(in_use_.size()) - 1; }
   int free_blocks() const { return static_cast<int>(free_.size()); }
   int used_blocks() const { return total_blocks() - free_blocks(); }
 

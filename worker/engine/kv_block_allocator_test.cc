@@ -11,7 +11,7 @@ TEST(KvBlockAllocatorTest, HandsOutEachBlockOnceAndThenNone) {
   KvBlockAllocator allocator(3);
   std::set<BlockId> blocks;
   for (int i = 0; i < 3; ++i) blocks.insert(allocator.Allocate().value());
-  EXPECT_EQ(blocks, (std::set<BlockId>{BlockId{0}, BlockId{1}, BlockId{2}}));
+  EXPECT_EQ(blocks, (std::set<BlockId>{BlockId{1}, BlockId{2}, BlockId{3}}));
   EXPECT_EQ(allocator.Allocate(), std::nullopt);
   EXPECT_EQ(allocator.used_blocks(), 3);
   EXPECT_EQ(allocator.free_blocks(), 0);
@@ -36,7 +36,8 @@ TEST(KvBlockAllocatorDeathTest, DiesOnABlockThatIsNotInUse) {
   KvBlockAllocator allocator(2);
   const BlockId block = allocator.Allocate().value();
   allocator.Free(block);
-  EXPECT_DEATH(allocator.Free(block), "block 0 is not in use");
+  EXPECT_DEATH(allocator.Free(block), "block 1 is not in use");
+  EXPECT_DEATH(allocator.Free(BlockId{0}), "block 0 is not in use");
   EXPECT_DEATH(allocator.Free(BlockId{7}), "block 7 is not in use");
 }
 

@@ -2,50 +2,18 @@
 
 #include <algorithm>
 #include <optional>
-#include <utility>
 
 #include "base/log.h"
-#include "kernels/ops.h"
 
 namespace phalanx {
-namespace {
 
-int BlocksFor(int64_t num_tokens) {
-  return static_cast<int>((num_tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens);
-}
-
-}  // namespace
-
-struct Scheduler::Sequence {
-  SequenceId id;
-  Sampling sampling;
-  uint64_t seed = 0;
-  RopePlan rope;
-  bool score = false;
-  // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
-  int scored = 0;
-  // The prompt, then what was drawn.
-  std::vector<int32_t> tokens;
-  // How many of `tokens` are in the KV cache.
-  int computed = 0;
-  // The sequence's share of the KV cache, in order of position.
-  std::vector<BlockId> blocks;
-
-  int num_tokens() const { return static_cast<int>(tokens.size()); }
-  // Tokens that are still to be computed. Of a prompt that is scored the last is not: its logits
-  // would tell about a token that follows, and none does.
-  int pending() const { return num_tokens() - (score ? 1 : 0) - computed; }
-  // One token is pending: the one that was drawn last, or the last of a prompt. The step takes
-  // these before longer chunks, so that none waits behind another sequence's prompt.
-  bool decodes() const { return pending() == 1; }
-  int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
-};
-
-Scheduler::Scheduler(const StepLimits& limits) : limits_(limits), allocator_(limits.kv_blocks) {
+Scheduler::Scheduler(const StepLimits& limits, std::pmr::memory_resource* memory)
+    : limits_(limits), memory_(memory), allocator_(limits.kv_blocks) {
   CHECK(limits.max_seqs >= 1) << limits.max_seqs;
   // PlanDecodes takes a token of each running sequence without looking for room in the step.
   CHECK(limits.max_step_tokens >= limits.max_seqs)
       << limits.max_step_tokens << " tokens for " << limits.max_seqs << " sequences";
+  for (int slot = limits.max_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
 Scheduler::~Scheduler() = default;
@@ -63,6 +31,7 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->rope = task.rope;
   sequence->score = task.score;
   sequence->tokens = std::move(task.prompt_token_ids);
+  sequence->max_tokens = int64_t{sequence->num_tokens()} + task.max_new_tokens;
   waiting_.push_back(sequence.get());
   CHECK(sequences_.emplace(id, std::move(sequence)).second);
 }
@@ -72,6 +41,7 @@ void Scheduler::Remove(SequenceId id) {
   CHECK(it != sequences_.end());
   Sequence* const sequence = it->second.get();
   FreeBlocks(*sequence);
+  FreeSlot(*sequence);
   running_.erase(std::remove(running_.begin(), running_.end(), sequence), running_.end());
   waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), sequence), waiting_.end());
   sequences_.erase(it);
@@ -79,14 +49,15 @@ void Scheduler::Remove(SequenceId id) {
 
 StepPlan Scheduler::Plan() {
   StepPlan plan;
-  plan.input.query_starts.push_back(0);
+  tokens_left_ = limits_.max_step_tokens;
   PlanDecodes(plan);
   PlanPrefills(plan);
   AdmitWaiting(plan);
-  FillBlockTables(plan);
-  // The oldest sequence always gets a chunk: it is never preempted while others run, and alone it
-  // fits (CanEverFit). Else the engine would turn its loop for ever without a step.
-  CHECK(plan.chunks.empty() == sequences_.empty());
+  // With nothing in flight the oldest sequence always gets a chunk: it is never preempted while
+  // others run, and alone it fits (CanEverFit). Else the engine would turn its loop for ever
+  // without a step.
+  CHECK(!plan.chunks.empty() || sequences_.empty() || in_flight() > 0);
+  if (!plan.chunks.empty()) Advance(plan);
   return plan;
 }
 
@@ -95,9 +66,10 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   // has no chunk in the plan yet, and those before i stay where they are.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
-    // Does nothing for a sequence that has not grown since the last step: it was given the blocks
-    // of its whole prompt when it was admitted. The break is because `sequence` was the last.
-    if (!MakeRoomFor(sequence, plan)) break;
+    if (!sequence.can_advance()) continue;
+    // Both do nothing for a sequence that has not grown since the last step: it was given the
+    // blocks of its whole prompt when it was admitted.
+    if (!MakeRoomFor(sequence, plan)) continue;
     AllocateBlocks(sequence);
     if (sequence.decodes()) AddChunk(sequence, 1, plan);
   }
@@ -105,31 +77,39 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
 
 void Scheduler::PlanPrefills(StepPlan& plan) {
   for (const Sequence* sequence : running_) {
-    if (TokensLeft(plan) == 0) break;
-    // PlanDecodes has put it into the plan.
-    if (sequence->decodes()) continue;
-    AddChunk(*sequence, std::min(sequence->pending(), TokensLeft(plan)), plan);
+    if (tokens_left_ == 0) break;
+    // PlanDecodes has put it into the plan, or has found no room for it.
+    if (!sequence->can_advance() || sequence->decodes() || sequence->missing_blocks() > 0) continue;
+    AddChunk(*sequence, std::min(sequence->pending(), tokens_left_), plan);
   }
 }
 
 void Scheduler::AdmitWaiting(StepPlan& plan) {
-  while (!waiting_.empty() && running() < limits_.max_seqs && TokensLeft(plan) > 0) {
+  while (!waiting_.empty() && running() < limits_.max_seqs && tokens_left_ > 0) {
     Sequence& sequence = *waiting_.front();
+    // One that was preempted has lost its slot, and has to know its tokens. Younger ones wait with
+    // it, so that none passes it.
+    if (!sequence.can_advance()) return;
     // A block is left for each running sequence to grow into: a newcomer that is preempted soon
     // would have been computed for nothing. If the oldest does not fit, younger ones that are
     // shorter must wait too, or they could pass it again and again.
     if (sequence.missing_blocks() + running() > allocator_.free_blocks()) return;
     waiting_.pop_front();
     running_.push_back(&sequence);
+    sequence.slot = free_slots_.back();
+    free_slots_.pop_back();
     AllocateBlocks(sequence);
-    AddChunk(sequence, std::min(sequence.pending(), TokensLeft(plan)), plan);
+    AddChunk(sequence, std::min(sequence.pending(), tokens_left_), plan);
   }
 }
 
 // Preempts the youngest sequences until the blocks that `sequence` is missing are free. Returns
-// false if it was the youngest left and had to go itself.
+// false if it cannot have them in this step: it was the youngest left and had to go itself, or it
+// has to wait until steps in flight leave their blocks.
 bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
   while (sequence.missing_blocks() > allocator_.free_blocks()) {
+    const auto leaving = static_cast<int>(leaving_blocks_.size());
+    if (sequence.missing_blocks() <= allocator_.free_blocks() + leaving) return false;
     const bool is_youngest = running_.back() == &sequence;
     PreemptYoungest(plan);
     if (is_youngest) return false;
@@ -144,6 +124,7 @@ void Scheduler::PreemptYoungest(StepPlan& plan) {
   // been sent to the client, and are computed again like a longer prompt.
   waiting_.push_front(youngest);
   FreeBlocks(*youngest);
+  FreeSlot(*youngest);
   youngest->computed = 0;
   ++plan.preemptions;
 }
@@ -157,92 +138,99 @@ void Scheduler::AllocateBlocks(Sequence& sequence) {
 }
 
 void Scheduler::FreeBlocks(Sequence& sequence) {
-  for (const BlockId block : sequence.blocks) allocator_.Free(block);
+  for (const BlockId block : sequence.blocks) {
+    if (sequence.last_step > resolved_steps_) {
+      // Not all sequences have been in the latest step, but blocks leave in order.
+      leaving_blocks_.emplace_back(planned_steps_, block);
+    } else {
+      allocator_.Free(block);
+    }
+  }
   sequence.blocks.clear();
+  sequence.blocks_told = 0;
 }
 
-void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) const {
-  StepInput& input = plan.input;
-  const int end = sequence.computed + num_tokens;
-  for (int position = sequence.computed; position < end; ++position) {
-    input.token_ids.push_back(sequence.tokens[position]);
-    input.positions.push_back(position);
-  }
-  input.query_starts.push_back(input.num_tokens());
-  input.kv_lengths.push_back(end);
-  input.rope_lists.push_back(sequence.rope.list);
+// The slot may be given out at once: steps change the block tables in the order of their plans.
+void Scheduler::FreeSlot(Sequence& sequence) {
+  if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
+  sequence.slot = -1;
+}
+
+void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) {
   PlannedChunk chunk{.id = sequence.id, .num_tokens = num_tokens};
+  const int end = sequence.computed + num_tokens;
   if (sequence.score) {
-    chunk.num_scores = AddScoreRows(sequence, sequence.computed, end, plan);
-    // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
+    // Positions that a preempted sequence computes a second time have been scored.
+    chunk.num_scores = std::max(0, end - std::max(sequence.computed, sequence.scored));
   } else if (end == sequence.num_tokens()) {
+    // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
     chunk.draws = true;
-    AddDrawRow(sequence, plan);
+    chunk.draw_position = end;
   }
+  tokens_left_ -= num_tokens;
   plan.chunks.push_back(chunk);
 }
 
-// Asks for a token to be drawn after the token that the step has got last, which is the last one of
-// `sequence`.
-void Scheduler::AddDrawRow(const Sequence& sequence, StepPlan& plan) const {
-  plan.input.logit_rows.push_back(plan.input.num_tokens() - 1);
-  const Sampling& sampling = sequence.sampling;
-  plan.input.sampling.push_back({.temperature = sampling.temperature,
-                                 .top_k = sampling.top_k,
-                                 .top_p = sampling.top_p,
-                                 .seed = sequence.seed,
-                                 .position = sequence.num_tokens()});
-}
-
-// Asks how likely the tokens are that follow positions [begin, end) of `sequence`, which are the
-// last tokens that the step has got. Positions that a preempted sequence computes a second time
-// have been scored, and are left out. Returns how many are asked for.
-int Scheduler::AddScoreRows(const Sequence& sequence, int begin, int end, StepPlan& plan) const {
-  const int first = std::max(begin, sequence.scored);
-  for (int position = first; position < end; ++position) {
-    plan.input.score_rows.push_back(plan.input.num_tokens() - (end - position));
-    plan.input.score_targets.push_back(sequence.tokens[position + 1]);
+// Writes the step and takes it as computed from now on.
+void Scheduler::Advance(StepPlan& plan) {
+  std::vector<ChunkOfSequence> parts;
+  parts.reserve(plan.chunks.size());
+  for (const PlannedChunk& chunk : plan.chunks) {
+    parts.push_back({&chunk, sequences_.at(chunk.id).get()});
   }
-  return std::max(end - first, 0);
-}
-
-void Scheduler::FillBlockTables(StepPlan& plan) const {
-  StepInput& input = plan.input;
-  for (const int32_t length : input.kv_lengths) {
-    input.max_blocks_per_seq = std::max(input.max_blocks_per_seq, BlocksFor(length));
-  }
-  // Of each sequence only the blocks up to the end of its chunk: the rest of its prompt has blocks
-  // too, which this step does not use. Entries beyond that are never read.
-  input.block_tables.assign(plan.chunks.size() * input.max_blocks_per_seq, 0);
-  for (size_t i = 0; i < plan.chunks.size(); ++i) {
-    const std::vector<BlockId>& blocks = sequences_.at(plan.chunks[i].id)->blocks;
-    std::transform(blocks.begin(), blocks.begin() + BlocksFor(input.kv_lengths[i]),
-                   input.block_tables.begin() + i * input.max_blocks_per_seq,
-                   [](BlockId block) { return static_cast<int32_t>(block); });
-  }
-}
-
-int Scheduler::TokensLeft(const StepPlan& plan) const {
-  return limits_.max_step_tokens - plan.input.num_tokens();
-}
-
-void Scheduler::Commit(const StepPlan& plan, absl::Span<const int32_t> tokens) {
-  CHECK(tokens.size() == plan.input.logit_rows.size());
-  auto token = tokens.begin();
+  plan.step = WriteStep(parts, memory_);
+  ++planned_steps_;
   for (const PlannedChunk& chunk : plan.chunks) {
     Sequence& sequence = *sequences_.at(chunk.id);
+    sequence.last_step = planned_steps_;
     sequence.computed += chunk.num_tokens;
     sequence.scored += chunk.num_scores;
+    sequence.blocks_told = std::max(sequence.blocks_told, BlocksFor(sequence.computed));
+    if (chunk.draws) AppendDrawn(sequence);
+  }
+}
+
+// Appends the token that a step draws, before it is known.
+void Scheduler::AppendDrawn(Sequence& sequence) {
+  sequence.tokens.push_back(kernels::kLastToken);
+  ++sequence.unknown;
+  // Keys that were rotated with the short list do not go with queries of the long one, so the
+  // sequence is computed anew from its first token. Its blocks hold enough tokens for that, and the
+  // new plan has no border, so that this happens once.
+  const int border = sequence.rope.switch_above_tokens;
+  if (border > 0 && sequence.num_tokens() > border) {
+    sequence.rope = {.list = kLongRopeList};
+    sequence.computed = 0;
+  }
+}
+
+void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) {
+  CHECK(in_flight() > 0);
+  ++resolved_steps_;
+  auto token = tokens.begin();
+  for (const PlannedChunk& chunk : plan.chunks) {
     if (!chunk.draws) continue;
-    sequence.tokens.push_back(*token++);
-    // Keys that were rotated with the short list do not go with queries of the long one, so the
-    // sequence is computed anew from its first token. Its blocks hold enough tokens for that, and
-    // the new plan has no border, so that this happens once.
-    const int border = sequence.rope.switch_above_tokens;
-    if (border > 0 && sequence.num_tokens() > border) {
-      sequence.rope = {.list = kLongRopeList};
-      sequence.computed = 0;
+    CHECK(token != tokens.end());
+    const auto it = sequences_.find(chunk.id);
+    if (it != sequences_.end()) {
+      it->second->tokens[chunk.draw_position] = *token;
+      --it->second->unknown;
     }
+    ++token;
+  }
+  CHECK(token == tokens.end());
+  FreeLeavingBlocks();
+}
+
+void Scheduler::DropInFlight() {
+  resolved_steps_ = planned_steps_;
+  FreeLeavingBlocks();
+}
+
+void Scheduler::FreeLeavingBlocks() {
+  while (!leaving_blocks_.empty() && leaving_blocks_.front().first <= resolved_steps_) {
+    allocator_.Free(leaving_blocks_.front().second);
+    leaving_blocks_.pop_front();
   }
 }
 

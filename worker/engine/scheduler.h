@@ -11,40 +11,37 @@
 // drawn ones included. A sequence that outgrows its rotary list is computed anew in the same way,
 // but keeps its blocks. So the oldest sequence advances in every step, and every sequence becomes
 // the oldest: none starves.
+//
+// A step may be planned while earlier ones are in flight, that is, planned but not resolved. The
+// plan counts on their success, and names a token that is not known yet by its slot. Blocks that a
+// step in flight reads are not given to others before that step is resolved.
 #ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
 #define PHALANX_WORKER_ENGINE_SCHEDULER_H_
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
+#include <memory_resource>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
+#include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/kv_block_allocator.h"
-#include "worker/engine/request.h"
-#include "worker/model/step_input.h"
+#include "worker/engine/sequence.h"
+#include "worker/engine/step_writer.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
-// Numbers sequences in order of arrival.
-enum class SequenceId : uint64_t {};
-
-// The part of one sequence in a step.
-struct PlannedChunk {
-  SequenceId id{};
-  int num_tokens = 0;
-  // Whether the step draws the sequence's next token: the chunk is all that was pending.
-  bool draws = false;
-  // How many of the sequence's tokens the step scores. They follow those that were scored before.
-  int num_scores = 0;
-};
-
 struct StepPlan {
-  // In the order of the step's sequences. Empty only if the scheduler is.
+  // In the order of the step's sequences. Empty if there is nothing to do: the scheduler has no
+  // sequence that could advance before steps in flight are resolved.
   std::vector<PlannedChunk> chunks;
-  StepInput input;
+  Step step;
   // Sequences that lost their blocks.
   int preemptions = 0;
 };
@@ -52,8 +49,10 @@ struct StepPlan {
 // Engine thread only. Deterministic: plans depend on the calls so far and nothing else.
 class Scheduler {
  public:
-  // max_step_tokens must be at least max_seqs, and both at least 1.
-  explicit Scheduler(const StepLimits& limits);
+  // max_step_tokens must be at least max_seqs, and both at least 1. Steps are written into memory
+  // from `memory`, which must outlive them.
+  explicit Scheduler(const StepLimits& limits,
+                     std::pmr::memory_resource* memory = std::pmr::get_default_resource());
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();
@@ -64,6 +63,8 @@ class Scheduler {
   // What is to be done with a sequence.
   struct Task {
     std::vector<int32_t> prompt_token_ids;
+    // Not more tokens than these are drawn.
+    int max_new_tokens = std::numeric_limits<int>::max();
     Sampling sampling;
     uint64_t seed = 0;
     RopePlan rope;
@@ -73,50 +74,64 @@ class Scheduler {
   };
 
   // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
-  // empty. The sequence must be removed before it is longer than CanEverFit allows, or when all of
-  // it is scored.
+  // empty. The sequence must be removed before it is longer than CanEverFit allows, and when it has
+  // all its tokens or scores.
   void Add(SequenceId id, Task task);
 
-  // Frees what a sequence holds, whether it runs or waits. A sequence of that id must be there.
+  // Forgets a sequence, whether it runs or waits; steps in flight may still have it. A sequence of
+  // that id must be there.
   void Remove(SequenceId id);
 
-  // Plans the next step and assigns its blocks. The plan must be committed before a sequence is
-  // added or removed. If its step failed instead, sequences may still be added and removed, but no
-  // plan may follow.
+  // Plans the next step and assigns its blocks. A plan that is not empty is in flight from then on.
+  // If its step fails, sequences may still be added and removed, but no plan may follow.
   StepPlan Plan();
 
-  // Books the step of `plan`, which must be the last one made: it was computed and drew `tokens`,
-  // one for each chunk that draws, in order. They are appended to their sequences.
-  void Commit(const StepPlan& plan, absl::Span<const int32_t> tokens);
+  // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`, one
+  // for each chunk that draws, in order.
+  void Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens);
+
+  // Forgets the steps in flight, whose results will not come. Sequences may be removed after that,
+  // but no plan may follow.
+  void DropInFlight();
 
   bool empty() const { return sequences_.empty(); }
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
+  int in_flight() const { return static_cast<int>(planned_steps_ - resolved_steps_); }
+  // Blocks that sequences or steps in flight have.
   int used_blocks() const { return allocator_.used_blocks(); }
 
  private:
-  struct Sequence;
-
+  void FreeLeavingBlocks();
   void PlanDecodes(StepPlan& plan);
-  void AddDrawRow(const Sequence& sequence, StepPlan& plan) const;
-  int AddScoreRows(const Sequence& sequence, int begin, int end, StepPlan& plan) const;
   void PlanPrefills(StepPlan& plan);
   void AdmitWaiting(StepPlan& plan);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
   void PreemptYoungest(StepPlan& plan);
   void AllocateBlocks(Sequence& sequence);
   void FreeBlocks(Sequence& sequence);
-  void AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) const;
-  void FillBlockTables(StepPlan& plan) const;
-  int TokensLeft(const StepPlan& plan) const;
+  void FreeSlot(Sequence& sequence);
+  void AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan);
+  void Advance(StepPlan& plan);
+  void AppendDrawn(Sequence& sequence);
 
   const StepLimits limits_;
+  std::pmr::memory_resource* const memory_;
   KvBlockAllocator allocator_;
+  // Slots that no running sequence has. The one that was freed last is given out next.
+  std::vector<int> free_slots_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   // running_ and waiting_ are ordered by age, oldest first, and every running sequence is older
   // than every waiting one.
   std::vector<Sequence*> running_;
   std::deque<Sequence*> waiting_;
+  // How many tokens the plan that is being made may still take.
+  int tokens_left_ = 0;
+  // Steps are numbered from 1. Those after resolved_steps_ are in flight.
+  uint64_t planned_steps_ = 0;
+  uint64_t resolved_steps_ = 0;
+  // Blocks that nobody owns any more, with the last step that may read them. Steps ascend.
+  std::deque<std::pair<uint64_t, BlockId>> leaving_blocks_;
 };
 
 }  // namespace phalanx

@@ -1,8 +1,10 @@
 #include "worker/engine/scheduler.h"
 
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -26,10 +28,12 @@ class SchedulerTest : public ::testing::Test {
                                                         .kv_blocks = blocks});
   }
 
-  void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {}) {
+  void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {},
+               int max_new_tokens = 1000) {
     std::vector<int32_t> prompt(prompt_tokens);
     std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
     scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
+                                             .max_new_tokens = max_new_tokens,
                                              .sampling = {},
                                              .seed = 5,
                                              .rope = rope,
@@ -40,12 +44,28 @@ class SchedulerTest : public ::testing::Test {
 
   std::string Step() {
     plan_ = scheduler_->Plan();
-    scheduler_->Commit(plan_, std::vector<int32_t>(plan_.input.num_logit_rows(), 7));
-    return absl::StrJoin(plan_.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
+    if (plan_.chunks.empty()) return "";
+    scheduler_->Resolve(plan_, std::vector<int32_t>(Rows().logit_rows.size(), 7));
+    return Told(plan_);
+  }
+
+  static std::string Told(const StepPlan& plan) {
+    return absl::StrJoin(plan.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
       absl::StrAppend(out, static_cast<uint64_t>(chunk.id), ":", chunk.num_tokens,
                       chunk.draws ? "*" : "");
     });
   }
+
+  // The last step's, as "slot[index]=block".
+  std::string TableEntries() const {
+    return absl::StrJoin(Input().table_entries, " ",
+                         [](std::string* out, const kernels::TableEntry& entry) {
+                           absl::StrAppend(out, entry.slot, "[", entry.index, "]=", entry.block);
+                         });
+  }
+
+  StepBlock::ConstArrays Input() const { return plan_.step.forward.arrays(); }
+  SamplingBlock::ConstArrays Rows() const { return plan_.step.sampling.arrays(); }
 
   void Steps(int count) {
     for (int i = 0; i < count; ++i) Step();
@@ -72,6 +92,7 @@ TEST_F(SchedulerTest, EachTokenIsDrawnAsItsSequenceAsks) {
   };
   for (size_t i = 0; i < asked.size(); ++i) {
     scheduler_->Add(SequenceId{i}, {.prompt_token_ids = std::vector<int32_t>(4 + i, 7),
+                                    .max_new_tokens = 1000,
                                     .sampling = asked[i],
                                     .seed = uint64_t{8} + i,
                                     .rope = {},
@@ -80,9 +101,9 @@ TEST_F(SchedulerTest, EachTokenIsDrawnAsItsSequenceAsks) {
   // From the prompt, and again from a token.
   for (int step = 0; step < 2; ++step) {
     Step();
-    ASSERT_EQ(plan_.input.sampling.size(), asked.size());
+    ASSERT_EQ(Rows().sampling.size(), asked.size());
     for (size_t i = 0; i < asked.size(); ++i) {
-      const auto& drawn = plan_.input.sampling[i];
+      const auto& drawn = Rows().sampling[i];
       EXPECT_EQ(drawn.temperature, asked[i].temperature);
       EXPECT_EQ(drawn.top_k, asked[i].top_k);
       EXPECT_EQ(drawn.top_p, asked[i].top_p);
@@ -217,8 +238,8 @@ TEST_F(SchedulerTest, APreemptedSequenceComputesItsDrawnTokensAgainAndGoesOn) {
   ASSERT_EQ(plan_.preemptions, 1);
   Leaves(0);
   EXPECT_EQ(Step(), "1:33*") << "a prompt of 16 and the 17 tokens drawn so far";
-  EXPECT_EQ(plan_.input.positions.front(), 0);
-  EXPECT_EQ(plan_.input.sampling[0].position, 33);
+  EXPECT_EQ(Input().positions.front(), 0);
+  EXPECT_EQ(Rows().sampling[0].position, 33);
   EXPECT_EQ(Step(), "1:1*");
 }
 
@@ -263,23 +284,155 @@ TEST_F(SchedulerTest, DescribesStepsAsStepInputWantsThem) {
   Step();
   Arrives(20);
   EXPECT_EQ(Step(), "0:1* 1:11");
-  EXPECT_THAT(plan_.input.token_ids,
+  EXPECT_THAT(Input().token_ids,
               ElementsAre(7, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110));
-  EXPECT_THAT(plan_.input.positions, ElementsAre(2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
-  EXPECT_THAT(plan_.input.query_starts, ElementsAre(0, 1, 12));
-  EXPECT_THAT(plan_.input.kv_lengths, ElementsAre(3, 11));
-  EXPECT_THAT(plan_.input.block_tables, ElementsAre(0, 1));
-  EXPECT_THAT(plan_.input.logit_rows, ElementsAre(0));
+  EXPECT_THAT(Input().positions, ElementsAre(2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
+  EXPECT_THAT(Input().query_starts, ElementsAre(0, 1, 12));
+  EXPECT_THAT(Input().kv_lengths, ElementsAre(3, 11));
+  EXPECT_THAT(Input().seq_of_token, ElementsAre(0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1));
+  EXPECT_THAT(Input().slots, ElementsAre(0, 1));
+  EXPECT_EQ(TableEntries(), "1[0]=2") << "the second block is for tokens that come later";
+  EXPECT_THAT(Rows().logit_rows, ElementsAre(0));
 
   EXPECT_EQ(Step(), "0:1* 1:9*");
-  EXPECT_THAT(plan_.input.positions, ElementsAre(3, 11, 12, 13, 14, 15, 16, 17, 18, 19));
-  EXPECT_THAT(plan_.input.kv_lengths, ElementsAre(4, 20));
-  EXPECT_EQ(plan_.input.max_blocks_per_seq, 2);
-  EXPECT_THAT(plan_.input.block_tables, ElementsAre(0, 0, 1, 2));
-  EXPECT_THAT(plan_.input.logit_rows, ElementsAre(0, 9));
-  EXPECT_EQ(plan_.input.sampling[0].position, 4);
-  EXPECT_EQ(plan_.input.sampling[1].position, 20);
-  EXPECT_EQ(plan_.input.sampling[1].seed, 5u);
+  EXPECT_THAT(Input().positions, ElementsAre(3, 11, 12, 13, 14, 15, 16, 17, 18, 19));
+  EXPECT_THAT(Input().kv_lengths, ElementsAre(4, 20));
+  EXPECT_EQ(TableEntries(), "1[1]=3");
+  EXPECT_THAT(Rows().logit_rows, ElementsAre(0, 9));
+  EXPECT_EQ(Rows().sampling[0].position, 4);
+  EXPECT_EQ(Rows().sampling[1].position, 20);
+  EXPECT_EQ(Rows().sampling[1].seed, 5u);
+  EXPECT_THAT(Rows().logit_slots, ElementsAre(0, 1));
+
+  EXPECT_EQ(Step(), "0:1* 1:1*");
+  EXPECT_EQ(TableEntries(), "");
+}
+
+TEST_F(SchedulerTest, ASlotHasATableOfItsOwnForEachSequenceThatGetsIt) {
+  Limits(32, 1, 16);
+  Arrives(17);
+  Arrives(2);
+  EXPECT_EQ(Step(), "0:17*");
+  EXPECT_EQ(TableEntries(), "0[0]=1 0[1]=2");
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:2*");
+  EXPECT_THAT(Input().slots, ElementsAre(0));
+  EXPECT_EQ(TableEntries(), "0[0]=2");
+}
+
+// Plans ahead of results: steps in flight are resolved when the test says so.
+class PipelinedSchedulerTest : public SchedulerTest {
+ protected:
+  std::string Plan() {
+    StepPlan plan = scheduler_->Plan();
+    const std::string told = Told(plan);
+    if (!plan.chunks.empty()) in_flight_.push_back(std::move(plan));
+    return told;
+  }
+
+  void Resolve(int32_t token = 7) {
+    const size_t draws = in_flight_.front().step.sampling.counts().num_logit_rows;
+    scheduler_->Resolve(in_flight_.front(), std::vector<int32_t>(draws, token));
+    in_flight_.pop_front();
+  }
+
+  absl::Span<const int32_t> LastTokenIds() const {
+    return std::as_const(in_flight_.back().step.forward).arrays().token_ids;
+  }
+
+  std::deque<StepPlan> in_flight_;
+};
+
+TEST_F(PipelinedSchedulerTest, ATokenInFlightIsNamedByItsSlot) {
+  Limits(32, 4, 16);
+  Arrives(3);
+  EXPECT_EQ(Plan(), "0:3*");
+  EXPECT_EQ(Plan(), "0:1*");
+  EXPECT_THAT(LastTokenIds(), ElementsAre(kernels::kLastToken));
+  Resolve(70);
+  Resolve(71);
+  EXPECT_EQ(Plan(), "0:1*");
+  EXPECT_THAT(LastTokenIds(), ElementsAre(71));
+}
+
+TEST_F(PipelinedSchedulerTest, ASequenceIsNotPlannedBeyondItsLastToken) {
+  Limits(32, 4, 16);
+  Arrives(3, /*score=*/false, /*rope=*/{}, /*max_new_tokens=*/2);
+  EXPECT_EQ(Plan(), "0:3*");
+  EXPECT_EQ(Plan(), "0:1*");
+  EXPECT_EQ(Plan(), "");
+  Resolve();
+  EXPECT_EQ(Plan(), "");
+  Resolve();
+  Leaves(0);
+  EXPECT_TRUE(scheduler_->empty());
+}
+
+TEST_F(PipelinedSchedulerTest, AScoredPromptIsPlannedOnce) {
+  Limits(32, 4, 16);
+  Arrives(5, /*score=*/true);
+  EXPECT_EQ(Plan(), "0:4");
+  EXPECT_EQ(Plan(), "");
+}
+
+TEST_F(PipelinedSchedulerTest, BlocksOfARemovedSequenceStayUntilItsStepIsResolved) {
+  Limits(64, 4, 3);
+  Arrives(33);
+  EXPECT_EQ(Plan(), "0:33*");
+  Leaves(0);
+  Arrives(1);
+  EXPECT_EQ(scheduler_->used_blocks(), 3);
+  EXPECT_EQ(Plan(), "") << "all blocks are read by the step in flight";
+  Resolve();
+  EXPECT_EQ(scheduler_->used_blocks(), 0);
+  EXPECT_EQ(Plan(), "1:1*");
+}
+
+TEST_F(PipelinedSchedulerTest, NoneIsPreemptedForBlocksThatAreAboutToBeFree) {
+  Limits(64, 4, 5);
+  Arrives(15);
+  Arrives(16);
+  Arrives(16);
+  EXPECT_EQ(Plan(), "0:15* 1:16* 2:16*");
+  EXPECT_EQ(Plan(), "0:1* 1:1* 2:1*");
+  EXPECT_EQ(scheduler_->used_blocks(), 5);
+  Resolve();
+  Leaves(2);
+  EXPECT_EQ(Plan(), "1:1*") << "sequence 0 needs a second block and waits for one of 2";
+  EXPECT_EQ(scheduler_->waiting(), 0);
+  Resolve();
+  EXPECT_EQ(Plan(), "0:1* 1:1*");
+}
+
+TEST_F(PipelinedSchedulerTest, APreemptedSequenceWaitsUntilAllItsTokensAreKnown) {
+  Limits(64, 4, 4);
+  Arrives(16);
+  Arrives(16);
+  EXPECT_EQ(Plan(), "0:16* 1:16*");
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_EQ(Plan(), "0:1* 1:1*");
+    Resolve();
+  }
+  EXPECT_EQ(Plan(), "") << "the third block of 0 is one that 1 still uses in a step in flight";
+  EXPECT_EQ(scheduler_->waiting(), 1);
+  Resolve();
+  EXPECT_EQ(Plan(), "0:1*");
+  Leaves(0);
+  Resolve();
+  EXPECT_EQ(Plan(), "1:33*");
+  EXPECT_THAT(LastTokenIds().last(2), ElementsAre(7, 7));
+}
+
+TEST_F(PipelinedSchedulerTest, ASequenceThatOutgrowsItsRopeListIsComputedAnewAtOnce) {
+  Limits(64, 4, 4);
+  Arrives(16, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 16});
+  EXPECT_EQ(Plan(), "0:16*");
+  EXPECT_EQ(Plan(), "0:17*");
+  EXPECT_EQ(LastTokenIds().back(), kernels::kLastToken);
+  Resolve(9);
+  Resolve(8);
+  EXPECT_EQ(Plan(), "0:1*");
+  EXPECT_EQ(LastTokenIds().back(), 8);
 }
 
 TEST(SchedulerLimitsTest, ASequenceFitsIfArenaAndBlockTableHoldIt) {
@@ -300,13 +453,13 @@ TEST_F(SchedulerTest, ScoresWhatFollowsEachTokenOfAPromptButTheLast) {
   Limits(8, 4, 16);
   Arrives(12, /*score=*/true);
   EXPECT_EQ(Step(), "0:8");
-  EXPECT_THAT(plan_.input.score_rows, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
-  EXPECT_THAT(plan_.input.score_targets, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_THAT(Rows().score_rows, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(Rows().score_targets, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
   EXPECT_EQ(Step(), "0:3");
   EXPECT_EQ(plan_.chunks[0].num_scores, 3);
-  EXPECT_THAT(plan_.input.score_rows, ElementsAre(0, 1, 2));
-  EXPECT_THAT(plan_.input.score_targets, ElementsAre(9, 10, 11));
-  EXPECT_TRUE(plan_.input.logit_rows.empty());
+  EXPECT_THAT(Rows().score_rows, ElementsAre(0, 1, 2));
+  EXPECT_THAT(Rows().score_targets, ElementsAre(9, 10, 11));
+  EXPECT_TRUE(Rows().logit_rows.empty());
 }
 
 TEST_F(SchedulerTest, ScoreRowsLieBehindTheDecodesOfTheStep) {
@@ -315,8 +468,8 @@ TEST_F(SchedulerTest, ScoreRowsLieBehindTheDecodesOfTheStep) {
   Step();
   Arrives(4, /*score=*/true);
   EXPECT_EQ(Step(), "0:1* 1:3");
-  EXPECT_THAT(plan_.input.score_rows, ElementsAre(1, 2, 3));
-  EXPECT_THAT(plan_.input.score_targets, ElementsAre(101, 102, 103));
+  EXPECT_THAT(Rows().score_rows, ElementsAre(1, 2, 3));
+  EXPECT_THAT(Rows().score_targets, ElementsAre(101, 102, 103));
 }
 
 TEST_F(SchedulerTest, SequenceThatOutgrowsItsRopeListIsComputedAnewWithTheOther) {
@@ -328,16 +481,16 @@ TEST_F(SchedulerTest, SequenceThatOutgrowsItsRopeListIsComputedAnewWithTheOther)
   EXPECT_EQ(Step(), "0:3*");  // 16 tokens
   EXPECT_EQ(scheduler_->used_blocks(), 1);
   EXPECT_EQ(Step(), "0:1*");  // 17 tokens: one beyond the border
-  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kShortRopeList));
+  EXPECT_THAT(Input().rope_lists, ElementsAre(kShortRopeList));
   Arrives(2);
   EXPECT_EQ(Step(), "0:12");
-  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList));
-  EXPECT_THAT(plan_.input.positions, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+  EXPECT_THAT(Input().rope_lists, ElementsAre(kLongRopeList));
+  EXPECT_THAT(Input().positions, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
   EXPECT_EQ(scheduler_->used_blocks(), 2);
   EXPECT_EQ(Step(), "0:5* 2:2*");
-  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
+  EXPECT_THAT(Input().rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
   EXPECT_EQ(Step(), "0:1* 2:1*");
-  EXPECT_THAT(plan_.input.rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
+  EXPECT_THAT(Input().rope_lists, ElementsAre(kLongRopeList, kShortRopeList));
 }
 
 TEST_F(SchedulerTest, SequenceThatSwitchesListsMayNeedRoomForABlock) {

@@ -2,22 +2,36 @@
 #ifndef PHALANX_WORKER_ENGINE_STEP_EXECUTOR_H_
 #define PHALANX_WORKER_ENGINE_STEP_EXECUTOR_H_
 
-#include <cstdint>
-#include <vector>
+#include <memory_resource>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
-// Runs steps on every rank of the group. Engine thread only.
+// Runs steps on every rank of the group, in the order in which they are submitted. Engine thread
+// only. Any error is final: the group is lost (UNAVAILABLE when a rank died or hung, INTERNAL when
+// ranks disagree or a device failed).
 class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
 
-  // Computes one step. Blocks until its result is there. Any error is final: the group is lost
-  // (UNAVAILABLE when a rank died or hung, INTERNAL when ranks disagree or a device failed).
-  virtual absl::StatusOr<StepResult> Execute(const StepInput& input) = 0;
+  // How many steps may be in flight, that is, submitted but not awaited: 1, or 2 if it gains time
+  // to plan a step while another one runs.
+  virtual int max_in_flight() const { return 1; }
+
+  // Where steps should be written. Outlives the executor.
+  virtual std::pmr::memory_resource* step_memory() const {
+    return std::pmr::get_default_resource();
+  }
+
+  // Takes the next step. Does not wait for steps that run.
+  virtual absl::Status Submit(Step step) = 0;
+
+  // Blocks until the oldest step in flight is done, and returns its result. There must be one. It
+  // is not in flight any more, even if it failed.
+  virtual absl::StatusOr<StepResult> Await() = 0;
 };
 
 }  // namespace phalanx

@@ -89,7 +89,7 @@ class StrangersTest : public GroupTest {
       return RunMember(MemberOptions(1));
     });
     StartLeader();
-    EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+    EXPECT_TRUE(Execute(1).ok());
     leader_->Stop(absl::Minutes(1));
     EXPECT_TRUE(member.get().ok());
   }

@@ -27,7 +27,11 @@ GroupLeader::GroupLeader(Options options)
       members_(options_.world),
       stop_event_(eventfd(0, EFD_CLOEXEC)),
       pulse_watch_(options_.world, options_.stall_timeout),
-      next_pulse_check_(MonotonicClock()->Now() + pulse_watch_.interval()) {}
+      next_pulse_check_(MonotonicClock()->Now() + pulse_watch_.interval()) {
+  if (options_.steps_in_flight > 1) {
+    runner_ = std::make_unique<StepRunner>([this](const Step& step) { return RunStep(step); });
+  }
+}
 
 GroupLeader::~GroupLeader() { Stop(absl::ZeroDuration()); }
 
@@ -170,9 +174,34 @@ std::vector<GroupLeader::RankInfo> GroupLeader::ranks() const {
   return infos;
 }
 
-absl::StatusOr<StepResult> GroupLeader::Execute(const StepInput& input) {
-  RETURN_IF_ERROR(BeginStep(input.num_tokens()));
-  absl::StatusOr<StepResult> result = RunStep(input);
+absl::Status GroupLeader::Submit(Step step) {
+  RETURN_IF_ERROR(lost());
+  // The others get the plan first, so that they compute while the leader does. If one cannot be
+  // sent to, the monitor will soon know more than that, for example how its process ended.
+  if (options_.world > 1) sequence_.Encode(step, plan_message_.mutable_plan());
+  for (int rank = 1; rank < options_.world; ++rank) {
+    if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
+      return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()));
+    }
+  }
+  if (runner_ != nullptr) {
+    runner_->Submit(std::move(step));
+  } else {
+    steps_to_run_.push_back(std::move(step));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> GroupLeader::Await() {
+  if (runner_ != nullptr) return runner_->Await();
+  const Step step = std::move(steps_to_run_.front());
+  steps_to_run_.pop_front();
+  return RunStep(step);
+}
+
+absl::StatusOr<StepResult> GroupLeader::RunStep(const Step& step) {
+  RETURN_IF_ERROR(BeginStep(step.forward.counts().num_tokens));
+  absl::StatusOr<StepResult> result = RunDecoder(step);
   MutexLock lock(&mutex_);
   running_step_.reset();
   return result;
@@ -184,16 +213,8 @@ absl::Status GroupLeader::BeginStep(int num_tokens) {
   return lost_;
 }
 
-absl::StatusOr<StepResult> GroupLeader::RunStep(const StepInput& input) {
-  // The others get the plan first, so that they compute while the leader does. If one cannot be
-  // sent to, the monitor will soon know more than that, for example how its process ended.
-  if (options_.world > 1) sequence_.Encode(input, plan_message_.mutable_plan());
-  for (int rank = 1; rank < options_.world; ++rank) {
-    if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
-      return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()));
-    }
-  }
-  absl::StatusOr<StepResult> result = decoder_->Step(input);
+absl::StatusOr<StepResult> GroupLeader::RunDecoder(const Step& step) {
+  absl::StatusOr<StepResult> result = decoder_->Run(step);
   if (result.ok()) return result;
   // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
   // monitor in a moment.
@@ -208,8 +229,8 @@ absl::StatusOr<StepResult> GroupLeader::RunStep(const StepInput& input) {
 void GroupLeader::Abandon() {
   {
     MutexLock lock(&mutex_);
-    // stopping_ keeps Lose quiet about what this breaks. lost_ is what Execute returns, and makes
-    // it refuse the next step.
+    // stopping_ keeps Lose quiet about what this breaks. lost_ is what Await returns, and makes
+    // Submit refuse the next step.
     stopping_ = true;
     if (lost_.ok()) lost_ = absl::CancelledError("the group was told to stop");
     changed_.SignalAll();

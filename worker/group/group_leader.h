@@ -3,12 +3,13 @@
 //   auto leader = GroupLeader::Start(options);      // ranks run and know their limits
 //   ... load weights, make a Decoder on (*leader)->communicator() ...
 //   (*leader)->AwaitReady(&decoder, digest);        // ranks have loaded the same weights
-//   (*leader)->Execute(input);                      // for the engine, any number of times
+//   (*leader)->Submit(step);                        // for the engine, any number of times
+//   (*leader)->Await();
 //   (*leader)->Stop(timeout);
 //
 // A rank that has joined is lost when its process ends, its socket closes, it says that it failed,
 // or it is silent or comes no further in a step (pulse_watch.h). The group is then lost as a whole,
-// for good: the communicator is aborted, so that nobody waits for the dead, and Execute fails with
+// for good: the communicator is aborted, so that nobody waits for the dead, and Await fails with
 // the cause.
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
@@ -16,6 +17,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,8 +39,9 @@
 #include "worker/group/rank_process.h"
 #include "worker/group/rank_reception.h"
 #include "worker/group/step_plan_codec.h"
+#include "worker/group/step_runner.h"
 #include "worker/model/decoder.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -67,6 +70,8 @@ class GroupLeader final : public StepExecutor {
     // How long a collective waits for a rank. To be longer than stall_timeout, whose error says
     // more.
     absl::Duration step_timeout = absl::Minutes(1);
+    // How many steps may be in flight, 1 or 2. With two, steps run on a thread of their own.
+    int steps_in_flight = 1;
     // A descriptor that becomes readable when Start and AwaitReady are to give up; -1 for none.
     int interrupt_fd = -1;
     // Called at most once, from another thread: the group is lost, and neither Stop nor Abandon was
@@ -107,14 +112,17 @@ class GroupLeader final : public StepExecutor {
   std::vector<RankInfo> ranks() const;
 
   // See StepExecutor. Engine thread only.
-  absl::StatusOr<StepResult> Execute(const StepInput& input) override;
+  int max_in_flight() const override { return options_.steps_in_flight; }
+  absl::Status Submit(Step step) override;
+  absl::StatusOr<StepResult> Await() override;
 
-  // Breaks off the step that runs: Execute fails soon, on this rank and the others. After that the
+  // Breaks off the step that runs: Await fails soon, on this rank and the others. After that the
   // group can only be stopped. on_lost is not called. Any thread.
   void Abandon();
 
   // Tells the ranks to leave and waits for those that are our children; kills them after `timeout`.
-  // No Execute may run or follow.
+  // No call of Submit or
+  // Await may run or follow.
   void Stop(absl::Duration timeout);
 
  private:
@@ -133,8 +141,10 @@ class GroupLeader final : public StepExecutor {
   absl::Status Form();
   absl::Status StartRanks();
   absl::Status AwaitJoins();
+  // Runs rank 0's part of a step.
+  absl::StatusOr<StepResult> RunStep(const Step& step);
   absl::Status BeginStep(int num_tokens);
-  absl::StatusOr<StepResult> RunStep(const StepInput& input);
+  absl::StatusOr<StepResult> RunDecoder(const Step& step);
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
 
   // What the monitor thread runs. No other thread accepts connections or receives messages. It ends
@@ -175,6 +185,8 @@ class GroupLeader final : public StepExecutor {
   Decoder* decoder_ = nullptr;
   StepSequence sequence_;
   worker::v1::LeaderMessage plan_message_;
+  // Steps that wait for Await to run them, if there is no runner_.
+  std::deque<Step> steps_to_run_;
   // Indexed by rank; entry 0 stays empty. The monitor fills in who joins. `joined`, `ready` and
   // `info` are guarded by mutex_. `channel` is not: until all ranks have joined only the monitor
   // uses it; then the engine thread sends and the monitor receives. `pid` and `silent` are the
@@ -195,6 +207,8 @@ class GroupLeader final : public StepExecutor {
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::optional<RunningStep> running_step_ GUARDED_BY(mutex_);
   uint64_t steps_ GUARDED_BY(mutex_) = 0;
+  // Null if only one step may be in flight. The last member, since its thread uses the others.
+  std::unique_ptr<StepRunner> runner_;
 };
 
 }  // namespace phalanx

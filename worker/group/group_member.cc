@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +13,7 @@
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/shm_communicator.h"
-#include "worker/group/step_plan_codec.h"
+#include "worker/group/step_reader.h"
 #include "worker/group/unix_socket.h"
 
 namespace phalanx {
@@ -111,8 +112,7 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
   return Send(message);
 }
 
-absl::Status GroupMember::Serve(Decoder& decoder,
-                                const std::function<void(absl::Duration)>& on_step) {
+absl::Status GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
   const auto watch = [this](const Decoder* watched) {
     MutexLock lock(&send_mutex_);
     decoder_ = watched;
@@ -123,18 +123,14 @@ absl::Status GroupMember::Serve(Decoder& decoder,
   return status;
 }
 
-absl::Status GroupMember::RunSteps(Decoder& decoder,
-                                   const std::function<void(absl::Duration)>& on_step) {
-  StepSequence sequence(epoch_);
-  // Outside the loop, so that its memory is used again for every plan.
-  worker::v1::LeaderMessage message;
+absl::Status GroupMember::RunSteps(Decoder& decoder, const OnStep& on_step) {
+  StepReader reader(&channel_, epoch_, interrupt_fd_);
   while (true) {
-    RETURN_IF_ERROR(channel_.Receive(&message, {.interrupt_fd = interrupt_fd_}));
-    if (message.has_stop()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const StepInput input, sequence.Decode(message.plan()));
+    ASSIGN_OR_RETURN(const std::optional<Step> step, reader.Next());
+    if (!step.has_value()) return absl::OkStatus();
     const absl::Time start = MonotonicClock()->Now();
-    RETURN_IF_ERROR(decoder.Step(input).status());
-    on_step(MonotonicClock()->Now() - start);
+    ASSIGN_OR_RETURN(const StepResult result, decoder.Run(*step));
+    on_step(MonotonicClock()->Now() - start, result.comm_time);
   }
 }
 

@@ -20,7 +20,7 @@
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
 #include "worker/model/decoder.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -61,12 +61,15 @@ class GroupMember {
   absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes,
                          absl::string_view weights_digest, int metrics_port);
 
-  // Runs steps until the leader says stop (OK). `on_step` is called after each step with the time
-  // that it took. Errors: between steps, UNAVAILABLE when the leader is gone and CANCELLED if
-  // interrupted; INTERNAL for a plan that does not fit the ones before; what the decoder failed
-  // with, which is ABORTED when the leader goes, the rank is interrupted or another rank gives up
-  // during a step.
-  absl::Status Serve(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
+  // Called after a step with the time that it took, and how much of it this rank spent in
+  // collectives.
+  using OnStep = std::function<void(absl::Duration step_time, absl::Duration comm_time)>;
+
+  // Runs steps until the leader says stop (OK). Errors: between steps, UNAVAILABLE when the leader
+  // is gone and CANCELLED if interrupted; INTERNAL for a plan that does not fit the ones before;
+  // what the decoder failed with, which is ABORTED when the leader goes, the rank is interrupted or
+  // another rank gives up during a step.
+  absl::Status Serve(Decoder& decoder, const OnStep& on_step);
 
   // Tells the leader that this rank cannot go on.
   void SendFailed(const absl::Status& status);
@@ -76,7 +79,7 @@ class GroupMember {
       : channel_(std::move(channel)),
         interrupt_fd_(interrupt_fd),
         stop_event_(std::move(stop_event)) {}
-  absl::Status RunSteps(Decoder& decoder, const std::function<void(absl::Duration)>& on_step);
+  absl::Status RunSteps(Decoder& decoder, const OnStep& on_step);
   // What watcher_ runs: sends a pulse in each interval, and waits for the leader's end, the
   // interrupt or the destructor.
   void WatchLeader(absl::Duration pulse_interval);

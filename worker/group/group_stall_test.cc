@@ -31,7 +31,7 @@ class GroupStallTest : public GroupTest {
 TEST_F(GroupStallTest, ARankThatDoesNotAnswerIsLostWithTheStepThatItHolds) {
   std::thread stopped = StoppedRank();
   StartLeader();
-  const absl::Status status = leader_->Execute(Step(1)).status();
+  const absl::Status status = Execute(1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "rank 1 has not answered for 300ms, step 1 (1 tokens) runs");
   EXPECT_EQ(lost_.get_future().get(), status);
@@ -82,7 +82,7 @@ TEST_F(GroupStallTest, ARankThatLivesButHangsIsNamed) {
     return RunMember(MemberOptions(2), absl::OkStatus(), [this] { release_.get_future().wait(); });
   });
   StartLeader();
-  const absl::Status status = leader_->Execute(Step(1)).status();
+  const absl::Status status = Execute(1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "rank 2 has come no further for 300ms in step 1 (1 tokens)");
   release_.set_value();
@@ -94,7 +94,7 @@ TEST_F(GroupStallTest, ALeaderThatHangsItselfIsNoticedByItsMonitor) {
   leader_options_.world = 1;
   StartLeader();
   decoder_->before_reduce = [this] { release_.get_future().wait(); };
-  std::thread engine([this] { (void)leader_->Execute(Step(1)); });
+  std::thread engine([this] { (void)Execute(1); });
   EXPECT_EQ(lost_.get_future().get().message(),
             "rank 0 has come no further for 300ms in step 1 (1 tokens)");
   release_.set_value();
@@ -112,7 +112,7 @@ TEST_F(GroupStallTest, RanksThatLiveAndWaitAreLeftAlone) {
   StartLeader();
   // Three times the timeout.
   quiet.get_future().wait();
-  EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+  EXPECT_TRUE(Execute(1).ok());
   leader_->Stop(absl::Minutes(1));
   EXPECT_TRUE(member.get().ok());
 }
@@ -122,7 +122,7 @@ TEST_F(GroupStallTest, AStepThatIsAbandonedEndsAndIsNoLoss) {
   leader_options_.on_lost = [](const absl::Status& status) { ADD_FAILURE() << status; };
   std::thread stopped = StoppedRank();
   StartLeader();
-  auto step = std::async(std::launch::async, [this] { return leader_->Execute(Step(1)).status(); });
+  auto step = std::async(std::launch::async, [this] { return Execute(1).status(); });
   leader_->Abandon();
   EXPECT_EQ(step.get().code(), absl::StatusCode::kCancelled);
   leader_->Stop(absl::ZeroDuration());

@@ -16,7 +16,7 @@ namespace {
 TEST_F(GroupTest, AloneNeedsNoSocket) {
   leader_options_.address = "";
   StartLeader();
-  EXPECT_EQ(leader_->Execute(Step(41))->tokens, std::vector<int32_t>{41});
+  EXPECT_EQ(Execute(41)->tokens, std::vector<int32_t>{41});
 }
 
 TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
@@ -25,7 +25,7 @@ TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
   std::future<absl::Status> second = StartMember(2);
   StartLeader();
   for (int32_t token = 0; token < 100; ++token) {
-    const auto result = leader_->Execute(Step(token));
+    const auto result = Execute(token);
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_EQ(result->tokens, std::vector<int32_t>{3 * token + 3});
   }
@@ -39,15 +39,46 @@ TEST_F(GroupTest, AllRanksTakeEveryStepAndLeaveWhenTold) {
   EXPECT_TRUE(second.get().ok());
 }
 
+TEST_F(GroupTest, TwoStepsMayBeInFlight) {
+  leader_options_.world = 3;
+  leader_options_.steps_in_flight = 2;
+  std::future<absl::Status> first = StartMember(1);
+  std::future<absl::Status> second = StartMember(2);
+  StartLeader();
+  ASSERT_EQ(leader_->max_in_flight(), 2);
+  ASSERT_TRUE(leader_->Submit(StepOf(0)).ok());
+  for (int32_t token = 1; token < 100; ++token) {
+    ASSERT_TRUE(leader_->Submit(StepOf(token)).ok());
+    EXPECT_EQ(leader_->Await()->tokens, std::vector<int32_t>{3 * token});
+  }
+  EXPECT_EQ(leader_->Await()->tokens, std::vector<int32_t>{300});
+  leader_->Stop(absl::Seconds(10));
+  EXPECT_TRUE(first.get().ok());
+  EXPECT_TRUE(second.get().ok());
+}
+
+TEST_F(GroupTest, AFailureEndsBothStepsInFlight) {
+  leader_options_.world = 2;
+  leader_options_.steps_in_flight = 2;
+  std::future<absl::Status> member = StartMember(1, absl::InternalError("its device is gone"));
+  StartLeader();
+  ASSERT_TRUE(leader_->Submit(StepOf(0)).ok());
+  leader_->Submit(StepOf(1)).IgnoreError();
+  const absl::Status status = leader_->Await().status();
+  EXPECT_EQ(status.message(), "rank 1 failed: its device is gone");
+  EXPECT_EQ(Execute(2).status(), status);
+  EXPECT_FALSE(member.get().ok());
+}
+
 TEST_F(GroupTest, ARankThatFailsEndsTheGroupWithItsReason) {
   leader_options_.world = 2;
   std::future<absl::Status> member = StartMember(1, absl::InternalError("its device is gone"));
   StartLeader();
-  const absl::Status status = leader_->Execute(Step(1)).status();
+  const absl::Status status = Execute(1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(status.message(), "rank 1 failed: its device is gone");
   EXPECT_EQ(lost_.get_future().get(), status);
-  EXPECT_EQ(leader_->Execute(Step(1)).status(), status);
+  EXPECT_EQ(Execute(1).status(), status);
   EXPECT_FALSE(member.get().ok());
 }
 
@@ -66,7 +97,7 @@ TEST_F(GroupTest, ARankThatVanishesIsNoticedWithoutAStep) {
   const absl::Status status = lost_.get_future().get();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_NE(status.message().find("rank 1"), absl::string_view::npos) << status;
-  EXPECT_EQ(leader_->Execute(Step(1)).status(), status);
+  EXPECT_EQ(Execute(1).status(), status);
   member.join();
 }
 
@@ -147,7 +178,7 @@ TEST_F(GroupTest, ARankThatHangsIsNamedByTheOnesThatWait) {
     lost.get_future().wait();
   });
   StartLeader();
-  const absl::Status status = leader_->Execute(Step(1)).status();
+  const absl::Status status = Execute(1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   // Usually "rank 2", but on a busy machine the leader too can be late for rank 1.
   EXPECT_NE(status.message().find("did not come to a collective"), absl::string_view::npos)
@@ -166,7 +197,7 @@ TEST_F(GroupTest, ARankThatHangsIsNamedByTheLeader) {
     lost.get_future().wait();
   });
   StartLeader();
-  const absl::Status status = leader_->Execute(Step(1)).status();
+  const absl::Status status = Execute(1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "rank 1 did not come to a collective in time");
   EXPECT_EQ(lost_.get_future().get(), status);
@@ -188,6 +219,9 @@ TEST_F(GroupTest, AMemberNoticesThatTheLeaderIsGone) {
     ASSERT_TRUE(channel.Receive(&join).ok());
     auto segment = CommunicatorSegment::Create(2);
     worker::v1::LeaderMessage welcome;
+    welcome.mutable_welcome()->set_max_step_tokens(8);
+    welcome.mutable_welcome()->set_max_seqs(4);
+    welcome.mutable_welcome()->set_max_blocks_per_seq(2);
     welcome.mutable_welcome()->set_kv_blocks(16);
     ASSERT_TRUE(channel.Send(welcome, (*segment)->fd()).ok());
   });
@@ -203,7 +237,7 @@ TEST_F(GroupTest, AnInterruptAfterTheGroupIsReadyIsNotTheGroups) {
   std::future<absl::Status> member = StartMember(1);
   StartLeader();
   ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
-  EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+  EXPECT_TRUE(Execute(1).ok());
   leader_->Stop(absl::Seconds(10));
   EXPECT_TRUE(member.get().ok());
 }
@@ -216,7 +250,7 @@ TEST_F(GroupTest, ARankLeavesWhenInterrupted) {
   std::future<absl::Status> member =
       std::async(std::launch::async, [&] { return RunMember(options); });
   StartLeader();
-  EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+  EXPECT_TRUE(Execute(1).ok());
   ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
   EXPECT_EQ(member.get().code(), absl::StatusCode::kCancelled);
   const absl::Status status = lost_.get_future().get();

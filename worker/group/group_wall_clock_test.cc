@@ -15,7 +15,7 @@ TEST_F(GroupWallClockTest, StepsForwardEndNoWait) {
   leader_options_.world = 2;
   std::future<absl::Status> member = StartMember(1);
   StartLeader();
-  EXPECT_TRUE(leader_->Execute(Step(1)).ok());
+  EXPECT_TRUE(Execute(1).ok());
   leader_->Stop(absl::Minutes(1));
   EXPECT_TRUE(member.get().ok());
 }
@@ -30,7 +30,7 @@ TEST_F(GroupWallClockTest, StepsBackwardProlongNoWait) {
     lost.get_future().wait();
   });
   StartLeader();
-  EXPECT_EQ(leader_->Execute(Step(1)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Execute(1).status().code(), absl::StatusCode::kUnavailable);
   lost.set_value();
   hanging.join();
 }

@@ -107,13 +107,13 @@ absl::Status RankChannel::Receive(google::protobuf::MessageLite* message,
   const absl::Time deadline = MonotonicClock()->Now() + options.timeout;
   while (true) {
     const absl::StatusOr<size_t> ready =
-        PollReadable({options.interrupt_fd, socket_.get()}, deadline);
+        PollReadable({options.interrupt_fd, options.stop_fd, socket_.get()}, deadline);
     if (absl::IsDeadlineExceeded(ready.status())) {
       return absl::DeadlineExceededError(
           absl::StrCat("no whole message within ", absl::FormatDuration(options.timeout)));
     }
     RETURN_IF_ERROR(ready.status());
-    if (*ready == 0) return absl::CancelledError("interrupted while waiting for a message");
+    if (*ready < 2) return absl::CancelledError("interrupted while waiting for a message");
     ASSIGN_OR_RETURN(const bool whole, ReceiveArrived(message, options.fd));
     if (whole) return absl::OkStatus();
   }

@@ -44,6 +44,8 @@ struct ReceiveOptions {
   absl::Duration timeout = absl::InfiniteDuration();
   // A descriptor that becomes readable when Receive is to give up; -1 for none.
   int interrupt_fd = -1;
+  // A second one.
+  int stop_fd = -1;
   // Gets the descriptor that came with the message, if any. If null, such a descriptor is closed.
   UniqueFd* fd = nullptr;
 };

@@ -6,23 +6,24 @@
 
 #include "absl/status/statusor.h"
 #include "phalanx/worker/v1/rank.pb.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
 // Where a group is in its sequence of steps. Leader and ranks each keep one. The hash covers all
-// plans of the epoch so far, so that ranks whose histories differ never agree again.
+// steps of the epoch so far, so that ranks whose histories differ never agree again. Block tables
+// are covered too, although only changes of them travel: equal changes make equal tables.
 class StepSequence {
  public:
   explicit StepSequence(uint64_t epoch) : epoch_(epoch) {}
 
   // Numbers and hashes the next step. `plan` is overwritten; its memory is reused.
-  void Encode(const StepInput& input, worker::v1::StepPlan* plan);
+  void Encode(const Step& step, worker::v1::StepPlan* plan);
 
   // Takes the next step out of `plan`. INTERNAL, with the values of both sides, if it is of another
-  // epoch, if it is not the next one, or if the hash differs. Sampling parameters and score targets
-  // are not sent, so they are empty in the result.
-  absl::StatusOr<StepInput> Decode(const worker::v1::StepPlan& plan);
+  // epoch, if it is not the next one, if the hash differs, or if its blocks are none. What the
+  // blocks hold is not checked (worker/step/check_step.h does that).
+  absl::StatusOr<Step> Decode(const worker::v1::StepPlan& plan);
 
  private:
   const uint64_t epoch_;

@@ -1,70 +1,66 @@
 #include "worker/group/step_plan_codec.h"
 
 #include <functional>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "worker/step/testing/step_builder.h"
 
 namespace phalanx {
 namespace {
 
 constexpr uint64_t kEpoch = 7;
 
-StepInput TwoSequences() {
-  return {.token_ids = {5, 6, 7, 9},
-          .positions = {0, 1, 2, 40},
-          .query_starts = {0, 3, 4},
-          .kv_lengths = {3, 41},
-          .block_tables = {8, 0, 0, 1, 2, 3},
-          .max_blocks_per_seq = 3,
-          .rope_lists = {0, 1},
-          .logit_rows = {3},
-          .score_rows = {0, 1}};
+Step TwoSequences(int32_t first_token = 5) {
+  TestSequence prompt{.tokens = {first_token, 6, 7}, .blocks = {8}, .slot = 1};
+  TestSequence decoding{.tokens = std::vector<int32_t>(20, 9),
+                        .cached_tokens = 19,
+                        .blocks = {1, 2},
+                        .slot = 0,
+                        .rope_list = 1};
+  StepBuilder builder;
+  builder.Add(prompt, 3);
+  builder.Add(decoding, 1, {.temperature = 0.5f, .seed = 3});
+  builder.Score(0, 6);
+  return builder.Finish();
 }
 
 TEST(StepPlanCodecTest, RanksReceiveTheStepsThatTheLeaderSent) {
   StepSequence leader(kEpoch);
   StepSequence rank(kEpoch);
   worker::v1::StepPlan plan;
-  for (int step = 0; step < 3; ++step) {
-    StepInput input = TwoSequences();
-    input.token_ids[0] = step;
-    leader.Encode(input, &plan);
-    EXPECT_EQ(plan.step(), static_cast<uint64_t>(step));
-    const absl::StatusOr<StepInput> received = rank.Decode(plan);
+  for (int i = 0; i < 3; ++i) {
+    const Step step = TwoSequences(i);
+    leader.Encode(step, &plan);
+    EXPECT_EQ(plan.step(), static_cast<uint64_t>(i));
+    const absl::StatusOr<Step> received = rank.Decode(plan);
     ASSERT_TRUE(received.ok()) << received.status();
-    EXPECT_EQ(received->token_ids, input.token_ids);
-    EXPECT_EQ(received->positions, input.positions);
-    EXPECT_EQ(received->query_starts, input.query_starts);
-    EXPECT_EQ(received->kv_lengths, input.kv_lengths);
-    EXPECT_EQ(received->block_tables, input.block_tables);
-    EXPECT_EQ(received->max_blocks_per_seq, input.max_blocks_per_seq);
-    EXPECT_EQ(received->rope_lists, input.rope_lists);
-    EXPECT_EQ(received->logit_rows, input.logit_rows);
-    EXPECT_EQ(received->score_rows, input.score_rows);
+    EXPECT_EQ(received->forward.bytes(), step.forward.bytes());
+    EXPECT_EQ(received->sampling.bytes(), step.sampling.bytes());
   }
 }
 
-TEST(StepPlanCodecTest, AnyChangedNumberIsNoticed) {
+TEST(StepPlanCodecTest, AnyChangedByteIsNoticed) {
   using Plan = worker::v1::StepPlan;
-  const std::function<void(Plan&)> changes[] = {
-      [](Plan& plan) { plan.set_token_ids(1, 99); },
-      [](Plan& plan) { plan.set_positions(3, 41); },
-      [](Plan& plan) { plan.add_query_starts(4); },
-      [](Plan& plan) { plan.set_kv_lengths(0, 4); },
-      [](Plan& plan) { plan.set_block_tables(5, 4); },
-      [](Plan& plan) { plan.set_max_blocks_per_seq(4); },
-      [](Plan& plan) { plan.clear_logit_rows(); },
-      [](Plan& plan) { plan.set_rope_lists(0, 1); },
-      [](Plan& plan) { plan.set_score_rows(1, 2); },
+  std::vector<std::function<void(Plan&)>> changes = {
+      [](Plan& plan) { plan.mutable_forward()->push_back(0); },
+      [](Plan& plan) { plan.mutable_sampling()->pop_back(); },
       [](Plan& plan) { plan.set_hash(plan.hash() + 1); },
       [](Plan& plan) { plan.set_step(1); },
       [](Plan& plan) { plan.set_epoch(kEpoch + 1); },
   };
+  const Step step = TwoSequences();
+  for (size_t i = 0; i < step.forward.bytes().size(); ++i) {
+    changes.push_back([i](Plan& plan) { (*plan.mutable_forward())[i] ^= 1; });
+  }
+  for (size_t i = 0; i < step.sampling.bytes().size(); ++i) {
+    changes.push_back([i](Plan& plan) { (*plan.mutable_sampling())[i] ^= 64; });
+  }
   for (const auto& change : changes) {
     StepSequence leader(kEpoch);
     StepSequence rank(kEpoch);
     Plan plan;
-    leader.Encode(TwoSequences(), &plan);
+    leader.Encode(step, &plan);
     change(plan);
     EXPECT_EQ(rank.Decode(plan).status().code(), absl::StatusCode::kInternal);
   }
@@ -75,13 +71,29 @@ TEST(StepPlanCodecTest, ADifferentHistoryIsNoticedForEver) {
   StepSequence other_leader(kEpoch);
   StepSequence rank(kEpoch);
   worker::v1::StepPlan plan;
-  StepInput other = TwoSequences();
-  other.token_ids[0] = 1;
-  other_leader.Encode(other, &plan);
+  other_leader.Encode(TwoSequences(1), &plan);
   ASSERT_TRUE(rank.Decode(plan).ok());
   leader.Encode(TwoSequences(), &plan);
   leader.Encode(TwoSequences(), &plan);
   EXPECT_FALSE(rank.Decode(plan).ok());
+}
+
+// The tables of sequences with long contexts do not travel with every step.
+TEST(StepPlanCodecTest, ADecodeOf32LongSequencesTakesLessThan16KiB) {
+  StepBuilder builder;
+  for (int slot = 0; slot < 32; ++slot) {
+    TestSequence sequence{.tokens = std::vector<int32_t>(32769, 1),
+                          .cached_tokens = 32768,
+                          .blocks = std::vector<int32_t>(2049, 5),
+                          .slot = slot,
+                          // The worst case: each one begins a block.
+                          .blocks_told = 2048};
+    builder.Add(sequence, 1);
+  }
+  StepSequence leader(kEpoch);
+  worker::v1::StepPlan plan;
+  leader.Encode(builder.Finish(), &plan);
+  EXPECT_LT(plan.ByteSizeLong(), 16u << 10);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "worker/step/check_step.h"
 
 namespace phalanx {
 namespace {
@@ -38,31 +39,17 @@ class Carver {
   size_t bytes_ = 0;
 };
 
-StepArrays CarveStep(const StepLimits& limits, Carver& carver) {
-  const int tokens = limits.max_step_tokens;
-  const int seqs = limits.max_seqs;
-  StepArrays step;
-  step.token_ids = carver.Take<int32_t>(tokens);
-  step.positions = carver.Take<int32_t>(tokens);
-  step.seq_of_token = carver.Take<int32_t>(tokens);
-  step.query_starts = carver.Take<int32_t>(seqs + 1);
-  step.kv_lengths = carver.Take<int32_t>(seqs);
-  step.block_tables = carver.Take<int32_t>(int64_t{seqs} * limits.max_blocks_per_seq);
-  step.rope_lists = carver.Take<int32_t>(seqs);
-  step.logit_rows = carver.Take<int32_t>(seqs);
-  step.sampling = carver.Take<kernels::SamplingRow>(seqs);
-  step.score_rows = carver.Take<int32_t>(tokens);
-  step.score_targets = carver.Take<int32_t>(tokens);
-  return step;
-}
-
 Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
                   Carver& carver) {
   const int tokens = limits.max_step_tokens;
   const int seqs = limits.max_seqs;
   const int qkv_heads = shard.q_heads.size() + 2 * shard.kv_heads.size();
   Activations a;
-  a.step = CarveStep(limits, carver);
+  a.forward_block = carver.Take<std::byte>(StepBlock::Bytes(LargestStep(limits)));
+  a.sampling_block = carver.Take<std::byte>(SamplingBlock::Bytes(LargestSampling(limits)));
+  const int slots = seqs + 1;
+  a.block_tables = carver.Take<int32_t>(int64_t{slots} * limits.max_blocks_per_seq);
+  a.last_tokens = carver.Take<int32_t>(slots);
   a.inv_freq = carver.TakeMatrix(spec.rope.num_lists(), spec.rotary_dim / 2);
   a.cos_sin = carver.TakeMatrix(tokens, spec.rotary_dim);
   a.residual = carver.TakeMatrix(tokens, spec.hidden);
@@ -73,10 +60,10 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   a.ffn = carver.TakeMatrix(tokens, shard.ffn.size());
   a.logit_hidden = carver.TakeMatrix(seqs, spec.hidden);
   a.local_logits = carver.TakeMatrix(seqs, shard.vocab.size());
+  a.tokens = carver.Take<int32_t>(seqs);
   // Rank 0 gathers the logits of all ranks and draws the tokens. Alone it has all logits already.
   if (shard.rank == 0) {
     a.logits = shard.world == 1 ? a.local_logits : carver.TakeMatrix(seqs, spec.vocab);
-    a.tokens = carver.Take<int32_t>(seqs);
     a.log_probs = carver.Take<float>(tokens);
   }
   return a;

@@ -10,29 +10,20 @@
 #include "kernels/ops.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
-
-// The arrays of kernels::StepBatch, sized for the largest step.
-struct StepArrays {
-  int32_t* token_ids = nullptr;
-  int32_t* positions = nullptr;
-  int32_t* seq_of_token = nullptr;
-  int32_t* query_starts = nullptr;
-  int32_t* kv_lengths = nullptr;
-  int32_t* block_tables = nullptr;
-  int32_t* rope_lists = nullptr;
-  int32_t* logit_rows = nullptr;
-  kernels::SamplingRow* sampling = nullptr;
-  int32_t* score_rows = nullptr;     // [tokens]
-  int32_t* score_targets = nullptr;  // [tokens]; rank 0 only
-};
 
 // Everything lies in one buffer, `memory`, at addresses that never change. Tensors have as many
 // rows as the largest step needs; a smaller step uses the first ones.
 struct Activations {
-  StepArrays step;
+  // Copies of the step's blocks, as large as the largest step's.
+  std::byte* forward_block = nullptr;
+  std::byte* sampling_block = nullptr;
+  // What stays from step to step, see kernels::StepBatch. They have a row more than there are
+  // slots, for rows that only fill up a batch: its block table names kernels::kPaddingBlock.
+  int32_t* block_tables = nullptr;
+  int32_t* last_tokens = nullptr;
   kernels::Tensor inv_freq;      // [rope lists, rotary_dim / 2]
   kernels::Tensor cos_sin;       // [tokens, rotary_dim]
   kernels::Tensor residual;      // [tokens, hidden]
@@ -45,7 +36,7 @@ struct Activations {
   kernels::Tensor logit_hidden;  // [seqs, hidden]
   kernels::Tensor local_logits;  // [seqs, local_vocab]
   kernels::Tensor logits;        // [seqs, vocab]; rank 0 only, and local_logits if it is alone
-  int32_t* tokens = nullptr;     // [seqs]; rank 0 only
+  int32_t* tokens = nullptr;     // [seqs]
   float* log_probs = nullptr;    // [tokens]; rank 0 only
 
   std::unique_ptr<kernels::Buffer> memory;

@@ -12,7 +12,7 @@
 #include "base/status.h"
 #include "model/spec/long_rope.h"
 #include "worker/model/activations.h"
-#include "worker/model/check_step.h"
+#include "worker/step/check_step.h"
 
 namespace phalanx {
 namespace {
@@ -21,6 +21,7 @@ using kernels::Backend;
 using kernels::Buffer;
 using kernels::DType;
 using kernels::KvCache;
+using kernels::SamplingBatch;
 using kernels::StepBatch;
 using kernels::Stream;
 using kernels::Tensor;
@@ -53,29 +54,32 @@ class ShardedDecoder final : public Decoder {
         weights_(std::move(weights)),
         backend_(*backend),
         comm_(comm),
-        stream_(backend->NewStream()) {}
+        stream_(backend->NewStream()),
+        checker_(limits, spec.vocab, spec.rope.num_lists()) {}
 
   // The part of Create that can fail.
   absl::Status Init();
 
-  absl::StatusOr<StepResult> Step(const StepInput& input) override;
+  absl::StatusOr<StepResult> Run(const Step& step) override;
   const float* last_logits() const override { return act_.logits.f32(); }
-  absl::Duration last_comm_time() const override { return comm_time_; }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes(); }
 
  private:
   absl::Status UploadInverseFrequencies();
-  StepBatch Upload(const StepInput& input);
+  StepBatch Upload(const StepBlock& block);
+  SamplingBatch Upload(const SamplingBlock& block);
 
   // The parts of the network, in the order in which a step runs them.
   absl::Status EmbedTokens(const StepBatch& batch);
   absl::Status Attend(const StepBatch& batch, int layer);
   absl::Status FeedForward(const StepBatch& batch, int layer);
-  absl::Status ComputeLogits(const StepBatch& batch);
-  absl::Status DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens);
-  absl::Status ScoreTokens(const StepBatch& batch, int num_rows, std::vector<float>* log_probs);
+  absl::Status ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows);
+  absl::Status DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
+                          std::vector<int32_t>* tokens);
+  absl::Status ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
+                           std::vector<float>* log_probs);
 
   // Counts a piece of work that is done. Only for work that every rank does: the leader compares
   // the counts to find the rank that is behind.
@@ -95,12 +99,6 @@ class ShardedDecoder final : public Decoder {
                                              : *weights_.final_norm);
   }
 
-  template <typename T>
-  void Copy(T* to, const std::vector<T>& from) {
-    if (from.empty()) return;
-    backend_.CopyToBackend(*stream_, to, from.data(), from.size() * sizeof(T));
-  }
-
   const ModelSpec spec_;
   const Shard shard_;
   const StepLimits limits_;
@@ -111,11 +109,9 @@ class ShardedDecoder final : public Decoder {
   std::unique_ptr<KvCache> cache_;
   Activations act_;
   std::vector<int64_t> vocab_of_rank_;  // How many columns of logits each rank has.
-  std::vector<int32_t> seq_of_token_;   // The array of StepBatch, before it is copied there.
-  std::vector<int32_t> first_list_;  // Rope lists of a step that names none: the short one for all.
+  StepChecker checker_;
   std::atomic<uint64_t> progress_{0};
   std::chrono::nanoseconds comm_ticks_{0};
-  absl::Duration comm_time_;
 };
 
 absl::Status ShardedDecoder::Init() {
@@ -128,9 +124,9 @@ absl::Status ShardedDecoder::Init() {
     ASSIGN_OR_RETURN(const Shard peer, ShardModel(spec_, rank, shard_.world));
     vocab_of_rank_.push_back(peer.vocab.size());
   }
-  seq_of_token_.reserve(limits_.max_step_tokens);
-  first_list_.assign(limits_.max_seqs, kShortRopeList);
-  const KvCache::Shape shape = {spec_.num_layers, limits_.kv_blocks, shard_.kv_heads.size(),
+  // One more than sequences may own: kernels::kPaddingBlock.
+  const int num_blocks = limits_.kv_blocks + 1;
+  const KvCache::Shape shape = {spec_.num_layers, num_blocks, shard_.kv_heads.size(),
                                 spec_.head_dim};
   ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
@@ -143,48 +139,20 @@ absl::Status ShardedDecoder::UploadInverseFrequencies() {
     const std::vector<float> second = InverseFrequencies(spec_, spec_.rope.long_factors);
     lists.insert(lists.end(), second.begin(), second.end());
   }
-  Copy(act_.inv_freq.f32(), lists);
+  backend_.CopyToBackend(*stream_, act_.inv_freq.data, lists.data(), lists.size() * sizeof(float));
   return stream_->Synchronize();
 }
 
-// Copies may run until the next Synchronize, so all of them read memory that outlives Upload: the
-// input and members.
-StepBatch ShardedDecoder::Upload(const StepInput& input) {
-  seq_of_token_.clear();
-  for (int seq = 0; seq < input.num_seqs(); ++seq) {
-    // Appends as many times `seq` as the sequence has new tokens.
-    seq_of_token_.resize(input.query_starts[seq + 1], seq);
-  }
-  const StepArrays& to = act_.step;
-  Copy(to.token_ids, input.token_ids);
-  Copy(to.positions, input.positions);
-  Copy(to.seq_of_token, seq_of_token_);
-  Copy(to.query_starts, input.query_starts);
-  Copy(to.kv_lengths, input.kv_lengths);
-  Copy(to.block_tables, input.block_tables);
-  Copy(to.rope_lists, input.rope_lists.empty() ? first_list_ : input.rope_lists);
-  Copy(to.logit_rows, input.logit_rows);
-  Copy(to.score_rows, input.score_rows);
-  if (shard_.rank == 0) {
-    Copy(to.sampling, input.sampling);
-    Copy(to.score_targets, input.score_targets);
-  }
+// Copies may run until the next Synchronize: the caller's step must outlive that.
+StepBatch ShardedDecoder::Upload(const StepBlock& block) {
+  backend_.CopyToBackend(*stream_, act_.forward_block, block.bytes().data(), block.bytes().size());
+  return {block.counts(), StepBlock::PointersInto(block.counts(), act_.forward_block),
+          limits_.max_blocks_per_seq, act_.block_tables, act_.last_tokens};
+}
 
-  StepBatch batch;
-  batch.num_tokens = input.num_tokens();
-  batch.num_seqs = input.num_seqs();
-  batch.num_logit_rows = input.num_logit_rows();
-  batch.max_blocks_per_seq = input.max_blocks_per_seq;
-  batch.token_ids = to.token_ids;
-  batch.positions = to.positions;
-  batch.seq_of_token = to.seq_of_token;
-  batch.query_starts = to.query_starts;
-  batch.kv_lengths = to.kv_lengths;
-  batch.block_tables = to.block_tables;
-  batch.rope_lists = to.rope_lists;
-  batch.logit_rows = to.logit_rows;
-  batch.sampling = to.sampling;
-  return batch;
+SamplingBatch ShardedDecoder::Upload(const SamplingBlock& block) {
+  backend_.CopyToBackend(*stream_, act_.sampling_block, block.bytes().data(), block.bytes().size());
+  return {block.counts(), SamplingBlock::PointersInto(block.counts(), act_.sampling_block)};
 }
 
 template <typename Collective>
@@ -206,23 +174,23 @@ absl::Status ShardedDecoder::AllReduce(Tensor partial) {
   return shard_.world == 1 ? sum() : Timed(sum);
 }
 
-absl::StatusOr<StepResult> ShardedDecoder::Step(const StepInput& input) {
-  RETURN_IF_ERROR(CheckStepInput(input, limits_, spec_.vocab, spec_.rope.num_lists(),
-                                 /*samples=*/shard_.rank == 0));
+absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
+  RETURN_IF_ERROR(checker_.Check(step));
   comm_ticks_ = std::chrono::nanoseconds(0);
-  const StepBatch batch = Upload(input);
-
+  const StepBatch batch = Upload(step.forward);
+  backend_.UpdateBlockTables(*stream_, batch);
   RETURN_IF_ERROR(EmbedTokens(batch));
   for (int layer = 0; layer < spec_.num_layers; ++layer) {
     RETURN_IF_ERROR(Attend(batch, layer));
     RETURN_IF_ERROR(FeedForward(batch, layer));
   }
   StepResult result;
+  const SamplingBatch sampling = Upload(step.sampling);
   // All ranks run both, in the same order: each gathers logits, and collectives must match.
-  RETURN_IF_ERROR(ScoreTokens(batch, input.num_score_rows(), &result.log_probs));
-  RETURN_IF_ERROR(DrawTokens(batch, &result.tokens));
+  RETURN_IF_ERROR(ScoreTokens(batch, sampling, &result.log_probs));
+  RETURN_IF_ERROR(DrawTokens(batch, sampling, &result.tokens));
   RETURN_IF_ERROR(stream_->Synchronize());
-  comm_time_ = absl::FromChrono(comm_ticks_);
+  result.comm_time = absl::FromChrono(comm_ticks_);
   return result;
 }
 
@@ -287,46 +255,54 @@ absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   return absl::OkStatus();
 }
 
-// logits = the output matrix times hidden, for the rows that batch.logit_rows names; whole on rank
-// 0, this rank's columns in local_logits on every rank.
-absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch) {
-  const int rows = batch.num_logit_rows;
-  const Tensor logit_hidden = FirstRows(act_.logit_hidden, rows);
-  const Tensor local_logits = FirstRows(act_.local_logits, rows);
-  backend_.GatherLogitRows(*stream_, batch, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
+// logits = the output matrix times hidden, for the tokens that `rows` names; whole on rank 0, this
+// rank's columns in local_logits on every rank.
+absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch, const int32_t* rows,
+                                           int num_rows) {
+  const Tensor logit_hidden = FirstRows(act_.logit_hidden, num_rows);
+  const Tensor local_logits = FirstRows(act_.local_logits, num_rows);
+  backend_.GatherRows(*stream_, rows, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
   backend_.Linear(*stream_, logit_hidden, weights_.logits(), /*bias=*/{}, local_logits);
   Mark();
   // local_logits and logits are the same memory then.
   if (shard_.world == 1) return absl::OkStatus();
   return Timed([&] {
-    return comm_->GatherColumns(*stream_, local_logits.f32(), rows, vocab_of_rank_.data(),
+    return comm_->GatherColumns(*stream_, local_logits.f32(), num_rows, vocab_of_rank_.data(),
                                 act_.logits.f32());
   });
 }
 
-absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, std::vector<int32_t>* tokens) {
-  if (batch.num_logit_rows == 0) return absl::OkStatus();
-  RETURN_IF_ERROR(ComputeLogits(batch));
-  if (shard_.rank != 0) return absl::OkStatus();
-  tokens->resize(batch.num_logit_rows);
-  backend_.Sample(*stream_, batch, FirstRows(act_.logits, batch.num_logit_rows), act_.tokens);
-  backend_.CopyToHost(*stream_, tokens->data(), act_.tokens, tokens->size() * sizeof(int32_t));
+absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
+                                        std::vector<int32_t>* tokens) {
+  const int num_rows = sampling.num_logit_rows;
+  if (num_rows == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(ComputeLogits(batch, sampling.logit_rows, num_rows));
+  if (shard_.rank == 0) {
+    backend_.Sample(*stream_, sampling, FirstRows(act_.logits, num_rows), act_.tokens);
+  }
+  // The next step may name these tokens by their slots, on every rank.
+  if (shard_.world > 1) {
+    RETURN_IF_ERROR(
+        Timed([&] { return comm_->Broadcast(*stream_, act_.tokens, num_rows * sizeof(int32_t)); }));
+  }
+  backend_.StoreLastTokens(*stream_, sampling, act_.tokens, act_.last_tokens);
+  tokens->resize(num_rows);
+  backend_.CopyToHost(*stream_, tokens->data(), act_.tokens, num_rows * sizeof(int32_t));
   return absl::OkStatus();
 }
 
 // There is memory for the logits of max_seqs rows only, so more are done in slices. A prompt may
 // want the score of each of its tokens.
-absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, int num_rows,
+absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
                                          std::vector<float>* log_probs) {
+  const int num_rows = sampling.num_score_rows;
   for (int first = 0; first < num_rows; first += limits_.max_seqs) {
-    StepBatch slice = batch;
-    slice.num_logit_rows = std::min(limits_.max_seqs, num_rows - first);
-    slice.logit_rows = act_.step.score_rows + first;
-    RETURN_IF_ERROR(ComputeLogits(slice));
+    const int rows = std::min(limits_.max_seqs, num_rows - first);
+    RETURN_IF_ERROR(ComputeLogits(batch, sampling.score_rows + first, rows));
     // Other ranks go on to the next slice, whose logits they too have a part in.
     if (shard_.rank != 0) continue;
-    backend_.TokenLogProbs(*stream_, FirstRows(act_.logits, slice.num_logit_rows),
-                           act_.step.score_targets + first, act_.log_probs + first);
+    backend_.TokenLogProbs(*stream_, FirstRows(act_.logits, rows), sampling.score_targets + first,
+                           act_.log_probs + first);
   }
   if (shard_.rank != 0 || num_rows == 0) return absl::OkStatus();
   log_probs->resize(num_rows);

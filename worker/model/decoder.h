@@ -13,7 +13,7 @@
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {
@@ -31,18 +31,15 @@ class Decoder {
                                                          Communicator* comm);
   virtual ~Decoder() = default;
 
-  // Runs one step within the limits; blocks until it is done. INTERNAL if the input breaks the
-  // limits or contradicts itself: nothing has been computed then. The errors of Communicator and
-  // Stream::Synchronize; after one of these the decoder is useless.
-  virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
+  // Runs the next step; blocks until it is done. INTERNAL if the step breaks the limits or
+  // contradicts itself or the steps before (StepChecker): nothing has been computed then. The
+  // errors of Communicator and Stream::Synchronize; after one of these the decoder is useless.
+  virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
 
   // Logits of the last step that had no score rows, [num_logit_rows, vocab], in host memory; on
   // rank 0 and CPU backends only. Sampling leaves them intact, the next step overwrites them. For
   // tests and tools.
   virtual const float* last_logits() const = 0;
-
-  // Time that the last step spent in collectives, waiting for peers included.
-  virtual absl::Duration last_comm_time() const = 0;
 
   // Grows while a step is computed, at least with every product with a matrix, and stands still
   // while the rank waits for its peers. Ranks that have come equally far in the same steps have

@@ -17,7 +17,7 @@
 #include "model/testing/tiny_model.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/testing/rank_group.h"
-#include "worker/model/testing/step_builder.h"
+#include "worker/step/testing/step_builder.h"
 #include "worker/weights/decoder_weights.h"
 
 namespace phalanx {
@@ -39,8 +39,9 @@ std::vector<int32_t> RandomTokens(int count, uint32_t seed) {
 TestSequence Sequence(int index, std::vector<int32_t> tokens) {
   TestSequence sequence;
   sequence.tokens = std::move(tokens);
+  sequence.slot = index;
   for (int i = kLimits.max_blocks_per_seq - 1; i >= 0; --i) {
-    sequence.blocks.push_back(i * kLimits.max_seqs + index);
+    sequence.blocks.push_back(1 + i * kLimits.max_seqs + index);
   }
   return sequence;
 }
@@ -49,7 +50,7 @@ TestSequence Sequence(int index, std::vector<int32_t> tokens) {
 std::vector<float> RunAlone(RankGroup& group, TestSequence& sequence, int count) {
   StepBuilder builder;
   builder.Add(sequence, count);
-  const auto step = group.Step(builder.Finish());
+  const auto step = group.Run(builder.Finish());
   EXPECT_TRUE(step.ok()) << step.status();
   return group.Logits(0);
 }
@@ -64,7 +65,7 @@ std::vector<int32_t> Greedy(RankGroup& group, const std::vector<int32_t>& prompt
   for (int i = 0; i < count; ++i) {
     StepBuilder builder;
     builder.Add(sequence, sequence.pending_tokens());
-    const auto step = group.Step(builder.Finish());
+    const auto step = group.Run(builder.Finish());
     if (!step.ok()) {
       ADD_FAILURE() << step.status();
       break;
@@ -157,7 +158,7 @@ TEST_P(BatchInvarianceTest, SequencesInOneStepGiveTheBitsOfEachAlone) {
   RunAlone(group_, sequences[3], 9);
   StepBuilder builder;
   for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
-  const auto step = group_.Step(builder.Finish());
+  const auto step = group_.Run(builder.Finish());
   ASSERT_TRUE(step.ok()) << step.status();
   ASSERT_EQ(step->tokens.size(), 4u);
   for (int i = 0; i < 4; ++i) {
@@ -178,7 +179,7 @@ TEST_P(BatchInvarianceTest, SampledTokensDependOnSeedAndPositionOnly) {
     for (int i = 0; i < others; ++i) batch.push_back(Sequence(i, RandomTokens(4, 20 + i)));
     for (TestSequence& other : batch) builder.Add(other, 4);
     builder.Add(sequence, sequence.pending_tokens(), sampling);
-    const auto step = group_.Step(builder.Finish());
+    const auto step = group_.Run(builder.Finish());
     ASSERT_TRUE(step.ok()) << step.status();
     drawn.push_back(step->tokens.back());
   }
@@ -187,12 +188,33 @@ TEST_P(BatchInvarianceTest, SampledTokensDependOnSeedAndPositionOnly) {
 
 INSTANTIATE_TEST_SUITE_P(Worlds, BatchInvarianceTest, testing::Values(1, 2, 3));
 
+// The step after one whose token the host has not read, on every rank.
+TEST(DecoderTest, ATokenMayBeNamedByItsSlot) {
+  const std::string path = WriteTinyModel("last_token.gguf");
+  for (int world = 1; world <= 3; ++world) {
+    RankGroup group(path, world, kLimits, Cpu);
+    const std::vector<int32_t> prompt = RandomTokens(15, 8);
+    const std::vector<int32_t> expected = Greedy(group, prompt, 6);
+    TestSequence sequence = Sequence(2, prompt);
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 6; ++i) {
+      StepBuilder builder;
+      builder.Add(sequence, sequence.pending_tokens());
+      const auto step = group.Run(builder.Finish());
+      ASSERT_TRUE(step.ok()) << step.status();
+      tokens.push_back(step->tokens.front());
+      sequence.tokens.push_back(kernels::kLastToken);
+    }
+    EXPECT_EQ(tokens, expected) << world << " ranks";
+  }
+}
+
 TEST(DecoderTest, StepWithoutLogitRowsDrawsNothing) {
   RankGroup group(WriteTinyModel("rows.gguf"), 2, kLimits, Cpu);
   TestSequence sequence = Sequence(0, RandomTokens(20, 5));
   StepBuilder builder;
   builder.Add(sequence, 12);
-  const auto step = group.Step(builder.Finish());
+  const auto step = group.Run(builder.Finish());
   ASSERT_TRUE(step.ok()) << step.status();
   EXPECT_TRUE(step->tokens.empty());
 }
@@ -206,9 +228,9 @@ TEST(DecoderTest, BadPlanIsInternalAndChangesNothing) {
   StepBuilder builder;
   TestSequence copy = sequence;
   builder.Add(copy, 1);
-  StepInput bad = builder.Finish();
-  bad.block_tables[0] = kLimits.kv_blocks;
-  EXPECT_EQ(group.Step(bad).status().code(), absl::StatusCode::kInternal);
+  Step bad = builder.Finish();
+  bad.forward.arrays().positions[0] = 0;
+  EXPECT_EQ(group.Run(bad).status().code(), absl::StatusCode::kInternal);
   EXPECT_EQ(RunAlone(group, sequence, 1), expected);
 }
 
@@ -216,10 +238,12 @@ TEST(DecoderTest, TellsMemoryAndTimeInCollectives) {
   const std::string path = WriteTinyModel("figures.gguf");
   RankGroup alone(path, 1, kLimits, Cpu);
   RankGroup pair(path, 2, kLimits, Cpu);
-  PromptLogits(alone, RandomTokens(8, 1));
-  PromptLogits(pair, RandomTokens(8, 1));
-  EXPECT_EQ(alone.decoder(0).last_comm_time(), absl::ZeroDuration());
-  EXPECT_GT(pair.decoder(0).last_comm_time(), absl::ZeroDuration());
+  TestSequence sequence = Sequence(0, RandomTokens(8, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 8);
+  const Step step = builder.Finish();
+  EXPECT_EQ(alone.Run(step)->comm_time, absl::ZeroDuration());
+  EXPECT_GT(pair.Run(step)->comm_time, absl::ZeroDuration());
   EXPECT_GT(pair.decoder(0).activation_bytes(), 0u);
   // Rank 0 of 2 holds two of three KV heads, rank 1 the third.
   EXPECT_LT(pair.decoder(1).kv_arena_bytes(), pair.decoder(0).kv_arena_bytes());
@@ -268,7 +292,7 @@ TEST_F(DecoderCreateTest, AloneItNeedsNoCommunicator) {
   TestSequence sequence = Sequence(0, RandomTokens(5, 1));
   StepBuilder builder;
   builder.Add(sequence, 5);
-  EXPECT_TRUE((*decoder)->Step(builder.Finish()).ok());
+  EXPECT_TRUE((*decoder)->Run(builder.Finish()).ok());
 }
 
 TEST_F(DecoderCreateTest, ErrorOfACollectiveIsPassedOn) {
@@ -277,7 +301,7 @@ TEST_F(DecoderCreateTest, ErrorOfACollectiveIsPassedOn) {
   TestSequence sequence = Sequence(0, RandomTokens(5, 1));
   StepBuilder builder;
   builder.Add(sequence, 5);
-  const absl::Status status = (*decoder)->Step(builder.Finish()).status();
+  const absl::Status status = (*decoder)->Run(builder.Finish()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("rank 1"));
 }

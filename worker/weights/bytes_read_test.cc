@@ -22,6 +22,7 @@ using kernels::DType;
 using kernels::KvCache;
 using kernels::LinearSource;
 using kernels::PackedLinear;
+using kernels::SamplingBatch;
 using kernels::StepBatch;
 using kernels::Stream;
 using kernels::Tensor;
@@ -63,6 +64,7 @@ class RowRecorder final : public Backend {
     return absl::InternalError("not when loading");
   }
   void CopyToHost(Stream&, void*, const void*, size_t) override { Die(); }
+  void UpdateBlockTables(Stream&, const StepBatch&) override { Die(); }
   void Embed(Stream&, const StepBatch&, const PackedLinear&, int64_t, Tensor) override { Die(); }
   void RmsNorm(Stream&, Tensor, Tensor, float, Tensor) override { Die(); }
   void AddRmsNorm(Stream&, Tensor, Tensor, Tensor, float, Tensor) override { Die(); }
@@ -76,8 +78,9 @@ class RowRecorder final : public Backend {
     Die();
   }
   void SiluMul(Stream&, Tensor, Tensor) override { Die(); }
-  void GatherLogitRows(Stream&, const StepBatch&, Tensor, Tensor) override { Die(); }
-  void Sample(Stream&, const StepBatch&, Tensor, int32_t*) override { Die(); }
+  void GatherRows(Stream&, const int32_t*, Tensor, Tensor) override { Die(); }
+  void Sample(Stream&, const SamplingBatch&, Tensor, int32_t*) override { Die(); }
+  void StoreLastTokens(Stream&, const SamplingBatch&, const int32_t*, int32_t*) override { Die(); }
   void TokenLogProbs(Stream&, Tensor, const int32_t*, float*) override { Die(); }
 
  private:

@@ -45,6 +45,7 @@ class EngineTest : public ::testing::Test {
     int seqs = 8;
     int blocks = 64;
     int max_waiting = 16;
+    int steps_in_flight = 1;
   };
 
   // Makes a new engine in place of the one there is.
@@ -57,8 +58,8 @@ class EngineTest : public ::testing::Test {
                                .kv_blocks = sizes.blocks};
     registry_ = std::make_unique<prometheus::Registry>();
     metrics_ = std::make_unique<EngineMetrics>(*registry_);
-    executor_ = std::make_unique<FakeStepExecutor>(limits, kVocab);
-    executor_->OnStep([this](const StepInput&) { clock_.Advance(absl::Milliseconds(10)); });
+    executor_ = std::make_unique<FakeStepExecutor>(limits, kVocab, sizes.steps_in_flight);
+    executor_->OnStep([this](const Step&) { clock_.Advance(absl::Milliseconds(10)); });
     engine_ = std::make_unique<Engine>(
         Engine::Options{.limits = limits,
                         .request_limits = {.vocab_size = kVocab, .context_tokens = 1024},

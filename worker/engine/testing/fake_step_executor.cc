@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <utility>
 
 #include "base/log.h"
 #include "kernels/ops.h"
@@ -11,11 +13,16 @@ namespace phalanx {
 
 using kernels::kKvBlockTokens;
 
-FakeStepExecutor::FakeStepExecutor(const StepLimits& limits, int vocab_size)
+FakeStepExecutor::FakeStepExecutor(const StepLimits& limits, int vocab_size, int max_in_flight)
     : limits_(limits),
       vocab_size_(vocab_size),
-      arena_(static_cast<size_t>(limits.kv_blocks) * kKvBlockTokens, -1),
-      used_in_step_(limits.kv_blocks, -1) {}
+      max_in_flight_(max_in_flight),
+      // Both rotary lists, whether or not the test uses them.
+      checker_(limits, vocab_size, /*rope_lists=*/2),
+      tables_(limits.max_seqs),
+      owners_(limits.max_seqs, -1),
+      last_tokens_(limits.max_seqs, -1),
+      arena_(static_cast<size_t>(limits.kv_blocks + 1) * kKvBlockTokens, -1) {}
 
 namespace {
 
@@ -26,96 +33,114 @@ uint64_t Hash(absl::Span<const int32_t> history) {
   return hash;
 }
 
-int SequenceOf(const StepInput& input, int token) {
-  const auto end = std::upper_bound(input.query_starts.begin(), input.query_starts.end(), token);
-  return static_cast<int>(end - input.query_starts.begin()) - 1;
-}
-
 }  // namespace
 
-absl::StatusOr<StepResult> FakeStepExecutor::Execute(const StepInput& input) {
+absl::Status FakeStepExecutor::Submit(Step step) {
+  CHECK(static_cast<int>(in_flight_.size()) < max_in_flight_);
   {
     MutexLock lock(&mutex_);
     CHECK(!failed_) << "a step after the executor failed";
+    if (!in_flight_.empty()) ++steps_planned_ahead_;
+  }
+  CHECK_OK(checker_.Check(step));
+  TakeTableEntries(step);
+  PendingStep pending;
+  const StepBlock::ConstArrays arrays = std::as_const(step.forward).arrays();
+  for (size_t seq = 0; seq < arrays.slots.size(); ++seq) {
+    const int num_blocks = (arrays.kv_lengths[seq] + kKvBlockTokens - 1) / kKvBlockTokens;
+    const std::vector<int32_t>& table = tables_[arrays.slots[seq]];
+    pending.owners.push_back(owners_[arrays.slots[seq]]);
+    pending.blocks.emplace_back(table.begin(), table.begin() + num_blocks);
+  }
+  pending.step = std::move(step);
+  CheckBlocks(pending);
+  in_flight_.push_back(std::move(pending));
+  return absl::OkStatus();
+}
+
+void FakeStepExecutor::TakeTableEntries(const Step& step) {
+  for (const kernels::TableEntry& entry : step.forward.arrays().table_entries) {
+    std::vector<int32_t>& table = tables_[entry.slot];
+    if (entry.index == 0) {
+      table.clear();
+      owners_[entry.slot] = next_owner_++;
+    }
+    table.push_back(entry.block);
+  }
+}
+
+void FakeStepExecutor::CheckBlocks(const PendingStep& step) const {
+  std::map<int32_t, Owner> owner_of_block;
+  const auto take = [&](const PendingStep& pending) {
+    for (size_t seq = 0; seq < pending.owners.size(); ++seq) {
+      for (const int32_t block : pending.blocks[seq]) {
+        const auto [it, is_new] = owner_of_block.emplace(block, pending.owners[seq]);
+        CHECK(is_new || it->second == pending.owners[seq])
+            << "block " << block << " is in two sequences";
+      }
+    }
+  };
+  for (const PendingStep& pending : in_flight_) take(pending);
+  take(step);
+}
+
+absl::StatusOr<StepResult> FakeStepExecutor::Await() {
+  CHECK(!in_flight_.empty());
+  const PendingStep pending = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  {
+    MutexLock lock(&mutex_);
+    if (failed_) return next_status_;
     failed_ = !next_status_.ok();
     ++steps_;
   }
-  if (hook_) hook_(input);
-  CheckShapes(input);
-  for (int seq = 0; seq < input.num_seqs(); ++seq) {
-    CheckSequence(input, seq);
-    WriteKv(input, seq);
-  }
-  StepResult result;
-  for (int row = 0; row < input.num_logit_rows(); ++row) {
-    const int seq = SequenceOf(input, input.logit_rows[row]);
-    CHECK(input.sampling[row].position == input.kv_lengths[seq]);
-    const std::vector<int32_t> history = History(input, seq, input.kv_lengths[seq]);
-    result.tokens.push_back(IsBroken(history) ? kernels::kNoToken : NextToken(history));
-  }
-  for (int row = 0; row < input.num_score_rows(); ++row) {
-    const int token = input.score_rows[row];
-    const std::vector<int32_t> history =
-        History(input, SequenceOf(input, token), input.positions[token] + 1);
-    result.log_probs.push_back(IsBroken(history) ? std::numeric_limits<float>::quiet_NaN()
-                                                 : LogProb(history, input.score_targets[row]));
-  }
+  if (hook_) hook_(pending.step);
+  StepResult result = Compute(pending);
+  if (result_hook_) result_hook_(result);
   MutexLock lock(&mutex_);
   if (failed_) return next_status_;
   return result;
 }
 
-void FakeStepExecutor::CheckShapes(const StepInput& input) const {
-  CHECK(input.num_tokens() >= 1 && input.num_tokens() <= limits_.max_step_tokens);
-  CHECK(input.num_seqs() >= 1 && input.num_seqs() <= limits_.max_seqs);
-  CHECK(input.positions.size() == input.token_ids.size());
-  CHECK(input.query_starts.size() == input.kv_lengths.size() + 1);
-  CHECK(input.query_starts.front() == 0 && input.query_starts.back() == input.num_tokens());
-  CHECK(input.max_blocks_per_seq <= limits_.max_blocks_per_seq);
-  CHECK(input.block_tables.size() ==
-        input.kv_lengths.size() * static_cast<size_t>(input.max_blocks_per_seq));
-  CHECK(input.sampling.size() == input.logit_rows.size());
-  CHECK(std::is_sorted(input.logit_rows.begin(), input.logit_rows.end()));
-  CHECK(input.rope_lists.size() == input.kv_lengths.size());
-  CHECK(input.score_targets.size() == input.score_rows.size());
-  CHECK(std::is_sorted(input.score_rows.begin(), input.score_rows.end()));
+StepResult FakeStepExecutor::Compute(const PendingStep& pending) {
+  const StepBlock::ConstArrays arrays = pending.step.forward.arrays();
+  const SamplingBlock::ConstArrays rows = pending.step.sampling.arrays();
+  for (size_t token = 0; token < arrays.token_ids.size(); ++token) WriteKv(pending, token);
+  StepResult result;
+  for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
+    const int seq = arrays.seq_of_token[rows.logit_rows[i]];
+    CHECK(rows.sampling[i].position == arrays.kv_lengths[seq]);
+    const std::vector<int32_t> history = History(pending, seq, arrays.kv_lengths[seq]);
+    result.tokens.push_back(IsBroken(history) ? kernels::kNoToken : NextToken(history));
+    last_tokens_[rows.logit_slots[i]] = result.tokens.back();
+  }
+  for (size_t i = 0; i < rows.score_rows.size(); ++i) {
+    const int token = rows.score_rows[i];
+    const std::vector<int32_t> history =
+        History(pending, arrays.seq_of_token[token], arrays.positions[token] + 1);
+    result.log_probs.push_back(IsBroken(history) ? std::numeric_limits<float>::quiet_NaN()
+                                                 : LogProb(history, rows.score_targets[i]));
+  }
+  return result;
 }
 
-void FakeStepExecutor::CheckSequence(const StepInput& input, int seq) {
-  const int begin = input.query_starts[seq];
-  const int end = input.query_starts[seq + 1];
-  CHECK(begin < end);
-  for (int t = begin; t < end; ++t) {
-    CHECK(input.positions[t] == input.positions[begin] + t - begin);
-    CHECK(input.token_ids[t] >= 0 && input.token_ids[t] < vocab_size_);
-  }
-  CHECK(input.kv_lengths[seq] == input.positions[end - 1] + 1);
-  const int num_blocks = (input.kv_lengths[seq] + kKvBlockTokens - 1) / kKvBlockTokens;
-  CHECK(num_blocks <= input.max_blocks_per_seq);
-  for (int i = 0; i < num_blocks; ++i) {
-    const int block = input.block_tables[seq * input.max_blocks_per_seq + i];
-    CHECK(block >= 0 && block < limits_.kv_blocks);
-    const int step = steps();
-    CHECK(used_in_step_[block] != step) << "block " << block << " is in two sequences";
-    used_in_step_[block] = step;
-  }
+void FakeStepExecutor::WriteKv(const PendingStep& pending, int token) {
+  const StepBlock::ConstArrays arrays = pending.step.forward.arrays();
+  const int seq = arrays.seq_of_token[token];
+  int32_t id = arrays.token_ids[token];
+  if (id == kernels::kLastToken) id = last_tokens_[arrays.slots[seq]];
+  Kv(pending, seq, arrays.positions[token]) = KvOf(id, arrays.rope_lists[seq]);
 }
 
-void FakeStepExecutor::WriteKv(const StepInput& input, int seq) {
-  for (int t = input.query_starts[seq]; t < input.query_starts[seq + 1]; ++t) {
-    Slot(input, seq, input.positions[t]) = KvOf(input.token_ids[t], input.rope_lists[seq]);
-  }
-}
-
-int32_t& FakeStepExecutor::Slot(const StepInput& input, int seq, int position) {
-  const int block = input.block_tables[seq * input.max_blocks_per_seq + position / kKvBlockTokens];
+int32_t& FakeStepExecutor::Kv(const PendingStep& pending, int seq, int position) {
+  const int block = pending.blocks[seq][position / kKvBlockTokens];
   return arena_[block * kKvBlockTokens + position % kKvBlockTokens];
 }
 
-std::vector<int32_t> FakeStepExecutor::History(const StepInput& input, int seq, int length) {
+std::vector<int32_t> FakeStepExecutor::History(const PendingStep& pending, int seq, int length) {
   std::vector<int32_t> history;
   history.reserve(length);
-  for (int i = 0; i < length; ++i) history.push_back(Slot(input, seq, i));
+  for (int i = 0; i < length; ++i) history.push_back(Kv(pending, seq, i));
   return history;
 }
 
@@ -168,6 +193,11 @@ void FakeStepExecutor::FailWith(const absl::Status& status) {
 int FakeStepExecutor::steps() const {
   MutexLock lock(&mutex_);
   return steps_;
+}
+
+int FakeStepExecutor::steps_planned_ahead() const {
+  MutexLock lock(&mutex_);
+  return steps_planned_ahead_;
 }
 
 }  // namespace phalanx

@@ -4,6 +4,7 @@
 #define PHALANX_WORKER_ENGINE_TESTING_FAKE_STEP_EXECUTOR_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -15,16 +16,21 @@
 #include "base/mutex.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/step_executor.h"
-#include "worker/model/step_input.h"
+#include "worker/step/check_step.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
-// Dies on a step that breaks the contract of StepInput or the limits, and on steps after a failure.
+// Computes a step when it is awaited, as late as can be. Dies on a step that breaks the contract of
+// Step or the limits, that gives a sequence a block which a step in flight has for another one, and
+// on steps after a failure.
 class FakeStepExecutor final : public StepExecutor {
  public:
-  FakeStepExecutor(const StepLimits& limits, int vocab_size);
+  FakeStepExecutor(const StepLimits& limits, int vocab_size, int max_in_flight = 1);
 
-  absl::StatusOr<StepResult> Execute(const StepInput& input) override;
+  int max_in_flight() const override { return max_in_flight_; }
+  absl::Status Submit(Step step) override;
+  absl::StatusOr<StepResult> Await() override;
 
   // The tokens that follow `prompt` where every token is computed with the rotary list that `rope`
   // asks for at that length.
@@ -36,39 +42,64 @@ class FakeStepExecutor final : public StepExecutor {
   // The next step fails with `status`. Any thread.
   void FailWith(const absl::Status& status) LOCKS_EXCLUDED(mutex_);
 
-  // Called on the engine thread at the start of each step, for example to move a clock. To be set
+  // Called on the engine thread when a step is awaited, for example to move a clock. To be set
   // before the first step.
-  void OnStep(std::function<void(const StepInput&)> hook) { hook_ = std::move(hook); }
+  void OnStep(std::function<void(const Step&)> hook) { hook_ = std::move(hook); }
+
+  // Called with each result before it is returned. To be set before the first step.
+  void OnResult(std::function<void(StepResult&)> hook) { result_hook_ = std::move(hook); }
 
   // Sequences that contain `token` have logits that are no numbers. To be set before the first
   // step.
   void BreakAfter(int32_t token) { broken_token_ = token; }
 
+  // Steps that were computed.
   int steps() const LOCKS_EXCLUDED(mutex_);
+  // Steps that were submitted while another one was in flight.
+  int steps_planned_ahead() const LOCKS_EXCLUDED(mutex_);
 
  private:
-  void CheckShapes(const StepInput& input) const;
-  void CheckSequence(const StepInput& input, int seq);
-  void WriteKv(const StepInput& input, int seq);
+  // A sequence that has had a slot. It is another one each time that a block table begins anew.
+  using Owner = int;
+  struct PendingStep {
+    Step step;
+    // By sequence of the step.
+    std::vector<Owner> owners;
+    std::vector<std::vector<int32_t>> blocks;
+  };
+
+  void TakeTableEntries(const Step& step);
+  // Dies if a block of `step` has another owner, in the same step or in one in flight.
+  void CheckBlocks(const PendingStep& step) const;
+  StepResult Compute(const PendingStep& pending);
+  void WriteKv(const PendingStep& pending, int token);
   // What the cache keeps of a token.
   static int32_t KvOf(int32_t token, int rope_list) { return 2 * token + rope_list; }
   // Keys and values of the first `length` tokens of a sequence, read back.
-  std::vector<int32_t> History(const StepInput& input, int seq, int length);
+  std::vector<int32_t> History(const PendingStep& pending, int seq, int length);
   bool IsBroken(absl::Span<const int32_t> history) const;
   int32_t NextToken(absl::Span<const int32_t> history) const;
   static float LogProb(absl::Span<const int32_t> history, int32_t target);
-  int32_t& Slot(const StepInput& input, int seq, int position);
+  int32_t& Kv(const PendingStep& pending, int seq, int position);
 
   const StepLimits limits_;
   const int vocab_size_;
-  std::function<void(const StepInput&)> hook_;
+  const int max_in_flight_;
+  std::function<void(const Step&)> hook_;
+  std::function<void(StepResult&)> result_hook_;
   std::optional<int32_t> broken_token_;
+  StepChecker checker_;
+  std::deque<PendingStep> in_flight_;
+  // By slot.
+  std::vector<std::vector<int32_t>> tables_;
+  std::vector<Owner> owners_;
+  std::vector<int32_t> last_tokens_;
+  Owner next_owner_ = 0;
   std::vector<int32_t> arena_;
-  // By block: the step in which it was last written or read.
-  std::vector<int> used_in_step_;
 
   mutable Mutex mutex_;
   int steps_ GUARDED_BY(mutex_) = 0;
+  int steps_planned_ahead_ GUARDED_BY(mutex_) = 0;
   absl::Status next_status_ GUARDED_BY(mutex_);
   bool failed_ GUARDED_BY(mutex_) = false;
 };

@@ -20,6 +20,7 @@
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
+#include "worker/step/testing/step_builder.h"
 
 namespace phalanx {
 
@@ -33,8 +34,8 @@ class AddingDecoder final : public Decoder {
  public:
   explicit AddingDecoder(Communicator* comm) : comm_(comm) {}
 
-  absl::StatusOr<StepResult> Step(const StepInput& input) override {
-    float sum = static_cast<float>(comm_->rank() + input.token_ids[0]);
+  absl::StatusOr<StepResult> Run(const Step& step) override {
+    float sum = static_cast<float>(comm_->rank() + step.forward.arrays().token_ids[0]);
     if (!fail_with.ok()) return fail_with;
     if (before_reduce) before_reduce();
     ++progress_;
@@ -47,7 +48,6 @@ class AddingDecoder final : public Decoder {
   }
 
   const float* last_logits() const override { return nullptr; }
-  absl::Duration last_comm_time() const override { return absl::ZeroDuration(); }
   uint64_t progress() const override { return progress_; }
   size_t kv_arena_bytes() const override { return 64; }
   size_t activation_bytes() const override { return 0; }
@@ -60,15 +60,12 @@ class AddingDecoder final : public Decoder {
   Communicator* const comm_;
 };
 
-inline StepInput Step(int32_t token) {
-  return {.token_ids = {token},
-          .positions = {0},
-          .query_starts = {0, 1},
-          .kv_lengths = {1},
-          .block_tables = {0},
-          .max_blocks_per_seq = 1,
-          .logit_rows = {0},
-          .sampling = {kernels::SamplingRow{}}};
+// The first step of a sequence of one token.
+inline Step StepOf(int32_t token) {
+  TestSequence sequence{.tokens = {token}, .blocks = {1}};
+  StepBuilder builder;
+  builder.Add(sequence, 1);
+  return builder.Finish();
 }
 
 class GroupTest : public testing::Test {
@@ -102,13 +99,17 @@ class GroupTest : public testing::Test {
                                 absl::string_view weights_digest = kWeightsDigest) {
     auto member = GroupMember::Join(options);
     if (!member.ok()) return member.status();
-    EXPECT_EQ((*member)->limits().kv_blocks, 16);
+    const StepLimits& limits = (*member)->limits();
+    EXPECT_EQ(limits.max_step_tokens, 8);
+    EXPECT_EQ(limits.max_seqs, 4);
+    EXPECT_EQ(limits.max_blocks_per_seq, 2);
+    EXPECT_EQ(limits.kv_blocks, 16);
     AddingDecoder decoder((*member)->communicator());
     decoder.fail_with = fail_with;
     decoder.before_reduce = before_reduce;
     absl::Status status =
         (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
-    if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration) {});
+    if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration, absl::Duration) {});
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
   }
@@ -142,6 +143,11 @@ class GroupTest : public testing::Test {
     decoder_ = std::make_unique<AddingDecoder>(leader_->communicator());
     const absl::Status ready = leader_->AwaitReady(decoder_.get(), kWeightsDigest);
     ASSERT_TRUE(ready.ok()) << ready;
+  }
+
+  absl::StatusOr<StepResult> Execute(int32_t token) {
+    if (absl::Status status = leader_->Submit(StepOf(token)); !status.ok()) return status;
+    return leader_->Await();
   }
 
   GroupLeader::Options leader_options_;

@@ -44,13 +44,10 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
   }
 }
 
-absl::StatusOr<StepResult> RankGroup::Step(const StepInput& input) {
-  StepInput without_sampling = input;
-  without_sampling.sampling.clear();
+absl::StatusOr<StepResult> RankGroup::Run(const Step& step) {
   std::vector<absl::StatusOr<StepResult>> results(ranks_.size());
-  OnAllRanks(static_cast<int>(ranks_.size()), [&](int rank) {
-    results[rank] = ranks_[rank].decoder->Step(rank == 0 ? input : without_sampling);
-  });
+  OnAllRanks(static_cast<int>(ranks_.size()),
+             [&](int rank) { results[rank] = ranks_[rank].decoder->Run(step); });
   for (const auto& result : results) {
     if (!result.ok()) return result.status();
   }

@@ -13,7 +13,7 @@
 #include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
-#include "worker/model/step_input.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -28,9 +28,9 @@ class RankGroup {
   const ModelSpec& spec() const { return spec_; }
   Decoder& decoder(int rank) { return *ranks_[rank].decoder; }
 
-  // Runs one step on all ranks at once, sampling on rank 0 only; returns rank 0's result if all
-  // ranks succeed, else the first error.
-  absl::StatusOr<StepResult> Step(const StepInput& input);
+  // Runs one step on all ranks at once; returns rank 0's result if all ranks succeed, else the
+  // first error.
+  absl::StatusOr<StepResult> Run(const Step& step);
   // Row `row` of the last step's logits.
   std::vector<float> Logits(int row);
 

@@ -68,7 +68,7 @@ class WorkerServerTest : public ::testing::Test {
                  .request_limits = {.vocab_size = kVocab, .context_tokens = kContext},
                  .max_waiting = 100},
                 &executor_, MonotonicClock(), &metrics_) {
-    executor_.OnStep([this](const StepInput&) { WaitWhilePaused(); });
+    executor_.OnStep([this](const Step&) { WaitWhilePaused(); });
     loop_ = std::thread([this] { (void)engine_.Run(); });
     Serve({.address = {"127.0.0.1", 0}, .registry = &registry_});
   }

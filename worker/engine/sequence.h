@@ -1,0 +1,67 @@
+// A sequence as the scheduler keeps it; a detail of Scheduler and StepWriter.
+#ifndef PHALANX_WORKER_ENGINE_SEQUENCE_H_
+#define PHALANX_WORKER_ENGINE_SEQUENCE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/step_batch.h"
+#include "model/generation/sampling.h"
+#include "model/spec/long_rope.h"
+#include "worker/engine/kv_block_allocator.h"
+
+namespace phalanx {
+
+// Numbers sequences in order of arrival.
+enum class SequenceId : uint64_t {};
+
+inline int BlocksFor(int64_t num_tokens) {
+  return static_cast<int>((num_tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens);
+}
+
+// Everything here counts planned steps as if they had been computed.
+struct Sequence {
+  SequenceId id{};
+  Sampling sampling;
+  uint64_t seed = 0;
+  RopePlan rope;
+  bool score = false;
+  // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
+  int scored = 0;
+  // The prompt, then what was drawn: kLastToken for each token whose step is still in flight.
+  std::vector<int32_t> tokens;
+  // Of these, how many at the end are kLastToken.
+  int unknown = 0;
+  // No token is drawn when there are this many.
+  int64_t max_tokens = 0;
+  // How many of `tokens` are in the KV cache.
+  int computed = 0;
+  // Its row in the block tables while it runs.
+  int slot = -1;
+  // The sequence's share of the KV cache, in order of position.
+  std::vector<BlockId> blocks;
+  // How many of them the ranks know.
+  int blocks_told = 0;
+  // Number of the latest step that it is part of; 0 for none.
+  uint64_t last_step = 0;
+
+  int num_tokens() const { return static_cast<int>(tokens.size()); }
+  // Tokens that are still to be computed. Of a prompt that is scored the last is not: its logits
+  // would tell about a token that follows, and none does.
+  int pending() const { return num_tokens() - (score ? 1 : 0) - computed; }
+  // One token is pending: the one that was drawn last, or the last of a prompt. The step takes
+  // these before longer chunks, so that none waits behind another sequence's prompt.
+  bool decodes() const { return pending() == 1; }
+  int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
+  // All of its steps are planned. It stays until its owner has their results and removes it.
+  bool all_planned() const { return score ? pending() == 0 : num_tokens() >= max_tokens; }
+  // Whether the next step may compute more of it. One token may be unknown: it is the last one, and
+  // the step before draws it for the slot, if the sequence still has that.
+  bool can_advance() const {
+    return !all_planned() && (unknown == 0 || (unknown == 1 && slot >= 0));
+  }
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_SEQUENCE_H_

@@ -1,0 +1,94 @@
+#include "worker/engine/step_writer.h"
+
+#include <algorithm>
+
+namespace phalanx {
+namespace {
+
+// How many blocks the ranks have to be told of before they compute the chunk. Later blocks of a
+// prompt are told with the chunks that need them.
+int NewBlocks(const ChunkOfSequence& part) {
+  const int end = part.sequence->computed + part.chunk->num_tokens;
+  return std::max(0, BlocksFor(end) - part.sequence->blocks_told);
+}
+
+// Fills the arrays of a step, chunk by chunk.
+class StepWriter {
+ public:
+  explicit StepWriter(Step& step)
+      : forward_(step.forward.arrays()), sampling_(step.sampling.arrays()) {}
+
+  void Write(const ChunkOfSequence& part) {
+    const Sequence& sequence = *part.sequence;
+    const PlannedChunk& chunk = *part.chunk;
+    const int end = sequence.computed + chunk.num_tokens;
+    for (int position = sequence.computed; position < end; ++position, ++token_) {
+      forward_.token_ids[token_] = sequence.tokens[position];
+      forward_.positions[token_] = position;
+      forward_.seq_of_token[token_] = seq_;
+    }
+    forward_.query_starts[seq_ + 1] = token_;
+    forward_.kv_lengths[seq_] = end;
+    forward_.slots[seq_] = sequence.slot;
+    forward_.rope_lists[seq_] = sequence.rope.list;
+    ++seq_;
+    for (int i = 0; i < NewBlocks(part); ++i) {
+      const int index = sequence.blocks_told + i;
+      forward_.table_entries[entry_++] = {sequence.slot, index,
+                                          static_cast<int32_t>(sequence.blocks[index])};
+    }
+    if (chunk.draws) WriteDraw(sequence);
+    if (chunk.num_scores > 0) WriteScores(sequence, end - chunk.num_scores, end);
+  }
+
+ private:
+  // A token is to be drawn after the last token so far, which is the last one of `sequence`.
+  void WriteDraw(const Sequence& sequence) {
+    sampling_.logit_rows[draw_] = token_ - 1;
+    sampling_.sampling[draw_] = {.temperature = sequence.sampling.temperature,
+                                 .top_k = sequence.sampling.top_k,
+                                 .top_p = sequence.sampling.top_p,
+                                 .position = sequence.num_tokens(),
+                                 .seed = sequence.seed};
+    sampling_.logit_slots[draw_] = sequence.slot;
+    ++draw_;
+  }
+
+  // It is to be said how likely the tokens are that follow positions [begin, end) of `sequence`,
+  // which are the last tokens so far.
+  void WriteScores(const Sequence& sequence, int begin, int end) {
+    for (int position = begin; position < end; ++position, ++score_) {
+      sampling_.score_rows[score_] = token_ - (end - position);
+      sampling_.score_targets[score_] = sequence.tokens[position + 1];
+    }
+  }
+
+  const StepBlock::Arrays forward_;
+  const SamplingBlock::Arrays sampling_;
+  // Where the next element goes, by the count that the arrays have.
+  int token_ = 0;
+  int seq_ = 0;
+  int entry_ = 0;
+  int draw_ = 0;
+  int score_ = 0;
+};
+
+}  // namespace
+
+Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_resource* memory) {
+  kernels::StepCounts counts;
+  kernels::SamplingCounts rows;
+  for (const ChunkOfSequence& part : chunks) {
+    counts.num_tokens += part.chunk->num_tokens;
+    counts.num_seqs += 1;
+    counts.num_table_entries += NewBlocks(part);
+    rows.num_logit_rows += part.chunk->draws ? 1 : 0;
+    rows.num_score_rows += part.chunk->num_scores;
+  }
+  Step step = {.forward = StepBlock(counts, memory), .sampling = SamplingBlock(rows, memory)};
+  StepWriter writer(step);
+  for (const ChunkOfSequence& part : chunks) writer.Write(part);
+  return step;
+}
+
+}  // namespace phalanx

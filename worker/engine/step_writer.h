@@ -1,0 +1,36 @@
+// Writes what the scheduler has chosen into the arrays of a step.
+#ifndef PHALANX_WORKER_ENGINE_STEP_WRITER_H_
+#define PHALANX_WORKER_ENGINE_STEP_WRITER_H_
+
+#include <memory_resource>
+#include <vector>
+
+#include "worker/engine/sequence.h"
+#include "worker/step/step.h"
+
+namespace phalanx {
+
+// The part of one sequence in a step.
+struct PlannedChunk {
+  SequenceId id{};
+  int num_tokens = 0;
+  // Whether the step draws the sequence's next token: the chunk is all that was pending.
+  bool draws = false;
+  // How many of the sequence's tokens the step scores. They follow those that were scored before.
+  int num_scores = 0;
+  // Where the drawn token belongs in the sequence.
+  int draw_position = 0;
+};
+
+// A chunk and its sequence, as it is before the chunk is computed.
+struct ChunkOfSequence {
+  const PlannedChunk* chunk = nullptr;
+  const Sequence* sequence = nullptr;
+};
+
+// The step that computes `chunks`, in memory from `memory`.
+Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_resource* memory);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_STEP_WRITER_H_

@@ -1,0 +1,101 @@
+#include "worker/group/step_reader.h"
+
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "phalanx/worker/v1/rank.pb.h"
+#include "worker/group/step_plan_codec.h"
+#include "worker/step/testing/step_builder.h"
+
+namespace phalanx {
+namespace {
+
+constexpr uint64_t kEpoch = 3;
+
+class StepReaderTest : public testing::Test {
+ protected:
+  StepReaderTest() {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    leader_.emplace(UniqueFd(fds[0]));
+    rank_.emplace(UniqueFd(fds[1]));
+    reader_.emplace(&*rank_, kEpoch, interrupt_.get());
+  }
+
+  // A step whose prompt makes it larger than a socket takes at once.
+  void Send(int32_t first_token, int num_tokens = 200000) {
+    TestSequence sequence{.tokens = std::vector<int32_t>(num_tokens, first_token),
+                          .blocks = std::vector<int32_t>(num_tokens / 16 + 1, 1)};
+    StepBuilder builder;
+    builder.Add(sequence, num_tokens);
+    sequence_.Encode(builder.Finish(), message_.mutable_plan());
+    ASSERT_TRUE(leader_->Send(message_).ok());
+  }
+
+  void SendStop() {
+    message_.mutable_stop();
+    ASSERT_TRUE(leader_->Send(message_).ok());
+  }
+
+  const UniqueFd interrupt_{eventfd(0, EFD_CLOEXEC)};
+  StepSequence sequence_{kEpoch};
+  worker::v1::LeaderMessage message_;
+  std::optional<RankChannel> leader_;
+  std::optional<RankChannel> rank_;
+  std::optional<StepReader> reader_;
+};
+
+TEST_F(StepReaderTest, TheLeaderCanSendTwoStepsThatNobodyHasTaken) {
+  Send(1);
+  Send(2);
+  for (int32_t token : {1, 2}) {
+    const auto step = reader_->Next();
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_EQ(std::as_const((*step)->forward).arrays().token_ids[0], token);
+  }
+}
+
+TEST_F(StepReaderTest, StopComesAfterTheStepsBeforeIt) {
+  Send(1, 1);
+  SendStop();
+  EXPECT_TRUE(reader_->Next()->has_value());
+  EXPECT_FALSE(reader_->Next()->has_value());
+}
+
+TEST_F(StepReaderTest, TheEndOfTheLeaderComesAfterTheStepsBeforeIt) {
+  Send(1, 1);
+  leader_.reset();
+  EXPECT_TRUE(reader_->Next()->has_value());
+  EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(StepReaderTest, AStepThatDoesNotFollowIsInternal) {
+  StepSequence skipped(kEpoch);
+  worker::v1::StepPlan plan;
+  Send(1, 1);
+  *message_.mutable_plan() = plan;
+  ASSERT_TRUE(leader_->Send(message_).ok());
+  EXPECT_TRUE(reader_->Next()->has_value());
+  EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kInternal);
+}
+
+TEST_F(StepReaderTest, AnInterruptIsCancelled) {
+  const uint64_t one = 1;
+  ASSERT_EQ(write(interrupt_.get(), &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+  EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(StepReaderTest, EndsWhileItWaitsForTheLeader) { reader_.reset(); }
+
+TEST_F(StepReaderTest, EndsWhileItWaitsForRoom) {
+  for (int32_t token : {1, 2, 3}) Send(token, 1);
+  reader_.reset();
+}
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,169 @@
+#include "worker/step/check_step.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "kernels/step_batch.h"
+#include "model/generation/sampling.h"
+
+namespace phalanx {
+namespace {
+
+using kernels::kKvBlockTokens;
+using kernels::kLastToken;
+
+template <typename... Parts>
+absl::Status Bad(const Parts&... parts) {
+  return absl::InternalError(absl::StrCat("step: ", parts...));
+}
+
+absl::Status CheckCount(absl::string_view name, int count, int least, int most) {
+  if (count >= least && count <= most) return absl::OkStatus();
+  return Bad(count, " ", name, ", where ", least, " to ", most, " are allowed");
+}
+
+absl::Status CheckId(absl::string_view name, size_t i, int id, int begin, int end) {
+  if (id >= begin && id < end) return absl::OkStatus();
+  return Bad(name, "[", i, "] is ", id, ", where ", begin, " to ", end - 1, " are allowed");
+}
+
+// Rows must ascend, so none is computed twice.
+absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, int num_tokens) {
+  int previous = -1;
+  for (const int32_t row : rows) {
+    if (row <= previous || row >= num_tokens) {
+      return Bad(name, " holds ", row, " after ", previous, " of ", num_tokens);
+    }
+    previous = row;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+kernels::StepCounts LargestStep(const StepLimits& limits) {
+  // An entry of a block table comes with the first token that needs it, so there are never more
+  // entries than tokens.
+  return {.num_tokens = limits.max_step_tokens,
+          .num_seqs = limits.max_seqs,
+          .num_table_entries = limits.max_step_tokens};
+}
+
+kernels::SamplingCounts LargestSampling(const StepLimits& limits) {
+  return {.num_logit_rows = limits.max_seqs, .num_score_rows = limits.max_step_tokens};
+}
+
+StepChecker::StepChecker(const StepLimits& limits, int vocab, int rope_lists)
+    : limits_(limits), vocab_(vocab), rope_lists_(rope_lists), slots_(limits.max_seqs) {}
+
+absl::Status StepChecker::Check(const Step& step) {
+  const kernels::StepCounts n = step.forward.counts();
+  const kernels::SamplingCounts rows = step.sampling.counts();
+  const kernels::StepCounts most = LargestStep(limits_);
+  const kernels::SamplingCounts most_rows = LargestSampling(limits_);
+  RETURN_IF_ERROR(CheckCount("tokens", n.num_tokens, 1, most.num_tokens));
+  RETURN_IF_ERROR(CheckCount("sequences", n.num_seqs, 1, most.num_seqs));
+  RETURN_IF_ERROR(CheckCount("table_entries", n.num_table_entries, 0, most.num_table_entries));
+  RETURN_IF_ERROR(CheckCount("logit_rows", rows.num_logit_rows, 0, most_rows.num_logit_rows));
+  RETURN_IF_ERROR(CheckCount("score_rows", rows.num_score_rows, 0, most_rows.num_score_rows));
+
+  const StepBlock::ConstArrays arrays = step.forward.arrays();
+  Slots slots = slots_;
+  for (Slot& slot : slots) slot.in_step = false;
+  RETURN_IF_ERROR(CheckTableEntries(arrays, slots));
+  if (arrays.query_starts.front() != 0 || arrays.query_starts.back() != n.num_tokens) {
+    return Bad("query_starts do not span the tokens");
+  }
+  // query_starts begins at 0 and ends at num_tokens, and CheckSequence refuses a sequence without
+  // new tokens, so the sequences cover each token once.
+  for (int seq = 0; seq < n.num_seqs; ++seq) RETURN_IF_ERROR(CheckSequence(arrays, seq, slots));
+  RETURN_IF_ERROR(CheckSampling(arrays, step.sampling, slots));
+  slots_ = std::move(slots);
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckTableEntries(const StepBlock::ConstArrays& arrays,
+                                            Slots& slots) const {
+  for (size_t i = 0; i < arrays.table_entries.size(); ++i) {
+    const kernels::TableEntry& entry = arrays.table_entries[i];
+    RETURN_IF_ERROR(CheckId("table_entries.slot", i, entry.slot, 0, limits_.max_seqs));
+    RETURN_IF_ERROR(CheckId("table_entries.block", i, entry.block, 1, limits_.kv_blocks + 1));
+    RETURN_IF_ERROR(CheckId("table_entries.index", i, entry.index, 0, limits_.max_blocks_per_seq));
+    Slot& slot = slots[entry.slot];
+    // Another sequence has the slot from here.
+    if (entry.index == 0) slot = Slot();
+    if (entry.index != slot.blocks) {
+      return Bad("table_entries[", i, "] sets entry ", entry.index, " of slot ", entry.slot,
+                 ", which has ", slot.blocks);
+    }
+    ++slot.blocks;
+  }
+  return absl::OkStatus();
+}
+
+// Checks that the new tokens of sequence `seq` stand at the end of its kv_lengths tokens, one
+// behind the other, and that the cache has a block for each of those.
+absl::Status StepChecker::CheckSequence(const StepBlock::ConstArrays& arrays, int seq,
+                                        Slots& slots) const {
+  const int begin = arrays.query_starts[seq];
+  const int end = arrays.query_starts[seq + 1];
+  if (end <= begin || end > static_cast<int>(arrays.token_ids.size())) {
+    return Bad("query_starts[", seq + 1, "] is ", end, " after ", begin);
+  }
+  RETURN_IF_ERROR(CheckId("slots", seq, arrays.slots[seq], 0, limits_.max_seqs));
+  RETURN_IF_ERROR(CheckId("rope_lists", seq, arrays.rope_lists[seq], 0, rope_lists_));
+  Slot& slot = slots[arrays.slots[seq]];
+  if (slot.in_step) return Bad("slot ", arrays.slots[seq], " has two sequences");
+  slot.in_step = true;
+  const int length = arrays.kv_lengths[seq];
+  if (length < end - begin || length > int64_t{slot.blocks} * kKvBlockTokens) {
+    return Bad("kv_lengths[", seq, "] is ", length, ", with ", end - begin, " new tokens and ",
+               slot.blocks, " blocks");
+  }
+  return CheckTokens(arrays, seq, slot);
+}
+
+absl::Status StepChecker::CheckTokens(const StepBlock::ConstArrays& arrays, int seq,
+                                      const Slot& slot) const {
+  const int end = arrays.query_starts[seq + 1];
+  for (int token = arrays.query_starts[seq]; token < end; ++token) {
+    const int position = arrays.kv_lengths[seq] - (end - token);
+    if (arrays.positions[token] != position) {
+      return Bad("positions[", token, "] is ", arrays.positions[token], ", where ", position,
+                 " follows from kv_lengths");
+    }
+    if (arrays.seq_of_token[token] != seq) {
+      return Bad("seq_of_token[", token, "] is ", arrays.seq_of_token[token], " instead of ", seq);
+    }
+    const bool may_be_drawn = slot.has_token && token == end - 1;
+    if (arrays.token_ids[token] == kLastToken && may_be_drawn) continue;
+    RETURN_IF_ERROR(CheckId("token_ids", token, arrays.token_ids[token], 0, vocab_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckSampling(const StepBlock::ConstArrays& arrays,
+                                        const SamplingBlock& sampling, Slots& slots) const {
+  const SamplingBlock::ConstArrays rows = sampling.arrays();
+  const int num_tokens = static_cast<int>(arrays.token_ids.size());
+  RETURN_IF_ERROR(CheckRows("logit_rows", rows.logit_rows, num_tokens));
+  RETURN_IF_ERROR(CheckRows("score_rows", rows.score_rows, num_tokens));
+  for (size_t i = 0; i < rows.score_targets.size(); ++i) {
+    RETURN_IF_ERROR(CheckId("score_targets", i, rows.score_targets[i], 0, vocab_));
+  }
+  for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
+    const kernels::SamplingRow& row = rows.sampling[i];
+    const absl::Status status = phalanx::CheckSampling(
+        {.temperature = row.temperature, .top_k = row.top_k, .top_p = row.top_p});
+    if (!status.ok()) return Bad("sampling[", i, "].", status.message());
+    const int slot = arrays.slots[arrays.seq_of_token[rows.logit_rows[i]]];
+    if (rows.logit_slots[i] != slot) {
+      return Bad("logit_slots[", i, "] is ", rows.logit_slots[i], " instead of ", slot);
+    }
+    slots[slot].has_token = true;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace phalanx

@@ -1,0 +1,50 @@
+// Refuses steps that would reach outside the arenas.
+#ifndef PHALANX_WORKER_STEP_CHECK_STEP_H_
+#define PHALANX_WORKER_STEP_CHECK_STEP_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/step/step.h"
+
+namespace phalanx {
+
+// Checks the steps of a group in order, each before it runs, on every rank: they are made by the
+// leader's scheduler, so a bad one is a bug or a peer that disagrees. Thread-compatible.
+class StepChecker {
+ public:
+  // `rope_lists` is how many the model has.
+  StepChecker(const StepLimits& limits, int vocab, int rope_lists);
+
+  // INTERNAL, naming the array and the index, if `step` breaks a rule of kernels/step_batch.h or of
+  // struct Step, or a limit. A step that was refused counts as if it had never come.
+  absl::Status Check(const Step& step);
+
+ private:
+  // What earlier steps left behind in a slot.
+  struct Slot {
+    int blocks = 0;          // Entries of its block table that belong to its sequence.
+    bool has_token = false;  // Whether a token was drawn for its sequence.
+    bool in_step = false;    // Whether the step has a sequence in it.
+  };
+  using Slots = std::vector<Slot>;
+
+  absl::Status CheckTableEntries(const StepBlock::ConstArrays& arrays, Slots& slots) const;
+  absl::Status CheckSequence(const StepBlock::ConstArrays& arrays, int seq, Slots& slots) const;
+  absl::Status CheckTokens(const StepBlock::ConstArrays& arrays, int seq, const Slot& slot) const;
+  absl::Status CheckSampling(const StepBlock::ConstArrays& arrays, const SamplingBlock& sampling,
+                             Slots& slots) const;
+
+  const StepLimits limits_;
+  const int vocab_;
+  const int rope_lists_;
+  Slots slots_;
+};
+
+// The largest counts that a step within the limits may have.
+kernels::StepCounts LargestStep(const StepLimits& limits);
+kernels::SamplingCounts LargestSampling(const StepLimits& limits);
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_STEP_CHECK_STEP_H_

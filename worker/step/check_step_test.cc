@@ -1,0 +1,202 @@
+#include "worker/step/check_step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "worker/step/testing/step_builder.h"
+
+namespace phalanx {
+namespace {
+
+using testing::HasSubstr;
+
+using kernels::kLastToken;
+
+constexpr int kVocab = 100;
+constexpr int kRopeLists = 2;
+constexpr StepLimits kLimits = {
+    .max_step_tokens = 8, .max_seqs = 3, .max_blocks_per_seq = 4, .kv_blocks = 10};
+
+class CheckStepTest : public testing::Test {
+ protected:
+  // The first 20 tokens of a sequence that Good() goes on with; no logits of them are wanted.
+  CheckStepTest() {
+    decoding_.tokens.assign(20, 8);
+    decoding_.tokens.push_back(99);
+    decoding_.blocks = {4, 2};
+    decoding_.slot = 2;
+    while (decoding_.cached_tokens < 20) {
+      StepBuilder builder;
+      builder.Add(decoding_, std::min(8, 20 - decoding_.cached_tokens));
+      const absl::Status status = checker_.Check(builder.Finish());
+      EXPECT_TRUE(status.ok()) << status;
+    }
+  }
+
+  // A prompt of three tokens and the 21st token of the other sequence, whose score is wanted too.
+  Step Good() {
+    TestSequence prompt{.tokens = {5, 6, 7}, .blocks = {9}, .slot = 1};
+    TestSequence decoding = decoding_;
+    StepBuilder builder;
+    builder.Add(prompt, 3);
+    builder.Add(decoding, 1);
+    builder.Score(3, 7);
+    return builder.Finish();
+  }
+
+  // The next token of the sequence, which Good() draws.
+  Step AfterGood(int32_t token) {
+    decoding_.cached_tokens = 21;
+    decoding_.tokens.push_back(token);
+    StepBuilder builder;
+    builder.Add(decoding_, 1);
+    return builder.Finish();
+  }
+
+  TestSequence decoding_;
+  StepChecker checker_{kLimits, kVocab, kRopeLists};
+};
+
+TEST_F(CheckStepTest, GoodStepsPass) {
+  EXPECT_TRUE(checker_.Check(Good()).ok());
+  EXPECT_TRUE(checker_.Check(AfterGood(3)).ok());
+}
+
+TEST_F(CheckStepTest, ATokenMayBeUnknownIfTheSlotHasDrawnOne) {
+  Step early = Good();
+  early.forward.arrays().token_ids[3] = kLastToken;
+  EXPECT_THAT(checker_.Check(early).ToString(), HasSubstr("token_ids[3]"));
+  EXPECT_TRUE(checker_.Check(Good()).ok());
+  EXPECT_TRUE(checker_.Check(AfterGood(kLastToken)).ok());
+}
+
+TEST_F(CheckStepTest, OnlyTheLastTokenOfASequenceMayBeUnknown) {
+  ASSERT_TRUE(checker_.Check(Good()).ok());
+  decoding_.cached_tokens = 21;
+  decoding_.tokens.insert(decoding_.tokens.end(), {kLastToken, 5});
+  StepBuilder builder;
+  builder.Add(decoding_, 2);
+  EXPECT_THAT(checker_.Check(builder.Finish()).ToString(), HasSubstr("token_ids[0]"));
+}
+
+TEST_F(CheckStepTest, ASequenceThatTakesASlotKnowsNothingOfTheOneBefore) {
+  ASSERT_TRUE(checker_.Check(Good()).ok());
+  TestSequence newcomer{.tokens = {5, kLastToken}, .blocks = {3}, .slot = 2};
+  StepBuilder builder;
+  builder.Add(newcomer, 2);
+  EXPECT_THAT(checker_.Check(builder.Finish()).ToString(), HasSubstr("token_ids[1]"));
+  TestSequence too_long{.tokens = std::vector<int32_t>(21, 1), .blocks = {3, 5}, .slot = 2};
+  too_long.cached_tokens = 20;
+  builder.Add(too_long, 1);
+  Step step = builder.Finish();
+  // Only the first block is told; the second one is still that of the sequence before.
+  step.forward.arrays().table_entries[1] = {.slot = 1, .index = 0, .block = 5};
+  EXPECT_THAT(checker_.Check(step).ToString(), HasSubstr("kv_lengths[0]"));
+}
+
+TEST_F(CheckStepTest, ARefusedStepLeavesNothingBehind) {
+  Step bad = Good();
+  bad.sampling.arrays().logit_rows[1] = 4;
+  EXPECT_FALSE(checker_.Check(bad).ok());
+  EXPECT_TRUE(checker_.Check(Good()).ok());
+}
+
+TEST_F(CheckStepTest, AContextMayFillItsBlocksAndNoMore) {
+  ASSERT_TRUE(checker_.Check(Good()).ok());
+  for (int tokens = 22; tokens <= 33; ++tokens) {
+    Step step = AfterGood(1);
+    step.forward.arrays().kv_lengths[0] = tokens;
+    step.forward.arrays().positions[0] = tokens - 1;
+    EXPECT_EQ(checker_.Check(step).ok(), tokens <= 32) << tokens;
+  }
+}
+
+TEST_F(CheckStepTest, CountsBeyondTheLimitsAreRefused) {
+  const auto refusal = [&](const kernels::StepCounts& counts, const kernels::SamplingCounts& rows) {
+    Step step = {.forward = StepBlock(counts), .sampling = SamplingBlock(rows)};
+    return checker_.Check(step).ToString();
+  };
+  EXPECT_THAT(refusal({}, {}), HasSubstr("0 tokens"));
+  EXPECT_THAT(refusal({.num_tokens = 9, .num_seqs = 1}, {}), HasSubstr("9 tokens"));
+  EXPECT_THAT(refusal({.num_tokens = 1}, {}), HasSubstr("0 sequences"));
+  EXPECT_THAT(refusal({.num_tokens = 8, .num_seqs = 4}, {}), HasSubstr("4 sequences"));
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1, .num_table_entries = 9}, {}),
+              HasSubstr("9 table_entries"));
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_logit_rows = 4}),
+              HasSubstr("4 logit_rows"));
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_score_rows = 9}),
+              HasSubstr("9 score_rows"));
+}
+
+struct BadStep {
+  std::string what;
+  std::function<void(StepBlock::Arrays&, SamplingBlock::Arrays&)> spoil;
+  std::string named;
+};
+
+class BadStepTest : public CheckStepTest, public testing::WithParamInterface<BadStep> {};
+
+TEST_P(BadStepTest, IsInternalAndNamesTheArray) {
+  Step step = Good();
+  StepBlock::Arrays forward = step.forward.arrays();
+  SamplingBlock::Arrays sampling = step.sampling.arrays();
+  GetParam().spoil(forward, sampling);
+  const absl::Status status = checker_.Check(step);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().named));
+}
+
+#define BAD_STEP(what, named, ...)                        \
+  BadStep {                                               \
+    what, [](auto& in, auto& out) { __VA_ARGS__; }, named \
+  }
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadStepTest,
+    testing::Values(
+        BAD_STEP("StartAboveZero", "query_starts", in.query_starts[0] = 1),
+        BAD_STEP("EndBeforeTheLastToken", "query_starts", in.query_starts[2] = 3),
+        BAD_STEP("SequenceWithoutTokens", "query_starts[1]", in.query_starts[1] = 0),
+        BAD_STEP("StartPastTheTokens", "query_starts[1]", in.query_starts[1] = 1000),
+        BAD_STEP("LengthBelowNewTokens", "kv_lengths[0]", in.kv_lengths[0] = 2),
+        BAD_STEP("PositionOffTheEnd", "positions[3]", in.positions[3] = 21),
+        BAD_STEP("PositionsOutOfOrder", "positions[0]", in.positions[0] = 1),
+        BAD_STEP("TokenOfAnotherSequence", "seq_of_token[2]", in.seq_of_token[2] = 1),
+        BAD_STEP("TokenOfNoSequence", "seq_of_token[0]", in.seq_of_token[0] = -1),
+        BAD_STEP("SlotOutsideTheTable", "slots[0]", in.slots[0] = 3),
+        BAD_STEP("NegativeSlot", "slots[1]", in.slots[1] = -1),
+        BAD_STEP("SlotTwice", "slot 2 has two sequences", in.slots[0] = 2; in.kv_lengths[0] = 3),
+        BAD_STEP("NoSuchRopeList", "rope_lists[1]", in.rope_lists[1] = kRopeLists),
+        BAD_STEP("NegativeRopeList", "rope_lists[0]", in.rope_lists[0] = -1),
+        BAD_STEP("TableOfNoSlot", "table_entries.slot[0]", in.table_entries[0].slot = 3),
+        BAD_STEP("BlockOutsideTheArena", "table_entries.block[0] is 11",
+                 in.table_entries[0].block = 11),
+        BAD_STEP("ThePaddingBlock", "table_entries.block[0] is 0", in.table_entries[0].block = 0),
+        BAD_STEP("EntryOutsideTheTable", "table_entries.index[0]", in.table_entries[0].index = 4),
+        BAD_STEP("EntryThatLeavesAGap", "sets entry 1 of slot 1, which has 0",
+                 in.table_entries[0].index = 1),
+        BAD_STEP("EntryThatIsSetAlready", "sets entry 1 of slot 2, which has 2",
+                 in.table_entries[0].slot = 2;
+                 in.table_entries[0].index = 1),
+        BAD_STEP("TokenOutsideTheVocabulary", "token_ids[1]", in.token_ids[1] = kVocab),
+        BAD_STEP("NegativeToken", "token_ids[1]", in.token_ids[1] = -2),
+        BAD_STEP("RowTwice", "logit_rows", out.logit_rows[0] = 3),
+        BAD_STEP("RowPastTheTokens", "logit_rows", out.logit_rows[1] = 4),
+        BAD_STEP("NegativeRow", "logit_rows", out.logit_rows[0] = -1),
+        BAD_STEP("SlotOfAnotherSequence", "logit_slots[0]", out.logit_slots[0] = 2),
+        BAD_STEP("ScoreRowPastTheTokens", "score_rows", out.score_rows[0] = 4),
+        BAD_STEP("ScoreOfNoToken", "score_targets[0]", out.score_targets[0] = kVocab),
+        BAD_STEP("TemperatureThatIsNoNumber", "sampling[1]", out.sampling[1].temperature = NAN),
+        BAD_STEP("TopPOfZero", "sampling[0]", out.sampling[0].top_p = 0),
+        BAD_STEP("NegativeTopK", "sampling[0]", out.sampling[0].top_k = -1)),
+    [](const auto& info) { return info.param.what; });
+
+#undef BAD_STEP
+
+}  // namespace
+}  // namespace phalanx

@@ -1,0 +1,42 @@
+// One step of the engine in host memory: what the scheduler planned, what the leader sends to its
+// ranks, what the decoder runs.
+#ifndef PHALANX_WORKER_STEP_STEP_H_
+#define PHALANX_WORKER_STEP_STEP_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "worker/step/flat_block.h"
+
+namespace phalanx {
+
+// Bounds that every rank sizes its arenas by, fixed at start.
+struct StepLimits {
+  int max_step_tokens = 0;     // Tokens in one step, prefill and decode together.
+  int max_seqs = 0;            // Sequences, and rows of logits, in one step; also the slots.
+  int max_blocks_per_seq = 0;  // Blocks that hold the whole context: ceil(context / 16).
+  int kv_blocks = 0;           // Blocks that sequences may own: numbers 1 to kv_blocks.
+};
+
+// A sequence keeps its slot, 0 to max_seqs - 1, for as long as it runs. Its block table begins anew
+// with the entry of index 0; the entries after that come in order, before they are needed.
+struct Step {
+  StepBlock forward;
+  // Apart from the forward pass, because it is not needed before the logits are there.
+  SamplingBlock sampling;
+};
+
+// What a step gives.
+struct StepResult {
+  // [num_logit_rows], the drawn ones; kernels::kNoToken where the logits were no numbers.
+  std::vector<int32_t> tokens = {};
+  // [num_score_rows], natural logarithms; not finite where the logits were no numbers.
+  std::vector<float> log_probs = {};
+  // Time that this rank spent in collectives, waiting for its peers included.
+  absl::Duration comm_time = absl::ZeroDuration();
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_STEP_STEP_H_
