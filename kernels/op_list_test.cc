@@ -18,7 +18,7 @@ namespace {
 const std::set<std::string>& MethodsThatAreNoOps() {
   static const auto* const kMethods = new std::set<std::string>{
       "Describe",   "activation_dtype", "NewStream",     "Allocate",   "PackLinear",
-      "CopyToHost", "AllocateKvCache",  "CopyToBackend", "Synchronize"};
+      "CopyToHost", "AllocateKvCache",  "CopyToBackend", "Synchronize", "DecodeBatchSize"};
   return *kMethods;
 }
 

@@ -113,6 +113,10 @@ class Backend {
   // For logs, for example "cpu avx2, 2 threads".
   virtual std::string Describe() const = 0;
   virtual DType activation_dtype() const = 0;
+  // How many sequences a step of one token each should have instead of `num_seqs`, if it is filled
+  // up with rows that nobody wants; at least num_seqs. For backends that prepare batches of a few
+  // sizes, such as CUDA graphs.
+  virtual int DecodeBatchSize(int num_seqs) const { return num_seqs; }
 
   // --- Memory and weights: at start only. RESOURCE_EXHAUSTED when memory runs out. ---
 

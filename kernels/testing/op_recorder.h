@@ -13,7 +13,7 @@
 
 namespace phalanx::kernels {
 
-class OpRecorder final : public Backend {
+class OpRecorder : public Backend {
  public:
   explicit OpRecorder(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 

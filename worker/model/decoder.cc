@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "model/spec/long_rope.h"
 #include "worker/model/activations.h"
 #include "worker/step/check_step.h"
+#include "worker/step/pad_step.h"
 
 namespace phalanx {
 namespace {
@@ -68,6 +70,7 @@ class ShardedDecoder final : public Decoder {
 
  private:
   absl::Status UploadInverseFrequencies();
+  std::optional<StepBlock> FillUp(const StepBlock& block) const;
   StepBatch Upload(const StepBlock& block);
   SamplingBatch Upload(const SamplingBlock& block);
 
@@ -143,6 +146,18 @@ absl::Status ShardedDecoder::UploadInverseFrequencies() {
   return stream_->Synchronize();
 }
 
+// The block with rows added to it, if the backend wants more than it has.
+std::optional<StepBlock> ShardedDecoder::FillUp(const StepBlock& block) const {
+  const kernels::StepCounts counts = block.counts();
+  if (!IsDecodeOnly(counts)) return std::nullopt;
+  const int num_seqs = std::min(backend_.DecodeBatchSize(counts.num_seqs), limits_.max_seqs);
+  if (num_seqs <= counts.num_seqs) return std::nullopt;
+  // The row of block_tables after those of the slots; it is never written, so it stays zero, which
+  // is kPaddingBlock.
+  static_assert(kernels::kPaddingBlock == 0);
+  return PadDecodes(block, num_seqs, /*padding_slot=*/limits_.max_seqs);
+}
+
 // Copies may run until the next Synchronize: the caller's step must outlive that.
 StepBatch ShardedDecoder::Upload(const StepBlock& block) {
   backend_.CopyToBackend(*stream_, act_.forward_block, block.bytes().data(), block.bytes().size());
@@ -177,7 +192,9 @@ absl::Status ShardedDecoder::AllReduce(Tensor partial) {
 absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
   RETURN_IF_ERROR(checker_.Check(step));
   comm_ticks_ = std::chrono::nanoseconds(0);
-  const StepBatch batch = Upload(step.forward);
+  // Lives until Synchronize, because the copy may take until then.
+  const std::optional<StepBlock> padded = FillUp(step.forward);
+  const StepBatch batch = Upload(padded.has_value() ? *padded : step.forward);
   backend_.UpdateBlockTables(*stream_, batch);
   RETURN_IF_ERROR(EmbedTokens(batch));
   for (int layer = 0; layer < spec_.num_layers; ++layer) {

@@ -1,6 +1,7 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -13,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/testing/op_recorder.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/testing/tiny_model.h"
 #include "worker/comm/communicator.h"
@@ -187,6 +189,39 @@ TEST_P(BatchInvarianceTest, SampledTokensDependOnSeedAndPositionOnly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Worlds, BatchInvarianceTest, testing::Values(1, 2, 3));
+
+// Fills up each decode to the next power of two.
+class PaddingBackend final : public kernels::OpRecorder {
+ public:
+  PaddingBackend() : OpRecorder(Cpu()) {}
+  int DecodeBatchSize(int num_seqs) const override {
+    return static_cast<int>(std::bit_ceil(static_cast<uint32_t>(num_seqs)));
+  }
+};
+
+TEST(DecoderTest, RowsThatFillUpABatchChangeNothing) {
+  const std::string path = WriteTinyModel("padding.gguf");
+  for (int world = 1; world <= 2; ++world) {
+    RankGroup plain(path, world, kLimits, Cpu);
+    RankGroup padding(path, world, kLimits, [] { return std::make_unique<PaddingBackend>(); });
+    std::vector<TestSequence> sequences;
+    for (int i = 0; i < 3; ++i) sequences.push_back(Sequence(i, RandomTokens(15 + i, 30 + i)));
+    // The first step is a prefill, then the three decode, which makes four rows.
+    for (int step = 0; step < 6; ++step) {
+      StepBuilder builder;
+      for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
+      const Step both = builder.Finish();
+      const auto expected = plain.Run(both);
+      const auto result = padding.Run(both);
+      ASSERT_TRUE(expected.ok() && result.ok()) << result.status();
+      EXPECT_EQ(result->tokens, expected->tokens);
+      for (int row = 0; row < 3; ++row) {
+        EXPECT_EQ(padding.Logits(row), plain.Logits(row)) << "step " << step << ", row " << row;
+        sequences[row].tokens.push_back(expected->tokens[row]);
+      }
+    }
+  }
+}
 
 // The step after one whose token the host has not read, on every rank.
 TEST(DecoderTest, ATokenMayBeNamedByItsSlot) {
