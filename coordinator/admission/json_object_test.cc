@@ -24,6 +24,12 @@ TEST(JsonObjectTest, AcceptsObjects) {
   EXPECT_EQ(FindJsonObjectProblem(Nested(kMaxJsonDepth)), "");
 }
 
+TEST(JsonObjectTest, NeighboursAreNotNested) {
+  std::string neighbours = "{\"a\": [{}";
+  for (int i = 0; i < 2 * kMaxJsonDepth; ++i) neighbours += ", {\"b\": []}";
+  EXPECT_EQ(FindJsonObjectProblem(neighbours + "]}"), "");
+}
+
 TEST(JsonObjectTest, TellsWhatIsWrong) {
   const struct {
     std::string json;

@@ -62,6 +62,7 @@ TEST(SubmitMessageTest, ADeadlineThatIsOverIsNotTakenForNone) {
   for (const absl::Duration left : {absl::ZeroDuration(), -absl::Seconds(5)}) {
     request.time_left = left;
     EXPECT_GT(SubmitMessage(request).submit().deadline_seconds(), 0.0);
+    EXPECT_LE(SubmitMessage(request).submit().deadline_seconds(), 0.001);
   }
 }
 

@@ -53,6 +53,19 @@ TEST_F(GroupRequestsTest, AcceptanceIsToldOnceAndATokenImpliesIt) {
   EXPECT_EQ(silent->ends, 1);
 }
 
+TEST_F(GroupRequestsTest, RequestsThatEndInOneStepAreAllTold) {
+  const Worker a = Connect("a:1");
+  const auto first = std::make_shared<FakeSink>(), second = std::make_shared<FakeSink>();
+  const uint64_t first_id = *registry_.Submit(Request(), first);
+  const uint64_t second_id = *registry_.Submit(Request(), second);
+  registry_.StepReceived(a.id,
+                         {{.request_id = first_id, .finished = EngineFinish{}},
+                          {.request_id = second_id, .finished = EngineFinish{}}},
+                         {});
+  EXPECT_EQ(first->ends, 1);
+  EXPECT_EQ(second->ends, 1);
+}
+
 TEST_F(GroupRequestsTest, TheStartIsToldOnceWhicheverGroupsTheRequestGoesTo) {
   const Worker a = Connect("a:1"), b = Connect("b:1");
   const auto sink = std::make_shared<FakeSink>();

@@ -78,6 +78,13 @@ TEST_F(GroupSetTest, DropsAnIdleGroupWhoseAddressVanished) {
   EXPECT_THAT(connected_, ElementsAre("b:1"));
 }
 
+TEST_F(GroupSetTest, DropsAllGroupsWhoseAddressesVanishedAtOnce) {
+  GroupSet groups(&registry_, Factory());
+  groups.Update({"a:1", "b:1", "c:1"});
+  groups.Update({"b:1"});
+  EXPECT_THAT(connected_, ElementsAre("b:1"));
+}
+
 TEST_F(GroupSetTest, ABusyGroupStaysUntilItIsDoneOrBack) {
   GroupSet groups(&registry_, Factory());
   groups.Update({"a:1"});
