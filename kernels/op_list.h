@@ -21,7 +21,15 @@ namespace phalanx::kernels {
   OP(GatherRows)                \
   OP(Sample)                    \
   OP(StoreLastTokens)           \
-  OP(TokenLogProbs)
+  OP(TokenLogProbs)             \
+  OP(RowMaxima)                 \
+  OP(CutSums)                   \
+  OP(NarrowCut)                 \
+  OP(KeptWeights)               \
+  OP(DrawTokens)                \
+  OP(TakeTokens)                \
+  OP(LogProbTerms)              \
+  OP(CombineLogProbs)
 
 enum class Op {
 #define PHALANX_OP(name) k##name,

@@ -105,6 +105,42 @@ class KvCache {
   virtual size_t bytes() const = 0;
 };
 
+// What of a row's probability is cut off before a token is drawn.
+enum class CutKind { kTopK, kTopP };
+
+// A cut is found by the rank key of the last token that it keeps (kernels/sampling/sample.h ranks
+// tokens by logit), one digit after the other from the top, as a radix sort finds an element.
+inline constexpr int kCutDigits = 4;
+inline constexpr int kDigitValues = 256;
+
+// Where a row is cut off. Only the fields of a cut that is complete mean something to others.
+struct SampleCut {
+  // What the tokens whose keys begin with the digits found so far must still sum to.
+  uint64_t left = 0;
+  uint32_t key = 0;      // Of the last token that is kept; digits not found yet are 0.
+  int32_t last_id = -1;  // This rank's last token of just this key that is kept.
+};
+
+// What the ranks need to draw tokens together where each has the logits of a part of the
+// vocabulary: rank r those of the ids that follow the part of rank r - 1. A part may be empty. The
+// arrays are in backend memory; `rows` are the step's num_logit_rows. See Backend::RowMaxima.
+struct SampleShard {
+  int rank = 0;
+  int world = 1;
+  int64_t first_id = 0;               // Of this rank's part.
+  int64_t vocab = 0;                  // Tokens of all ranks, at most 2^19.
+  uint64_t* maxima = nullptr;         // [rows]
+  SampleCut* cuts = nullptr;          // [rows, 2], by CutKind
+  uint64_t* sums = nullptr;           // [rows, kDigitValues]
+  uint64_t* sums_of_ranks = nullptr;  // [world, rows, kDigitValues]
+  uint64_t* kept = nullptr;           // [rows]
+  uint64_t* kept_of_ranks = nullptr;  // [world, rows]
+  uint64_t* drawn = nullptr;          // [rows]
+};
+
+// Words of LogProbTerms for one row.
+inline constexpr int kLogProbTerms = 3;
+
 // Not thread-safe: one engine thread makes all calls. Outlives everything it made.
 class Backend {
  public:
@@ -205,11 +241,84 @@ class Backend {
   virtual void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
                                int32_t* last_tokens) = 0;
 
-  // log_probs[i] = ln softmax(logits[i])[targets[i]], the sum in float64.
+  // log_probs[i] = ln softmax(logits[i])[targets[i]], with the sum that
+  // kernels/sampling/log_prob.h defines to the bit.
   // logits: [rows, vocab] f32, left as they are; targets: [rows] i32 in [0, vocab); log_probs:
   // [rows] f32; both in backend memory.
   virtual void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                              float* log_probs) = 0;
+
+  // The ops from here on do the work of Sample and TokenLogProbs where the vocabulary is split over
+  // ranks: each op does one rank's part, and between the ops the ranks combine words, by the
+  // collectives named here. All arithmetic that ranks share is on integers, so that the results are
+  // those of Sample and TokenLogProbs to the bit, for every split. `logits` are always this rank's,
+  // [rows, local_vocab] f32, and left as they are. To draw tokens:
+  //
+  //   RowMaxima                                   maximum of `maxima`
+  //   if a row has top_k, then if a row has top_p:
+  //     for digit 0 to kCutDigits - 1:
+  //       CutSums                                 sum of `sums`; for the last digit they are
+  //       NarrowCut                               gathered in `sums_of_ranks` instead
+  //   KeptWeights                                 `kept` gathered in `kept_of_ranks`
+  //   DrawTokens                                  maximum of `drawn`
+  //   TakeTokens
+  //
+  // If all rows are greedy, RowMaxima, DrawTokens and TakeTokens suffice, and `drawn` is the same
+  // on all ranks already.
+
+  // maxima[i] = the rank key of row i's highest logit in the upper 32 bits and the complement of
+  // its id in the lower ones, so that the highest word of all ranks names the first token in rank;
+  // all ones if a logit is NaN or +infinity; 0 if all are -infinity or there is none. Rank keys are
+  // unsigned numbers in the order of logits, by kernels/sampling/weight.h.
+  // first_id: of column 0; maxima: [rows] in backend memory.
+  virtual void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) = 0;
+
+  // sums[i, v] = how much the tokens of row i count whose rank keys have the digits of the cut that
+  // were found so far and v as digit `digit`: each 1 for kTopK, its weight for kTopP, where tokens
+  // that top_k dropped weigh nothing. Zeros for rows without such a cut.
+  // Reads maxima and cuts; writes sums.
+  virtual void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                       const SampleShard& shard, CutKind kind, int digit) = 0;
+
+  // Finds digit `digit` of each row's cut: the highest with which the tokens from the top down to
+  // it reach what the cut wants, by the sums of all ranks. With the last digit also last_id: of the
+  // tokens with just that key the ranks before this one have theirs kept first.
+  // Reads maxima, and sums or, for the last digit, sums_of_ranks; updates cuts.
+  virtual void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                         const SampleShard& shard, CutKind kind, int digit) = 0;
+
+  // kept[i] = the sum of the weights that this rank's tokens of row i have after the cuts, and
+  // sums[i, j] = the same for the j-th of kDigitValues runs of ceil(local_vocab / kDigitValues)
+  // tokens, the last ones of which may be shorter or empty. Zeros for rows that are greedy or have
+  // no token. Reads maxima and cuts.
+  virtual void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                           const SampleShard& shard) = 0;
+
+  // drawn[i] = 1 + the token of row i if it is known to this rank, else 0: if the draw falls into
+  // its part, by kept_of_ranks, and if the row is greedy. 0 on all ranks if the row has no token.
+  // Reads maxima, cuts, kept_of_ranks and the sums of KeptWeights; a batch of greedy rows only
+  // reads maxima alone.
+  virtual void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                          const SampleShard& shard) = 0;
+
+  // tokens[i] = drawn[i] - 1, which is kNoToken for a row without a token. drawn: [rows], of all
+  // ranks; tokens: [rows] i32; both in backend memory.
+  virtual void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) = 0;
+
+  // For log-probabilities: RowMaxima, maximum of `maxima`; LogProbTerms, sum of `terms`;
+  // CombineLogProbs.
+  // terms[i] = {the two words of this rank's part of the sum of exponentials, as
+  // kernels/sampling/log_prob.h defines them; the bits of the target's logit if it is this rank's,
+  // else 0}. Zeros where maxima[i] tells that the row has no token.
+  // targets: [rows], ids of the whole vocabulary; maxima: [rows], of all ranks; terms: [rows,
+  // kLogProbTerms]; all in backend memory.
+  virtual void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
+                            const uint64_t* maxima, uint64_t* terms) = 0;
+
+  // log_probs[i] from the maxima and the sums of terms of all ranks; NaN if the row has no token.
+  // maxima: [rows]; terms: [rows, kLogProbTerms]; log_probs: [rows] f32; all in backend memory.
+  virtual void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima,
+                               const uint64_t* terms, float* log_probs) = 0;
 };
 
 }  // namespace phalanx::kernels

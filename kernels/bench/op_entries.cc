@@ -1,58 +1,16 @@
 #include "kernels/bench/op_entries.h"
 
-#include <cstdlib>
 #include <iterator>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/bench/op_bench.h"
+#include "kernels/bench/sharded_sampling_entries.h"
 #include "kernels/testing/random_linear.h"
 #include "kernels/testing/step_builder.h"
 
 namespace phalanx::kernels {
 namespace {
-
-constexpr int64_t kHidden = 576;
-constexpr int64_t kFfn = 1536;
-constexpr int64_t kVocab = 49152;
-constexpr int kLayers = 30;
-constexpr int kQHeads = 9;
-constexpr int kKvHeads = 3;
-constexpr int kHeadDim = 64;
-constexpr int64_t kQkv = (kQHeads + 2 * kKvHeads) * kHeadDim;
-
-// Nominal cost of an exponential and what else is done to an element beside it: a polynomial of
-// degree 7, the reduction of its argument, a sum or quotient.
-constexpr double kExponentialFlops = 20.0;
-
-// Random activations in memory of the backend, as worker/model has them.
-class Activations {
- public:
-  Activations(OpBench& bench, int64_t rows, int64_t cols)
-      : rows_(rows), cols_(cols), memory_(*bench.backend->Allocate(rows * cols * sizeof(float))) {
-    const std::vector<float> values = RandomFloats(rows * cols, 1);
-    bench.backend->CopyToBackend(*bench.stream, memory_->data(), values.data(), memory_->bytes());
-    // `values` may go only when the copy is done.
-    if (!bench.stream->Synchronize().ok()) std::abort();
-  }
-  Tensor tensor() { return {memory_->data(), DType::kF32, rows_, cols_}; }
-
- private:
-  const int64_t rows_;
-  const int64_t cols_;
-  const std::unique_ptr<Buffer> memory_;
-};
-
-// Adds what one iteration has to move and compute to the report. Bytes are counted once each,
-// however often a kernel reads them; a working set that fits a cache can be above 100 % of reads
-// from memory.
-void Report(benchmark::State& state, const Ceilings& ceilings, double bytes, double flops) {
-  using benchmark::Counter;
-  const auto rate = Counter::kIsIterationInvariantRate;
-  state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
-  state.counters["GFLOP/s"] = Counter(flops * 1e-9, rate);
-  state.counters["%read"] = Counter(bytes * 1e-9 / ceilings.read_gb_per_s * 100, rate);
-  state.counters["%fma"] = Counter(flops * 1e-9 / ceilings.fma_gflop_per_s * 100, rate);
-}
 
 // Multiplies with `copies` layers in turn. In a model a layer's weights have left the cache before
 // they are used again; with a single layer they would stay in it.
@@ -337,6 +295,8 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kSample, "Sample/top_p", decodes, sample({.temperature = 0.8f, .top_p = 0.9f})},
       {Op::kTokenLogProbs, "TokenLogProbs", decodes, BenchTokenLogProbs}};
   entries.insert(entries.end(), std::begin(others), std::end(others));
+  const std::vector<OpEntry> sharded = ShardedSamplingEntries();
+  entries.insert(entries.end(), sharded.begin(), sharded.end());
   return entries;
 }
 

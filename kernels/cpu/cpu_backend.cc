@@ -11,10 +11,12 @@
 #include "kernels/cpu/kv_arena.h"
 #include "kernels/cpu/packed_linear.h"
 #include "kernels/cpu/rope.h"
+#include "kernels/cpu/sharded_sampling.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sample.h"
+#include "kernels/sampling/sharded_sample.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -206,6 +208,56 @@ class CpuBackend : public Backend {
     CheckTensors(Op::kTokenLogProbs, {logits});
     ForEachRow(logits.rows, logits.cols * kTranscendentalCost,
                [&](int64_t i) { log_probs[i] = LogProb(Row(logits, i), targets[i]); });
+  }
+
+  void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
+    CheckTensors(Op::kRowMaxima, {logits});
+    RowMaximaOnCpu(team_, logits, first_id, maxima);
+  }
+
+  void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+               CutKind kind, int digit) override {
+    CheckTensors(Op::kCutSums, {logits});
+    CutSumsOnCpu(team_, batch, logits, shard, kind, digit);
+  }
+
+  void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                 const SampleShard& shard, CutKind kind, int digit) override {
+    CheckTensors(Op::kNarrowCut, {logits});
+    // With the last digit, ties may have to be looked for among all logits of a row.
+    const int64_t row_cost = digit == kCutDigits - 1 ? logits.cols : kDigitValues;
+    ForEachRow(batch.num_logit_rows, row_cost,
+               [&](int64_t i) { NarrowRow(batch, logits, shard, i, kind, digit); });
+  }
+
+  void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    CheckTensors(Op::kKeptWeights, {logits});
+    KeptWeightsOnCpu(team_, batch, logits, shard);
+  }
+
+  void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                  const SampleShard& shard) override {
+    CheckTensors(Op::kDrawTokens, {logits});
+    // Looks at the sums of the runs, and at the tokens of one run.
+    ForEachRow(batch.num_logit_rows, kDigitValues + logits.cols / kDigitValues,
+               [&](int64_t i) { DrawRow(batch, logits, shard, i); });
+  }
+
+  void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
+    for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<int32_t>(drawn[i]) - 1;
+  }
+  void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
+                    const uint64_t* maxima, uint64_t* terms) override {
+    CheckTensors(Op::kLogProbTerms, {logits});
+    LogProbTermsOnCpu(team_, logits, first_id, targets, maxima, terms);
+  }
+
+  void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
+                       float* log_probs) override {
+    for (int64_t i = 0; i < rows; ++i) {
+      log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
+    }
   }
 
  private:

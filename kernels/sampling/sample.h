@@ -17,6 +17,15 @@
 //     first one, by id, at which the running sum of kept weights is above r.
 //
 // Temperature 0 takes the first token in rank and ignores the rest.
+//
+// A backend keeps these bits only if its compiler keeps to IEEE 754 in float64, as written: every
+// operation is rounded by itself, to nearest. It must fuse no product with a sum (gcc and clang:
+// -ffp-contract=off; nvcc: -fmad=false), reorder no sums, replace no division by a product with an
+// approximate reciprocal and flush no subnormal numbers to zero (never -ffast-math or
+// -use_fast_math; nvcc: -prec-div=true -ftz=false). Conversions to whole numbers truncate, and
+// comparisons see NaN.
+//
+// sharded_sample.h draws the same token where the logits of a row are split over ranks.
 #ifndef PHALANX_KERNELS_SAMPLING_SAMPLE_H_
 #define PHALANX_KERNELS_SAMPLING_SAMPLE_H_
 

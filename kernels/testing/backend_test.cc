@@ -77,6 +77,30 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kTokenLogProbs:
       backend.TokenLogProbs(*stream, t[0], nullptr, nullptr);
       return 1;
+    case Op::kRowMaxima:
+      backend.RowMaxima(*stream, t[0], 0, nullptr);
+      return 1;
+    case Op::kCutSums:
+      backend.CutSums(*stream, sampling, t[0], {}, CutKind::kTopK, 0);
+      return 1;
+    case Op::kNarrowCut:
+      backend.NarrowCut(*stream, sampling, t[0], {}, CutKind::kTopK, 0);
+      return 1;
+    case Op::kKeptWeights:
+      backend.KeptWeights(*stream, sampling, t[0], {});
+      return 1;
+    case Op::kDrawTokens:
+      backend.DrawTokens(*stream, sampling, t[0], {});
+      return 1;
+    case Op::kTakeTokens:
+      backend.TakeTokens(*stream, 0, nullptr, nullptr);
+      return 0;
+    case Op::kLogProbTerms:
+      backend.LogProbTerms(*stream, t[0], 0, nullptr, nullptr, nullptr);
+      return 1;
+    case Op::kCombineLogProbs:
+      backend.CombineLogProbs(*stream, 0, nullptr, nullptr, nullptr);
+      return 0;
   }
   return -1;
 }

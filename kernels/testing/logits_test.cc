@@ -56,8 +56,9 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
   EXPECT_EQ(logits.values(), before);
 }
 
-// The sum is in float64, where the error of any order of sums is far below one rounding to float32.
-// So a result may differ from the reference's by the last rounding, on either side.
+// The sums are whole numbers and the same everywhere; the logarithms of two C libraries may differ
+// in the last bit of float64. So a result may differ from the reference's by the last rounding, on
+// either side.
 TEST_P(TokenLogProbsTest, EqualsTheReference) {
   for (int64_t vocab : {1, 7, 1001}) {
     for (int64_t rows : {0, 1, 3, 20}) {

@@ -99,6 +99,44 @@ class OpRecorder : public Backend {
     called_.insert(Op::kTokenLogProbs);
     backend_->TokenLogProbs(stream, logits, targets, log_probs);
   }
+  void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
+    called_.insert(Op::kRowMaxima);
+    backend_->RowMaxima(stream, logits, first_id, maxima);
+  }
+  void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+               CutKind kind, int digit) override {
+    called_.insert(Op::kCutSums);
+    backend_->CutSums(stream, batch, logits, shard, kind, digit);
+  }
+  void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                 const SampleShard& shard, CutKind kind, int digit) override {
+    called_.insert(Op::kNarrowCut);
+    backend_->NarrowCut(stream, batch, logits, shard, kind, digit);
+  }
+  void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    called_.insert(Op::kKeptWeights);
+    backend_->KeptWeights(stream, batch, logits, shard);
+  }
+  void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                  const SampleShard& shard) override {
+    called_.insert(Op::kDrawTokens);
+    backend_->DrawTokens(stream, batch, logits, shard);
+  }
+  void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
+    called_.insert(Op::kTakeTokens);
+    backend_->TakeTokens(stream, rows, drawn, tokens);
+  }
+  void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
+                    const uint64_t* maxima, uint64_t* terms) override {
+    called_.insert(Op::kLogProbTerms);
+    backend_->LogProbTerms(stream, logits, first_id, targets, maxima, terms);
+  }
+  void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
+                       float* log_probs) override {
+    called_.insert(Op::kCombineLogProbs);
+    backend_->CombineLogProbs(stream, rows, maxima, terms, log_probs);
+  }
 
  private:
   const std::unique_ptr<Backend> backend_;

@@ -15,14 +15,17 @@ void BM_AllReduce(benchmark::State& state) {
   std::vector<std::unique_ptr<Communicator>> group = MakeLocalGroup(2);
   const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
   const std::unique_ptr<kernels::Stream> stream = backend->NewStream();
+  const auto sum = [&](int rank, std::vector<float>& data) {
+    return group[rank]->AllReduceSum(*stream, {data.data(), kernels::DType::kF32, 1, count}).ok();
+  };
   std::thread peer([&] {
     std::vector<float> data(count);
-    while (group[1]->AllReduceSum(*stream, data.data(), count).ok()) {
+    while (sum(1, data)) {
     }
   });
   std::vector<float> data(count);
   for (auto _ : state) {
-    if (!group[0]->AllReduceSum(*stream, data.data(), count).ok()) state.SkipWithError("failed");
+    if (!sum(0, data)) state.SkipWithError("failed");
   }
   group[0]->Abort();
   peer.join();

@@ -10,6 +10,9 @@
 
 namespace phalanx {
 
+// How words of several ranks become one.
+enum class WordOp { kSum, kMax };
+
 // All ranks make the same calls in the same order with the same sizes. A call takes its place in
 // the stream as an op does: it sees the results of the ops before it, and the next op sees its
 // results. Engine thread only, but for Abort.
@@ -24,20 +27,28 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int world() const = 0;
 
-  // data[i] = the sum over ranks, in rank order, so that every rank has the same bits.
-  virtual absl::Status AllReduceSum(kernels::Stream& stream, float* data, int64_t count) = 0;
+  // Each element of `data` becomes its sum over the ranks, in rank order, so that every rank has
+  // the same bits. float32, or bfloat16, which is summed in float32 and rounded once, to the
+  // nearest. On CPU backends `data` need not be aligned.
+  virtual absl::Status AllReduceSum(kernels::Stream& stream, kernels::Tensor data) = 0;
 
-  // Collects unequal pieces at rank 0: `to` receives, for each of `rows` rows, the rank's
-  // `cols[r]` floats side by side in rank order. `from`: [rows, cols[rank()]]; `to`: [rows, sum of
-  // cols], unused on the other ranks. `cols` has world() entries.
-  virtual absl::Status GatherColumns(kernels::Stream& stream, const float* from, int64_t rows,
-                                     const int64_t* cols, float* to) = 0;
+  // words[i] = the sum over ranks, modulo 2^64, or the highest of all ranks.
+  virtual absl::Status AllReduceWords(kernels::Stream& stream, uint64_t* words, int64_t count,
+                                      WordOp op) = 0;
+
+  // all[r * count + i] = mine[i] of rank r. `mine` does not lie in `all`, which is [world, count].
+  virtual absl::Status AllGatherWords(kernels::Stream& stream, const uint64_t* mine, int64_t count,
+                                      uint64_t* all) = 0;
 
   // Copies rank 0's data to all.
   virtual absl::Status Broadcast(kernels::Stream& stream, void* data, size_t bytes) = 0;
 
   // Returns when all ranks have called it.
   virtual absl::Status Barrier() = 0;
+
+  // Bytes of data that this rank has given to collectives so far, each counted once however many
+  // peers read it; 0 if it is alone. Engine thread only.
+  virtual uint64_t bytes_sent() const = 0;
 
   // Makes a blocked call and all later ones return ABORTED; a call for which all ranks have come
   // already may still succeed. Any thread, any number of times.

@@ -22,7 +22,8 @@ bool SumManyRounds(Communicator& comm) {
   const std::unique_ptr<kernels::Stream> stream = backend->NewStream();
   for (int round = 0; round < kRounds; ++round) {
     std::vector<float> data(1000, static_cast<float>(round * (comm.rank() + 1)));
-    if (!comm.AllReduceSum(*stream, data.data(), data.size()).ok()) return false;
+    if (!comm.AllReduceSum(*stream, {data.data(), kernels::DType::kF32, 10, 100}).ok())
+      return false;
     for (const float value : data) {
       if (value != static_cast<float>(round * 6)) return false;
     }

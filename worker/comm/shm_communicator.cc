@@ -1,6 +1,7 @@
 #include "worker/comm/shm_communicator.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -10,7 +11,23 @@
 namespace phalanx {
 namespace {
 
-constexpr int64_t kExchangeFloats = kExchangeBytes / sizeof(float);
+// Values of a type that fit one exchange.
+template <typename T>
+constexpr int64_t kExchangeValues = kExchangeBytes / sizeof(T);
+
+// The upper half of a float32.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+float ToFloat(BFloat16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
+
+// To the nearest, and to the even one of two that are equally near. NaN and infinities that sums of
+// bfloat16 make have zeros in the lower half, and so stay what they are.
+BFloat16 Round(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
 
 }  // namespace
 
@@ -35,29 +52,27 @@ absl::Status ShmCommunicator::Exchange() {
   return status_;
 }
 
-// Every rank adds all the data itself, in rank order, so that all get the same bits: float sums
-// depend on their order. The first two ranks share a loop, which saves a pass over `data` and is
-// all there is to do for two ranks.
-void ShmCommunicator::Sum(int64_t count, float* data) const {
-  const float* const first = Data<float>(0);
-  const float* const second = Data<float>(1);
-  for (int64_t i = 0; i < count; ++i) data[i] = first[i] + second[i];
-  for (int rank = 2; rank < world(); ++rank) {
-    const float* const next = Data<float>(rank);
-    for (int64_t i = 0; i < count; ++i) data[i] += next[i];
-  }
+template <typename T>
+void ShmCommunicator::Put(const T* values, int64_t count) {
+  // A rank that is alone has nobody to send to.
+  if (world() == 1) return;
+  std::memcpy(Data<T>(rank_), values, count * sizeof(T));
+  bytes_sent_ += count * sizeof(T);
 }
 
-absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_t count) {
+// Every rank reduces all the data itself, in rank order, so that all get the same bits: float sums
+// depend on their order.
+template <typename T, typename Reduce>
+absl::Status ShmCommunicator::AllReduce(T* data, int64_t count, Reduce reduce) {
   RETURN_IF_ERROR(CheckAlive());
   if (world() == 1) return absl::OkStatus();
   // exchange_ counts on only when the peers' data has been read: until this rank arrives at the
   // next exchange, they leave it in place.
   while (count > 0) {
-    const int64_t chunk = std::min(count, kExchangeFloats);
-    std::memcpy(Data<float>(rank_), data, chunk * sizeof(float));
+    const int64_t chunk = std::min(count, kExchangeValues<T>);
+    Put(data, chunk);
     RETURN_IF_ERROR(Exchange());
-    Sum(chunk, data);
+    reduce(chunk, data);
     ++exchange_;
     data += chunk;
     count -= chunk;
@@ -65,39 +80,60 @@ absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, float* data, int64_
   return absl::OkStatus();
 }
 
-absl::Status ShmCommunicator::GatherColumns(kernels::Stream&, const float* from, int64_t rows,
-                                            const int64_t* cols, float* to) {
-  RETURN_IF_ERROR(CheckAlive());
-  // All ranks must make the same number of exchanges, so all reckon with the widest piece.
-  const int64_t widest = *std::max_element(cols, cols + world());
-  int64_t total = 0;
-  for (int rank = 0; rank < world(); ++rank) total += cols[rank];
-  const int64_t rows_at_once = std::max<int64_t>(1, kExchangeFloats / std::max<int64_t>(1, widest));
-  for (int64_t row = 0; row < rows; row += rows_at_once) {
-    const int64_t chunk_rows = std::min(rows_at_once, rows - row);
-    // This takes more than one turn only if a single row of a rank is longer than an exchange; a
-    // rank whose row has ended brings nothing to the later turns.
-    for (int64_t col = 0; col < widest; col += kExchangeFloats) {
-      const auto width = [&](int rank) {
-        return std::clamp<int64_t>(cols[rank] - col, 0, kExchangeFloats);
-      };
-      const int64_t mine = width(rank_);
-      for (int64_t r = 0; r < chunk_rows; ++r) {
-        std::copy_n(from + (row + r) * cols[rank_] + col, mine, Data<float>(rank_) + r * mine);
+absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, kernels::Tensor data) {
+  const int64_t count = data.rows * data.cols;
+  if (data.dtype == kernels::DType::kBF16) {
+    return AllReduce(static_cast<BFloat16*>(data.data), count, [&](int64_t n, BFloat16* to) {
+      for (int64_t i = 0; i < n; ++i) {
+        float sum = ToFloat(Data<BFloat16>(0)[i]);
+        for (int rank = 1; rank < world(); ++rank) sum += ToFloat(Data<BFloat16>(rank)[i]);
+        to[i] = Round(sum);
       }
-      RETURN_IF_ERROR(Exchange());
-      // Where the piece of a rank begins in a row of `to`: after all columns of the ranks before
-      // it.
-      int64_t begin = col;
-      for (int rank = 0; rank_ == 0 && rank < world(); ++rank) {
-        for (int64_t r = 0; r < chunk_rows; ++r) {
-          std::copy_n(Data<float>(rank) + r * width(rank), width(rank),
-                      to + (row + r) * total + begin);
-        }
-        begin += cols[rank];
-      }
-      ++exchange_;
+    });
+  }
+  CHECK(data.dtype == kernels::DType::kF32) << kernels::DTypeName(data.dtype);
+  // The first two ranks share a loop, which saves a pass over the data and is all there is to do
+  // for two ranks.
+  return AllReduce(data.f32(), count, [&](int64_t n, float* to) {
+    const float* const first = Data<float>(0);
+    const float* const second = Data<float>(1);
+    for (int64_t i = 0; i < n; ++i) to[i] = first[i] + second[i];
+    for (int rank = 2; rank < world(); ++rank) {
+      const float* const next = Data<float>(rank);
+      for (int64_t i = 0; i < n; ++i) to[i] += next[i];
     }
+  });
+}
+
+absl::Status ShmCommunicator::AllReduceWords(kernels::Stream&, uint64_t* words, int64_t count,
+                                             WordOp op) {
+  return AllReduce(words, count, [&](int64_t n, uint64_t* to) {
+    for (int rank = 0; rank < world(); ++rank) {
+      if (rank == rank_) continue;
+      const uint64_t* const next = Data<uint64_t>(rank);
+      if (op == WordOp::kSum) {
+        for (int64_t i = 0; i < n; ++i) to[i] += next[i];
+      } else {
+        for (int64_t i = 0; i < n; ++i) to[i] = std::max(to[i], next[i]);
+      }
+    }
+  });
+}
+
+absl::Status ShmCommunicator::AllGatherWords(kernels::Stream&, const uint64_t* mine, int64_t count,
+                                             uint64_t* all) {
+  RETURN_IF_ERROR(CheckAlive());
+  std::copy_n(mine, count, all + rank_ * count);
+  if (world() == 1) return absl::OkStatus();
+  for (int64_t begin = 0; begin < count; begin += kExchangeValues<uint64_t>) {
+    const int64_t chunk = std::min(count - begin, kExchangeValues<uint64_t>);
+    Put(mine + begin, chunk);
+    RETURN_IF_ERROR(Exchange());
+    for (int rank = 0; rank < world(); ++rank) {
+      if (rank == rank_) continue;
+      std::copy_n(Data<uint64_t>(rank), chunk, all + rank * count + begin);
+    }
+    ++exchange_;
   }
   return absl::OkStatus();
 }
@@ -107,7 +143,7 @@ absl::Status ShmCommunicator::Broadcast(kernels::Stream&, void* data, size_t byt
   auto* next = static_cast<std::byte*>(data);
   while (bytes > 0) {
     const size_t chunk = std::min(bytes, kExchangeBytes);
-    if (rank_ == 0) std::memcpy(Data<std::byte>(0), next, chunk);
+    if (rank_ == 0) Put(next, static_cast<int64_t>(chunk));
     RETURN_IF_ERROR(Exchange());
     if (rank_ != 0) std::memcpy(next, Data<std::byte>(0), chunk);
     ++exchange_;

@@ -31,11 +31,14 @@ class ShmCommunicator final : public Communicator {
 
   int rank() const override { return rank_; }
   int world() const override { return segment_->world(); }
-  absl::Status AllReduceSum(kernels::Stream& stream, float* data, int64_t count) override;
-  absl::Status GatherColumns(kernels::Stream& stream, const float* from, int64_t rows,
-                             const int64_t* cols, float* to) override;
+  absl::Status AllReduceSum(kernels::Stream& stream, kernels::Tensor data) override;
+  absl::Status AllReduceWords(kernels::Stream& stream, uint64_t* words, int64_t count,
+                              WordOp op) override;
+  absl::Status AllGatherWords(kernels::Stream& stream, const uint64_t* mine, int64_t count,
+                              uint64_t* all) override;
   absl::Status Broadcast(kernels::Stream& stream, void* data, size_t bytes) override;
   absl::Status Barrier() override;
+  uint64_t bytes_sent() const override { return bytes_sent_; }
   void Abort() override { segment_->Abort(); }
 
  private:
@@ -48,14 +51,19 @@ class ShmCommunicator final : public Communicator {
   T* Data(int rank) const {
     return reinterpret_cast<T*>(segment_->Data(rank, exchange_ + 1));
   }
-  // data[i] = the sum of all ranks' data in this exchange.
-  void Sum(int64_t count, float* data) const;
+  // Puts `count` values in place for the next exchange.
+  template <typename T>
+  void Put(const T* values, int64_t count);
+  // Replaces `data` by what reduce(chunk, chunk_data) makes of all ranks' data, chunk after chunk.
+  template <typename T, typename Reduce>
+  absl::Status AllReduce(T* data, int64_t count, Reduce reduce);
 
   const std::shared_ptr<CommunicatorSegment> segment_;
   const int rank_;
   const Options options_;
   // How many exchanges are over; the next one, or the one that runs, is exchange_ + 1.
   uint64_t exchange_ = 0;
+  uint64_t bytes_sent_ = 0;
   absl::Status status_;
 };
 

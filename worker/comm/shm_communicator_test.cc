@@ -1,9 +1,11 @@
 #include "worker/comm/shm_communicator.h"
 
+#include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <thread>
 #include <utility>
@@ -16,7 +18,15 @@
 namespace phalanx {
 namespace {
 
+using kernels::DType;
+using kernels::Tensor;
+
 constexpr int64_t kExchangeFloats = kExchangeBytes / sizeof(float);
+constexpr int64_t kExchangeWords = kExchangeBytes / sizeof(uint64_t);
+
+Tensor RowOf(std::vector<float>& values) {
+  return {values.data(), DType::kF32, 1, static_cast<int64_t>(values.size())};
+}
 
 // What rank `rank` brings to a collective: seeded, so that every rank can compute everyone's.
 std::vector<float> Contribution(int rank, int64_t count) {
@@ -57,7 +67,7 @@ TEST_P(ShmCommunicatorTest, SumsInRankOrderToTheBit) {
     }
     OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
       std::vector<float> data = Contribution(comm.rank(), count);
-      ASSERT_TRUE(comm.AllReduceSum(stream, data.data(), count).ok());
+      ASSERT_TRUE(comm.AllReduceSum(stream, RowOf(data)).ok());
       EXPECT_EQ(data, expected);
     });
   }
@@ -67,35 +77,115 @@ TEST_P(ShmCommunicatorTest, KeepsManyRoundsApart) {
   OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
     for (int round = 0; round < 2000; ++round) {
       float value = static_cast<float>(round + comm.rank());
-      ASSERT_TRUE(comm.AllReduceSum(stream, &value, 1).ok());
+      ASSERT_TRUE(comm.AllReduceSum(stream, {&value, DType::kF32, 1, 1}).ok());
       const int ranks_sum = comm.world() * (comm.world() - 1) / 2;
       ASSERT_EQ(value, static_cast<float>(round * comm.world() + ranks_sum));
     }
   });
 }
 
-TEST_P(ShmCommunicatorTest, GathersUnequalColumnsAtRankZero) {
-  for (const int64_t widest :
-       {int64_t{1}, int64_t{13}, kExchangeFloats / 2 + 1, kExchangeFloats + 3}) {
-    constexpr int64_t kRows = 3;
-    std::vector<int64_t> cols(world());
-    for (int rank = 0; rank < world(); ++rank) cols[rank] = std::max<int64_t>(0, widest - rank);
-    const int64_t total = std::accumulate(cols.begin(), cols.end(), int64_t{0});
+// The values are small whole numbers and halves of the last place of a bfloat16, so that sums have
+// to be rounded, sometimes from exactly the middle.
+TEST_P(ShmCommunicatorTest, SumsBFloat16InFloat32AndRoundsOnce) {
+  const auto bits = [](float value) {
+    return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+  };
+  const int64_t count = kExchangeBytes / sizeof(uint16_t) + 7;
+  const auto value_of = [](int rank, int64_t i) {
+    return rank == 0 ? 256.0f + static_cast<float>(i % 7) * 2 : static_cast<float>((i + rank) % 4);
+  };
+  OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
+    std::vector<uint16_t> data(count);
+    for (int64_t i = 0; i < count; ++i) data[i] = bits(value_of(comm.rank(), i));
+    ASSERT_TRUE(comm.AllReduceSum(stream, {data.data(), DType::kBF16, 1, count}).ok());
+    for (int64_t i = 0; i < count; ++i) {
+      float sum = 0;
+      for (int rank = 0; rank < comm.world(); ++rank) sum += value_of(rank, i);
+      // bfloat16 from 256 to 512 are the even numbers; nearbyint rounds halves to even.
+      const float expected = sum < 512 ? 2 * std::nearbyint(sum / 2) : sum;
+      ASSERT_EQ(data[i], bits(expected)) << "sum of " << sum;
+    }
+  });
+}
+
+TEST_P(ShmCommunicatorTest, SumsOfBFloat16KeepInfinitiesAndNan) {
+  OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
+    // Infinity, a NaN of the lowest payload, and the highest finite number.
+    std::vector<uint16_t> data = {0x7f80, 0x7f81, 0x7f7f};
+    ASSERT_TRUE(comm.AllReduceSum(stream, {data.data(), DType::kBF16, 1, 3}).ok());
+    EXPECT_EQ(data[0], 0x7f80);
+    EXPECT_GT(data[1], 0x7f80);
+    EXPECT_EQ(data[2], comm.world() == 1 ? 0x7f7f : 0x7f80);
+  });
+}
+
+// Word `i` of what a rank brings: any number of 64 bits.
+uint64_t WordOf(int rank, int64_t i) {
+  const uint64_t mixed = static_cast<uint64_t>(rank * 1000003 + i + 1) * 0x9e3779b97f4a7c15;
+  return mixed ^ mixed >> 29;
+}
+
+TEST_P(ShmCommunicatorTest, CombinesWords) {
+  for (const int64_t count :
+       {int64_t{0}, int64_t{1}, int64_t{100}, kExchangeWords, 2 * kExchangeWords + 3}) {
+    std::vector<uint64_t> sums(count, 0);
+    std::vector<uint64_t> maxima(count, 0);
+    for (int rank = 0; rank < world(); ++rank) {
+      for (int64_t i = 0; i < count; ++i) {
+        sums[i] += WordOf(rank, i);
+        maxima[i] = std::max(maxima[i], WordOf(rank, i));
+      }
+    }
     OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
-      const std::vector<float> from = Contribution(comm.rank(), kRows * cols[comm.rank()]);
-      std::vector<float> to(comm.rank() == 0 ? kRows * total : 0);
-      ASSERT_TRUE(comm.GatherColumns(stream, from.data(), kRows, cols.data(), to.data()).ok());
-      int64_t begin = 0;
-      for (int rank = 0; comm.rank() == 0 && rank < comm.world(); begin += cols[rank++]) {
-        const std::vector<float> piece = Contribution(rank, kRows * cols[rank]);
-        for (int64_t row = 0; row < kRows; ++row) {
-          for (int64_t col = 0; col < cols[rank]; ++col) {
-            ASSERT_EQ(to[row * total + begin + col], piece[row * cols[rank] + col]);
-          }
-        }
+      std::vector<uint64_t> words(count);
+      for (int64_t i = 0; i < count; ++i) words[i] = WordOf(comm.rank(), i);
+      std::vector<uint64_t> other = words;
+      ASSERT_TRUE(comm.AllReduceWords(stream, words.data(), count, WordOp::kSum).ok());
+      EXPECT_TRUE(words == sums) << count;
+      ASSERT_TRUE(comm.AllReduceWords(stream, other.data(), count, WordOp::kMax).ok());
+      EXPECT_TRUE(other == maxima) << count;
+    });
+  }
+}
+
+TEST_P(ShmCommunicatorTest, GathersWordsInRankOrder) {
+  for (const int64_t count :
+       {int64_t{0}, int64_t{1}, int64_t{100}, kExchangeWords, 2 * kExchangeWords + 3}) {
+    OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
+      std::vector<uint64_t> mine(count);
+      for (int64_t i = 0; i < count; ++i) mine[i] = WordOf(comm.rank(), i);
+      std::vector<uint64_t> all(comm.world() * count);
+      ASSERT_TRUE(comm.AllGatherWords(stream, mine.data(), count, all.data()).ok());
+      for (int rank = 0; rank < comm.world(); ++rank) {
+        for (int64_t i = 0; i < count; ++i) ASSERT_EQ(all[rank * count + i], WordOf(rank, i));
       }
     });
   }
+}
+
+TEST_P(ShmCommunicatorTest, CountsTheBytesThatItSends) {
+  OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
+    std::vector<float> floats(kExchangeFloats + 1);
+    std::vector<uint64_t> words(10);
+    std::vector<uint64_t> all(10 * comm.world());
+    const auto expect = [&](uint64_t bytes) {
+      EXPECT_EQ(comm.bytes_sent(), comm.world() == 1 ? 0 : bytes);
+    };
+    expect(0);
+    ASSERT_TRUE(comm.AllReduceSum(stream, RowOf(floats)).ok());
+    uint64_t bytes = floats.size() * sizeof(float);
+    expect(bytes);
+    ASSERT_TRUE(comm.AllReduceSum(stream, {floats.data(), DType::kBF16, 3, 5}).ok());
+    expect(bytes += 30);
+    ASSERT_TRUE(comm.AllReduceWords(stream, words.data(), 10, WordOp::kMax).ok());
+    expect(bytes += 80);
+    ASSERT_TRUE(comm.AllGatherWords(stream, words.data(), 10, all.data()).ok());
+    expect(bytes += 80);
+    ASSERT_TRUE(comm.Broadcast(stream, words.data(), 24).ok());
+    expect(bytes += comm.rank() == 0 ? 24 : 0);
+    ASSERT_TRUE(comm.Barrier().ok());
+    expect(bytes);
+  });
 }
 
 TEST_P(ShmCommunicatorTest, BroadcastsFromRankZero) {
@@ -134,14 +224,38 @@ TEST(ShmCommunicatorFailureTest, AbortShowsWhereThereIsNothingToExchange) {
   const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
   const std::unique_ptr<kernels::Stream> stream = backend->NewStream();
   float value = 1;
-  const int64_t cols[] = {0, 0};
+  uint64_t word = 1;
+  uint64_t words[2];
   for (const int world : {1, 2}) {
     std::unique_ptr<Communicator> comm = std::move(MakeLocalGroup(world).front());
     comm->Abort();
     const int64_t count = world == 1 ? 1 : 0;
-    EXPECT_TRUE(absl::IsAborted(comm->AllReduceSum(*stream, &value, count))) << world;
-    EXPECT_TRUE(absl::IsAborted(comm->GatherColumns(*stream, &value, 1, cols, &value))) << world;
+    const Tensor data = {&value, DType::kF32, 1, count};
+    EXPECT_TRUE(absl::IsAborted(comm->AllReduceSum(*stream, data))) << world;
+    EXPECT_TRUE(absl::IsAborted(comm->AllReduceWords(*stream, &word, count, WordOp::kSum)));
+    EXPECT_TRUE(absl::IsAborted(comm->AllGatherWords(*stream, &word, count, words))) << world;
     EXPECT_TRUE(absl::IsAborted(comm->Broadcast(*stream, &value, 0))) << world;
+  }
+}
+
+TEST(ShmCommunicatorFailureTest, AbortEndsEveryKindOfCollectiveThatWaits) {
+  const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
+  const std::unique_ptr<kernels::Stream> stream = backend->NewStream();
+  float value = 1;
+  uint64_t word = 1;
+  uint64_t words[2];
+  const std::function<absl::Status(Communicator&)> calls[] = {
+      [&](Communicator& comm) {
+        return comm.AllReduceSum(*stream, {&value, DType::kF32, 1, 1});
+      },
+      [&](Communicator& comm) { return comm.AllReduceWords(*stream, &word, 1, WordOp::kMax); },
+      [&](Communicator& comm) { return comm.AllGatherWords(*stream, &word, 1, words); },
+      [&](Communicator& comm) { return comm.Broadcast(*stream, &value, sizeof(value)); }};
+  for (const auto& call : calls) {
+    std::vector<std::unique_ptr<Communicator>> group = MakeLocalGroup(2, {.spins = 0});
+    std::thread waiting([&] { EXPECT_TRUE(absl::IsAborted(call(*group[0]))); });
+    group[1]->Abort();
+    waiting.join();
   }
 }
 

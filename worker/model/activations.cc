@@ -39,6 +39,25 @@ class Carver {
   size_t bytes_ = 0;
 };
 
+SamplerMemory CarveSampler(const ModelSpec& spec, const Shard& shard, int64_t rows,
+                           Carver& carver) {
+  const int64_t world = shard.world;
+  SamplerMemory memory;
+  memory.shard = {.rank = shard.rank,
+                  .world = shard.world,
+                  .first_id = shard.vocab.begin,
+                  .vocab = spec.vocab,
+                  .maxima = carver.Take<uint64_t>(rows),
+                  .cuts = carver.Take<kernels::SampleCut>(2 * rows),
+                  .sums = carver.Take<uint64_t>(rows * kernels::kDigitValues),
+                  .sums_of_ranks = carver.Take<uint64_t>(world * rows * kernels::kDigitValues),
+                  .kept = carver.Take<uint64_t>(rows),
+                  .kept_of_ranks = carver.Take<uint64_t>(world * rows),
+                  .drawn = carver.Take<uint64_t>(rows)};
+  memory.log_prob_terms = carver.Take<uint64_t>(rows * kernels::kLogProbTerms);
+  return memory;
+}
+
 Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
                   Carver& carver) {
   const int tokens = limits.max_step_tokens;
@@ -61,10 +80,9 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   a.logit_hidden = carver.TakeMatrix(seqs, spec.hidden);
   a.local_logits = carver.TakeMatrix(seqs, shard.vocab.size());
   a.tokens = carver.Take<int32_t>(seqs);
-  // Rank 0 gathers the logits of all ranks and draws the tokens. Alone it has all logits already.
-  if (shard.rank == 0) {
-    a.logits = shard.world == 1 ? a.local_logits : carver.TakeMatrix(seqs, spec.vocab);
-    a.log_probs = carver.Take<float>(tokens);
+  a.log_probs = carver.Take<float>(tokens);
+  if (shard.world > 1) {
+    a.sampler = CarveSampler(spec, shard, seqs, carver);
   }
   return a;
 }

@@ -10,6 +10,7 @@
 #include "kernels/ops.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
+#include "worker/model/sharded_sampler.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -35,9 +36,9 @@ struct Activations {
   kernels::Tensor ffn;           // [tokens, local_ffn]
   kernels::Tensor logit_hidden;  // [seqs, hidden]
   kernels::Tensor local_logits;  // [seqs, local_vocab]
-  kernels::Tensor logits;        // [seqs, vocab]; rank 0 only, and local_logits if it is alone
+  SamplerMemory sampler;         // For [seqs] rows; unused by a rank that is alone
   int32_t* tokens = nullptr;     // [seqs]
-  float* log_probs = nullptr;    // [tokens]; rank 0 only
+  float* log_probs = nullptr;    // [tokens]
 
   std::unique_ptr<kernels::Buffer> memory;
 };

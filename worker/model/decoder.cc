@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -13,6 +12,8 @@
 #include "base/status.h"
 #include "model/spec/long_rope.h"
 #include "worker/model/activations.h"
+#include "worker/model/collectives.h"
+#include "worker/model/sharded_sampler.h"
 #include "worker/step/check_step.h"
 #include "worker/step/pad_step.h"
 
@@ -55,15 +56,15 @@ class ShardedDecoder final : public Decoder {
         limits_(limits),
         weights_(std::move(weights)),
         backend_(*backend),
-        comm_(comm),
         stream_(backend->NewStream()),
+        collectives_(comm, stream_.get()),
         checker_(limits, spec.vocab, spec.rope.num_lists()) {}
 
   // The part of Create that can fail.
   absl::Status Init();
 
   absl::StatusOr<StepResult> Run(const Step& step) override;
-  const float* last_logits() const override { return act_.logits.f32(); }
+  const float* local_logits() const override { return act_.local_logits.f32(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes(); }
@@ -78,21 +79,15 @@ class ShardedDecoder final : public Decoder {
   absl::Status EmbedTokens(const StepBatch& batch);
   absl::Status Attend(const StepBatch& batch, int layer);
   absl::Status FeedForward(const StepBatch& batch, int layer);
-  absl::Status ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows);
+  Tensor ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows);
   absl::Status DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
-                          std::vector<int32_t>* tokens);
+                          const SamplingBlock& on_host, std::vector<int32_t>* tokens);
   absl::Status ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
                            std::vector<float>* log_probs);
 
   // Counts a piece of work that is done. Only for work that every rank does: the leader compares
   // the counts to find the rank that is behind.
   void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
-
-  // Sums a partial result over all ranks.
-  absl::Status AllReduce(Tensor partial);
-  // Runs a collective, and adds what it takes to the time of the step's collectives.
-  template <typename Collective>
-  absl::Status Timed(Collective collective);
 
   Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
   // The weights of the norm that follows layer `layer`: the next layer's first norm, or the final
@@ -107,25 +102,20 @@ class ShardedDecoder final : public Decoder {
   const StepLimits limits_;
   const DecoderWeights weights_;
   Backend& backend_;
-  Communicator* const comm_;  // Null if alone.
   const std::unique_ptr<Stream> stream_;
+  Collectives collectives_;
   std::unique_ptr<KvCache> cache_;
   Activations act_;
-  std::vector<int64_t> vocab_of_rank_;  // How many columns of logits each rank has.
+  std::optional<ShardedSampler> sampler_;  // None if alone.
   StepChecker checker_;
   std::atomic<uint64_t> progress_{0};
-  std::chrono::nanoseconds comm_ticks_{0};
 };
 
 absl::Status ShardedDecoder::Init() {
-  // Collectives sum float32.
+  // Activations are carved as float32.
   if (backend_.activation_dtype() != DType::kF32) {
     return absl::UnimplementedError(
         absl::StrCat("activations of backend ", backend_.Describe(), " are not float32"));
-  }
-  for (int rank = 0; rank < shard_.world; ++rank) {
-    ASSIGN_OR_RETURN(const Shard peer, ShardModel(spec_, rank, shard_.world));
-    vocab_of_rank_.push_back(peer.vocab.size());
   }
   // One more than sequences may own: kernels::kPaddingBlock.
   const int num_blocks = limits_.kv_blocks + 1;
@@ -133,6 +123,7 @@ absl::Status ShardedDecoder::Init() {
                                 spec_.head_dim};
   ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
+  if (shard_.world > 1) sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
   return UploadInverseFrequencies();
 }
 
@@ -170,28 +161,9 @@ SamplingBatch ShardedDecoder::Upload(const SamplingBlock& block) {
   return {block.counts(), SamplingBlock::PointersInto(block.counts(), act_.sampling_block)};
 }
 
-template <typename Collective>
-absl::Status ShardedDecoder::Timed(Collective collective) {
-  const auto start = std::chrono::steady_clock::now();
-  absl::Status status = collective();
-  comm_ticks_ += std::chrono::steady_clock::now() - start;
-  return status;
-}
-
-absl::Status ShardedDecoder::AllReduce(Tensor partial) {
-  if (comm_ == nullptr) return absl::OkStatus();
-  const auto sum = [&] {
-    return comm_->AllReduceSum(*stream_, partial.f32(), partial.rows * partial.cols);
-  };
-  // A rank alone has nobody to wait for, so its time is not counted. It makes the call all the
-  // same, because that fails after Communicator::Abort and so ends a step that nobody wants any
-  // more.
-  return shard_.world == 1 ? sum() : Timed(sum);
-}
-
 absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
   RETURN_IF_ERROR(checker_.Check(step));
-  comm_ticks_ = std::chrono::nanoseconds(0);
+  collectives_.Restart();
   // Lives until Synchronize, because the copy may take until then.
   const std::optional<StepBlock> padded = FillUp(step.forward);
   const StepBatch batch = Upload(padded.has_value() ? *padded : step.forward);
@@ -203,11 +175,12 @@ absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
   }
   StepResult result;
   const SamplingBatch sampling = Upload(step.sampling);
-  // All ranks run both, in the same order: each gathers logits, and collectives must match.
+  // All ranks run both, in the same order: each has a part in every row, and collectives must
+  // match.
   RETURN_IF_ERROR(ScoreTokens(batch, sampling, &result.log_probs));
-  RETURN_IF_ERROR(DrawTokens(batch, sampling, &result.tokens));
+  RETURN_IF_ERROR(DrawTokens(batch, sampling, step.sampling, &result.tokens));
   RETURN_IF_ERROR(stream_->Synchronize());
-  result.comm_time = absl::FromChrono(comm_ticks_);
+  result.comm_time = collectives_.time();
   return result;
 }
 
@@ -217,7 +190,7 @@ absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
   backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
   Mark();
   // Each rank has some rows of the table and zeros for the tokens of others, so the sum is exact.
-  RETURN_IF_ERROR(AllReduce(residual));
+  RETURN_IF_ERROR(collectives_.Sum(residual));
   backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
                    FirstRows(act_.hidden, batch.num_tokens));
   // Once a step: all layers turn by the same angles.
@@ -247,7 +220,7 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
   // with qkv and takes the result.
   backend_.Linear(*stream_, attention, *w.attention_out, /*bias=*/{}, hidden);
   Mark();
-  RETURN_IF_ERROR(AllReduce(hidden));
+  RETURN_IF_ERROR(collectives_.Sum(hidden));
   backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
                       Norm(*w.ffn_norm), spec_.rms_norm_eps, hidden);
   return absl::OkStatus();
@@ -266,42 +239,34 @@ absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   // This rank's columns of the feed-forward give a part of each output's sum, as in attention.
   backend_.Linear(*stream_, ffn, *w.down, /*bias=*/{}, hidden);
   Mark();
-  RETURN_IF_ERROR(AllReduce(hidden));
+  RETURN_IF_ERROR(collectives_.Sum(hidden));
   backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
                       NormAfter(layer), spec_.rms_norm_eps, hidden);
   return absl::OkStatus();
 }
 
-// logits = the output matrix times hidden, for the tokens that `rows` names; whole on rank 0, this
-// rank's columns in local_logits on every rank.
-absl::Status ShardedDecoder::ComputeLogits(const StepBatch& batch, const int32_t* rows,
-                                           int num_rows) {
+// This rank's columns of the output matrix times hidden, for the tokens that `rows` names.
+Tensor ShardedDecoder::ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows) {
   const Tensor logit_hidden = FirstRows(act_.logit_hidden, num_rows);
   const Tensor local_logits = FirstRows(act_.local_logits, num_rows);
   backend_.GatherRows(*stream_, rows, FirstRows(act_.hidden, batch.num_tokens), logit_hidden);
   backend_.Linear(*stream_, logit_hidden, weights_.logits(), /*bias=*/{}, local_logits);
   Mark();
-  // local_logits and logits are the same memory then.
-  if (shard_.world == 1) return absl::OkStatus();
-  return Timed([&] {
-    return comm_->GatherColumns(*stream_, local_logits.f32(), num_rows, vocab_of_rank_.data(),
-                                act_.logits.f32());
-  });
+  return local_logits;
 }
 
 absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
+                                        const SamplingBlock& on_host,
                                         std::vector<int32_t>* tokens) {
   const int num_rows = sampling.num_logit_rows;
   if (num_rows == 0) return absl::OkStatus();
-  RETURN_IF_ERROR(ComputeLogits(batch, sampling.logit_rows, num_rows));
-  if (shard_.rank == 0) {
-    backend_.Sample(*stream_, sampling, FirstRows(act_.logits, num_rows), act_.tokens);
+  const Tensor logits = ComputeLogits(batch, sampling.logit_rows, num_rows);
+  if (sampler_.has_value()) {
+    RETURN_IF_ERROR(sampler_->Draw(sampling, on_host.arrays().sampling, logits, act_.tokens));
+  } else {
+    backend_.Sample(*stream_, sampling, logits, act_.tokens);
   }
-  // The next step may name these tokens by their slots, on every rank.
-  if (shard_.world > 1) {
-    RETURN_IF_ERROR(
-        Timed([&] { return comm_->Broadcast(*stream_, act_.tokens, num_rows * sizeof(int32_t)); }));
-  }
+  // The next step may name these tokens by their slots.
   backend_.StoreLastTokens(*stream_, sampling, act_.tokens, act_.last_tokens);
   tokens->resize(num_rows);
   backend_.CopyToHost(*stream_, tokens->data(), act_.tokens, num_rows * sizeof(int32_t));
@@ -313,15 +278,17 @@ absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBa
 absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
                                          std::vector<float>* log_probs) {
   const int num_rows = sampling.num_score_rows;
+  if (num_rows == 0) return absl::OkStatus();
   for (int first = 0; first < num_rows; first += limits_.max_seqs) {
     const int rows = std::min(limits_.max_seqs, num_rows - first);
-    RETURN_IF_ERROR(ComputeLogits(batch, sampling.score_rows + first, rows));
-    // Other ranks go on to the next slice, whose logits they too have a part in.
-    if (shard_.rank != 0) continue;
-    backend_.TokenLogProbs(*stream_, FirstRows(act_.logits, rows), sampling.score_targets + first,
-                           act_.log_probs + first);
+    const Tensor logits = ComputeLogits(batch, sampling.score_rows + first, rows);
+    const int32_t* const targets = sampling.score_targets + first;
+    if (sampler_.has_value()) {
+      RETURN_IF_ERROR(sampler_->Score(logits, targets, act_.log_probs + first));
+    } else {
+      backend_.TokenLogProbs(*stream_, logits, targets, act_.log_probs + first);
+    }
   }
-  if (shard_.rank != 0 || num_rows == 0) return absl::OkStatus();
   log_probs->resize(num_rows);
   backend_.CopyToHost(*stream_, log_probs->data(), act_.log_probs, num_rows * sizeof(float));
   return absl::OkStatus();

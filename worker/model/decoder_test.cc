@@ -14,6 +14,8 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/sampling/log_prob.h"
+#include "kernels/sampling/sample.h"
 #include "kernels/testing/op_recorder.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/testing/tiny_model.h"
@@ -244,6 +246,99 @@ TEST(DecoderTest, ATokenMayBeNamedByItsSlot) {
   }
 }
 
+// What a step of `tokens` tokens sends without sampling: the sums after the embedding and after
+// both halves of each layer, once from each rank.
+uint64_t BytesOfSums(const ModelSpec& spec, int tokens, int world) {
+  return sizeof(float) * static_cast<uint64_t>(2 * spec.num_layers + 1) * tokens * spec.hidden *
+         world;
+}
+
+// Four rows, each drawn in its own way.
+TEST(DecoderTest, RanksDrawTheTokensOfAllTheirLogitsWithoutGatheringThem) {
+  const std::string path = WriteTinyModel("sharded_sampling.gguf");
+  const kernels::SamplingRow rows[] = {
+      {},
+      {.temperature = 1.5f, .seed = 1},
+      {.temperature = 1.5f, .top_k = 40, .seed = 2},
+      {.temperature = 1.5f, .top_k = 90, .top_p = 0.7f, .seed = 3}};
+  for (const int world : {2, 3}) {
+    RankGroup group(path, world, kLimits, Cpu);
+    StepBuilder builder;
+    std::vector<TestSequence> sequences;
+    for (int i = 0; i < 4; ++i) {
+      sequences.push_back(Sequence(i, RandomTokens(5 + i, 40 + i)));
+      builder.Add(sequences.back(), 5 + i, rows[i]);
+    }
+    const Step input = builder.Finish();
+    const auto step = group.Run(input);
+    ASSERT_TRUE(step.ok()) << step.status();
+    for (int i = 0; i < 4; ++i) {
+      const kernels::SamplingRow& row = input.sampling.arrays().sampling[i];
+      EXPECT_EQ(step->tokens[i], kernels::SampleToken(group.Logits(i), row))
+          << "row " << i << ", " << world << " ranks";
+    }
+  }
+}
+
+TEST(DecoderTest, ARowCostsAFewWordsInAStep) {
+  const std::string path = WriteTinyModel("step_bytes.gguf");
+  for (const int world : {2, 3}) {
+    RankGroup group(path, world, kLimits, Cpu);
+    TestSequence sequence = Sequence(0, RandomTokens(21, 8));
+    const auto sampling_bytes = [&](int tokens, const kernels::SamplingRow& row) {
+      StepBuilder builder;
+      builder.Add(sequence, tokens, row);
+      const uint64_t before = group.bytes_sent();
+      EXPECT_TRUE(group.Run(builder.Finish()).ok());
+      return group.bytes_sent() - before - BytesOfSums(group.spec(), tokens, world);
+    };
+    // No row of logits is wanted yet.
+    EXPECT_EQ(sampling_bytes(20, {}), 0u);
+    const uint64_t word = sizeof(uint64_t) * world;
+    const uint64_t gathered = sizeof(float) * group.spec().vocab;
+    EXPECT_EQ(sampling_bytes(1, {}), word);
+    EXPECT_LT(word, gathered);
+    sequence.tokens.push_back(1);
+    EXPECT_EQ(sampling_bytes(1, {.temperature = 1.0f}), 3 * word);
+    EXPECT_LT(3 * word, gathered);
+    sequence.tokens.push_back(2);
+    // The tiny vocabulary would take fewer bytes; this is the same for every vocabulary.
+    EXPECT_EQ(sampling_bytes(1, {.temperature = 1.0f, .top_p = 0.5f}),
+              (3 + kernels::kCutDigits * kernels::kDigitValues) * word);
+  }
+}
+
+// More rows than there is memory for at once, so that they are scored in slices.
+TEST(DecoderTest, ScoresAreThoseOfTheLogitsOfAllRanks) {
+  const std::string path = WriteTinyModel("scores.gguf");
+  const std::vector<int32_t> prompt = RandomTokens(11, 9);
+  for (const int world : {1, 2, 3}) {
+    RankGroup group(path, world, kLimits, Cpu);
+    std::vector<float> expected;
+    TestSequence one_by_one = Sequence(0, prompt);
+    for (size_t t = 0; t + 1 < prompt.size(); ++t) {
+      TestSequence so_far = one_by_one;
+      so_far.tokens.resize(t + 1);
+      expected.push_back(kernels::LogProb(RunAlone(group, so_far, 1), prompt[t + 1]));
+      ++one_by_one.cached_tokens;
+      one_by_one.blocks_told = so_far.blocks_told;
+    }
+    TestSequence sequence = Sequence(1, prompt);
+    StepBuilder builder;
+    builder.Add(sequence, sequence.pending_tokens() - 1);
+    const auto num_tokens = static_cast<int>(prompt.size()) - 1;
+    for (int32_t t = 0; t < num_tokens; ++t) builder.Score(t, prompt[t + 1]);
+    const uint64_t before = group.bytes_sent();
+    const auto step = group.Run(builder.Finish());
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_EQ(step->log_probs, expected) << world << " ranks";
+    const uint64_t words = (1 + kernels::kLogProbTerms) * num_tokens;
+    const uint64_t score_bytes = sizeof(uint64_t) * words * world;
+    EXPECT_EQ(group.bytes_sent() - before,
+              world == 1 ? 0 : BytesOfSums(group.spec(), num_tokens, world) + score_bytes);
+  }
+}
+
 TEST(DecoderTest, StepWithoutLogitRowsDrawsNothing) {
   RankGroup group(WriteTinyModel("rows.gguf"), 2, kLimits, Cpu);
   TestSequence sequence = Sequence(0, RandomTokens(20, 5));
@@ -290,13 +385,16 @@ class LostCommunicator : public Communicator {
  public:
   int rank() const override { return 0; }
   int world() const override { return 2; }
-  absl::Status AllReduceSum(kernels::Stream&, float*, int64_t) override { return Lost(); }
-  absl::Status GatherColumns(kernels::Stream&, const float*, int64_t, const int64_t*,
-                             float*) override {
+  absl::Status AllReduceSum(kernels::Stream&, kernels::Tensor) override { return Lost(); }
+  absl::Status AllReduceWords(kernels::Stream&, uint64_t*, int64_t, WordOp) override {
+    return Lost();
+  }
+  absl::Status AllGatherWords(kernels::Stream&, const uint64_t*, int64_t, uint64_t*) override {
     return Lost();
   }
   absl::Status Broadcast(kernels::Stream&, void*, size_t) override { return Lost(); }
   absl::Status Barrier() override { return Lost(); }
+  uint64_t bytes_sent() const override { return 0; }
   void Abort() override {}
 
  private:

@@ -18,10 +18,12 @@ namespace {
 
 using kernels::Backend;
 using kernels::Buffer;
+using kernels::CutKind;
 using kernels::DType;
 using kernels::KvCache;
 using kernels::LinearSource;
 using kernels::PackedLinear;
+using kernels::SampleShard;
 using kernels::SamplingBatch;
 using kernels::StepBatch;
 using kernels::Stream;
@@ -82,6 +84,22 @@ class RowRecorder final : public Backend {
   void Sample(Stream&, const SamplingBatch&, Tensor, int32_t*) override { Die(); }
   void StoreLastTokens(Stream&, const SamplingBatch&, const int32_t*, int32_t*) override { Die(); }
   void TokenLogProbs(Stream&, Tensor, const int32_t*, float*) override { Die(); }
+  void RowMaxima(Stream&, Tensor, int64_t, uint64_t*) override { Die(); }
+  void CutSums(Stream&, const SamplingBatch&, Tensor, const SampleShard&, CutKind, int) override {
+    Die();
+  }
+  void NarrowCut(Stream&, const SamplingBatch&, Tensor, const SampleShard&, CutKind, int) override {
+    Die();
+  }
+  void KeptWeights(Stream&, const SamplingBatch&, Tensor, const SampleShard&) override { Die(); }
+  void DrawTokens(Stream&, const SamplingBatch&, Tensor, const SampleShard&) override { Die(); }
+  void TakeTokens(Stream&, int64_t, const uint64_t*, int32_t*) override { Die(); }
+  void LogProbTerms(Stream&, Tensor, int64_t, const int32_t*, const uint64_t*, uint64_t*) override {
+    Die();
+  }
+  void CombineLogProbs(Stream&, int64_t, const uint64_t*, const uint64_t*, float*) override {
+    Die();
+  }
 
  private:
   static void Die() { CHECK(false) << "an op while loading"; }

@@ -40,14 +40,14 @@ class AddingDecoder final : public Decoder {
     if (before_reduce) before_reduce();
     ++progress_;
     InstantStream stream;
-    if (absl::Status status = comm_->AllReduceSum(stream, &sum, 1); !status.ok()) {
+    if (absl::Status status = comm_->AllReduceSum(stream, {&sum, kernels::DType::kF32, 1, 1});
+        !status.ok()) {
       return status;
     }
-    if (comm_->rank() != 0) return StepResult();
     return StepResult{.tokens = {static_cast<int32_t>(sum)}, .log_probs = {}};
   }
 
-  const float* last_logits() const override { return nullptr; }
+  const float* local_logits() const override { return nullptr; }
   uint64_t progress() const override { return progress_; }
   size_t kv_arena_bytes() const override { return 64; }
   size_t activation_bytes() const override { return 0; }

@@ -1,5 +1,6 @@
 #include "worker/model/testing/rank_group.h"
 
+#include <cstring>
 #include <thread>
 #include <utility>
 
@@ -37,6 +38,7 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
   for (int rank = 0; rank < world; ++rank) {
     const Shard shard = ValueOrDie(ShardModel(spec_, rank, world));
     ranks_[rank].backend = make_backend();
+    ranks_[rank].local_vocab = shard.vocab.size();
     kernels::Backend* backend = ranks_[rank].backend.get();
     DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*checkpoint, spec_, shard, *backend));
     ranks_[rank].decoder = ValueOrDie(
@@ -50,13 +52,30 @@ absl::StatusOr<StepResult> RankGroup::Run(const Step& step) {
              [&](int rank) { results[rank] = ranks_[rank].decoder->Run(step); });
   for (const auto& result : results) {
     if (!result.ok()) return result.status();
+    // Log-probabilities by their bits, since they may be NaN.
+    const std::vector<float>& log_probs = result->log_probs;
+    CHECK(result->tokens == results[0]->tokens &&
+          log_probs.size() == results[0]->log_probs.size() &&
+          std::memcmp(log_probs.data(), results[0]->log_probs.data(),
+                      log_probs.size() * sizeof(float)) == 0)
+        << "ranks have different results";
   }
   return results[0];
 }
 
 std::vector<float> RankGroup::Logits(int row) {
-  const float* first = ranks_[0].decoder->last_logits() + int64_t{row} * spec_.vocab;
-  return {first, first + spec_.vocab};
+  std::vector<float> logits;
+  for (const Rank& rank : ranks_) {
+    const float* const first = rank.decoder->local_logits() + int64_t{row} * rank.local_vocab;
+    logits.insert(logits.end(), first, first + rank.local_vocab);
+  }
+  return logits;
+}
+
+uint64_t RankGroup::bytes_sent() const {
+  uint64_t bytes = 0;
+  for (const auto& comm : comms_) bytes += comm->bytes_sent();
+  return bytes;
 }
 
 }  // namespace phalanx

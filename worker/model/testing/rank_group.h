@@ -28,16 +28,19 @@ class RankGroup {
   const ModelSpec& spec() const { return spec_; }
   Decoder& decoder(int rank) { return *ranks_[rank].decoder; }
 
-  // Runs one step on all ranks at once; returns rank 0's result if all ranks succeed, else the
-  // first error.
+  // Runs one step on all ranks at once; returns the result, the same on all ranks, or the first
+  // error.
   absl::StatusOr<StepResult> Run(const Step& step);
-  // Row `row` of the last step's logits.
+  // Row `row` of the last step's logits, those of all ranks side by side.
   std::vector<float> Logits(int row);
+  // What all ranks together have given to collectives so far.
+  uint64_t bytes_sent() const;
 
  private:
   struct Rank {
     std::unique_ptr<kernels::Backend> backend;
     std::unique_ptr<Decoder> decoder;
+    int local_vocab = 0;
   };
 
   ModelSpec spec_;

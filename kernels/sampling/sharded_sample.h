@@ -1,0 +1,64 @@
+// The pieces of sampling for a row whose logits are split over ranks, each of which has those of
+// the next ids. What the ranks combine between the pieces, and in which order, is told at the ops
+// of kernels/ops.h; these functions do one row, for backends that compute on the host. With the
+// tokens that sample.h defines, whatever the split.
+#ifndef PHALANX_KERNELS_SAMPLING_SHARDED_SAMPLE_H_
+#define PHALANX_KERNELS_SAMPLING_SHARDED_SAMPLE_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "kernels/ops.h"
+
+namespace phalanx::kernels {
+
+// What a row asks for. Whether there is anything to draw (a row that is not greedy), and whether
+// there is such a cut in a row of `vocab` logits.
+bool WantsDraw(const SamplingRow& sampling);
+bool WantsCut(const SamplingRow& sampling, int64_t vocab, CutKind kind);
+
+// This rank's part of a row, and what the ranks know of the row so far.
+struct RowShard {
+  absl::Span<const float> logits;  // May be empty: a rank may have no part.
+  int64_t first_id = 0;            // Of logits[0].
+  int64_t vocab = 0;               // Logits of all ranks.
+  SamplingRow sampling;
+  uint64_t maximum = 0;             // Of all ranks; not needed by MaximumOf.
+  const SampleCut* cuts = nullptr;  // [2], by CutKind; those that have been found.
+};
+
+// Row `i` of a step; `logits` are this rank's. The maximum is that of shard.maxima.
+RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i);
+
+// The word of Backend::RowMaxima for logits of the ids from `first_id` on. The word of a row is the
+// highest of those of its parts.
+uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id);
+
+// Whether a row of this maximum has a token.
+constexpr bool HasToken(uint64_t maximum) { return maximum != 0 && maximum != ~uint64_t{0}; }
+// The highest logit of a row that has a token.
+float HighestLogit(uint64_t maximum);
+
+// Whether the row has to be drawn: it is not greedy, and has a token.
+bool IsDrawn(const RowShard& row);
+// Whether it has a cut of that kind.
+bool HasCut(const RowShard& row, CutKind kind);
+
+// Adds the logits [begin, end) of this rank to sums[kDigitValues], as Backend::CutSums.
+void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, int digit,
+                uint64_t* sums);
+
+// Finds digit `digit` of the cut of row `i`, if it has one, as Backend::NarrowCut.
+void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i,
+               CutKind kind, int digit);
+
+// The sum of the weights that the tokens of run `run` of this rank keep after all cuts; 0 if the
+// row is not drawn. The runs are those of Backend::KeptWeights, `run` below kDigitValues.
+uint64_t KeptWeightOfRun(const RowShard& row, int run);
+
+// Writes this rank's word of row `i`, as Backend::DrawTokens.
+void DrawRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i);
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_SAMPLING_SHARDED_SAMPLE_H_

@@ -1,0 +1,59 @@
+// The collectives of one rank's steps, and the time that they take.
+#ifndef PHALANX_WORKER_MODEL_COLLECTIVES_H_
+#define PHALANX_WORKER_MODEL_COLLECTIVES_H_
+
+#include <chrono>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "kernels/ops.h"
+#include "worker/comm/communicator.h"
+
+namespace phalanx {
+
+// Engine thread only. Errors are those of Communicator.
+class Collectives {
+ public:
+  // Both are lent. `comm` may be null for a rank that is alone; collectives then do nothing.
+  Collectives(Communicator* comm, kernels::Stream* stream) : comm_(comm), stream_(*stream) {}
+
+  absl::Status Sum(kernels::Tensor partial) {
+    return Timed([&] { return comm_->AllReduceSum(stream_, partial); });
+  }
+  absl::Status SumWords(uint64_t* words, int64_t count) {
+    return Timed([&] { return comm_->AllReduceWords(stream_, words, count, WordOp::kSum); });
+  }
+  absl::Status MaxWords(uint64_t* words, int64_t count) {
+    return Timed([&] { return comm_->AllReduceWords(stream_, words, count, WordOp::kMax); });
+  }
+  absl::Status GatherWords(const uint64_t* mine, int64_t count, uint64_t* all) {
+    return Timed([&] { return comm_->AllGatherWords(stream_, mine, count, all); });
+  }
+
+  // Time spent in collectives since the last call of Restart, waiting for peers included.
+  absl::Duration time() const { return absl::FromChrono(ticks_); }
+  void Restart() { ticks_ = std::chrono::nanoseconds(0); }
+
+ private:
+  template <typename Collective>
+  absl::Status Timed(Collective collective) {
+    if (comm_ == nullptr) return absl::OkStatus();
+    // A rank alone has nobody to wait for, so its time is not counted. It makes the call all the
+    // same, because that fails after Communicator::Abort and so ends a step that nobody wants any
+    // more.
+    if (comm_->world() == 1) return collective();
+    const auto start = std::chrono::steady_clock::now();
+    absl::Status status = collective();
+    ticks_ += std::chrono::steady_clock::now() - start;
+    return status;
+  }
+
+  Communicator* const comm_;
+  kernels::Stream& stream_;
+  std::chrono::nanoseconds ticks_{0};
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_MODEL_COLLECTIVES_H_

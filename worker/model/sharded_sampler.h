@@ -1,0 +1,54 @@
+// Draws and scores tokens where each rank has the logits of its part of the vocabulary.
+#ifndef PHALANX_WORKER_MODEL_SHARDED_SAMPLER_H_
+#define PHALANX_WORKER_MODEL_SHARDED_SAMPLER_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "kernels/ops.h"
+#include "worker/model/collectives.h"
+
+namespace phalanx {
+
+// What the sampler works in, in backend memory, for steps of up to `rows` rows.
+struct SamplerMemory {
+  kernels::SampleShard shard;
+  uint64_t* log_prob_terms = nullptr;  // [rows, kLogProbTerms]
+};
+
+// All ranks make the same calls, with the same rows and each with its own logits; all get the same
+// results, and the same as Backend::Sample and TokenLogProbs give on the whole rows. How many
+// collectives a call takes does not depend on the number of rows: 1 if all are greedy, else 3, and
+// kCutDigits more if a row has top_k and as many if a row has top_p. Engine thread only.
+class ShardedSampler {
+ public:
+  // All arguments are lent.
+  ShardedSampler(const SamplerMemory& memory, kernels::Backend* backend, kernels::Stream* stream,
+                 Collectives* collectives)
+      : memory_(memory), backend_(*backend), stream_(*stream), collectives_(*collectives) {}
+
+  // tokens[i] = the token of row i of `logits`, [num_logit_rows, local_vocab]. `sampling` is
+  // batch.sampling in host memory; `tokens` is in backend memory. The errors of Communicator.
+  absl::Status Draw(const kernels::SamplingBatch& batch,
+                    absl::Span<const kernels::SamplingRow> sampling, kernels::Tensor logits,
+                    int32_t* tokens);
+
+  // log_probs[i] = the log-probability of targets[i] by row i of `logits`. `targets` and
+  // `log_probs` are in backend memory. The errors of Communicator.
+  absl::Status Score(kernels::Tensor logits, const int32_t* targets, float* log_probs);
+
+ private:
+  absl::Status FindMaxima(kernels::Tensor logits);
+  absl::Status FindCut(const kernels::SamplingBatch& batch, kernels::Tensor logits,
+                       kernels::CutKind kind);
+
+  const SamplerMemory memory_;
+  kernels::Backend& backend_;
+  kernels::Stream& stream_;
+  Collectives& collectives_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_MODEL_SHARDED_SAMPLER_H_
