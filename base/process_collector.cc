@@ -60,6 +60,7 @@ double ProcessCollector::OpenFds() const {
   rewinddir(folder);
   int count = 0;
   // No other thread reads the folder, since the lock is held.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
   while (const dirent* const entry = readdir(folder)) count += entry->d_name[0] != '.';
   return count;
 }

@@ -17,7 +17,7 @@ namespace {
 // unless it is added here.
 const std::set<std::string>& MethodsThatAreNoOps() {
   static const auto* const kMethods = new std::set<std::string>{
-      "Describe",   "activation_dtype", "NewStream",     "Allocate",   "PackLinear",
+      "Describe",   "activation_dtype", "NewStream",     "Allocate",    "PackLinear",
       "CopyToHost", "AllocateKvCache",  "CopyToBackend", "Synchronize", "DecodeBatchSize"};
   return *kMethods;
 }

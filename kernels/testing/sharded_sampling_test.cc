@@ -34,7 +34,7 @@ SplitBatch MakeBatch(int rows, int64_t vocab, std::vector<int64_t> borders, int 
                               .top_p = i % 2 == 0 ? 1.0f : 0.8f,
                               .position = i,
                               .seed = 17});
-    float* const row = &batch.logits.values()[i * vocab];
+    float* const row = batch.logits.values().data() + i * vocab;
     // Few different values, so that ties of a cut lie on several ranks.
     if (i % 5 == 4) {
       for (int64_t j = 0; j < vocab; ++j) row[j] = row[j] > 0 ? 1.0f : 0.5f;
@@ -77,7 +77,7 @@ class Ranks {
       const int64_t cols = split.borders[r + 1] - begin;
       rank.logits = std::make_unique<Matrix>(rows_, cols);
       for (int64_t i = 0; i < rows_; ++i) {
-        std::copy_n(split.logits.row(i) + begin, cols, &rank.logits->values()[i * cols]);
+        std::copy_n(split.logits.row(i) + begin, cols, rank.logits->values().data() + i * cols);
       }
       // What an op does not write must not matter.
       rank.sums.assign(rows_ * kDigitValues, 99);

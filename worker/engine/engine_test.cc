@@ -157,8 +157,7 @@ TEST_F(EngineTest, AStepThatWasPlannedForAnEndedRequestIsDropped) {
   request.eos_token_ids = {tokens[3]};
   ASSERT_TRUE(Submit(kFirst, request).ok());
   RunUntilIdle();
-  EXPECT_EQ(sink_->Get(kFirst).tokens,
-            std::vector<int32_t>(tokens.begin(), tokens.begin() + 4));
+  EXPECT_EQ(sink_->Get(kFirst).tokens, std::vector<int32_t>(tokens.begin(), tokens.begin() + 4));
   EXPECT_GT(engine_->load().used_kv_blocks, 0) << "a step in flight has them";
   RunSteps(1);
   EXPECT_EQ(executor_->steps(), 5);

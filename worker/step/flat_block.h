@@ -44,8 +44,9 @@ class FlatBlock {
     const Header header = {.version = kVersion, .counts = counts};
     std::memcpy(base(), &header, sizeof(header));
   }
-  FlatBlock(FlatBlock&&) = default;
-  FlatBlock& operator=(FlatBlock&&) = default;
+  FlatBlock(FlatBlock&&) noexcept = default;
+  // Copies the bytes if the two blocks have their memory from different places.
+  FlatBlock& operator=(FlatBlock&&) noexcept = default;
   FlatBlock(const FlatBlock&) = delete;
   FlatBlock& operator=(const FlatBlock&) = delete;
 
