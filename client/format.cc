@@ -70,6 +70,17 @@ Json ToJson(const v1::Finished& finished) {
   return json;
 }
 
+Json DeterminismText(v1::Determinism level) {
+  switch (level) {
+    case v1::DETERMINISM_STRICT:
+      return "strict";
+    case v1::DETERMINISM_FAST:
+      return "fast";
+    default:
+      return Json();
+  }
+}
+
 }  // namespace
 
 absl::string_view GenerateJsonHelp() {
@@ -126,7 +137,8 @@ std::string ModelJson(const v1::Model& model) {
        {"supports_tools", model.supports_tools()},
        {"reasons", model.reasons()},
        {"serving_groups", model.serving_groups()},
-       {"weights_digest", model.weights_digest()}});
+       {"weights_digest", model.weights_digest()},
+       {"determinism", DeterminismText(model.determinism())}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {

@@ -82,6 +82,11 @@ TEST(FormatTest, TablesAlign) {
   EXPECT_EQ(json["unfollowed_defaults"]["repetition_penalty"], "1.05");
   EXPECT_EQ(json["default_max_new_tokens"], 99);
   EXPECT_EQ(json["default_max_length"], nullptr);
+  EXPECT_EQ(json["determinism"], nullptr);
+  model.set_determinism(v1::DETERMINISM_STRICT);
+  EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["determinism"], "strict");
+  model.set_determinism(v1::DETERMINISM_FAST);
+  EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["determinism"], "fast");
 }
 
 TEST(FormatTest, TokensShowTheirText) {

@@ -2,11 +2,13 @@
 #ifndef PHALANX_KERNELS_HOST_MEMORY_H_
 #define PHALANX_KERNELS_HOST_MEMORY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
@@ -33,10 +35,17 @@ class HostBuffer : public Buffer {
   const size_t bytes_;
 };
 
-// For backends whose ops are done when they return.
+// For backends whose ops are done when they return, so that there is nothing to wait for.
 class HostStream : public Stream {
  public:
-  absl::Status Synchronize() override { return absl::OkStatus(); }
+  using Stream::Synchronize;
+  absl::Status Synchronize(absl::Duration timeout) override {
+    return aborted_ ? absl::AbortedError("the stream was aborted") : absl::OkStatus();
+  }
+  void Abort() override { aborted_ = true; }
+
+ private:
+  std::atomic<bool> aborted_ = false;
 };
 
 }  // namespace phalanx::kernels

@@ -28,4 +28,23 @@ absl::StatusOr<LinearShape> CheckLinearSources(absl::Span<const LinearSource> so
   return shape;
 }
 
+std::vector<LinearSize> SizesOf(absl::Span<const LinearSource> sources) {
+  std::vector<LinearSize> sizes;
+  sizes.reserve(sources.size());
+  for (const LinearSource& source : sources) {
+    sizes.push_back({source.dtype, source.in_features, static_cast<int64_t>(source.rows.size())});
+  }
+  return sizes;
+}
+
+absl::StatusOr<LinearShape> CheckGatedSources(const LinearSource& gate, const LinearSource& up) {
+  absl::StatusOr<LinearShape> both = CheckLinearSources({gate, up});
+  if (!both.ok()) return both.status();
+  if (gate.rows.size() != up.rows.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("gated layer of ", gate.rows.size(),
+                                                   " outputs of the gate beside ", up.rows.size()));
+  }
+  return LinearShape{both->in_features, both->out_features / 2};
+}
+
 }  // namespace phalanx::kernels

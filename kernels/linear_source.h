@@ -3,6 +3,7 @@
 #define PHALANX_KERNELS_LINEAR_SOURCE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -19,6 +20,13 @@ struct LinearShape {
 // INVALID_ARGUMENT if `sources` is empty, has in_features that are below 1, differ between sources
 // or are not a multiple of the type's block, or has no row at all.
 absl::StatusOr<LinearShape> CheckLinearSources(absl::Span<const LinearSource> sources);
+
+// What the sources take up.
+std::vector<LinearSize> SizesOf(absl::Span<const LinearSource> sources);
+
+// The shape of each of the matrices that Backend::PackGatedLinear makes. INVALID_ARGUMENT as
+// CheckLinearSources, and if the two have not the same number of outputs.
+absl::StatusOr<LinearShape> CheckGatedSources(const LinearSource& gate, const LinearSource& up);
 
 }  // namespace phalanx::kernels
 

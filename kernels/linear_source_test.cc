@@ -34,6 +34,19 @@ TEST(CheckLinearSourcesTest, RefusesWhatIsNoLayer) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(CheckGatedSourcesTest, WantsTwoMatricesOfOneShape) {
+  const auto shape = CheckGatedSources(Source(DType::kF32, 64, 3), Source(DType::kQ4_1, 64, 3));
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->in_features, 64);
+  EXPECT_EQ(shape->out_features, 3);
+  EXPECT_EQ(
+      CheckGatedSources(Source(DType::kF32, 64, 3), Source(DType::kF32, 64, 2)).status().message(),
+      "gated layer of 3 outputs of the gate beside 2");
+  EXPECT_EQ(
+      CheckGatedSources(Source(DType::kF32, 64, 3), Source(DType::kF32, 32, 3)).status().code(),
+      absl::StatusCode::kInvalidArgument);
+}
+
 TEST(CheckLinearSourcesTest, RefusesABrokenBlockAndSaysWhich) {
   EXPECT_EQ(CodeOf({Source(DType::kQ8_0, 33, 1)}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(CheckLinearSources({Source(DType::kQ4_K, 384, 1)}).status().message(),

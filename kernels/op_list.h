@@ -14,10 +14,11 @@ namespace phalanx::kernels {
   OP(RmsNorm)                   \
   OP(AddRmsNorm)                \
   OP(Linear)                    \
+  OP(LinearAdd)                 \
+  OP(GatedLinear)               \
   OP(RopeAngles)                \
   OP(RopeAndWriteKv)            \
   OP(PagedAttention)            \
-  OP(SiluMul)                   \
   OP(GatherRows)                \
   OP(Sample)                    \
   OP(StoreLastTokens)           \

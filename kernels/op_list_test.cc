@@ -17,8 +17,10 @@ namespace {
 // unless it is added here.
 const std::set<std::string>& MethodsThatAreNoOps() {
   static const auto* const kMethods = new std::set<std::string>{
-      "Describe",   "activation_dtype", "NewStream",     "Allocate",    "PackLinear",
-      "CopyToHost", "AllocateKvCache",  "CopyToBackend", "Synchronize", "DecodeBatchSize"};
+      "Describe",        "Arithmetic",    "determinism", "DecodeBatchSize",  "activation_dtype",
+      "residual_dtype",  "NewStream",     "Allocate",    "PackLinear",       "PackGatedLinear",
+      "WorkspaceBytes",  "Reserve",       "LinearBytes", "GatedLinearBytes", "KvCacheBytes",
+      "AllocateKvCache", "CopyToBackend", "CopyToHost",  "Synchronize",      "Abort"};
   return *kMethods;
 }
 

@@ -6,16 +6,20 @@
 //    before the work is done; the caller waits with Stream::Synchronize, once a step. On the CPU
 //    backends an op is done when it returns.
 //  * It allocates nothing and never waits for the host: everything that varies from step to step
-//    is read from backend memory through StepBatch and SamplingBatch.
-//  * Activations are row-major and dense, [rows, cols], in the backend's activation type
-//    (Backend::activation_dtype).
+//    is read from backend memory through StepBatch and SamplingBatch. What an op keeps for its own
+//    use while it runs lies in the backend's workspace, which Backend::Reserve makes.
+//  * Activations are row-major and dense, [rows, cols]. The residual is in the backend's
+//    residual_dtype, the other activations are in its activation_dtype; norm weights, biases,
+//    cosines and sines, and logits are float32. Where an op says nothing of types, it is by this
+//    rule. Ops compute in float32 or better, and round to nearest even where they store.
 //  * The data of a Tensor is aligned to kTensorAlignment, and a backend ends the process if it is
 //    not (check_tensors.h). Rows after the first lie where `cols` puts them. Arrays that are passed
 //    as plain pointers (those of the batches, token ids, log-probabilities) are aligned as their
 //    elements demand and no further, since callers pass slices of them.
 //  * Arguments do not alias unless the op says so.
-//  * Results do not depend on which other rows are in the batch: row i of a product is the same
-//    bits whatever num_tokens is. Batch invariance is what makes replies reproducible.
+//  * At Determinism::kStrict, results do not depend on which other rows are in the batch: row i of
+//  a
+//    product is the same bits whatever num_tokens is. See Determinism.
 //  * Ops cannot fail for reasons the caller could mend; a device fault shows at Synchronize.
 //    Arguments outside the contract are bugs of the caller.
 //
@@ -31,6 +35,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
 #include "kernels/step_batch.h"
@@ -43,13 +48,40 @@ namespace phalanx::kernels {
 // do with less: they read rows that start anywhere.
 inline constexpr size_t kTensorAlignment = 64;
 
-// Orders ops. Engine thread only.
+// What a backend promises about the bits of its results, beside their accuracy.
+enum class Determinism {
+  // The bits of a row depend on its inputs, the weights and Backend::Arithmetic alone. Reductions
+  // are cut into a number of parts, and these are added in an order, that depend on the layer and
+  // never on the batch: not on num_tokens or num_seqs, nor on where in the batch a row is, nor on
+  // how a prompt was cut into steps. So an answer is the same alone and under load, and goes on the
+  // same after it was preempted or resumed elsewhere.
+  kStrict,
+  // The bits of a row may depend on the batch too, since algorithms are chosen by its size. The
+  // same
+  // batch gives the same bits again. Answers can differ with the load where two tokens are about
+  // equally likely.
+  kFast,
+};
+
+// "strict" or "fast".
+constexpr const char* DeterminismName(Determinism determinism) {
+  return determinism == Determinism::kStrict ? "strict" : "fast";
+}
+
+// Orders ops. Engine thread only, but for Abort.
 class Stream {
  public:
   virtual ~Stream() = default;
 
-  // Blocks until all ops so far are done. INTERNAL after a device fault; the backend is then lost.
-  virtual absl::Status Synchronize() = 0;
+  // Blocks until all ops so far are done. DEADLINE_EXCEEDED if they are not within `timeout`, for
+  // example because a peer on another device does not come: the ops may still run then, so their
+  // memory must not be used. ABORTED after Abort. INTERNAL after a device fault; the backend is
+  // then lost.
+  virtual absl::Status Synchronize(absl::Duration timeout) = 0;
+  absl::Status Synchronize() { return Synchronize(absl::InfiniteDuration()); }
+
+  // Makes a blocked Synchronize and all later ones return ABORTED. Any thread, any number of times.
+  virtual void Abort() = 0;
 };
 
 // A piece of backend memory, aligned to kTensorAlignment, zeroed when made.
@@ -80,11 +112,30 @@ struct LinearSource {
   absl::Span<const std::byte* const> rows;
 };
 
+// What a LinearSource takes up, without its data.
+struct LinearSize {
+  DType dtype = DType::kF32;
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+};
+
 // Weights of one linear layer in the layout that the backend likes. y = W x (+ bias).
 class PackedLinear {
  public:
   virtual ~PackedLinear() = default;
   virtual int64_t in_features() const = 0;
+  virtual int64_t out_features() const = 0;
+  // Backend memory in use.
+  virtual size_t bytes() const = 0;
+};
+
+// Weights of the first half of a gated feed-forward: two matrices of one shape, in the layout that
+// the backend likes. They may be interleaved, so that one pass over the input makes both products.
+class PackedGatedLinear {
+ public:
+  virtual ~PackedGatedLinear() = default;
+  virtual int64_t in_features() const = 0;
+  // Of each of the two matrices, and so of GatedLinear.
   virtual int64_t out_features() const = 0;
   // Backend memory in use.
   virtual size_t bytes() const = 0;
@@ -99,6 +150,7 @@ class KvCache {
     int num_blocks = 0;
     int num_kv_heads = 0;  // This rank's.
     int head_dim = 0;
+    DType dtype = DType::kF32;  // Of keys and values. Attention takes it from here.
   };
   virtual ~KvCache() = default;
   virtual const Shape& shape() const = 0;
@@ -141,6 +193,17 @@ struct SampleShard {
 // Words of LogProbTerms for one row.
 inline constexpr int kLogProbTerms = 3;
 
+// How large the ops of a step get: what a backend needs to know to reserve its workspace.
+struct WorkspaceLimits {
+  int64_t max_tokens = 0;  // Rows of the tensors of an op.
+  int64_t max_seqs = 0;    // Sequences of a step, and rows of logits.
+  int64_t hidden = 0;
+  int64_t local_q_heads = 0;
+  int64_t head_dim = 0;
+  int64_t local_ffn = 0;
+  int64_t local_vocab = 0;
+};
+
 // Not thread-safe: one engine thread makes all calls. Outlives everything it made.
 class Backend {
  public:
@@ -148,22 +211,51 @@ class Backend {
 
   // For logs, for example "cpu avx2, 2 threads".
   virtual std::string Describe() const = 0;
+  // What decides the bits of results, but for the program and its libraries: backends of one
+  // program that say the same compute the same. For example "avx2".
+  virtual std::string Arithmetic() const = 0;
+  // The level that it keeps, which may be stricter than what it was asked for.
+  virtual Determinism determinism() const = 0;
+  // Floats of 2 or 4 bytes. The residual may have the longer ones, since it is what all layers add
+  // to.
   virtual DType activation_dtype() const = 0;
+  virtual DType residual_dtype() const = 0;
   // How many sequences a step of one token each should have instead of `num_seqs`, if it is filled
   // up with rows that nobody wants; at least num_seqs. For backends that prepare batches of a few
   // sizes, such as CUDA graphs.
   virtual int DecodeBatchSize(int num_seqs) const { return num_seqs; }
 
-  // --- Memory and weights: at start only. RESOURCE_EXHAUSTED when memory runs out. ---
+  // --- What memory it takes, told before anything is allocated. Any thread. ---
+
+  // PackedLinear::bytes of PackLinear with sources of these sizes, and the same for
+  // PackGatedLinear.
+  virtual size_t LinearBytes(absl::Span<const LinearSize> sources) const = 0;
+  virtual size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const = 0;
+  // KvCache::bytes of AllocateKvCache.
+  virtual size_t KvCacheBytes(const KvCache::Shape& shape) const = 0;
+  // What Reserve takes.
+  virtual size_t WorkspaceBytes(const WorkspaceLimits& limits) const = 0;
+
+  // --- Memory and weights: at start only. RESOURCE_EXHAUSTED, telling the bytes, when memory runs
+  // out. ---
 
   virtual std::unique_ptr<Stream> NewStream() = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
-  // Stacks the outputs of `sources` (all of one in_features) into one layer: q|k|v, gate|up.
+  // Stacks the outputs of `sources` (all of one in_features) into one layer: q|k|v.
   // INVALID_ARGUMENT for a type that the backend cannot compute with or in_features that is not a
   // multiple of the block. Sources may be freed afterwards.
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) = 0;
+  // The two matrices of a GatedLinear. INVALID_ARGUMENT as PackLinear, and if their shapes differ;
+  // their types may.
+  virtual absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
+      const LinearSource& gate, const LinearSource& up) = 0;
+  // INVALID_ARGUMENT for a type that attention cannot read.
   virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) = 0;
+  // Makes the workspace, in place of an earlier one; to be called before the first op, when no op
+  // runs. Ops beyond the limits are bugs of the caller. All streams share the workspace, so the ops
+  // that compute are called on one stream only.
+  virtual absl::Status Reserve(const WorkspaceLimits& limits) = 0;
 
   // --- Copies between host and backend memory, in stream order. ---
 
@@ -180,23 +272,35 @@ class Backend {
   // out[t] = row (token - first_row) of `table`, zeros where that is not a row of it: with the
   // vocabulary split over ranks, the sum over ranks is the embedding. The token is token_ids[t] or,
   // if that is kLastToken, last_tokens of the token's slot.
-  // table: [local_vocab, hidden]; out: [num_tokens, hidden].
+  // table: [local_vocab, hidden]; out: [num_tokens, hidden], the residual.
   virtual void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table,
                      int64_t first_row, Tensor out) = 0;
 
   // out = x / sqrt(mean(x^2) + eps) * weight, row by row, mean in float32 or better.
-  // x, out: [rows, hidden], may be the same; weight: [1, hidden] f32.
-  // Source: Zhang and Sennrich 2019, arXiv 1910.07467; LlamaRMSNorm in transformers.
+  // x, out: [rows, hidden]; x is the residual or an activation, and may be `out` in the latter
+  // case; weight: [1, hidden] f32. Source: Zhang and Sennrich 2019, arXiv 1910.07467; LlamaRMSNorm
+  // in transformers.
   virtual void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) = 0;
 
-  // residual += delta; out = RmsNorm(residual). All [rows, hidden]; out may be delta.
+  // residual += delta; out = RmsNorm(residual), as it was stored. All [rows, hidden]; out may be
+  // delta.
   virtual void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
                           Tensor out) = 0;
 
   // out = x W^T (+ bias). x: [rows, in_features]; bias: [1, out_features] f32, or data null for
-  // none; out: [rows, out_features], f32. The sum over in_features is taken in an order that
-  // depends on the layer only, never on `rows`.
+  // none; out: [rows, out_features], an activation or f32. The sum over in_features is taken in an
+  // order that depends on the layer only, never on `rows`, at Determinism::kStrict.
   virtual void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) = 0;
+
+  // residual += x W^T. x: [rows, in_features]; residual: [rows, out_features]. The products are
+  // summed in float32 or better and not rounded further before they are added; in float32 the
+  // result has the bits of Linear without a bias, followed by an addition.
+  virtual void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) = 0;
+
+  // out = silu(x Wg^T) * (x Wu^T), silu(x) = x / (1 + exp(-x)), where the products are as those of
+  // Linear into float32. x: [rows, in_features]; out: [rows, out_features].
+  // Source: Shazeer 2020, arXiv 2002.05202 (SwiGLU); LlamaMLP in transformers.
+  virtual void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) = 0;
 
   // Cosines and sines for the step's positions, to be shared by all layers:
   // angle[t, j] = positions[t] * inv_freq[rope_lists[seq_of_token[t]], j], in float32;
@@ -220,10 +324,6 @@ class Backend {
   // head_dim]. local_q_heads is a multiple of the cache's num_kv_heads. Softmax in float32.
   virtual void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                               float scale, const KvCache& cache, int layer, Tensor out) = 0;
-
-  // out = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
-  // gate_up: [rows, 2 * local_ffn], gate first; out: [rows, local_ffn].
-  virtual void SiluMul(Stream& stream, Tensor gate_up, Tensor out) = 0;
 
   // out[i] = x[rows[i]]. rows: [out.rows] i32 in backend memory; x: [num_tokens, hidden]; out:
   // [rows, hidden].

@@ -132,12 +132,14 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 }
 
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
-    const WorkerOptions& options, const Checkpoint& checkpoint, const StepLimits& limits,
-    const ShutdownSignal& shutdown, std::function<void(const absl::Status&)> on_lost,
+    const WorkerOptions& options, const Platform& platform, const kernels::Backend& backend,
+    const Checkpoint& checkpoint, const StepLimits& limits, const ShutdownSignal& shutdown,
+    std::function<void(const absl::Status&)> on_lost,
     std::function<void(absl::Duration)> on_pulse) {
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint()));
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint(), backend));
   GroupLeader::Options group{.world = options.group_size(),
                              .limits = limits,
+                             .communicators = platform.communicators.get(),
                              .identity = std::move(identity),
                              .address = options.group_socket,
                              .rank_command = nullptr,
@@ -166,13 +168,14 @@ Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spe
 }
 
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,
-                const StepLimits& limits, const RankModel& model) {
+                const StepLimits& limits, const kernels::Backend& backend, const RankModel& model) {
   return {.model_name = spec.name,
           .model_fingerprint = checkpoint.fingerprint(),
           .context_tokens = spec.context_tokens,
           .world = options.group_size(),
           .total_kv_blocks = limits.kv_blocks,
-          .weights_digest = model.weights_digest};
+          .weights_digest = model.weights_digest,
+          .determinism = backend.determinism()};
 }
 
 // Goes on as before, with health NOT_SERVING, until coordinators have turned to other groups.
@@ -248,17 +251,25 @@ absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, 
 
 }  // namespace
 
-absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
+absl::Status RunLeader(WorkerOptions options, const Platform& platform, ShutdownSignal& shutdown) {
   RaiseDescriptorLimit();
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   if (!options.model_name.empty()) spec.name = options.model_name;
+  options.threads = ThreadsPerRank(options);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<kernels::Backend> backend,
+      platform.make_backend({.num_threads = options.threads, .determinism = options.determinism}));
+  if (backend->determinism() != options.determinism) {
+    LOG(INFO) << "the backend keeps determinism "
+              << kernels::DeterminismName(backend->determinism()) << ", though --determinism is "
+              << kernels::DeterminismName(options.determinism);
+  }
   // Before any rank is started, since each would fail with the same error.
   ASSIGN_OR_RETURN(const MemoryPlanner planner,
-                   MemoryPlanner::Create(*checkpoint, options.group_size()));
+                   MemoryPlanner::Create(*checkpoint, options.group_size(), backend.get()));
   ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, GetFreeMemory(), spec));
-  options.threads = ThreadsPerRank(options);
   if (options.group_socket.empty()) options.group_socket = UnusedAbstractAddress();
   LOG(INFO) << "model " << spec.name << " (" << spec.architecture << "): " << spec.num_layers
             << " layers, hidden " << spec.hidden << ", " << spec.num_q_heads << " query and "
@@ -288,17 +299,18 @@ absl::Status RunLeader(WorkerOptions options, ShutdownSignal& shutdown) {
     metrics.rank_silence_seconds.Set(absl::ToDoubleSeconds(silence));
     metrics.step_age_seconds.Set(absl::ToDoubleSeconds(engine.step_age()));
   };
-  ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
-                   FormGroup(options, *checkpoint, limits, shutdown, on_lost, on_pulse));
-  absl::StatusOr<RankModel> loaded =
-      LoadRankModel(*checkpoint, spec, limits, options.threads, group->communicator(),
-                    [&] { return shutdown.pending() || !loss.status().ok(); });
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<GroupLeader> group,
+      FormGroup(options, platform, *backend, *checkpoint, limits, shutdown, on_lost, on_pulse));
+  absl::StatusOr<RankModel> loaded = LoadRankModel(
+      *checkpoint, spec, limits, backend.get(), group->communicator(), options.step_timeout,
+      [&] { return shutdown.pending() || !loss.status().ok(); });
   // The loss is why loading was interrupted, and says more than CANCELLED.
   RETURN_IF_ERROR(loss.status());
   ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest));
   executor.Attach(*group);
-  server->Announce(Hello(options, *checkpoint, spec, limits, model));
+  server->Announce(Hello(options, *checkpoint, spec, limits, *backend, model));
   absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
                               engine, *group, *server, loss, shutdown);
   group->Stop(kRankStopTimeout);

@@ -8,6 +8,7 @@
 #include "base/log_writer.h"
 #include "base/options.h"
 #include "base/shutdown_signal.h"
+#include "worker/cpu_platform.h"
 #include "worker/leader.h"
 #include "worker/member.h"
 #include "worker/worker_options.h"
@@ -40,8 +41,10 @@ int main(int argc, char** argv) {
   // The process that started this one may have ignored it. Then nobody could tell how a rank ended.
   signal(SIGCHLD, SIG_DFL);
   phalanx::ShutdownSignal shutdown;
-  const absl::Status status = options.rank == 0 ? phalanx::RunLeader(std::move(options), shutdown)
-                                                : phalanx::RunMember(options, shutdown);
+  const phalanx::Platform platform = phalanx::CpuPlatform();
+  const absl::Status status = options.rank == 0
+                                  ? phalanx::RunLeader(std::move(options), platform, shutdown)
+                                  : phalanx::RunMember(options, platform, shutdown);
   if (absl::IsCancelled(status) && shutdown.pending()) {
     LOG(INFO) << "stopped by a signal: " << status.message();
     return phalanx::kExitOk;

@@ -19,12 +19,12 @@ namespace phalanx {
 namespace {
 
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
-                          const ModelSpec& spec, GroupMember& member) {
+                          const ModelSpec& spec, kernels::Backend& backend, GroupMember& member) {
   auto registry = std::make_shared<prometheus::Registry>();
   // For ranks that it started, the leader has checked this.
   if (!options.supervised) {
     ASSIGN_OR_RETURN(const MemoryPlanner planner,
-                     MemoryPlanner::Create(checkpoint, options.group_size()));
+                     MemoryPlanner::Create(checkpoint, options.group_size(), &backend));
     RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), GetFreeMemory()));
   }
   RankMetrics metrics(*registry);
@@ -32,8 +32,8 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
       const std::unique_ptr<MetricsEndpoint> endpoint,
       MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
   ASSIGN_OR_RETURN(const RankModel model,
-                   LoadRankModel(checkpoint, spec, member.limits(), ThreadsPerRank(options),
-                                 member.communicator(), [&] { return member.abandoned(); }));
+                   LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
+                                 options.step_timeout, [&] { return member.abandoned(); }));
   RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
                                    model.weights_digest, endpoint->port()));
   return member.Serve(*model.decoder, [&](absl::Duration step_time, absl::Duration comm_time) {
@@ -43,22 +43,27 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
 
 }  // namespace
 
-absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutdown) {
+absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
+                       const ShutdownSignal& shutdown) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(options.model_path));
   ModelSpec spec = checkpoint->spec();
   RETURN_IF_ERROR(LimitContext(options, spec));
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint->fingerprint()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend,
+                   platform.make_backend({.num_threads = ThreadsPerRank(options),
+                                          .determinism = options.determinism}));
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint->fingerprint(), *backend));
   LOG(INFO) << "joining the group at " << options.group_socket;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,
                                       .world = options.group_size(),
+                                      .communicators = platform.communicators.get(),
                                       .identity = std::move(identity),
                                       .address = options.group_socket,
                                       .startup_timeout = options.startup_timeout,
                                       .step_timeout = options.step_timeout,
                                       .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
-  absl::Status status = LoadAndServe(options, *checkpoint, spec, *member);
+  absl::Status status = LoadAndServe(options, *checkpoint, spec, *backend, *member);
   if (status.ok()) return status;
   // Both reasons only show as a step that was aborted or a load that was interrupted.
   if (!options.supervised && shutdown.pending()) {

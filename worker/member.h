@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "base/shutdown_signal.h"
+#include "worker/platform.h"
 #include "worker/worker_options.h"
 
 namespace phalanx {
@@ -11,7 +12,8 @@ namespace phalanx {
 // Joins, loads, serves its metrics and runs steps until the leader says stop, which is OK. A rank
 // that was not started by its leader also leaves on a signal, with CANCELLED. Other errors tell
 // what went wrong. The leader has been told of them, if it was there.
-absl::Status RunMember(const WorkerOptions& options, const ShutdownSignal& shutdown);
+absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
+                       const ShutdownSignal& shutdown);
 
 }  // namespace phalanx
 

@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/ops.h"
-#include "model/sharding/cpu_memory.h"
 #include "model/sharding/weight_plan.h"
 #include "worker/model/activations.h"
+#include "worker/weights/weight_bytes.h"
 
 namespace phalanx {
 namespace {
@@ -82,22 +82,27 @@ std::string Advice(const WorkerOptions& options, int most, int least) {
 
 }  // namespace
 
-absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint, int world) {
-  MemoryPlanner planner(checkpoint.spec());
+absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint, int world,
+                                                    const kernels::Backend* backend) {
+  MemoryPlanner planner(checkpoint.spec(), backend);
   for (int rank = 0; rank < world; ++rank) {
     ASSIGN_OR_RETURN(const Shard shard, ShardModel(checkpoint.spec(), rank, world));
     ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, checkpoint.spec(), shard));
-    planner.ranks_.push_back({shard, CpuWeightBytes(plan)});
+    planner.ranks_.push_back({shard, static_cast<int64_t>(WeightBytes(plan, *backend))});
   }
   return planner;
 }
 
+int64_t MemoryPlanner::KvCacheBytes(const Rank& rank, int num_blocks) const {
+  return static_cast<int64_t>(backend_->KvCacheBytes(KvCacheShape(spec_, rank.shard, num_blocks)));
+}
+
 RankBytes MemoryPlanner::Measure(const Rank& rank, const StepLimits& limits) const {
-  return {.rank = rank.shard.rank,
-          .weights = rank.weight_bytes,
-          .kv_cache = CpuKvBytesPerToken(spec_, rank.shard.kv_heads.size()) *
-                      kernels::kKvBlockTokens * limits.kv_blocks,
-          .activations = static_cast<int64_t>(ActivationBytes(spec_, rank.shard, limits))};
+  return {
+      .rank = rank.shard.rank,
+      .weights = rank.weight_bytes,
+      .kv_cache = KvCacheBytes(rank, NumKvCacheBlocks(limits)),
+      .activations = static_cast<int64_t>(ActivationBytes(spec_, rank.shard, limits, *backend_))};
 }
 
 std::vector<RankBytes> MemoryPlanner::MeasureAll(const StepLimits& limits) const {
@@ -108,8 +113,8 @@ std::vector<RankBytes> MemoryPlanner::MeasureAll(const StepLimits& limits) const
 
 int64_t MemoryPlanner::KvBlockBytes() const {
   int64_t bytes = 0;
-  for (const Rank& rank : ranks_) bytes += CpuKvBytesPerToken(spec_, rank.shard.kv_heads.size());
-  return bytes * kernels::kKvBlockTokens;
+  for (const Rank& rank : ranks_) bytes += KvCacheBytes(rank, 1);
+  return bytes;
 }
 
 int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess) const {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/free_memory.h"
+#include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
@@ -37,8 +38,10 @@ struct RankBytes {
 // Thread-compatible.
 class MemoryPlanner {
  public:
+  // `backend` is the kind that the ranks compute with; it is lent and must outlive the planner.
   // Errors are those of ShardModel and PlanWeights. Reads no weights.
-  static absl::StatusOr<MemoryPlanner> Create(const Checkpoint& checkpoint, int world);
+  static absl::StatusOr<MemoryPlanner> Create(const Checkpoint& checkpoint, int world,
+                                              const kernels::Backend* backend);
 
   // Decides how many tokens the KV cache holds, limits spec.context_tokens as LimitContext does,
   // and returns what MakeStepLimits makes of it, after a line in the log. The KV cache holds
@@ -61,7 +64,10 @@ class MemoryPlanner {
     int64_t weight_bytes = 0;
   };
 
-  explicit MemoryPlanner(const ModelSpec& spec) : spec_(spec) {}
+  MemoryPlanner(const ModelSpec& spec, const kernels::Backend* backend)
+      : spec_(spec), backend_(backend) {}
+  // This rank's part of a KV cache of so many blocks.
+  int64_t KvCacheBytes(const Rank& rank, int num_blocks) const;
   RankBytes Measure(const Rank& rank, const StepLimits& limits) const;
   std::vector<RankBytes> MeasureAll(const StepLimits& limits) const;
   // The bytes of one KV block, of all ranks together.
@@ -71,6 +77,7 @@ class MemoryPlanner {
 
   // The model as its file has it, with its whole context.
   const ModelSpec spec_;
+  const kernels::Backend* backend_;
   std::vector<Rank> ranks_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/ops.h"
 #include "model/testing/tiny_model.h"
 
@@ -24,7 +25,7 @@ class MemoryPlanTest : public testing::Test {
   }
 
   MemoryPlanner Planner(int world) const {
-    auto planner = MemoryPlanner::Create(*checkpoint_, world);
+    auto planner = MemoryPlanner::Create(*checkpoint_, world, backend_.get());
     EXPECT_TRUE(planner.ok()) << planner.status();
     return *std::move(planner);
   }
@@ -39,6 +40,7 @@ class MemoryPlanTest : public testing::Test {
   }
 
   const std::unique_ptr<Checkpoint> checkpoint_;
+  const std::unique_ptr<kernels::Backend> backend_ = *kernels::MakeCpuBackend({});
   ModelSpec spec_ = checkpoint_->spec();
   int context_tokens_ = 0;
 };

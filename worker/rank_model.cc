@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "kernels/cpu/cpu_backend.h"
 #include "model/checkpoint/weights_digest.h"
 #include "model/sharding/shard.h"
 #include "worker/weights/decoder_weights.h"
@@ -37,27 +36,27 @@ class BackgroundDigest {
 }  // namespace
 
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
-                                        const StepLimits& limits, int num_threads,
-                                        Communicator* comm,
+                                        const StepLimits& limits, kernels::Backend* backend,
+                                        Communicator* comm, absl::Duration step_timeout,
                                         const std::function<bool()>& interrupted) {
   RankModel model;
   ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
-  ASSIGN_OR_RETURN(model.backend, kernels::MakeCpuBackend({.num_threads = num_threads}));
   BackgroundDigest digest(checkpoint, interrupted);
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(checkpoint, spec, shard, *model.backend, interrupted));
+                   LoadDecoderWeights(checkpoint, spec, shard, *backend, interrupted));
   ASSIGN_OR_RETURN(model.weights_digest, digest.Take());
   checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
-  ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits,
-                                                  model.backend.get(), comm));
+  ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits, backend,
+                                                  comm, step_timeout));
   constexpr size_t kMiB = size_t{1} << 20;
   LOG(INFO) << "rank " << shard.rank << " of " << shard.world << ": " << shard.q_heads.size()
             << " query and " << shard.kv_heads.size() << " KV heads, " << shard.ffn.size()
             << " FFN columns, " << shard.vocab.size() << " vocabulary rows; weights "
             << model.weight_bytes / kMiB << " MiB, KV cache "
             << model.decoder->kv_arena_bytes() / kMiB << " MiB, activations "
-            << model.decoder->activation_bytes() / kMiB << " MiB; " << model.backend->Describe()
+            << model.decoder->activation_bytes() / kMiB << " MiB; " << backend->Describe()
+            << ", determinism " << kernels::DeterminismName(backend->determinism())
             << "; digest of all weights " << model.weights_digest;
   return model;
 }

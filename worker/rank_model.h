@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/spec/spec.h"
@@ -18,19 +19,18 @@
 namespace phalanx {
 
 struct RankModel {
-  std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
   std::string weights_digest;  // Of the whole files, see model/checkpoint/weights_digest.h.
 };
 
-// Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `comm` is lent
-// and must outlive the model. CANCELLED soon after `interrupted` returns true; it is called by
-// several threads. Other errors are those of MakeCpuBackend, ShardModel, LoadDecoderWeights and
-// Decoder::Create.
+// Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `step_timeout`
+// is that of Decoder::Create. `backend` and `comm` are lent and must outlive the model. CANCELLED
+// soon after `interrupted` returns true; it is called by several threads. Other errors are those of
+// ShardModel, LoadDecoderWeights and Decoder::Create.
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
-                                        const StepLimits& limits, int num_threads,
-                                        Communicator* comm,
+                                        const StepLimits& limits, kernels::Backend* backend,
+                                        Communicator* comm, absl::Duration step_timeout,
                                         const std::function<bool()>& interrupted);
 
 }  // namespace phalanx

@@ -18,6 +18,22 @@ int BlocksFor(int tokens) {
   return (tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
 }
 
+CLI::Option* AddDeterminismOption(CLI::App& app, kernels::Determinism* determinism) {
+  constexpr auto kStrict = kernels::Determinism::kStrict;
+  constexpr auto kFast = kernels::Determinism::kFast;
+  CLI::Option* option = app.add_option_function<std::string>(
+      "--determinism",
+      [determinism](const std::string& name) {
+        *determinism = name == kernels::DeterminismName(kFast) ? kFast : kStrict;
+      },
+      "What an answer may depend on: strict, on the request alone; fast, on the load too, where "
+      "that lets a backend choose faster algorithms. CPUs always keep strict");
+  option->check(
+      CLI::IsMember({kernels::DeterminismName(kStrict), kernels::DeterminismName(kFast)}));
+  option->default_str(kernels::DeterminismName(*determinism));
+  return option;
+}
+
 void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
   const std::string group = "Ranks";
   CLI::Option* const tp =
@@ -50,6 +66,7 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
                  "Threads of each rank; 0 divides the CPUs that this process may use")
       ->check(CLI::Range(0, 1024))
       ->group(group);
+  AddDeterminismOption(app, &options.determinism)->group(group);
   AddDurationOption(app, "--startup_timeout", &options.startup_timeout,
                     "How long ranks may take to join, and again to load")
       ->group(group);
@@ -157,6 +174,7 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
           "--supervised", flag("group_socket", options.group_socket),
           flag("metrics_listen", options.metrics_listen.ToString()),
           flag("log_format", LogFormatName(options.log_format)),
+          flag("determinism", kernels::DeterminismName(options.determinism)),
           flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
           flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
           flag("step_timeout", absl::FormatDuration(options.step_timeout))};

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/host_port.h"
 #include "base/log_format.h"
+#include "kernels/ops.h"
 #include "model/spec/spec.h"
 #include "worker/step/step.h"
 
@@ -28,9 +29,10 @@ struct WorkerOptions {
   int world = 0;             // 0: as tp, and the leader starts the other ranks.
   std::string group_socket;  // See worker/group/unix_socket.h. Empty: the leader makes one up.
   bool supervised = false;   // The leader started this rank and says when it is to stop.
-  int threads = 0;           // 0: the CPU budget divided by the ranks.
-  int context_tokens = 0;    // 0: as much as the model has and fits.
-  int kv_cache_tokens = 0;   // 0: see worker/memory_plan.h.
+  kernels::Determinism determinism = kernels::Determinism::kStrict;
+  int threads = 0;          // 0: the CPU budget divided by the ranks.
+  int context_tokens = 0;   // 0: as much as the model has and fits.
+  int kv_cache_tokens = 0;  // 0: see worker/memory_plan.h.
   int max_seqs = 32;
   int max_step_tokens = 256;
   int max_waiting = 256;

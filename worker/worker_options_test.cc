@@ -27,6 +27,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.group_socket = "@socket";
   leader.step_timeout = absl::Milliseconds(1500);
   leader.log_format = LogFormat::kJson;
+  leader.determinism = kernels::Determinism::kFast;
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -39,6 +40,14 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.threads, 2);
   EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
   EXPECT_EQ(rank.log_format, LogFormat::kJson);
+  EXPECT_EQ(rank.determinism, kernels::Determinism::kFast);
+}
+
+TEST(WorkerOptionsTest, IsStrictUnlessToldOtherwise) {
+  EXPECT_EQ(Parse({"--model=m"}).determinism, kernels::Determinism::kStrict);
+  EXPECT_EQ(Parse({"--model=m", "--determinism=strict"}).determinism,
+            kernels::Determinism::kStrict);
+  EXPECT_EQ(Parse({"--model=m", "--determinism=fast"}).determinism, kernels::Determinism::kFast);
 }
 
 TEST(WorkerOptionsTest, RefusesAStallTimeoutThatNoRankCanKeep) {

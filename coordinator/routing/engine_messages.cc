@@ -65,6 +65,18 @@ EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   return event;
 }
 
+// A level that this coordinator does not know is no promise to it.
+Determinism DeterminismFrom(worker::v1::Determinism level) {
+  switch (level) {
+    case worker::v1::DETERMINISM_STRICT:
+      return Determinism::kStrict;
+    case worker::v1::DETERMINISM_FAST:
+      return Determinism::kFast;
+    default:
+      return Determinism::kUnknown;
+  }
+}
+
 }  // namespace
 
 worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
@@ -102,7 +114,8 @@ GroupHello HelloFrom(const worker::v1::Hello& hello) {
           .context_tokens = hello.context_tokens(),
           .world = hello.world(),
           .total_kv_blocks = hello.total_kv_blocks(),
-          .weights_digest = hello.weights_digest()};
+          .weights_digest = hello.weights_digest(),
+          .determinism = DeterminismFrom(hello.determinism())};
 }
 
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step) {

@@ -94,6 +94,7 @@ absl::Status GroupRegistry::HelloReceived(GroupId group, const GroupHello& hello
     entry.refused = !status.ok();
     entry.greeted = status.ok();
     entry.context_tokens = hello.context_tokens;
+    entry.determinism = hello.determinism;
     entry.weights_digest.reset();
     if (status.ok()) entry.weights_digest = hello.weights_digest;
   });
@@ -147,6 +148,16 @@ std::string GroupRegistry::ServingWeightsDigest() const {
     if (group.state() == GroupState::kServing) return *group.weights_digest;
   }
   return "";
+}
+
+Determinism GroupRegistry::ServingDeterminism() const {
+  MutexLock lock(&mutex_);
+  std::optional<Determinism> weakest;
+  for (const auto& [id, group] : groups_) {
+    if (group.state() != GroupState::kServing) continue;
+    weakest = std::min(weakest.value_or(group.determinism), group.determinism);
+  }
+  return weakest.value_or(Determinism::kUnknown);
 }
 
 GroupRegistry::Group& GroupRegistry::Find(GroupId group) {

@@ -125,6 +125,8 @@ class GroupRegistry {
   // The digest (model/checkpoint/weights_digest.h) of the weights of the groups that take requests;
   // empty if none does.
   std::string ServingWeightsDigest() const;
+  // The weakest level of the groups that take requests; kUnknown if none does.
+  Determinism ServingDeterminism() const;
 
  private:
   struct Group {
@@ -138,6 +140,7 @@ class GroupRegistry {
     int context_tokens = 0;
     // The digest in its last Hello, if that was accepted. Stays after the session ends.
     std::optional<std::string> weights_digest;
+    Determinism determinism = Determinism::kUnknown;
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;

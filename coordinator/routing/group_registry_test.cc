@@ -77,6 +77,28 @@ TEST_F(GroupRegistryTest, RefusesAGroupWithOtherWeightsThanTheOnesBefore) {
   EXPECT_EQ(registry_.CountGroups(GroupState::kRefused), 0);
 }
 
+TEST_F(GroupRegistryTest, TellsTheWeakestLevelOfDeterminism) {
+  EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kUnknown);
+  const auto connect = [&](const char* address, Determinism level) {
+    const GroupId id = registry_.Add(address);
+    registry_.SessionStarted(id, std::make_shared<FakeSession>());
+    const GroupHello hello = {
+        .model_fingerprint = "feed", .weights_digest = "cafe", .determinism = level};
+    EXPECT_TRUE(registry_.HelloReceived(id, hello).ok());
+    registry_.HealthChanged(id, true);
+    return id;
+  };
+  connect("a:1", Determinism::kStrict);
+  EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kStrict);
+  const GroupId fast = connect("b:1", Determinism::kFast);
+  EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kFast);
+  const GroupId old = connect("c:1", Determinism::kUnknown);
+  EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kUnknown);
+  registry_.HealthChanged(old, false);
+  registry_.HealthChanged(fast, false);
+  EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kStrict);
+}
+
 TEST_F(GroupRegistryTest, WeightsMayChangeOnceNoGroupOnTheListHasTheOldOnes) {
   const Worker a = Connect("a:1"), b = Connect("b:1");
   const auto greet = [&](GroupId id, const char* digest) {

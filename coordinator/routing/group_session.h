@@ -57,6 +57,9 @@ struct EngineEvent {
   absl::Status error = absl::OkStatus();
 };
 
+// What a group promises of answers, the weakest first; see Determinism in inference.proto.
+enum class Determinism { kUnknown, kFast, kStrict };
+
 struct GroupHello {
   std::string model_name = "";
   std::string model_fingerprint = "";
@@ -64,6 +67,7 @@ struct GroupHello {
   int world = 0;
   int total_kv_blocks = 0;
   std::string weights_digest = "";
+  Determinism determinism = Determinism::kUnknown;
 };
 
 struct GroupLoad {

@@ -16,6 +16,18 @@
 namespace phalanx {
 namespace {
 
+v1::Determinism ToMessage(Determinism level) {
+  switch (level) {
+    case Determinism::kStrict:
+      return v1::DETERMINISM_STRICT;
+    case Determinism::kFast:
+      return v1::DETERMINISM_FAST;
+    case Determinism::kUnknown:
+      break;
+  }
+  return v1::DETERMINISM_UNSPECIFIED;
+}
+
 using v1::Inference;
 
 // Every method of the service takes and gives raw bytes.
@@ -140,6 +152,7 @@ class InferenceService final : public RawInference {
     if (served.original_context_tokens > 0) *model.mutable_long_rope() = MakeLongRope(served);
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));
     model.set_weights_digest(environment_.groups->ServingWeightsDigest());
+    model.set_determinism(ToMessage(environment_.groups->ServingDeterminism()));
     return model;
   }
 

@@ -108,6 +108,7 @@ TEST_F(InferenceServiceTest, DescribesItsModel) {
   EXPECT_FALSE(model.reasons());
   EXPECT_EQ(model.serving_groups(), 1);
   EXPECT_EQ(model.weights_digest(), "cafe");
+  EXPECT_EQ(model.determinism(), v1::DETERMINISM_STRICT);
 }
 
 TEST_F(InferenceServiceTest, AModelTellsWhichAdviceIsNotFollowedAndHowLongAnswersMayBe) {

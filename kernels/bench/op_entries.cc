@@ -12,6 +12,17 @@
 namespace phalanx::kernels {
 namespace {
 
+void ReserveWorkspace(OpBench& bench, int64_t rows) {
+  const WorkspaceLimits limits = {.max_tokens = rows,
+                                  .max_seqs = rows,
+                                  .hidden = kHidden,
+                                  .local_q_heads = kQHeads,
+                                  .head_dim = kHeadDim,
+                                  .local_ffn = kFfn,
+                                  .local_vocab = kVocab};
+  if (!bench.backend->Reserve(limits).ok()) std::abort();
+}
+
 // Multiplies with `copies` layers in turn. In a model a layer's weights have left the cache before
 // they are used again; with a single layer they would stay in it.
 void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, int64_t out,
@@ -30,6 +41,47 @@ void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, i
   }
   const double bytes = static_cast<double>(layers[0]->bytes()) + 4.0 * rows * (in + out);
   Report(state, f.ceilings, copies * bytes, 2.0 * copies * rows * in * out);
+}
+
+// As BenchLinear, and added to the residual.
+void BenchLinearAdd(benchmark::State& state, OpBench& f, int64_t in, int copies) {
+  const int64_t rows = state.range(0);
+  const RandomLinear linear(DType::kQ4_1, in, kHidden, 1);
+  std::vector<std::unique_ptr<PackedLinear>> layers;
+  layers.reserve(copies);
+  for (int i = 0; i < copies; ++i) layers.push_back(*f.backend->PackLinear({linear.source()}));
+  ReserveWorkspace(f, rows);
+  Activations x(f, rows, in);
+  Activations residual(f, rows, kHidden);
+  for (auto _ : state) {
+    for (const auto& layer : layers) {
+      f.backend->LinearAdd(*f.stream, x.tensor(), *layer, residual.tensor());
+    }
+  }
+  const double bytes = static_cast<double>(layers[0]->bytes()) + 4.0 * rows * (in + 2 * kHidden);
+  Report(state, f.ceilings, copies * bytes, copies * rows * kHidden * (2.0 * in + 1));
+}
+
+void BenchGatedLinear(benchmark::State& state, OpBench& f, DType dtype, int copies) {
+  const int64_t rows = state.range(0);
+  const RandomLinear gate(dtype, kHidden, kFfn, 1);
+  const RandomLinear up(dtype, kHidden, kFfn, 2);
+  std::vector<std::unique_ptr<PackedGatedLinear>> layers;
+  layers.reserve(copies);
+  for (int i = 0; i < copies; ++i) {
+    layers.push_back(*f.backend->PackGatedLinear(gate.source(), up.source()));
+  }
+  ReserveWorkspace(f, rows);
+  Activations x(f, rows, kHidden);
+  Activations out(f, rows, kFfn);
+  for (auto _ : state) {
+    for (const auto& layer : layers) {
+      f.backend->GatedLinear(*f.stream, x.tensor(), *layer, out.tensor());
+    }
+  }
+  const double bytes = static_cast<double>(layers[0]->bytes()) + 4.0 * rows * (kHidden + kFfn);
+  const double flops = 4.0 * kHidden + kExponentialFlops;
+  Report(state, f.ceilings, copies * bytes, flops * static_cast<double>(copies * rows * kFfn));
 }
 
 // All linear layers of one forward pass. A batch of up to 64 rows is taken for decodes, which need
@@ -178,14 +230,6 @@ void BenchRopeAngles(benchmark::State& state, OpBench& f) {
   Report(state, f.ceilings, 4.0 * rows * kHeadDim, 2.0 * rows * kHeadDim);
 }
 
-void BenchSiluMul(benchmark::State& state, OpBench& f) {
-  const int64_t rows = state.range(0);
-  Activations gate_up(f, rows, 2 * kFfn);
-  Activations out(f, rows, kFfn);
-  for (auto _ : state) f.backend->SiluMul(*f.stream, gate_up.tensor(), out.tensor());
-  Report(state, f.ceilings, 12.0 * rows * kFfn, kExponentialFlops * rows * kFfn);
-}
-
 void BenchSample(benchmark::State& state, OpBench& f, const SamplingRow& sampling) {
   const int rows = static_cast<int>(state.range(0));
   StepBuilder step(1);
@@ -256,6 +300,12 @@ std::vector<OpEntry> AllOpEntries() {
   const auto linear = [](DType dtype, int64_t in, int64_t out, int copies) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchLinear(s, f, dtype, in, out, copies); };
   };
+  const auto linear_add = [](int64_t in) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchLinearAdd(s, f, in, kLayers); };
+  };
+  const auto gated = [](DType dtype, int copies) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchGatedLinear(s, f, dtype, copies); };
+  };
   const auto attention = [](bool decode, int context) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, decode, context); };
   };
@@ -277,6 +327,10 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kLinear, "Linear/gate_up/F16", rows, linear(DType::kF16, kHidden, 2 * kFfn, 15)},
       {Op::kLinear, "Linear/gate_up/BF16", rows, linear(DType::kBF16, kHidden, 2 * kFfn, 15)},
       {Op::kLinear, "Linear/gate_up/F32", rows, linear(DType::kF32, kHidden, 2 * kFfn, 8)},
+      {Op::kLinearAdd, "LinearAdd/attention_out/Q4_1", rows, linear_add(kHidden)},
+      {Op::kLinearAdd, "LinearAdd/down/Q4_1", rows, linear_add(kFfn)},
+      {Op::kGatedLinear, "GatedLinear/Q4_1", rows, gated(DType::kQ4_1, 30)},
+      {Op::kGatedLinear, "GatedLinear/F16", rows, gated(DType::kF16, 15)},
       {Op::kPagedAttention, "PagedAttention/decode/256", decodes, attention(true, 256)},
       {Op::kPagedAttention, "PagedAttention/decode/4096", decodes, attention(true, 4096)},
       {Op::kPagedAttention, "PagedAttention/prefill/256", {256}, attention(false, 256)},
@@ -286,7 +340,6 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kAddRmsNorm, "AddRmsNorm", rows, BenchAddRmsNorm},
       {Op::kRopeAngles, "RopeAngles", rows, BenchRopeAngles},
       {Op::kRopeAndWriteKv, "RopeAndWriteKv", rows, BenchRope},
-      {Op::kSiluMul, "SiluMul", rows, BenchSiluMul},
       {Op::kUpdateBlockTables, "UpdateBlockTables", decodes, BenchUpdateBlockTables},
       {Op::kGatherRows, "GatherRows", rows, BenchGatherRows},
       {Op::kStoreLastTokens, "StoreLastTokens", decodes, BenchStoreLastTokens},

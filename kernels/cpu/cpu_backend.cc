@@ -1,7 +1,10 @@
 #include "kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -39,7 +42,10 @@ class CpuBackend : public Backend {
     const int n = team_.num_threads();
     return absl::StrCat("cpu ", kernels_.name, ", ", n, n == 1 ? " thread" : " threads");
   }
+  std::string Arithmetic() const override { return kernels_.name; }
+  Determinism determinism() const override { return Determinism::kStrict; }
   DType activation_dtype() const override { return DType::kF32; }
+  DType residual_dtype() const override { return DType::kF32; }
 
   std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
 
@@ -50,6 +56,31 @@ class CpuBackend : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {
     return CpuLinear::Create(sources, team_);
+  }
+
+  absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
+      const LinearSource& gate, const LinearSource& up) override {
+    return CpuGatedLinear::Create(gate, up, team_);
+  }
+
+  size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
+    return CpuLinear::Bytes(sources);
+  }
+  size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
+    return CpuLinear::Bytes({gate}) + CpuLinear::Bytes({up});
+  }
+  size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
+  // One product of LinearAdd, or one of the two of GatedLinear, of a whole step.
+  size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
+    return static_cast<size_t>(limits.max_tokens * std::max(limits.hidden, limits.local_ffn)) *
+           sizeof(float);
+  }
+
+  absl::Status Reserve(const WorkspaceLimits& limits) override {
+    absl::StatusOr<std::unique_ptr<HostBuffer>> buffer = HostBuffer::Create(WorkspaceBytes(limits));
+    if (!buffer.ok()) return buffer.status();
+    workspace_ = *std::move(buffer);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
@@ -118,6 +149,57 @@ class CpuBackend : public Backend {
     }
   }
 
+  void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
+    CheckTensors(Op::kLinearAdd, {x, residual});
+    if (x.rows == 0) return;
+    const int64_t n = w.out_features();
+    float* const product = Workspace(Op::kLinearAdd, x.rows * n);
+    for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
+      const LinearTask task = {.weights = &segment.matrix,
+                               .x = x.f32(),
+                               .rows = x.rows,
+                               .out = product + segment.first_output,
+                               .out_stride = n};
+      float* const sum = residual.f32() + segment.first_output;
+      // The thread that made a product adds it, while it is in its cache.
+      team_.ParallelFor(segment.matrix.groups(), kLinearGrain, [&](int64_t begin, int64_t end) {
+        kernels_.linear(task, begin, end);
+        const Columns columns = ColumnsOfGroups(begin, end, segment.matrix);
+        for (int64_t i = 0; i < x.rows; ++i) {
+          const int64_t at = i * n + columns.first;
+          kernels_.add(task.out + at, columns.count, sum + at);
+        }
+      });
+    }
+  }
+
+  void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
+    CheckTensors(Op::kGatedLinear, {x, out});
+    if (x.rows == 0) return;
+    const auto& weights = static_cast<const CpuGatedLinear&>(w);
+    const int64_t n = w.out_features();
+    // `out` holds the gate until it is multiplied.
+    const LinearTask gate = {.weights = &weights.gate(),
+                             .x = x.f32(),
+                             .rows = x.rows,
+                             .out = out.f32(),
+                             .out_stride = n};
+    const LinearTask up = {.weights = &weights.up(),
+                           .x = x.f32(),
+                           .rows = x.rows,
+                           .out = Workspace(Op::kGatedLinear, x.rows * n),
+                           .out_stride = n};
+    team_.ParallelFor(weights.gate().groups(), kLinearGrain, [&](int64_t begin, int64_t end) {
+      kernels_.linear(gate, begin, end);
+      kernels_.linear(up, begin, end);
+      const Columns columns = ColumnsOfGroups(begin, end, weights.gate());
+      for (int64_t i = 0; i < x.rows; ++i) {
+        const int64_t at = i * n + columns.first;
+        kernels_.silu_mul(gate.out + at, up.out + at, columns.count, gate.out + at);
+      }
+    });
+  }
+
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
     CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
@@ -174,15 +256,6 @@ class CpuBackend : public Backend {
                           .out = out.f32() + t * out.cols + first_head * head_dim});
     };
     team_.Run(static_cast<uint32_t>(batch.num_tokens * kv_heads), attend);
-  }
-
-  void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
-    CheckTensors(Op::kSiluMul, {gate_up, out});
-    const int64_t n = out.cols;
-    ForEachRow(out.rows, n * kTranscendentalCost, [&](int64_t i) {
-      const float* gate = gate_up.f32() + i * 2 * n;
-      kernels_.silu_mul(gate, gate + n, n, out.f32() + i * n);
-    });
   }
 
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
@@ -261,6 +334,30 @@ class CpuBackend : public Backend {
   }
 
  private:
+  // Outputs of a matrix that lie side by side.
+  struct Columns {
+    int64_t first;
+    int64_t count;
+  };
+  // The outputs of some groups. The last group may have fewer than eight.
+  static Columns ColumnsOfGroups(int64_t group_begin, int64_t group_end,
+                                 const PackedMatrix& matrix) {
+    const int64_t first = group_begin * kGroupRows;
+    return {first, std::min(group_end * kGroupRows, matrix.out_features) - first};
+  }
+
+  // Ends the process, naming the op, if not so many floats have been reserved.
+  float* Workspace(Op op, int64_t elements) {
+    const size_t bytes = static_cast<size_t>(elements) * sizeof(float);
+    const size_t reserved = workspace_ == nullptr ? 0 : workspace_->bytes();
+    if (bytes > reserved) {
+      std::fprintf(stderr, "%s: takes %zu bytes of workspace, but %zu are reserved\n", OpName(op),
+                   bytes, reserved);
+      std::abort();
+    }
+    return static_cast<float*>(workspace_->data());
+  }
+
   static absl::Span<const float> Row(Tensor x, int64_t i) {
     return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
   }
@@ -280,6 +377,7 @@ class CpuBackend : public Backend {
 
   const KernelSet& kernels_;
   ThreadTeam team_;
+  std::unique_ptr<HostBuffer> workspace_;  // Null before Reserve.
 };
 
 const KernelSet& BestKernels() {
@@ -288,8 +386,6 @@ const KernelSet& BestKernels() {
 }
 
 }  // namespace
-
-absl::string_view BestCpuInstructions() { return BestKernels().name; }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   if (options.num_threads < 1) {

@@ -6,13 +6,12 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
 
 enum class CpuInstructions {
-  kBest,      // The best that this machine has.
+  kBest,      // The best that this machine has; which, Backend::Arithmetic tells.
   kPortable,  // What every machine has.
   kAvx2,      // AVX2, FMA and F16C.
 };
@@ -22,10 +21,6 @@ struct CpuOptions {
   int num_threads = 1;
   CpuInstructions instructions = CpuInstructions::kBest;
 };
-
-// What kBest is on this machine: "avx2" or "portable". Results of the two differ in their last
-// bits.
-absl::string_view BestCpuInstructions();
 
 // Differs from the reference only by the rounding of float32 sums: weights are dequantized to the
 // same bits. Results do not depend on the number of threads, only on `instructions`.

@@ -21,6 +21,8 @@ TEST(MakeCpuBackendTest, DescribesItself) {
       MakeCpuBackend({.num_threads = 2, .instructions = CpuInstructions::kPortable});
   ASSERT_TRUE(backend.ok()) << backend.status();
   EXPECT_EQ((*backend)->Describe(), "cpu portable, 2 threads");
+  EXPECT_EQ((*backend)->Arithmetic(), "portable");
+  EXPECT_EQ((*backend)->determinism(), Determinism::kStrict);
 }
 
 // The same work on backends of any number of threads.
@@ -48,6 +50,23 @@ TEST_P(CpuThreadsTest, BitsOfAProductDoNotDependOnTheirNumber) {
     Matrix x(rows, 320, 11);
     const AlignedVector<float> expected = Product(*WithThreads(1), linear, x);
     for (int threads : {2, 3, 7}) EXPECT_EQ(Product(*WithThreads(threads), linear, x), expected);
+  }
+}
+
+AlignedVector<float> Gated(Backend& backend, const RandomLinear& linear, Matrix& x) {
+  const auto weights = *backend.PackGatedLinear(linear.source(), linear.source());
+  Matrix out(x.rows(), weights->out_features());
+  EXPECT_TRUE(backend.Reserve({.max_tokens = 50, .hidden = 77, .local_ffn = 77}).ok());
+  backend.GatedLinear(*backend.NewStream(), x.tensor(), *weights, out.tensor());
+  return out.values();
+}
+
+TEST_P(CpuThreadsTest, BitsOfAGatedProductDoNotDependOnTheirNumber) {
+  const RandomLinear linear(DType::kQ8_0, 320, 77, 10);
+  for (int64_t rows : {1, 8, 50}) {
+    Matrix x(rows, 320, 11);
+    const AlignedVector<float> expected = Gated(*WithThreads(1), linear, x);
+    for (int threads : {2, 3, 7}) EXPECT_EQ(Gated(*WithThreads(threads), linear, x), expected);
   }
 }
 

@@ -39,7 +39,8 @@ struct KernelSet {
   // Computes the outputs of groups [group_begin, group_end), for all rows.
   void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
   void (*attention)(const AttentionTask& task);
-  // rms_norm, add and silu_mul work on one row of n elements. `out` of rms_norm may be `x`.
+  // rms_norm, add and silu_mul work on one row of n elements. `out` of rms_norm may be `x`, that of
+  // silu_mul may be `gate`. add and silu_mul give each element the same bits wherever a row is cut.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
   void (*add)(const float* delta, int64_t n, float* residual);
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);

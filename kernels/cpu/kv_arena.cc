@@ -3,11 +3,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace phalanx::kernels {
 
+size_t KvArena::Bytes(const Shape& shape) {
+  return shape.num_blocks * BlockStride(shape) * sizeof(float);
+}
+
 absl::StatusOr<std::unique_ptr<KvArena>> KvArena::Create(const Shape& shape) {
-  absl::StatusOr<std::unique_ptr<HostBuffer>> arena =
-      HostBuffer::Create(shape.num_blocks * BlockStride(shape) * sizeof(float));
+  if (shape.dtype != DType::kF32) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a KV cache of type ", DTypeName(shape.dtype), " on a CPU"));
+  }
+  absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(Bytes(shape));
   if (!arena.ok()) return arena.status();
   return std::unique_ptr<KvArena>(new KvArena(shape, *std::move(arena)));
 }

@@ -19,7 +19,9 @@ namespace phalanx::kernels {
 // dimension, so that the system gives memory only to blocks that are used.
 class KvArena : public KvCache {
  public:
-  // RESOURCE_EXHAUSTED if the memory cannot be had.
+  // bytes() of what Create makes.
+  static size_t Bytes(const Shape& shape);
+  // RESOURCE_EXHAUSTED if the memory cannot be had, INVALID_ARGUMENT for another type than float32.
   static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape);
 
   const Shape& shape() const override { return shape_; }

@@ -5,7 +5,7 @@
 namespace phalanx::kernels {
 namespace {
 
-// Segments start on a cache line. CpuWeightBytes counts with the same number.
+// Segments start on a cache line. CpuWeightBytes in model/sharding counts with the same number.
 constexpr size_t kAlignment = 64;
 
 size_t AlignedBytes(const PackedMatrix& matrix) {
@@ -14,31 +14,38 @@ size_t AlignedBytes(const PackedMatrix& matrix) {
 
 // Joins neighbouring sources of one type. The matrices have no data yet. Types differ where a file
 // keeps some parts of a layer more exactly, for example v with more bits than q and k.
-std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSource> sources) {
+std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSize> sources) {
   std::vector<CpuLinear::Segment> segments;
   int64_t first_output = 0;
-  for (const LinearSource& source : sources) {
+  for (const LinearSize& source : sources) {
     if (segments.empty() || segments.back().matrix.dtype != source.dtype) {
       segments.push_back({.matrix = {.dtype = source.dtype, .in_features = source.in_features},
                           .first_output = first_output});
     }
-    const auto rows = static_cast<int64_t>(source.rows.size());
-    segments.back().matrix.out_features += rows;
-    first_output += rows;
+    segments.back().matrix.out_features += source.out_features;
+    first_output += source.out_features;
   }
   return segments;
 }
 
+size_t TotalBytes(absl::Span<const CpuLinear::Segment> segments) {
+  size_t bytes = 0;
+  for (const CpuLinear::Segment& segment : segments) bytes += AlignedBytes(segment.matrix);
+  return bytes;
+}
+
 }  // namespace
+
+size_t CpuLinear::Bytes(absl::Span<const LinearSize> sources) {
+  return TotalBytes(CutIntoSegments(sources));
+}
 
 absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Create(absl::Span<const LinearSource> sources,
                                                              ThreadTeam& team) {
   absl::StatusOr<LinearShape> shape = CheckLinearSources(sources);
   if (!shape.ok()) return shape.status();
-  std::vector<Segment> segments = CutIntoSegments(sources);
-  size_t bytes = 0;
-  for (const Segment& segment : segments) bytes += AlignedBytes(segment.matrix);
-  absl::StatusOr<std::unique_ptr<HostBuffer>> weights = HostBuffer::Create(bytes);
+  std::vector<Segment> segments = CutIntoSegments(SizesOf(sources));
+  absl::StatusOr<std::unique_ptr<HostBuffer>> weights = HostBuffer::Create(TotalBytes(segments));
   if (!weights.ok()) return weights.status();
 
   // All outputs in a line, since the groups of eight that PackGroups makes may cross from one
@@ -73,6 +80,19 @@ void CpuLinear::UnpackOutput(int64_t output, float* out) const {
     const int64_t row = output - segment.first_output;
     if (row < segment.matrix.out_features) return UnpackRow(segment.matrix, row, out);
   }
+}
+
+absl::StatusOr<std::unique_ptr<CpuGatedLinear>> CpuGatedLinear::Create(const LinearSource& gate,
+                                                                       const LinearSource& up,
+                                                                       ThreadTeam& team) {
+  absl::StatusOr<LinearShape> shape = CheckGatedSources(gate, up);
+  if (!shape.ok()) return shape.status();
+  absl::StatusOr<std::unique_ptr<CpuLinear>> packed_gate = CpuLinear::Create({gate}, team);
+  if (!packed_gate.ok()) return packed_gate.status();
+  absl::StatusOr<std::unique_ptr<CpuLinear>> packed_up = CpuLinear::Create({up}, team);
+  if (!packed_up.ok()) return packed_up.status();
+  return std::unique_ptr<CpuGatedLinear>(
+      new CpuGatedLinear(*std::move(packed_gate), *std::move(packed_up)));
 }
 
 }  // namespace phalanx::kernels

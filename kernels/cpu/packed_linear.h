@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,6 +30,9 @@ class CpuLinear : public PackedLinear {
   static absl::StatusOr<std::unique_ptr<CpuLinear>> Create(absl::Span<const LinearSource> sources,
                                                            ThreadTeam& team);
 
+  // bytes() of what Create makes of sources of these sizes.
+  static size_t Bytes(absl::Span<const LinearSize> sources);
+
   int64_t in_features() const override { return shape_.in_features; }
   int64_t out_features() const override { return shape_.out_features; }
   size_t bytes() const override { return weights_->bytes(); }
@@ -44,6 +48,30 @@ class CpuLinear : public PackedLinear {
   const LinearShape shape_;
   const std::vector<Segment> segments_;
   const std::unique_ptr<HostBuffer> weights_;
+};
+
+// Both matrices as they are: a thread takes the same outputs of the one and then of the other.
+class CpuGatedLinear : public PackedGatedLinear {
+ public:
+  // Errors as Backend::PackGatedLinear.
+  static absl::StatusOr<std::unique_ptr<CpuGatedLinear>> Create(const LinearSource& gate,
+                                                                const LinearSource& up,
+                                                                ThreadTeam& team);
+
+  int64_t in_features() const override { return gate_->in_features(); }
+  int64_t out_features() const override { return gate_->out_features(); }
+  size_t bytes() const override { return gate_->bytes() + up_->bytes(); }
+
+  const PackedMatrix& gate() const { return gate_->segments()[0].matrix; }
+  const PackedMatrix& up() const { return up_->segments()[0].matrix; }
+
+ private:
+  CpuGatedLinear(std::unique_ptr<CpuLinear> gate, std::unique_ptr<CpuLinear> up)
+      : gate_(std::move(gate)), up_(std::move(up)) {}
+
+  // Of one segment each, because each has one source.
+  const std::unique_ptr<CpuLinear> gate_;
+  const std::unique_ptr<CpuLinear> up_;
 };
 
 }  // namespace phalanx::kernels

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "kernels/bfloat16.h"
 #include "kernels/check_tensors.h"
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
@@ -35,6 +38,23 @@ class ReferenceLinear : public PackedLinear {
  private:
   const LinearShape shape_;
   const std::unique_ptr<HostBuffer> weights_;
+};
+
+class ReferenceGatedLinear : public PackedGatedLinear {
+ public:
+  ReferenceGatedLinear(std::unique_ptr<PackedLinear> gate, std::unique_ptr<PackedLinear> up)
+      : gate_(std::move(gate)), up_(std::move(up)) {}
+
+  int64_t in_features() const override { return gate_->in_features(); }
+  int64_t out_features() const override { return gate_->out_features(); }
+  size_t bytes() const override { return gate_->bytes() + up_->bytes(); }
+
+  const ReferenceLinear& gate() const { return static_cast<const ReferenceLinear&>(*gate_); }
+  const ReferenceLinear& up() const { return static_cast<const ReferenceLinear&>(*up_); }
+
+ private:
+  const std::unique_ptr<PackedLinear> gate_;
+  const std::unique_ptr<PackedLinear> up_;
 };
 
 // float32, for each layer: keys [num_blocks, kKvBlockTokens, num_kv_heads, head_dim], then values
@@ -73,6 +93,34 @@ double Dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
+float Load(Tensor x, int64_t index) {
+  if (x.dtype == DType::kF32) return x.f32()[index];
+  return BFloat16ToFloat(static_cast<const uint16_t*>(x.data)[index]);
+}
+
+// Rounds to float32, and from there to the type of `x`.
+void Store(Tensor x, int64_t index, double value) {
+  const auto rounded = static_cast<float>(value);
+  if (x.dtype == DType::kF32) {
+    x.f32()[index] = rounded;
+  } else {
+    static_cast<uint16_t*>(x.data)[index] = FloatToBFloat16(rounded);
+  }
+}
+
+// Elements [first, first + count) of the whole tensor.
+std::vector<float> LoadMany(Tensor x, int64_t first, int64_t count) {
+  std::vector<float> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = Load(x, first + i);
+  return values;
+}
+void StoreMany(Tensor x, int64_t first, const std::vector<float>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    Store(x, first + static_cast<int64_t>(i), values[i]);
+  }
+}
+std::vector<float> LoadRow(Tensor x, int64_t row) { return LoadMany(x, row * x.cols, x.cols); }
+
 // The block that holds the token at `position` of the sequence of token `t`.
 int BlockOf(const StepBatch& batch, int t, int position) {
   return BlockTable(batch, t)[position / kKvBlockTokens];
@@ -93,8 +141,19 @@ void RotateHead(const float* cos_sin, int64_t rotary_dim, float* head) {
 
 class ReferenceBackend : public Backend {
  public:
-  std::string Describe() const override { return "reference, 1 thread"; }
-  DType activation_dtype() const override { return DType::kF32; }
+  explicit ReferenceBackend(const ReferenceTypes& types) : types_(types) {}
+
+  std::string Describe() const override {
+    return absl::StrCat("reference, ", DTypeName(types_.activations), " activations, ",
+                        DTypeName(types_.residual), " residual, 1 thread");
+  }
+  std::string Arithmetic() const override {
+    return absl::StrCat("reference ", DTypeName(types_.activations), " ",
+                        DTypeName(types_.residual));
+  }
+  Determinism determinism() const override { return Determinism::kStrict; }
+  DType activation_dtype() const override { return types_.activations; }
+  DType residual_dtype() const override { return types_.residual; }
 
   std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
 
@@ -119,9 +178,37 @@ class ReferenceBackend : public Backend {
     return linear;
   }
 
+  absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
+      const LinearSource& gate, const LinearSource& up) override {
+    absl::StatusOr<LinearShape> shape = CheckGatedSources(gate, up);
+    if (!shape.ok()) return shape.status();
+    absl::StatusOr<std::unique_ptr<PackedLinear>> packed_gate = PackLinear({gate});
+    if (!packed_gate.ok()) return packed_gate.status();
+    absl::StatusOr<std::unique_ptr<PackedLinear>> packed_up = PackLinear({up});
+    if (!packed_up.ok()) return packed_up.status();
+    return std::make_unique<ReferenceGatedLinear>(*std::move(packed_gate), *std::move(packed_up));
+  }
+
+  size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
+    size_t elements = 0;
+    for (const LinearSize& source : sources) elements += source.in_features * source.out_features;
+    return elements * sizeof(float);
+  }
+  size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
+    return LinearBytes({gate}) + LinearBytes({up});
+  }
+  size_t KvCacheBytes(const KvCache::Shape& shape) const override {
+    return shape.num_layers * ReferenceKvCache::LayerElements(shape) * sizeof(float);
+  }
+  // These ops take what memory they need from the heap.
+  size_t WorkspaceBytes(const WorkspaceLimits& limits) const override { return 0; }
+  absl::Status Reserve(const WorkspaceLimits& limits) override { return absl::OkStatus(); }
+
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
-    absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(
-        shape.num_layers * ReferenceKvCache::LayerElements(shape) * sizeof(float));
+    if (shape.dtype != DType::kF32) {
+      return absl::InvalidArgumentError("the reference keeps keys and values as float32");
+    }
+    absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(KvCacheBytes(shape));
     if (!arena.ok()) return arena.status();
     return std::make_unique<ReferenceKvCache>(shape, *std::move(arena));
   }
@@ -143,11 +230,9 @@ class ReferenceBackend : public Backend {
     const auto& weights = static_cast<const ReferenceLinear&>(table);
     for (int t = 0; t < batch.num_tokens; ++t) {
       const int64_t row = TokenId(batch, t) - first_row;
-      float* to = out.f32() + t * out.cols;
-      if (row >= 0 && row < table.out_features()) {
-        std::copy_n(weights.row(row), out.cols, to);
-      } else {
-        std::fill_n(to, out.cols, 0.0f);
+      const bool has_row = row >= 0 && row < table.out_features();
+      for (int64_t j = 0; j < out.cols; ++j) {
+        Store(out, t * out.cols + j, has_row ? weights.row(row)[j] : 0.0f);
       }
     }
   }
@@ -155,12 +240,11 @@ class ReferenceBackend : public Backend {
   void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
     CheckTensors(Op::kRmsNorm, {x, weight, out});
     for (int64_t i = 0; i < x.rows; ++i) {
-      const float* from = x.f32() + i * x.cols;
-      float* to = out.f32() + i * x.cols;
-      const double mean = Dot(from, from, x.cols) / static_cast<double>(x.cols);
+      const std::vector<float> from = LoadRow(x, i);
+      const double mean = Dot(from.data(), from.data(), x.cols) / static_cast<double>(x.cols);
       const double scale = 1.0 / std::sqrt(mean + eps);
       for (int64_t j = 0; j < x.cols; ++j) {
-        to[j] = static_cast<float>(from[j] * scale * weight.f32()[j]);
+        Store(out, i * x.cols + j, from[j] * scale * weight.f32()[j]);
       }
     }
   }
@@ -169,7 +253,7 @@ class ReferenceBackend : public Backend {
                   Tensor out) override {
     CheckTensors(Op::kAddRmsNorm, {residual, delta, weight, out});
     for (int64_t i = 0; i < residual.rows * residual.cols; ++i) {
-      residual.f32()[i] += delta.f32()[i];
+      Store(residual, i, Load(residual, i) + Load(delta, i));
     }
     // `out` may be `delta`, which is no longer needed.
     RmsNorm(stream, residual, weight, eps, out);
@@ -179,10 +263,36 @@ class ReferenceBackend : public Backend {
     CheckTensors(Op::kLinear, {x, bias, out});
     const auto& weights = static_cast<const ReferenceLinear&>(w);
     for (int64_t i = 0; i < x.rows; ++i) {
+      const std::vector<float> row = LoadRow(x, i);
       for (int64_t o = 0; o < w.out_features(); ++o) {
-        double sum = Dot(x.f32() + i * x.cols, weights.row(o), x.cols);
+        double sum = Dot(row.data(), weights.row(o), x.cols);
         if (bias.data != nullptr) sum += bias.f32()[o];
-        out.f32()[i * w.out_features() + o] = static_cast<float>(sum);
+        Store(out, i * w.out_features() + o, sum);
+      }
+    }
+  }
+
+  void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
+    CheckTensors(Op::kLinearAdd, {x, residual});
+    const auto& weights = static_cast<const ReferenceLinear&>(w);
+    for (int64_t i = 0; i < x.rows; ++i) {
+      const std::vector<float> row = LoadRow(x, i);
+      for (int64_t o = 0; o < w.out_features(); ++o) {
+        const int64_t at = i * w.out_features() + o;
+        Store(residual, at, Load(residual, at) + Product(row, weights, o));
+      }
+    }
+  }
+
+  void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
+    CheckTensors(Op::kGatedLinear, {x, out});
+    const auto& weights = static_cast<const ReferenceGatedLinear&>(w);
+    for (int64_t i = 0; i < x.rows; ++i) {
+      const std::vector<float> row = LoadRow(x, i);
+      for (int64_t o = 0; o < w.out_features(); ++o) {
+        const double gate = Product(row, weights.gate(), o);
+        const double up = Product(row, weights.up(), o);
+        Store(out, i * w.out_features() + o, gate / (1.0 + std::exp(-gate)) * up);
       }
     }
   }
@@ -210,16 +320,19 @@ class ReferenceBackend : public Backend {
     const int head_dim = cache.shape().head_dim;
     const int kv_heads = cache.shape().num_kv_heads;
     for (int t = 0; t < batch.num_tokens; ++t) {
-      float* heads = qkv.f32() + t * qkv.cols;
+      std::vector<float> heads = LoadRow(qkv, t);
       for (int h = 0; h < local_q_heads + kv_heads; ++h) {
-        RotateHead(cos_sin.f32() + t * cos_sin.cols, cos_sin.cols, heads + h * head_dim);
+        RotateHead(cos_sin.f32() + t * cos_sin.cols, cos_sin.cols, heads.data() + h * head_dim);
       }
+      // The cache gets keys as they are stored.
+      StoreMany(qkv, t * qkv.cols, heads);
+      heads = LoadRow(qkv, t);
       // The value follows the key in a row of qkv, kv_heads heads further on, and is not rotated.
       const int position = batch.positions[t];
       const int block = BlockOf(batch, t, position);
       const int slot = position % kKvBlockTokens;
       for (int g = 0; g < kv_heads; ++g) {
-        const float* key = heads + (local_q_heads + g) * head_dim;
+        const float* key = heads.data() + (local_q_heads + g) * head_dim;
         std::copy_n(key, head_dim, kv.Key(layer, block, slot, g));
         std::copy_n(key + kv_heads * head_dim, head_dim, kv.Value(layer, block, slot, g));
       }
@@ -234,19 +347,9 @@ class ReferenceBackend : public Backend {
     const int group = local_q_heads / cache.shape().num_kv_heads;
     for (int t = 0; t < batch.num_tokens; ++t) {
       for (int h = 0; h < local_q_heads; ++h) {
-        Attend(batch, t, qkv.f32() + t * qkv.cols + h * head_dim, scale, kv, layer, h / group,
-               out.f32() + t * out.cols + h * head_dim);
-      }
-    }
-  }
-
-  void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
-    CheckTensors(Op::kSiluMul, {gate_up, out});
-    for (int64_t i = 0; i < out.rows; ++i) {
-      for (int64_t j = 0; j < out.cols; ++j) {
-        const double gate = gate_up.f32()[i * gate_up.cols + j];
-        const double up = gate_up.f32()[i * gate_up.cols + out.cols + j];
-        out.f32()[i * out.cols + j] = static_cast<float>(gate / (1.0 + std::exp(-gate)) * up);
+        const std::vector<float> query = LoadMany(qkv, t * qkv.cols + h * head_dim, head_dim);
+        StoreMany(out, t * out.cols + h * head_dim,
+                  Attend(batch, t, query, scale, kv, layer, h / group));
       }
     }
   }
@@ -254,7 +357,7 @@ class ReferenceBackend : public Backend {
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
     CheckTensors(Op::kGatherRows, {x, out});
     for (int64_t i = 0; i < out.rows; ++i) {
-      std::copy_n(x.f32() + rows[i] * x.cols, x.cols, out.f32() + i * x.cols);
+      StoreMany(out, i * x.cols, LoadRow(x, rows[i]));
     }
   }
 
@@ -341,21 +444,28 @@ class ReferenceBackend : public Backend {
   }
 
  private:
+  // One output of a product, as Linear would store it in float32.
+  static float Product(const std::vector<float>& x, const ReferenceLinear& weights,
+                       int64_t output) {
+    return static_cast<float>(Dot(x.data(), weights.row(output), static_cast<int64_t>(x.size())));
+  }
+
   static absl::Span<const float> Row(Tensor x, int64_t i) {
     return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
   }
 
   // Attention of one query head of token `t`, by the textbook: all scores, then weights relative to
   // the largest one, so that no exponential overflows.
-  static void Attend(const StepBatch& batch, int t, const float* query, float scale,
-                     const ReferenceKvCache& kv, int layer, int kv_head, float* out) {
+  static std::vector<float> Attend(const StepBatch& batch, int t, const std::vector<float>& query,
+                                   float scale, const ReferenceKvCache& kv, int layer,
+                                   int kv_head) {
     const int head_dim = kv.shape().head_dim;
     const int num_keys = batch.positions[t] + 1;
     double max = -std::numeric_limits<double>::infinity();
     std::vector<double> scores(num_keys);
     for (int s = 0; s < num_keys; ++s) {
       const float* key = kv.Key(layer, BlockOf(batch, t, s), s % kKvBlockTokens, kv_head);
-      scores[s] = scale * Dot(query, key, head_dim);
+      scores[s] = scale * Dot(query.data(), key, head_dim);
       max = std::max(max, scores[s]);
     }
     double sum = 0;
@@ -366,12 +476,20 @@ class ReferenceBackend : public Backend {
       sum += p;
       for (int d = 0; d < head_dim; ++d) mix[d] += p * value[d];
     }
+    std::vector<float> out(head_dim);
     for (int d = 0; d < head_dim; ++d) out[d] = static_cast<float>(mix[d] / sum);
+    return out;
   }
+
+  const ReferenceTypes types_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeReferenceBackend() { return std::make_unique<ReferenceBackend>(); }
+std::unique_ptr<Backend> MakeReferenceBackend() { return MakeTypedReferenceBackend({}); }
+
+std::unique_ptr<Backend> MakeTypedReferenceBackend(const ReferenceTypes& types) {
+  return std::make_unique<ReferenceBackend>(types);
+}
 
 }  // namespace phalanx::kernels

@@ -9,8 +9,18 @@
 
 namespace phalanx::kernels {
 
-// Computes with every DType; weights take 4 bytes an element.
+// Computes with weights of every DType, which take 4 bytes an element, and float32 activations.
 std::unique_ptr<Backend> MakeReferenceBackend();
+
+// kF32 or kBF16.
+struct ReferenceTypes {
+  DType activations = DType::kF32;
+  DType residual = DType::kF32;
+};
+
+// The same with activations of other types, as accelerators have them: what is stored in bf16 is
+// rounded from float32. The ops go by the types of the tensors that they are given.
+std::unique_ptr<Backend> MakeTypedReferenceBackend(const ReferenceTypes& types);
 
 }  // namespace phalanx::kernels
 

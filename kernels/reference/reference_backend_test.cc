@@ -2,10 +2,13 @@
 #include "kernels/reference/reference_backend.h"
 
 #include <cmath>
+#include <list>
 #include <memory>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/bfloat16.h"
+#include "kernels/dequantize.h"
 #include "kernels/testing/aligned_vector.h"
 #include "kernels/testing/step_builder.h"
 
@@ -22,12 +25,16 @@ class ReferenceBackendTest : public testing::Test {
  protected:
   // A layer of float32 weights.
   std::unique_ptr<PackedLinear> Pack(const std::vector<std::vector<float>>& rows) {
-    std::vector<const std::byte*> pointers;
+    return *backend_->PackLinear({Source(rows)});
+  }
+  // Valid while `rows` and this fixture live.
+  LinearSource Source(const std::vector<std::vector<float>>& rows) {
+    std::vector<const std::byte*>& pointers = pointers_.emplace_back();
     for (const auto& row : rows) pointers.push_back(reinterpret_cast<const std::byte*>(row.data()));
-    return *backend_->PackLinear(
-        {LinearSource{DType::kF32, static_cast<int64_t>(rows[0].size()), pointers}});
+    return {DType::kF32, static_cast<int64_t>(rows[0].size()), pointers};
   }
 
+  std::list<std::vector<const std::byte*>> pointers_;
   const std::unique_ptr<Backend> backend_ = MakeReferenceBackend();
   const std::unique_ptr<Stream> stream_ = backend_->NewStream();
 };
@@ -72,12 +79,25 @@ TEST_F(ReferenceBackendTest, AddRmsNormKeepsTheSum) {
   EXPECT_EQ(out, (Floats{1, -1}));
 }
 
-TEST_F(ReferenceBackendTest, SiluMulGatesTheSecondHalf) {
-  Floats gate_up = {0, 1, 5, 2};
-  Floats out(2);
-  backend_->SiluMul(*stream_, View(gate_up, 1), View(out, 1));
+TEST_F(ReferenceBackendTest, LinearAddAddsTheProduct) {
+  const auto weights = Pack({{1, 2, 3}, {0, -1, 0.5f}});
+  Floats x = {1, 1, 1, 2, 0, -2};
+  Floats residual = {10, 20, 30, 40};
+  backend_->LinearAdd(*stream_, View(x, 2), *weights, View(residual, 2));
+  EXPECT_EQ(residual, (Floats{16, 19.5f, 26, 39}));
+}
+
+TEST_F(ReferenceBackendTest, GatedLinearGatesTheSecondProduct) {
+  const std::vector<std::vector<float>> gate = {{0, 5}, {1, 0}};
+  const std::vector<std::vector<float>> up = {{7, 0}, {0, 2}};
+  const auto weights = *backend_->PackGatedLinear(Source(gate), Source(up));
+  Floats x = {1, 0, 1, 1};
+  Floats out(4);
+  backend_->GatedLinear(*stream_, View(x, 2), *weights, View(out, 2));
   EXPECT_EQ(out[0], 0.0f);
-  EXPECT_FLOAT_EQ(out[1], static_cast<float>(2 / (1 + std::exp(-1.0))));
+  EXPECT_EQ(out[1], 0.0f);
+  EXPECT_FLOAT_EQ(out[2], static_cast<float>(7 * 5 / (1 + std::exp(-5.0))));
+  EXPECT_FLOAT_EQ(out[3], static_cast<float>(2 / (1 + std::exp(-1.0))));
 }
 
 TEST_F(ReferenceBackendTest, RopeTurnsHalfSplitPairsAndLeavesTheRest) {
@@ -114,6 +134,100 @@ TEST_F(ReferenceBackendTest, AttentionWeighsTheValuesOfItsOwnSequenceUpToItsPosi
   backend_->PagedAttention(*stream_, step.batch(), View(qkv, 2), 2, 1.0f, *cache, 0, View(out, 2));
   const Floats expected = {8, 0, 8, 0, 6, 1, 4, 2};
   for (int i = 0; i < 8; ++i) EXPECT_FLOAT_EQ(out[i], expected[i]) << i;
+}
+
+// Activations in bf16, made of floats, which are rounded.
+class BFloat16s {
+ public:
+  BFloat16s(const std::vector<float>& values, int64_t rows) : rows_(rows) {
+    for (const float value : values) bits_.push_back(FloatToBFloat16(value));
+  }
+  Tensor tensor() {
+    return {bits_.data(), DType::kBF16, rows_, static_cast<int64_t>(bits_.size()) / rows_};
+  }
+  Floats floats() const {
+    Floats values;
+    for (const uint16_t bits : bits_) values.push_back(BFloat16ToFloat(bits));
+    return values;
+  }
+
+ private:
+  const int64_t rows_;
+  AlignedVector<uint16_t> bits_;
+};
+
+// What bf16 makes of a float.
+float Rounded(float value) { return BFloat16ToFloat(FloatToBFloat16(value)); }
+
+// 1 + 2^-9 rounds to 1 in bf16, whose numbers above 1 are 2^-7 apart.
+constexpr float kFine = 0x1p-9f;
+
+TEST_F(ReferenceBackendTest, TellsItsTypes) {
+  const auto backend = MakeTypedReferenceBackend({.activations = DType::kBF16});
+  EXPECT_EQ(backend->activation_dtype(), DType::kBF16);
+  EXPECT_EQ(backend->residual_dtype(), DType::kF32);
+  EXPECT_EQ(MakeReferenceBackend()->activation_dtype(), DType::kF32);
+}
+
+TEST_F(ReferenceBackendTest, ProductsAreRoundedOnceWhereTheyAreStored) {
+  const auto weights = Pack({{1, kFine, kFine}});
+  Floats bias = {kFine};
+  BFloat16s x({1, 1, 1}, 1);
+  BFloat16s out({0}, 1);
+  // Each of the three terms beside 1 alone would be lost.
+  backend_->Linear(*stream_, x.tensor(), *weights, View(bias, 1), out.tensor());
+  EXPECT_EQ(out.floats(), (Floats{1 + 0x1p-7f}));
+  Floats logits = {0};
+  backend_->Linear(*stream_, x.tensor(), *weights, {}, View(logits, 1));
+  EXPECT_EQ(logits, (Floats{1 + 2 * kFine}));
+
+  BFloat16s residual({1}, 1);
+  const auto small = Pack({{0, kFine, 0}});
+  backend_->LinearAdd(*stream_, x.tensor(), *small, residual.tensor());
+  EXPECT_EQ(residual.floats(), (Floats{1}));
+  Floats wide_residual = {1};
+  backend_->LinearAdd(*stream_, x.tensor(), *small, View(wide_residual, 1));
+  EXPECT_EQ(wide_residual, (Floats{1 + kFine}));
+}
+
+TEST_F(ReferenceBackendTest, GatedProductsAreNotRoundedBeforeTheyMeet) {
+  const std::vector<std::vector<float>> gate = {{1, kFine}};
+  const std::vector<std::vector<float>> up = {{2, 0}};
+  const auto weights = *backend_->PackGatedLinear(Source(gate), Source(up));
+  BFloat16s x({1, 1}, 1);
+  BFloat16s out({0}, 1);
+  Floats exact(1);
+  Floats wide_x = {1, 1};
+  backend_->GatedLinear(*stream_, View(wide_x, 1), *weights, View(exact, 1));
+  backend_->GatedLinear(*stream_, x.tensor(), *weights, out.tensor());
+  EXPECT_EQ(out.floats(), (Floats{Rounded(exact[0])}));
+}
+
+TEST_F(ReferenceBackendTest, NormsReadTheResidualAsItIsStored) {
+  Floats weight = {1, 1};
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Floats wide = {1, 3};
+    BFloat16s narrow({1, 3}, 1);
+    const Tensor residual = dtype == DType::kF32 ? View(wide, 1) : narrow.tensor();
+    BFloat16s delta({kFine, 0}, 1);
+    backend_->AddRmsNorm(*stream_, residual, delta.tensor(), View(weight, 1), 0.0f, delta.tensor());
+    const Floats stored = dtype == DType::kF32 ? wide : narrow.floats();
+    EXPECT_EQ(stored[0], dtype == DType::kF32 ? 1 + kFine : 1.0f);
+    BFloat16s expected({0, 0}, 1);
+    backend_->RmsNorm(*stream_, residual, View(weight, 1), 0.0f, expected.tensor());
+    EXPECT_EQ(delta.floats(), expected.floats());
+    const float scale = 1 / std::sqrt((stored[0] * stored[0] + 9) / 2);
+    EXPECT_NEAR(delta.floats()[1], 3 * scale, 3 * scale * 0x1p-9);
+  }
+}
+
+TEST_F(ReferenceBackendTest, EmbeddingIsRoundedToTheTypeOfTheResidual) {
+  const auto table = Pack({{1 + kFine, 2}});
+  StepBuilder step(1);
+  step.Add(0, 1, {0});
+  BFloat16s out({7, 7}, 1);
+  backend_->Embed(*stream_, step.batch(), *table, 0, out.tensor());
+  EXPECT_EQ(out.floats(), (Floats{1, 2}));
 }
 
 TEST_F(ReferenceBackendTest, SamplesGreedilyAtTemperatureZero) {

@@ -1,6 +1,8 @@
 // What every backend does beside its ops, and what it does to callers that break the contract.
 #include <array>
 #include <cstdint>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -23,8 +25,71 @@ TEST_P(BackendTest, AllocatesAlignedZerosAndCopies) {
   EXPECT_EQ(to, (std::vector<float>{1, 2, 3, 0}));
 }
 
+TEST_P(BackendTest, AnAbortedStreamStaysAborted) {
+  EXPECT_TRUE(stream_->Synchronize(absl::Minutes(1)).ok());
+  const std::unique_ptr<Stream> other = backend_->NewStream();
+  std::thread([this] { stream_->Abort(); }).join();
+  EXPECT_EQ(stream_->Synchronize(absl::Minutes(1)).code(), absl::StatusCode::kAborted);
+  stream_->Abort();
+  EXPECT_EQ(stream_->Synchronize().code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(other->Synchronize().ok());
+}
+
 TEST_P(BackendTest, RefusesWhatIsNoLayer) {
   EXPECT_EQ(backend_->PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(BackendTest, TellsBytesBeforeItTakesThem) {
+  const RandomLinear first(DType::kQ4_1, 64, 11, 1);
+  const RandomLinear second(DType::kQ4_1, 64, 6, 2);
+  const RandomLinear third(DType::kF16, 64, 9, 3);
+  const LinearSize sizes[] = {{DType::kQ4_1, 64, 11}, {DType::kQ4_1, 64, 6}, {DType::kF16, 64, 9}};
+  EXPECT_EQ(backend_->LinearBytes(sizes),
+            (*backend_->PackLinear({first.source(), second.source(), third.source()}))->bytes());
+  const RandomLinear up(DType::kF16, 64, 11, 4);
+  EXPECT_EQ(backend_->GatedLinearBytes({DType::kQ4_1, 64, 11}, {DType::kF16, 64, 11}),
+            (*backend_->PackGatedLinear(first.source(), up.source()))->bytes());
+  const KvCache::Shape shape = {.num_layers = 3, .num_blocks = 5, .num_kv_heads = 2, .head_dim = 6};
+  EXPECT_EQ(backend_->KvCacheBytes(shape), (*backend_->AllocateKvCache(shape))->bytes());
+}
+
+TEST_P(BackendTest, RefusesACacheOfATypeThatItCannotRead) {
+  EXPECT_EQ(backend_
+                ->AllocateKvCache({.num_layers = 1,
+                                   .num_blocks = 1,
+                                   .num_kv_heads = 1,
+                                   .head_dim = 2,
+                                   .dtype = DType::kQ4_0})
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(BackendTest, TellsTheWorkspaceAndRefusesOneThatIsTooLarge) {
+  const WorkspaceLimits huge = {
+      .max_tokens = int64_t{1} << 30, .hidden = int64_t{1} << 28, .local_ffn = int64_t{1} << 28};
+  // The reference takes none.
+  if (backend_->WorkspaceBytes(huge) == 0) return;
+  const absl::Status status = backend_->Reserve(huge);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find(std::to_string(backend_->WorkspaceBytes(huge))),
+            std::string::npos)
+      << status;
+  EXPECT_LT(backend_->WorkspaceBytes({.max_tokens = 1, .hidden = 8, .local_ffn = 8}),
+            backend_->WorkspaceBytes({.max_tokens = 2, .hidden = 8, .local_ffn = 8}));
+}
+
+TEST_P(BackendTest, AnOpBeyondTheReservedLimitsEndsTheProcess) {
+  const WorkspaceLimits limits = {.max_tokens = 2, .hidden = 64, .local_ffn = 64};
+  ASSERT_TRUE(backend_->Reserve(limits).ok());
+  if (backend_->WorkspaceBytes(limits) == 0) return;
+  const auto packed = Pack(*backend_, RandomLinear(DType::kF32, 32, 64, 1));
+  Matrix x(3, 32, 2);
+  Matrix residual(3, 64);
+  Matrix two = x.Rows(0, 2);
+  backend_->LinearAdd(*stream_, two.tensor(), *packed, residual.tensor());
+  EXPECT_DEATH(backend_->LinearAdd(*stream_, x.tensor(), *packed, residual.tensor()),
+               "LinearAdd: takes 768 bytes of workspace, but 512 are reserved");
 }
 
 using Tensors = std::array<Tensor, 4>;
@@ -34,7 +99,9 @@ int Call(Op op, Backend& backend, const Tensors& t) {
   const std::unique_ptr<Stream> stream = backend.NewStream();
   const StepBatch batch;
   const SamplingBatch sampling;
-  const auto linear = Pack(backend, RandomLinear(DType::kF32, 1, 1, 1));
+  const RandomLinear weights(DType::kF32, 1, 1, 1);
+  const auto linear = Pack(backend, weights);
+  const auto gated = *backend.PackGatedLinear(weights.source(), weights.source());
   const auto cache = *backend.AllocateKvCache(
       {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2});
   switch (op) {
@@ -53,6 +120,12 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kLinear:
       backend.Linear(*stream, t[0], *linear, t[1], t[2]);
       return 3;
+    case Op::kLinearAdd:
+      backend.LinearAdd(*stream, t[0], *linear, t[1]);
+      return 2;
+    case Op::kGatedLinear:
+      backend.GatedLinear(*stream, t[0], *gated, t[1]);
+      return 2;
     case Op::kRopeAngles:
       backend.RopeAngles(*stream, batch, t[0], 1.0f, t[1]);
       return 2;
@@ -61,9 +134,6 @@ int Call(Op op, Backend& backend, const Tensors& t) {
       return 2;
     case Op::kPagedAttention:
       backend.PagedAttention(*stream, batch, t[0], 1, 1.0f, *cache, 0, t[1]);
-      return 2;
-    case Op::kSiluMul:
-      backend.SiluMul(*stream, t[0], t[1]);
       return 2;
     case Op::kGatherRows:
       backend.GatherRows(*stream, nullptr, t[0], t[1]);

@@ -1,7 +1,6 @@
-// Norms and activation against the reference.
+// Norms against the reference.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -12,7 +11,6 @@ namespace {
 
 PHALANX_OP_SUITE(RmsNorm, OpTest);
 PHALANX_OP_SUITE(AddRmsNorm, OpTest);
-PHALANX_OP_SUITE(SiluMul, OpTest);
 
 void ExpectRelative(const Matrix& out, const Matrix& expected, double bound, double floor = 0) {
   for (int64_t i = 0; i < out.rows(); ++i) {
@@ -62,32 +60,6 @@ TEST_P(AddRmsNormTest, UpdatesTheResidual) {
   }
 }
 
-TEST_P(SiluMulTest, EqualsTheReferenceOverItsWholeRange) {
-  for (int64_t n : {1, 9, 1536}) {
-    Matrix gate_up(3, 2 * n, 6);
-    for (int64_t i = 0; i < n; ++i) {
-      gate_up.values()[i] = static_cast<float>(i % 401) - 200.0f;
-      gate_up.values()[2 * n + i] *= 20.0f;
-    }
-    Matrix out(3, n);
-    Matrix expected(3, n);
-    backend_->SiluMul(*stream_, gate_up.tensor(), out.tensor());
-    reference_->SiluMul(*stream_, gate_up.tensor(), expected.tensor());
-    // 4 roundings for the exponential, one each for sum, quotient and product, and one for the
-    // reference's result. Below about -87 a backend's exponential may stop growing, so the result
-    // may be some 1e-36 where the reference has less.
-    ExpectRelative(out, expected, Roundings(8), 1e-35);
-  }
-}
-
-TEST_P(SiluMulTest, KeepsNan) {
-  Matrix gate_up(1, 18, 7);
-  gate_up.values()[3] = std::numeric_limits<float>::quiet_NaN();
-  Matrix out(1, 9);
-  backend_->SiluMul(*stream_, gate_up.tensor(), out.tensor());
-  for (int i = 0; i < 9; ++i) EXPECT_EQ(std::isnan(out.row(0)[i]), i == 3);
-}
-
 TEST_P(RmsNormTest, ARowIsTheSameBitsInAnyBatch) {
   Matrix x(40, 577, 8);
   Matrix weight(1, 577, 9);
@@ -115,18 +87,6 @@ TEST_P(AddRmsNormTest, ARowIsTheSameBitsInAnyBatch) {
     backend_->AddRmsNorm(*stream_, row.tensor(), row_delta.tensor(), weight.tensor(), 1e-5f,
                          row_out.tensor());
     EXPECT_EQ(row.Row(0), residual_of_all.Row(i));
-    EXPECT_EQ(row_out.Row(0), out.Row(i));
-  }
-}
-
-TEST_P(SiluMulTest, ARowIsTheSameBitsInAnyBatch) {
-  Matrix gate_up(40, 2 * 77, 10);
-  Matrix out(40, 77);
-  backend_->SiluMul(*stream_, gate_up.tensor(), out.tensor());
-  for (int64_t i = 0; i < 40; ++i) {
-    Matrix row = gate_up.Rows(i, 1);
-    Matrix row_out(1, 77);
-    backend_->SiluMul(*stream_, row.tensor(), row_out.tensor());
     EXPECT_EQ(row_out.Row(0), out.Row(i));
   }
 }

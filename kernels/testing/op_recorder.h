@@ -21,7 +21,10 @@ class OpRecorder : public Backend {
   const std::set<Op>& called() const { return called_; }
 
   std::string Describe() const override { return backend_->Describe(); }
+  std::string Arithmetic() const override { return backend_->Arithmetic(); }
+  Determinism determinism() const override { return backend_->determinism(); }
   DType activation_dtype() const override { return backend_->activation_dtype(); }
+  DType residual_dtype() const override { return backend_->residual_dtype(); }
   std::unique_ptr<Stream> NewStream() override { return backend_->NewStream(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return backend_->Allocate(bytes);
@@ -30,9 +33,26 @@ class OpRecorder : public Backend {
       absl::Span<const LinearSource> sources) override {
     return backend_->PackLinear(sources);
   }
+  absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
+      const LinearSource& gate, const LinearSource& up) override {
+    return backend_->PackGatedLinear(gate, up);
+  }
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
     return backend_->AllocateKvCache(shape);
   }
+  size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
+    return backend_->LinearBytes(sources);
+  }
+  size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
+    return backend_->GatedLinearBytes(gate, up);
+  }
+  size_t KvCacheBytes(const KvCache::Shape& shape) const override {
+    return backend_->KvCacheBytes(shape);
+  }
+  size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
+    return backend_->WorkspaceBytes(limits);
+  }
+  absl::Status Reserve(const WorkspaceLimits& limits) override { return backend_->Reserve(limits); }
   void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
     backend_->CopyToBackend(stream, to, from, bytes);
   }
@@ -62,6 +82,14 @@ class OpRecorder : public Backend {
     called_.insert(Op::kLinear);
     backend_->Linear(stream, x, w, bias, out);
   }
+  void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
+    called_.insert(Op::kLinearAdd);
+    backend_->LinearAdd(stream, x, w, residual);
+  }
+  void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
+    called_.insert(Op::kGatedLinear);
+    backend_->GatedLinear(stream, x, w, out);
+  }
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
     called_.insert(Op::kRopeAngles);
@@ -76,10 +104,6 @@ class OpRecorder : public Backend {
                       float scale, const KvCache& cache, int layer, Tensor out) override {
     called_.insert(Op::kPagedAttention);
     backend_->PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
-  }
-  void SiluMul(Stream& stream, Tensor gate_up, Tensor out) override {
-    called_.insert(Op::kSiluMul);
-    backend_->SiluMul(stream, gate_up, out);
   }
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
     called_.insert(Op::kGatherRows);

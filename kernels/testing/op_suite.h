@@ -61,6 +61,8 @@ class BackendTest : public testing::TestWithParam<BackendUnderTest> {
     if (!backend.ok()) GTEST_SKIP() << GetParam().name << ": " << backend.status();
     backend_ = std::make_unique<OpRecorder>(*std::move(backend));
     stream_ = backend_->NewStream();
+    // Enough for every test.
+    ASSERT_TRUE(backend_->Reserve({.max_tokens = 64, .hidden = 512, .local_ffn = 512}).ok());
   }
 
   const std::unique_ptr<Backend> reference_ = MakeReferenceBackend();

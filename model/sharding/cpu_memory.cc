@@ -82,7 +82,7 @@ int64_t CpuWeightBytes(const WeightPlan& plan) {
   for (const LayerPlan& layer : plan.layers) {
     bytes += VectorBytes(layer.attention_norm) + MatrixBytes(layer.qkv) +
              MatrixBytes(layer.attention_out) + VectorBytes(layer.ffn_norm) +
-             MatrixBytes(layer.gate_up) + MatrixBytes(layer.down);
+             MatrixBytes(layer.gate) + MatrixBytes(layer.up) + MatrixBytes(layer.down);
     for (const TensorPart& bias : layer.qkv_bias) bytes += VectorBytes(bias);
   }
   return bytes;

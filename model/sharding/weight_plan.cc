@@ -156,9 +156,9 @@ void Planner::PlanQkv(const LayerNames& names, LayerPlan* plan) {
 void Planner::PlanGateUp(const LayerNames& names, LayerPlan* plan) {
   const bool fused = spec_.fused_projections;
   const int64_t total_rows = fused ? 2 * int64_t{spec_.ffn} : spec_.ffn;
-  plan->gate_up = {
-      Rows({names.gate, total_rows, 0}, shard_.ffn, /*rotary_heads=*/false),
-      Rows({names.up, total_rows, fused ? spec_.ffn : 0}, shard_.ffn, /*rotary_heads=*/false)};
+  plan->gate = Rows({names.gate, total_rows, 0}, shard_.ffn, /*rotary_heads=*/false);
+  plan->up =
+      Rows({names.up, total_rows, fused ? spec_.ffn : 0}, shard_.ffn, /*rotary_heads=*/false);
 }
 
 LayerPlan Planner::PlanLayer(int layer) {

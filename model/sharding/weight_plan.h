@@ -37,7 +37,9 @@ struct LayerPlan {
   std::vector<TensorPart> qkv_bias;  // Empty if the model has none.
   TensorPart attention_out;
   TensorPart ffn_norm;
-  std::vector<TensorPart> gate_up;
+  // Of one shape; in some files, rows of one tensor.
+  TensorPart gate;
+  TensorPart up;
   TensorPart down;
 };
 

@@ -201,6 +201,21 @@ def cuda_headers(tree):
                 yield f"{path}: no place for CUDA or NCCL headers ({name})"
 
 
+PLATFORM = re.compile(r"kernels/(cpu|cuda|reference)/|worker/comm/(shm|nccl)_")
+
+
+def platforms(tree):
+    """Which backend and which transport a worker has, only its platforms know."""
+    for path, text in tree.items():
+        if not is_cpp(path) or not path.startswith("worker/") or is_for_tests(path):
+            continue
+        if path.startswith("worker/comm/") or path.endswith(("_platform.cc", "_bench.cc")):
+            continue
+        for name in INCLUDE.findall(text):
+            if PLATFORM.match(name):
+                yield f"{path}: only a platform may choose a backend or transport ({name})"
+
+
 def is_for_tests(path):
     return re.search(r"(_test|_fixture|/fake_\w+|/testing/\w+)\.(cc|h)$", path) is not None
 
@@ -361,6 +376,7 @@ RULES = (
     circles,
     grpc_headers,
     cuda_headers,
+    platforms,
     wall_clock,
     tests_without_target,
     empty_names,

@@ -80,6 +80,13 @@ class RuleTest(unittest.TestCase):
         self.assert_caught(architecture.cuda_headers, {"worker/model/a.cc": text}, 2)
         self.assert_caught(architecture.cuda_headers, {"kernels/cuda/a.cu": text}, 0)
 
+    def test_a_backend_that_is_not_chosen_by_a_platform(self):
+        rule = architecture.platforms
+        text = '#include "kernels/cpu/a.h"\n#include "worker/comm/shm_a.h"\n'
+        self.assert_caught(rule, {"worker/group/a.cc": text}, 2)
+        allowed = ("worker/cpu_platform.cc", "worker/group/a_test.cc", "worker/comm/shm_a.cc")
+        self.assert_caught(rule, dict.fromkeys(allowed, text), 0)
+
     def test_the_wall_clock_where_time_is_measured(self):
         text = "const absl::Time deadline = absl::Now() + timeout;\n"
         self.assert_caught(architecture.wall_clock, {"worker/group/a.cc": text})

@@ -92,6 +92,7 @@ def test_describes_its_model(stub):
     assert model.has_chat_template and model.serving_groups == 1 and list(model.eos_token_ids)
     assert stub.GetModel(pb.GetModelRequest(model=model.name)) == model
     assert stub.GetModel(pb.GetModelRequest()) == model
+    assert model.determinism == pb.DETERMINISM_STRICT
 
 
 def test_health_is_per_model(serving, stub):

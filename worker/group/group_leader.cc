@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "worker/comm/shm_communicator.h"
 
 namespace phalanx {
 
@@ -36,10 +35,9 @@ GroupLeader::GroupLeader(Options options)
 GroupLeader::~GroupLeader() { Stop(absl::ZeroDuration()); }
 
 absl::Status GroupLeader::Form() {
-  ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
-                   CommunicatorSegment::Create(options_.world));
-  communicator_ = std::make_unique<ShmCommunicator>(
-      segment, 0, ShmCommunicator::Options{.timeout = options_.step_timeout});
+  ASSIGN_OR_RETURN(CommunicatorFactory::Meeting meeting,
+                   options_.communicators->Meet(options_.world, options_.step_timeout));
+  communicator_ = std::move(meeting.communicator);
   // A group of one has a monitor too: it watches the leader's own progress.
   if (options_.world == 1) {
     monitor_ = std::thread([this] { Monitor(nullptr); });
@@ -51,7 +49,7 @@ absl::Status GroupLeader::Form() {
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
   auto reception = std::make_unique<RankReception>(std::move(listener), options_.handshake_timeout);
   // Before the monitor is started, which sends it to ranks and takes no lock for it.
-  segment_fd_ = segment->fd();
+  communicator_fd_ = meeting.fd;
   monitor_ =
       std::thread([this, owned = std::move(reception)]() mutable { Monitor(std::move(owned)); });
   return AwaitJoins();
@@ -100,7 +98,7 @@ absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
   welcome->set_pulse_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(pulse_watch_.interval())));
   // The place stays free for another process with this rank's number. If the rank was a child of
   // ours, its end is seen by WatchedFd, and the group is lost then.
-  if (absl::Status status = arrival.channel->Send(answer, segment_fd_); !status.ok()) {
+  if (absl::Status status = arrival.channel->Send(answer, communicator_fd_); !status.ok()) {
     LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
     return absl::OkStatus();
   }
@@ -150,6 +148,16 @@ absl::Status GroupLeader::CheckWeights(absl::string_view weights_digest) const {
 
 absl::Status GroupLeader::AwaitReady(Decoder* decoder, absl::string_view weights_digest) {
   decoder_ = decoder;
+  absl::Status status = AwaitReadyRanks(weights_digest);
+  // The caller may let the decoder go.
+  if (!status.ok()) {
+    MutexLock lock(&mutex_);
+    decoder_ = nullptr;
+  }
+  return status;
+}
+
+absl::Status GroupLeader::AwaitReadyRanks(absl::string_view weights_digest) {
   const absl::Time deadline = MonotonicClock()->Now() + options_.startup_timeout;
   MutexLock lock(&mutex_);
   while (lost_.ok()) {
@@ -214,7 +222,7 @@ absl::Status GroupLeader::BeginStep(int num_tokens) {
 }
 
 absl::StatusOr<StepResult> GroupLeader::RunDecoder(const Step& step) {
-  absl::StatusOr<StepResult> result = decoder_->Run(step);
+  absl::StatusOr<StepResult> result = decoder_.load()->Run(step);
   if (result.ok()) return result;
   // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
   // monitor in a moment.
@@ -235,7 +243,13 @@ void GroupLeader::Abandon() {
     if (lost_.ok()) lost_ = absl::CancelledError("the group was told to stop");
     changed_.SignalAll();
   }
+  BreakOffStep();
+}
+
+void GroupLeader::BreakOffStep() {
   communicator_->Abort();
+  MutexLock lock(&mutex_);
+  if (Decoder* const decoder = decoder_) decoder->Abort();
 }
 
 void GroupLeader::Stop(absl::Duration timeout) {

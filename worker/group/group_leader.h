@@ -9,13 +9,14 @@
 //
 // A rank that has joined is lost when its process ends, its socket closes, it says that it failed,
 // or it is silent or comes no further in a step (pulse_watch.h). The group is then lost as a whole,
-// for good: the communicator is aborted, so that nobody waits for the dead, and Await fails with
-// the cause.
+// for good: communicator and decoder are aborted, so that nobody waits for the dead, and Await
+// fails with the cause.
 #ifndef PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 #define PHALANX_WORKER_GROUP_GROUP_LEADER_H_
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -32,6 +33,7 @@
 #include "base/mutex.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/comm/communicator_factory.h"
 #include "worker/engine/step_executor.h"
 #include "worker/group/pulse_watch.h"
 #include "worker/group/rank_channel.h"
@@ -50,6 +52,8 @@ class GroupLeader final : public StepExecutor {
   struct Options {
     int world = 1;
     StepLimits limits;
+    // How the ranks meet; lent, must be set. All of them need the same kind.
+    CommunicatorFactory* communicators = nullptr;
     // What every rank must have in common with the leader; a rank that differs is refused.
     RankIdentity identity;
     // Where the ranks join, see unix_socket.h. Nobody may listen there yet. The leader stops
@@ -103,9 +107,9 @@ class GroupLeader final : public StepExecutor {
   // For rank 0's decoder; lives as long as the leader.
   Communicator* communicator() { return communicator_.get(); }
 
-  // Blocks until all ranks are ready, and takes `decoder`, lent until Stop, for rank 0's part of
-  // the steps. `weights_digest` (model/checkpoint/weights_digest.h) is that of rank 0's files.
-  // Errors: the status that the group was lost with, UNAVAILABLE after the startup timeout,
+  // Blocks until all ranks are ready, and takes `decoder`, lent until Stop or an error, for rank
+  // 0's part of the steps. `weights_digest` (model/checkpoint/weights_digest.h) is that of rank 0's
+  // files. Errors: the status that the group was lost with, UNAVAILABLE after the startup timeout,
   // FAILED_PRECONDITION if a rank has other weights, CANCELLED if interrupted.
   absl::Status AwaitReady(Decoder* decoder, absl::string_view weights_digest);
   // Indexed by rank; rank 0's entry is empty. To be called after AwaitReady.
@@ -141,6 +145,7 @@ class GroupLeader final : public StepExecutor {
   absl::Status Form();
   absl::Status StartRanks();
   absl::Status AwaitJoins();
+  absl::Status AwaitReadyRanks(absl::string_view weights_digest);
   // Runs rank 0's part of a step.
   absl::StatusOr<StepResult> RunStep(const Step& step);
   absl::Status BeginStep(int num_tokens);
@@ -173,6 +178,8 @@ class GroupLeader final : public StepExecutor {
   bool InterruptStart();
 
   void Lose(const absl::Status& cause);
+  // Ends what this rank waits for in a step, and the collectives of the others.
+  void BreakOffStep();
   // Gives the monitor a moment to find out why the group is lost; if it does not, `symptom` is
   // given as the cause. Returns the cause.
   absl::Status LoseBySymptom(absl::string_view symptom);
@@ -180,9 +187,10 @@ class GroupLeader final : public StepExecutor {
 
   const Options options_;
   std::unique_ptr<Communicator> communicator_;
-  // The descriptor of the communicator's memory, which each rank gets when it joins.
-  int segment_fd_ = -1;
-  Decoder* decoder_ = nullptr;
+  // What each rank gets when it joins, for CommunicatorFactory::Join.
+  int communicator_fd_ = -1;
+  // Set to null, and aborted, under mutex_: after AwaitReady has failed nobody may use it.
+  std::atomic<Decoder*> decoder_ = nullptr;
   StepSequence sequence_;
   worker::v1::LeaderMessage plan_message_;
   // Steps that wait for Await to run them, if there is no runner_.

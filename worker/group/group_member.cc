@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
-#include "worker/comm/shm_communicator.h"
 #include "worker/group/step_reader.h"
 #include "worker/group/unix_socket.h"
 
@@ -31,10 +30,10 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
   RETURN_IF_ERROR(member->channel_.Send(request));
 
   worker::v1::LeaderMessage answer;
-  UniqueFd segment_fd;
+  UniqueFd communicator_fd;
   RETURN_IF_ERROR(member->channel_.Receive(&answer, {.timeout = options.startup_timeout,
                                                      .interrupt_fd = options.interrupt_fd,
-                                                     .fd = &segment_fd}));
+                                                     .fd = &communicator_fd}));
   if (answer.has_refused()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the leader refused this rank: ", answer.refused().message()));
@@ -45,11 +44,9 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
                      .max_seqs = welcome.max_seqs(),
                      .max_blocks_per_seq = welcome.max_blocks_per_seq(),
                      .kv_blocks = welcome.kv_blocks()};
-  // Map owns the descriptor now, and closes it.
-  ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
-                   CommunicatorSegment::Map(segment_fd.Release(), options.world));
-  member->communicator_ = std::make_unique<ShmCommunicator>(
-      std::move(segment), options.rank, ShmCommunicator::Options{.timeout = options.step_timeout});
+  ASSIGN_OR_RETURN(member->communicator_,
+                   options.communicators->Join(communicator_fd.Release(), options.rank,
+                                               options.world, options.step_timeout));
   // A leader that names no interval wants no pulse.
   const absl::Duration pulse_interval =
       welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();
@@ -81,6 +78,8 @@ void GroupMember::WatchLeader(absl::Duration pulse_interval) {
   // Set before the abort, so that whoever sees a step fail by it can ask for the reason.
   abandoned_ = true;
   communicator_->Abort();
+  MutexLock lock(&send_mutex_);
+  if (decoder_ != nullptr) decoder_->Abort();
 }
 
 void GroupMember::SendPulse() {
@@ -113,11 +112,13 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
 }
 
 absl::Status GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
-  const auto watch = [this](const Decoder* watched) {
+  const auto watch = [this](Decoder* watched) {
     MutexLock lock(&send_mutex_);
     decoder_ = watched;
   };
   watch(&decoder);
+  // The watcher ends when it has found the rank abandoned, and may have done so before.
+  if (abandoned_) decoder.Abort();
   absl::Status status = RunSteps(decoder, on_step);
   watch(nullptr);
   return status;

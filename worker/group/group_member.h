@@ -17,6 +17,7 @@
 #include "base/mutex.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/comm/communicator_factory.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
 #include "worker/model/decoder.h"
@@ -30,6 +31,8 @@ class GroupMember {
   struct Options {
     int rank = 1;
     int world = 2;
+    // How the ranks meet; lent for the call, must be set, of the leader's kind.
+    CommunicatorFactory* communicators = nullptr;
     RankIdentity identity;
     // Where the leader listens, see unix_socket.h.
     std::string address;
@@ -95,10 +98,10 @@ class GroupMember {
   std::atomic<bool> abandoned_ = false;
   // Held while sending: pulses come from watcher_, other messages from the owner's thread.
   Mutex send_mutex_;
-  // What pulses ask for progress; null while no steps are served.
-  const Decoder* decoder_ GUARDED_BY(send_mutex_) = nullptr;
-  // Aborts the communicator when the rank is abandoned, since the owner's thread may wait in a
-  // collective.
+  // What pulses ask for progress and what watcher_ aborts; null while no steps are served.
+  Decoder* decoder_ GUARDED_BY(send_mutex_) = nullptr;
+  // Aborts communicator and decoder when the rank is abandoned, since the owner's thread may wait
+  // in either.
   std::thread watcher_;
 };
 

@@ -120,7 +120,7 @@ absl::Status GroupLeader::CheckPulses() {
     MutexLock lock(&mutex_);
     step = running_step_;
   }
-  if (step.has_value()) pulse_watch_.Progressed(0, decoder_->progress());
+  if (step.has_value()) pulse_watch_.Progressed(0, decoder_.load()->progress());
   absl::Status status = pulse_watch_.Turn(step);
   options_.on_pulse(pulse_watch_.silence());
   // The engine thread may be blocked in sending to this rank, which does not read. This ends the
@@ -206,7 +206,7 @@ void GroupLeader::Lose(const absl::Status& cause) {
   }
   LOG(ERROR) << "the group is lost: " << cause.message();
   // Ranks that wait in a collective for the lost one give up.
-  communicator_->Abort();
+  BreakOffStep();
   options_.on_lost(cause);
 }
 

@@ -164,6 +164,52 @@ TEST_F(GroupTest, AFailureWithoutAMeaningIsInternal) {
   }
 }
 
+TEST_F(GroupTest, AbandonEndsAStepThatWaitsForItsDevice) {
+  StartLeader();
+  std::promise<void> begun;
+  decoder_->waits_for_device = true;
+  decoder_->before_reduce = [&] { begun.set_value(); };
+  std::future<absl::Status> step =
+      std::async(std::launch::async, [&] { return Execute(1).status(); });
+  begun.get_future().wait();
+  leader_->Abandon();
+  EXPECT_EQ(step.get().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(GroupTest, ALossEndsAStepThatWaitsForItsDevice) {
+  leader_options_.world = 2;
+  std::future<absl::Status> member = StartMember(1, absl::InternalError("its device is gone"));
+  StartLeader();
+  decoder_->waits_for_device = true;
+  EXPECT_EQ(Execute(1).status().message(), "rank 1 failed: its device is gone");
+  EXPECT_FALSE(member.get().ok());
+}
+
+TEST_F(GroupTest, AnInterruptEndsAMembersStepThatWaitsForItsDevice) {
+  leader_options_.world = 2;
+  const UniqueFd interrupt(eventfd(0, EFD_CLOEXEC));
+  GroupMember::Options options = MemberOptions(1);
+  options.interrupt_fd = interrupt.get();
+  std::promise<void> begun;
+  std::thread member([&] {
+    auto joined = GroupMember::Join(options);
+    ASSERT_TRUE(joined.ok()) << joined.status();
+    AddingDecoder decoder((*joined)->communicator());
+    decoder.waits_for_device = true;
+    decoder.before_reduce = [&] { begun.set_value(); };
+    ASSERT_TRUE((*joined)->SendReady(decoder, 0, kWeightsDigest, 0).ok());
+    EXPECT_EQ((*joined)->Serve(decoder, [](absl::Duration, absl::Duration) {}).code(),
+              absl::StatusCode::kAborted);
+  });
+  StartLeader();
+  std::future<absl::Status> step =
+      std::async(std::launch::async, [&] { return Execute(1).status(); });
+  begun.get_future().wait();
+  ASSERT_EQ(eventfd_write(interrupt.get(), 1), 0);
+  EXPECT_FALSE(step.get().ok());
+  member.join();
+}
+
 TEST_F(GroupTest, ARankThatHangsIsNamedByTheOnesThatWait) {
   leader_options_.world = 3;
   leader_options_.step_timeout = absl::Minutes(1);

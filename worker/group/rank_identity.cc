@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/content_digest.h"
 #include "base/status.h"
-#include "kernels/cpu/cpu_backend.h"
 #include "model/files/mapped_file.h"
 
 namespace phalanx {
@@ -21,15 +20,17 @@ absl::Status Refuse(int rank, absl::string_view what, absl::string_view own,
 
 }  // namespace
 
-absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint) {
+absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint,
+                                         const kernels::Backend& backend) {
   // The program that runs, even if its file has been replaced since it was started.
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> program, MappedFile::Open("/proc/self/exe"));
   ContentDigest digest;
   digest.Add(program->bytes());
   return RankIdentity{.model_fingerprint = std::string(model_fingerprint),
                       .build = digest.Hex(),
-                      .arithmetic = absl::StrCat(kernels::BestCpuInstructions(), ", glibc ",
-                                                 gnu_get_libc_version())};
+                      .arithmetic = absl::StrCat(backend.Arithmetic(), ", ",
+                                                 kernels::DeterminismName(backend.determinism()),
+                                                 ", glibc ", gnu_get_libc_version())};
 }
 
 absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders) {
@@ -44,7 +45,7 @@ absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIden
   if (own.arithmetic != leaders.arithmetic) {
     return Refuse(rank, "computes with", own.arithmetic, leaders.arithmetic,
                   "sums would differ in their last bits: all ranks of a group need the same "
-                  "instructions and libraries");
+                  "instructions, --determinism and libraries");
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "kernels/ops.h"
 #include "phalanx/worker/v1/rank.pb.h"
 
 namespace phalanx {
@@ -18,14 +19,15 @@ struct RankIdentity {
   std::string model_fingerprint;
   // A digest of the program's file.
   std::string build;
-  // The instructions that the kernels use and the library whose mathematical functions they call,
-  // such as "avx2, glibc 2.36". Others round differently.
+  // The backend's arithmetic and level of determinism, and the library whose mathematical functions
+  // it calls, such as "avx2, strict, glibc 2.36". Others round differently.
   std::string arithmetic;
 };
 
-// The identity of this process. Errors are those of MappedFile::Open, if its program cannot be
-// read.
-absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint);
+// The identity of this process, which computes by `backend`. Errors are those of MappedFile::Open,
+// if its program cannot be read.
+absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint,
+                                         const kernels::Backend& backend);
 
 // FAILED_PRECONDITION, naming the rank, what differs and what to do, unless `own` is the leader's.
 absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders);

@@ -1,9 +1,11 @@
 #include "worker/group/rank_identity.h"
 
+#include <memory>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/reference/reference_backend.h"
 
 namespace phalanx {
 namespace {
@@ -12,12 +14,13 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 TEST(RankIdentityTest, TheOwnOneIsOfTheProgramTheMachineAndTheModel) {
-  const absl::StatusOr<RankIdentity> own = OwnIdentity("model");
+  const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
+  const absl::StatusOr<RankIdentity> own = OwnIdentity("model", *backend);
   ASSERT_TRUE(own.ok()) << own.status();
   EXPECT_EQ(own->model_fingerprint, "model");
   EXPECT_THAT(own->build, testing::MatchesRegex("[0-9a-f]{32}"));
-  EXPECT_THAT(own->arithmetic, testing::MatchesRegex("(avx2|portable), glibc [0-9.]+"));
-  const absl::StatusOr<RankIdentity> again = OwnIdentity("model");
+  EXPECT_THAT(own->arithmetic, testing::MatchesRegex("reference F32 F32, strict, glibc [0-9.]+"));
+  const absl::StatusOr<RankIdentity> again = OwnIdentity("model", *backend);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(CheckSameIdentity(1, *again, *own).ok());
 }

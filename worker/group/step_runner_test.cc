@@ -42,25 +42,28 @@ TEST(StepRunnerTest, TheCallerGoesOnWhileAStepRuns) {
   EXPECT_TRUE(runner.Await().ok());
 }
 
-TEST(StepRunnerTest, EndsWithTheStepThatRunsAndForgetsTheOthers) {
+TEST(StepRunnerTest, WaitsForTheStepThatRunsBeforeItEnds) {
   std::promise<void> runs;
   std::promise<void> go_on;
-  std::atomic<int> steps = 0;
+  std::atomic<bool> done = false;
   auto runner = std::make_unique<StepRunner>([&](const Step&) {
-    ++steps;
     runs.set_value();
     go_on.get_future().wait();
+    done = true;
     return StepResult();
   });
   runner->Submit(StepOf(0));
-  runner->Submit(StepOf(1));
   runs.get_future().wait();
   std::future<void> end = std::async(std::launch::async, [&] { runner.reset(); });
-  EXPECT_EQ(end.wait_for(std::chrono::milliseconds(0)), std::future_status::timeout);
   go_on.set_value();
   end.get();
-  // A second step would have set `runs` again, which throws.
-  EXPECT_EQ(steps, 1);
+  EXPECT_TRUE(done);
+}
+
+TEST(StepRunnerTest, EndsThoughNobodyAwaitsItsResults) {
+  StepRunner runner([](const Step&) { return StepResult(); });
+  runner.Submit(StepOf(0));
+  runner.Submit(StepOf(1));
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ class Carver {
     bytes_ += Aligned(static_cast<size_t>(count) * sizeof(T));
     return piece;
   }
-  Tensor TakeMatrix(int64_t rows, int64_t cols) {
-    return {Take<float>(rows * cols), DType::kF32, rows, cols};
+  Tensor TakeMatrix(DType dtype, int64_t rows, int64_t cols) {
+    const auto bytes = static_cast<int64_t>(kernels::RowBytes(dtype, cols)) * rows;
+    return {Take<std::byte>(bytes), dtype, rows, cols};
   }
   size_t bytes() const { return bytes_; }
 
@@ -59,7 +60,8 @@ SamplerMemory CarveSampler(const ModelSpec& spec, const Shard& shard, int64_t ro
 }
 
 Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
-                  Carver& carver) {
+                  const kernels::Backend& backend, Carver& carver) {
+  const DType dtype = backend.activation_dtype();
   const int tokens = limits.max_step_tokens;
   const int seqs = limits.max_seqs;
   const int qkv_heads = shard.q_heads.size() + 2 * shard.kv_heads.size();
@@ -69,16 +71,15 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   const int slots = seqs + 1;
   a.block_tables = carver.Take<int32_t>(int64_t{slots} * limits.max_blocks_per_seq);
   a.last_tokens = carver.Take<int32_t>(slots);
-  a.inv_freq = carver.TakeMatrix(spec.rope.num_lists(), spec.rotary_dim / 2);
-  a.cos_sin = carver.TakeMatrix(tokens, spec.rotary_dim);
-  a.residual = carver.TakeMatrix(tokens, spec.hidden);
-  a.hidden = carver.TakeMatrix(tokens, spec.hidden);
-  a.qkv = carver.TakeMatrix(tokens, int64_t{qkv_heads} * spec.head_dim);
-  a.attention = carver.TakeMatrix(tokens, int64_t{shard.q_heads.size()} * spec.head_dim);
-  a.gate_up = carver.TakeMatrix(tokens, 2 * int64_t{shard.ffn.size()});
-  a.ffn = carver.TakeMatrix(tokens, shard.ffn.size());
-  a.logit_hidden = carver.TakeMatrix(seqs, spec.hidden);
-  a.local_logits = carver.TakeMatrix(seqs, shard.vocab.size());
+  a.inv_freq = carver.TakeMatrix(DType::kF32, spec.rope.num_lists(), spec.rotary_dim / 2);
+  a.cos_sin = carver.TakeMatrix(DType::kF32, tokens, spec.rotary_dim);
+  a.residual = carver.TakeMatrix(backend.residual_dtype(), tokens, spec.hidden);
+  a.hidden = carver.TakeMatrix(dtype, tokens, spec.hidden);
+  a.qkv = carver.TakeMatrix(dtype, tokens, int64_t{qkv_heads} * spec.head_dim);
+  a.attention = carver.TakeMatrix(dtype, tokens, int64_t{shard.q_heads.size()} * spec.head_dim);
+  a.ffn = carver.TakeMatrix(dtype, tokens, shard.ffn.size());
+  a.logit_hidden = carver.TakeMatrix(dtype, seqs, spec.hidden);
+  a.local_logits = carver.TakeMatrix(DType::kF32, seqs, shard.vocab.size());
   a.tokens = carver.Take<int32_t>(seqs);
   a.log_probs = carver.Take<float>(tokens);
   if (shard.world > 1) {
@@ -87,28 +88,61 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   return a;
 }
 
+size_t CarvedBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
+                   const kernels::Backend& backend) {
+  Carver measure(nullptr);
+  Carve(spec, shard, limits, backend, measure);
+  return measure.bytes();
+}
+
+kernels::WorkspaceLimits LimitsOfWorkspace(const ModelSpec& spec, const Shard& shard,
+                                           const StepLimits& limits) {
+  return {.max_tokens = limits.max_step_tokens,
+          .max_seqs = limits.max_seqs,
+          .hidden = spec.hidden,
+          .local_q_heads = shard.q_heads.size(),
+          .head_dim = spec.head_dim,
+          .local_ffn = shard.ffn.size(),
+          .local_vocab = shard.vocab.size()};
+}
+
+// Says what did not fit, in front of the backend's message.
+absl::Status Explain(const absl::Status& status, size_t bytes, const StepLimits& limits) {
+  return absl::Status(status.code(),
+                      absl::StrCat("activations of ", bytes, " bytes for ", limits.max_step_tokens,
+                                   " tokens a step: ", status.message()));
+}
+
 }  // namespace
 
-size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits) {
-  Carver measure(nullptr);
-  Carve(spec, shard, limits, measure);
-  return measure.bytes();
+kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks) {
+  return {.num_layers = spec.num_layers,
+          .num_blocks = num_blocks,
+          .num_kv_heads = shard.kv_heads.size(),
+          .head_dim = spec.head_dim};
+}
+
+size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
+                       const kernels::Backend& backend) {
+  return CarvedBytes(spec, shard, limits, backend) +
+         backend.WorkspaceBytes(LimitsOfWorkspace(spec, shard, limits));
 }
 
 absl::StatusOr<Activations> AllocateActivations(const ModelSpec& spec, const Shard& shard,
                                                 const StepLimits& limits,
                                                 kernels::Backend& backend) {
-  const size_t bytes = ActivationBytes(spec, shard, limits);
-  absl::StatusOr<std::unique_ptr<kernels::Buffer>> memory = backend.Allocate(bytes);
-  if (!memory.ok()) {
-    return absl::Status(
-        memory.status().code(),
-        absl::StrCat("activations of ", bytes, " bytes for ", limits.max_step_tokens,
-                     " tokens a step: ", memory.status().message()));
+  const size_t bytes = ActivationBytes(spec, shard, limits, backend);
+  const kernels::WorkspaceLimits workspace = LimitsOfWorkspace(spec, shard, limits);
+  if (absl::Status status = backend.Reserve(workspace); !status.ok()) {
+    return Explain(status, bytes, limits);
   }
+  absl::StatusOr<std::unique_ptr<kernels::Buffer>> memory =
+      backend.Allocate(CarvedBytes(spec, shard, limits, backend));
+  if (!memory.ok()) return Explain(memory.status(), bytes, limits);
   Carver carver(static_cast<std::byte*>((*memory)->data()));
-  Activations activations = Carve(spec, shard, limits, carver);
+  Activations activations = Carve(spec, shard, limits, backend, carver);
   activations.memory = *std::move(memory);
+  activations.workspace_bytes = backend.WorkspaceBytes(workspace);
   return activations;
 }
 

@@ -16,7 +16,9 @@
 namespace phalanx {
 
 // Everything lies in one buffer, `memory`, at addresses that never change. Tensors have as many
-// rows as the largest step needs; a smaller step uses the first ones.
+// rows as the largest step needs; a smaller step uses the first ones. `residual` is of the
+// backend's residual_dtype, `hidden`, `qkv`, `attention`, `ffn` and `logit_hidden` of its
+// activation_dtype, the others float32.
 struct Activations {
   // Copies of the step's blocks, as large as the largest step's.
   std::byte* forward_block = nullptr;
@@ -32,7 +34,6 @@ struct Activations {
                                  // feed-forward, then what comes out of it
   kernels::Tensor qkv;           // [tokens, (local_q + 2 local_kv) head_dim]
   kernels::Tensor attention;     // [tokens, local_q head_dim]
-  kernels::Tensor gate_up;       // [tokens, 2 local_ffn]
   kernels::Tensor ffn;           // [tokens, local_ffn]
   kernels::Tensor logit_hidden;  // [seqs, hidden]
   kernels::Tensor local_logits;  // [seqs, local_vocab]
@@ -41,12 +42,20 @@ struct Activations {
   float* log_probs = nullptr;    // [tokens]
 
   std::unique_ptr<kernels::Buffer> memory;
+  size_t workspace_bytes = 0;  // What the backend has reserved beside `memory`.
 };
 
-// What AllocateActivations takes.
-size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits);
+// Blocks of the KV cache: those that sequences may own and kernels::kPaddingBlock.
+inline int NumKvCacheBlocks(const StepLimits& limits) { return limits.kv_blocks + 1; }
 
-// RESOURCE_EXHAUSTED, telling the bytes, if they do not fit.
+// A KV cache of so many blocks for this rank's heads.
+kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks);
+
+// What AllocateActivations takes, the backend's workspace included.
+size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,
+                       const kernels::Backend& backend);
+
+// Also reserves the backend's workspace. RESOURCE_EXHAUSTED, telling the bytes, if they do not fit.
 absl::StatusOr<Activations> AllocateActivations(const ModelSpec& spec, const Shard& shard,
                                                 const StepLimits& limits,
                                                 kernels::Backend& backend);

@@ -50,12 +50,14 @@ std::vector<float> InverseFrequencies(const ModelSpec& spec, const std::vector<f
 class ShardedDecoder final : public Decoder {
  public:
   ShardedDecoder(const ModelSpec& spec, const Shard& shard, DecoderWeights weights,
-                 const StepLimits& limits, Backend* backend, Communicator* comm)
+                 const StepLimits& limits, Backend* backend, Communicator* comm,
+                 absl::Duration step_timeout)
       : spec_(spec),
         shard_(shard),
         limits_(limits),
         weights_(std::move(weights)),
         backend_(*backend),
+        step_timeout_(step_timeout),
         stream_(backend->NewStream()),
         collectives_(comm, stream_.get()),
         checker_(limits, spec.vocab, spec.rope.num_lists()) {}
@@ -63,13 +65,15 @@ class ShardedDecoder final : public Decoder {
   // The part of Create that can fail.
   absl::Status Init();
 
+  void Abort() override { stream_->Abort(); }
   absl::StatusOr<StepResult> Run(const Step& step) override;
   const float* local_logits() const override { return act_.local_logits.f32(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
-  size_t activation_bytes() const override { return act_.memory->bytes(); }
+  size_t activation_bytes() const override { return act_.memory->bytes() + act_.workspace_bytes; }
 
  private:
+  // UNIMPLEMENTED if the ranks cannot sum what the backend computes in.
   absl::Status UploadInverseFrequencies();
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
   StepBatch Upload(const StepBlock& block);
@@ -89,6 +93,9 @@ class ShardedDecoder final : public Decoder {
   // the counts to find the rank that is behind.
   void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
 
+  // residual += x W^T, whose parts on all ranks are summed; hidden = norm of it.
+  absl::Status AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm);
+
   Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
   // The weights of the norm that follows layer `layer`: the next layer's first norm, or the final
   // one.
@@ -102,6 +109,7 @@ class ShardedDecoder final : public Decoder {
   const StepLimits limits_;
   const DecoderWeights weights_;
   Backend& backend_;
+  const absl::Duration step_timeout_;
   const std::unique_ptr<Stream> stream_;
   Collectives collectives_;
   std::unique_ptr<KvCache> cache_;
@@ -112,15 +120,7 @@ class ShardedDecoder final : public Decoder {
 };
 
 absl::Status ShardedDecoder::Init() {
-  // Activations are carved as float32.
-  if (backend_.activation_dtype() != DType::kF32) {
-    return absl::UnimplementedError(
-        absl::StrCat("activations of backend ", backend_.Describe(), " are not float32"));
-  }
-  // One more than sequences may own: kernels::kPaddingBlock.
-  const int num_blocks = limits_.kv_blocks + 1;
-  const KvCache::Shape shape = {spec_.num_layers, num_blocks, shard_.kv_heads.size(),
-                                spec_.head_dim};
+  const KvCache::Shape shape = KvCacheShape(spec_, shard_, NumKvCacheBlocks(limits_));
   ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
   if (shard_.world > 1) sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
@@ -179,7 +179,7 @@ absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
   // match.
   RETURN_IF_ERROR(ScoreTokens(batch, sampling, &result.log_probs));
   RETURN_IF_ERROR(DrawTokens(batch, sampling, step.sampling, &result.tokens));
-  RETURN_IF_ERROR(stream_->Synchronize());
+  RETURN_IF_ERROR(stream_->Synchronize(step_timeout_));
   result.comm_time = collectives_.time();
   return result;
 }
@@ -216,32 +216,38 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
                           qkv, *cache_, layer);
   backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
   Mark();
-  // This rank's heads give it a part of each output's sum. `hidden` has been used up by the product
-  // with qkv and takes the result.
-  backend_.Linear(*stream_, attention, *w.attention_out, /*bias=*/{}, hidden);
-  Mark();
-  RETURN_IF_ERROR(collectives_.Sum(hidden));
-  backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
-                      Norm(*w.ffn_norm), spec_.rms_norm_eps, hidden);
-  return absl::OkStatus();
+  // This rank's heads give it a part of each output's sum.
+  return AddProduct(attention, *w.attention_out, Norm(*w.ffn_norm));
 }
 
 // residual += down(silu(gate(hidden)) * up(hidden)); hidden = norm of it.
 absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   const LayerWeights& w = weights_.layers[layer];
   const Tensor hidden = FirstRows(act_.hidden, batch.num_tokens);
-  const Tensor gate_up = FirstRows(act_.gate_up, batch.num_tokens);
   const Tensor ffn = FirstRows(act_.ffn, batch.num_tokens);
 
-  backend_.Linear(*stream_, hidden, *w.gate_up, /*bias=*/{}, gate_up);
+  backend_.GatedLinear(*stream_, hidden, *w.gate_up, ffn);
   Mark();
-  backend_.SiluMul(*stream_, gate_up, ffn);
   // This rank's columns of the feed-forward give a part of each output's sum, as in attention.
-  backend_.Linear(*stream_, ffn, *w.down, /*bias=*/{}, hidden);
+  return AddProduct(ffn, *w.down, NormAfter(layer));
+}
+
+absl::Status ShardedDecoder::AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm) {
+  const Tensor residual = FirstRows(act_.residual, x.rows);
+  // What was in it has been used up by the first product of the attention or feed-forward.
+  const Tensor hidden = FirstRows(act_.hidden, x.rows);
+  if (shard_.world == 1) {
+    backend_.LinearAdd(*stream_, x, w, residual);
+    Mark();
+    // Changes nothing; see Collectives.
+    RETURN_IF_ERROR(collectives_.Sum(residual));
+    backend_.RmsNorm(*stream_, residual, norm, spec_.rms_norm_eps, hidden);
+    return absl::OkStatus();
+  }
+  backend_.Linear(*stream_, x, w, /*bias=*/{}, hidden);
   Mark();
   RETURN_IF_ERROR(collectives_.Sum(hidden));
-  backend_.AddRmsNorm(*stream_, FirstRows(act_.residual, batch.num_tokens), hidden,
-                      NormAfter(layer), spec_.rms_norm_eps, hidden);
+  backend_.AddRmsNorm(*stream_, residual, hidden, norm, spec_.rms_norm_eps, hidden);
   return absl::OkStatus();
 }
 
@@ -309,10 +315,11 @@ absl::Status CheckLimits(const StepLimits& limits) {
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelSpec& spec, const Shard& shard,
                                                          DecoderWeights weights,
                                                          const StepLimits& limits, Backend* backend,
-                                                         Communicator* comm) {
+                                                         Communicator* comm,
+                                                         absl::Duration step_timeout) {
   RETURN_IF_ERROR(CheckLimits(limits));
-  auto decoder =
-      std::make_unique<ShardedDecoder>(spec, shard, std::move(weights), limits, backend, comm);
+  auto decoder = std::make_unique<ShardedDecoder>(spec, shard, std::move(weights), limits, backend,
+                                                  comm, step_timeout);
   RETURN_IF_ERROR(decoder->Init());
   return decoder;
 }

@@ -21,15 +21,20 @@ namespace phalanx {
 // Engine thread only. All memory is allocated by Create.
 class Decoder {
  public:
-  // `backend` and `comm` are lent and must outlive the decoder; `weights` are `shard`'s part.
-  // `comm` may be null when shard.world is 1. INVALID_ARGUMENT for limits below 1,
+  // A step that has not been computed `step_timeout` after its last op was called fails with
+  // DEADLINE_EXCEEDED. `backend` and `comm` are lent and must outlive the decoder; `weights` are
+  // `shard`'s part. `comm` may be null when shard.world is 1. INVALID_ARGUMENT for limits below 1,
+  // UNIMPLEMENTED if the ranks are to sum activations of a type that the communicator cannot sum,
   // RESOURCE_EXHAUSTED, telling the bytes, if the KV arena or the activations do not fit.
-  static absl::StatusOr<std::unique_ptr<Decoder>> Create(const ModelSpec& spec, const Shard& shard,
-                                                         DecoderWeights weights,
-                                                         const StepLimits& limits,
-                                                         kernels::Backend* backend,
-                                                         Communicator* comm);
+  static absl::StatusOr<std::unique_ptr<Decoder>> Create(
+      const ModelSpec& spec, const Shard& shard, DecoderWeights weights, const StepLimits& limits,
+      kernels::Backend* backend, Communicator* comm, absl::Duration step_timeout);
   virtual ~Decoder() = default;
+
+  // Makes a blocked Run and all later ones return ABORTED as soon as they wait for their stream.
+  // Does not abort the communicator, which Run may be waiting in too. Any thread, any number of
+  // times.
+  virtual void Abort() = 0;
 
   // Runs the next step; blocks until it is done. INTERNAL if the step breaks the limits or
   // contradicts itself or the steps before (StepChecker): nothing has been computed then. The

@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,8 @@
 
 namespace phalanx {
 namespace {
+
+using kernels::DType;
 
 constexpr StepLimits kLimits = {
     .max_step_tokens = 64, .max_seqs = 4, .max_blocks_per_seq = 6, .kv_blocks = 24};
@@ -79,15 +82,23 @@ std::vector<int32_t> Greedy(RankGroup& group, const std::vector<int32_t>& prompt
   return {sequence.tokens.begin() + prompt.size(), sequence.tokens.end()};
 }
 
-// How far float32 logits may drift when sums are taken in another order. A sum of n terms differs
-// by about sqrt(n) roundings of its size; each layer passes its input on and adds two such
-// products, the logits are a last one; 8 for the factors by which norms and softmax magnify.
-float Tolerance(const ModelSpec& spec, const std::vector<float>& logits) {
+// Half the distance from 1 to the next number.
+float RoundingOf(DType dtype) { return dtype == DType::kBF16 ? 0x1p-8f : 0x1p-24f; }
+
+// How far logits may drift when sums are taken in another order and activations are stored as
+// `stored`. A sum of n terms in float32 differs by about sqrt(n) roundings of its size. What the
+// terms themselves were rounded by before is independent, so it makes a sum differ by about one of
+// these roundings, whatever n is. Each layer passes its input on and adds two such products, the
+// logits are a last one; 8 for the factors by which norms and softmax magnify.
+float Tolerance(const ModelSpec& spec, const std::vector<float>& logits,
+                DType stored = DType::kF32) {
   float largest = 0;
   for (const float logit : logits) largest = std::max(largest, std::abs(logit));
   const float terms = static_cast<float>(std::max(spec.hidden, spec.ffn));
   const float products = static_cast<float>(2 * spec.num_layers + 1);
-  return 8 * 0x1p-24f * std::sqrt(terms) * products * largest;
+  float roundings = RoundingOf(DType::kF32) * std::sqrt(terms);
+  if (stored != DType::kF32) roundings += RoundingOf(stored);
+  return 8 * roundings * products * largest;
 }
 
 void ExpectNear(const std::vector<float>& logits, const std::vector<float>& expected,
@@ -111,6 +122,38 @@ TEST(DecoderTest, LogitsAreThoseOfTheReferenceOnAnyNumberOfRanks) {
     SCOPED_TRACE(world);
     RankGroup group(path, world, kLimits, Cpu);
     ExpectNear(PromptLogits(group, prompt), expected, tolerance);
+  }
+}
+
+float LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  float difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) difference = std::max(difference, std::abs(a[i] - b[i]));
+  return difference;
+}
+
+TEST(DecoderTest, ActivationsMayBeOfAShorterType) {
+  const std::string path = WriteTinyModel("types.gguf");
+  const std::vector<int32_t> prompt = RandomTokens(37, 1);
+  RankGroup wide(path, 1, kLimits, kernels::MakeReferenceBackend);
+  const std::vector<float> expected = PromptLogits(wide, prompt);
+  for (const DType residual : {DType::kF32, DType::kBF16}) {
+    SCOPED_TRACE(kernels::DTypeName(residual));
+    RankGroup narrow(path, 1, kLimits, [&] {
+      return kernels::MakeTypedReferenceBackend(
+          {.activations = DType::kBF16, .residual = residual});
+    });
+    const std::vector<float> logits = PromptLogits(narrow, prompt);
+    ExpectNear(logits, expected, Tolerance(wide.spec(), expected, DType::kBF16));
+    // Ranks sum partial results that were rounded, which is within the same bound.
+    RankGroup pair(path, 2, kLimits, [&] {
+      return kernels::MakeTypedReferenceBackend(
+          {.activations = DType::kBF16, .residual = residual});
+    });
+    ExpectNear(PromptLogits(pair, prompt), expected,
+               Tolerance(wide.spec(), expected, DType::kBF16));
+    // It does round.
+    EXPECT_GT(LargestDifference(logits, expected), Tolerance(wide.spec(), expected));
+    EXPECT_LT(narrow.decoder(0).activation_bytes(), wide.decoder(0).activation_bytes());
   }
 }
 
@@ -412,12 +455,72 @@ class DecoderCreateTest : public testing::Test {
     auto weights = LoadDecoderWeights(**checkpoint, spec, *shard, *backend_);
     if (!weights.ok()) return weights.status();
     return Decoder::Create(spec, *shard, *std::move(weights), limits, backend_.get(),
-                           world == 1 ? nullptr : &comm_);
+                           world == 1 ? nullptr : &comm_, absl::Minutes(1));
   }
 
   const std::unique_ptr<kernels::Backend> backend_ = Cpu();
   LostCommunicator comm_;
 };
+
+TEST_F(DecoderCreateTest, AnAbortedCommunicatorEndsTheStepOfARankAlone) {
+  RankGroup group(WriteTinyModel("aborted.gguf"), 1, kLimits, Cpu);
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 5);
+  group.communicator(0).Abort();
+  EXPECT_EQ(group.Run(builder.Finish()).status().code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(DecoderCreateTest, AnAbortedDecoderRunsNoMoreSteps) {
+  const auto decoder = Create(1, kLimits);
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  for (const bool aborted : {false, true}) {
+    if (aborted) std::thread([&] { (*decoder)->Abort(); }).join();
+    StepBuilder builder;
+    builder.Add(sequence, 1);
+    EXPECT_EQ((*decoder)->Run(builder.Finish()).status().code(),
+              aborted ? absl::StatusCode::kAborted : absl::StatusCode::kOk);
+  }
+}
+
+// A stream whose ops are never done, but for those at start, which are waited for without a limit.
+class HangingStream final : public kernels::Stream {
+ public:
+  explicit HangingStream(absl::Duration* timeout) : timeout_(timeout) {}
+  absl::Status Synchronize(absl::Duration timeout) override {
+    if (timeout == absl::InfiniteDuration()) return absl::OkStatus();
+    *timeout_ = timeout;
+    return absl::DeadlineExceededError("the device does not answer");
+  }
+  void Abort() override {}
+
+ private:
+  absl::Duration* const timeout_;
+};
+
+class HangingBackend final : public kernels::OpRecorder {
+ public:
+  explicit HangingBackend(absl::Duration* timeout) : OpRecorder(Cpu()), timeout_(timeout) {}
+  std::unique_ptr<kernels::Stream> NewStream() override {
+    return std::make_unique<HangingStream>(timeout_);
+  }
+
+ private:
+  absl::Duration* const timeout_;
+};
+
+TEST_F(DecoderCreateTest, WaitsForAStepNoLongerThanItsTimeout) {
+  absl::Duration timeout;
+  backend_ = std::make_unique<HangingBackend>(&timeout);
+  const auto decoder = Create(1, kLimits);
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 5);
+  EXPECT_EQ((*decoder)->Run(builder.Finish()).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(timeout, absl::Minutes(1));
+}
 
 TEST_F(DecoderCreateTest, AloneItNeedsNoCommunicator) {
   const auto decoder = Create(1, kLimits);

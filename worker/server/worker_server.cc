@@ -33,6 +33,9 @@ worker::v1::Hello ToHello(const HelloInfo& info) {
   hello.set_total_kv_blocks(info.total_kv_blocks);
   hello.set_kv_block_tokens(kernels::kKvBlockTokens);
   hello.set_weights_digest(info.weights_digest);
+  hello.set_determinism(info.determinism == kernels::Determinism::kStrict
+                            ? worker::v1::DETERMINISM_STRICT
+                            : worker::v1::DETERMINISM_FAST);
   return hello;
 }
 

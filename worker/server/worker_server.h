@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/host_port.h"
+#include "kernels/ops.h"
 #include "prometheus/registry.h"
 #include "rpc/self_probe.h"
 #include "worker/engine/engine.h"
@@ -24,6 +25,7 @@ struct HelloInfo {
   int world = 0;
   int total_kv_blocks = 0;
   std::string weights_digest;
+  kernels::Determinism determinism = kernels::Determinism::kStrict;
 };
 
 // Thread-safe.

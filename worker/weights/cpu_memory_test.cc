@@ -1,4 +1,5 @@
-// model/sharding/cpu_memory.h tells what the CPU backend really allocates.
+// model/sharding/cpu_memory.h tells what the CPU backend really allocates, and so does the backend
+// itself.
 #include "model/sharding/cpu_memory.h"
 
 #include <memory>
@@ -6,10 +7,12 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/reference/reference_backend.h"
 #include "model/sharding/weight_plan.h"
 #include "model/testing/tiny_hf_model.h"
 #include "model/testing/tiny_model.h"
 #include "worker/weights/decoder_weights.h"
+#include "worker/weights/weight_bytes.h"
 
 namespace phalanx {
 namespace {
@@ -28,10 +31,15 @@ class CpuMemoryTest : public testing::Test {
       const auto weights = LoadDecoderWeights(**checkpoint, spec, shard, *backend_);
       ASSERT_TRUE(weights.ok()) << weights.status();
       EXPECT_EQ(CpuWeightBytes(*plan), static_cast<int64_t>(weights->bytes));
+      EXPECT_EQ(WeightBytes(*plan, *backend_), weights->bytes);
+      const auto reference_weights = LoadDecoderWeights(**checkpoint, spec, shard, *reference_);
+      ASSERT_TRUE(reference_weights.ok()) << reference_weights.status();
+      EXPECT_EQ(WeightBytes(*plan, *reference_), reference_weights->bytes);
     }
   }
 
   const std::unique_ptr<kernels::Backend> backend_ = *kernels::MakeCpuBackend({});
+  const std::unique_ptr<kernels::Backend> reference_ = kernels::MakeReferenceBackend();
 };
 
 TEST_F(CpuMemoryTest, WeightsOfQuantizedFiles) {
@@ -77,6 +85,7 @@ TEST_F(CpuMemoryTest, EveryTypeIsPackedIntoSoManyBytes) {
     plan.embedding = {.tensor = &tensor, .num_rows = kRows, .cols = {0, kCols}, .kept_type = type};
     EXPECT_EQ(CpuWeightBytes(plan), static_cast<int64_t>((*packed)->bytes()))
         << TensorTypeName(type);
+    EXPECT_EQ(DTypeOf(type), dtype);
   }
 }
 

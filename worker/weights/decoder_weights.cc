@@ -7,11 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "base/log.h"
 #include "base/status.h"
 #include "kernels/dequantize.h"
 #include "kernels/dtype.h"
 #include "model/sharding/weight_plan.h"
+#include "worker/weights/weight_bytes.h"
 
 namespace phalanx {
 namespace {
@@ -19,44 +19,8 @@ namespace {
 using kernels::Buffer;
 using kernels::DType;
 using kernels::LinearSource;
+using kernels::PackedGatedLinear;
 using kernels::PackedLinear;
-
-// The backend's name of a type. PlanWeights has refused all types but these. The model folder does
-// not know the kernels, hence two enums.
-DType DTypeOf(TensorType type) {
-  switch (type) {
-    case TensorType::kF32:
-      return DType::kF32;
-    case TensorType::kF16:
-      return DType::kF16;
-    case TensorType::kBF16:
-      return DType::kBF16;
-    case TensorType::kQ4_0:
-      return DType::kQ4_0;
-    case TensorType::kQ4_1:
-      return DType::kQ4_1;
-    case TensorType::kQ5_0:
-      return DType::kQ5_0;
-    case TensorType::kQ5_1:
-      return DType::kQ5_1;
-    case TensorType::kQ8_0:
-      return DType::kQ8_0;
-    case TensorType::kQ2_K:
-      return DType::kQ2_K;
-    case TensorType::kQ3_K:
-      return DType::kQ3_K;
-    case TensorType::kQ4_K:
-      return DType::kQ4_K;
-    case TensorType::kQ5_K:
-      return DType::kQ5_K;
-    case TensorType::kQ6_K:
-      return DType::kQ6_K;
-    case TensorType::kIQ4_NL:
-      return DType::kIQ4_NL;
-  }
-  CHECK(false) << TensorTypeName(type) << " in a plan of weights";
-  return DType::kF32;
-}
 
 // Rows of one tensor that are to be packed.
 struct Rows {
@@ -73,11 +37,16 @@ class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const ModelSpec& spec, kernels::Backend& backend,
          const std::function<bool()>& interrupted)
-      : checkpoint_(checkpoint), spec_(spec), backend_(backend), interrupted_(interrupted) {}
+      : checkpoint_(checkpoint),
+        spec_(spec),
+        backend_(backend),
+        interrupted_(interrupted),
+        stream_(backend.NewStream()) {}
 
   absl::StatusOr<DecoderWeights> Load(const WeightPlan& plan);
 
  private:
+  absl::Status LoadAll(const WeightPlan& plan, DecoderWeights& weights);
   absl::StatusOr<LayerWeights> LoadLayer(const LayerPlan& plan);
 
   absl::Status CheckInterrupted(const TensorPart& part) const;
@@ -86,6 +55,13 @@ class Loader {
   absl::StatusOr<std::unique_ptr<PackedLinear>> Pack(const TensorPart& part) {
     return Pack(absl::MakeConstSpan(&part, 1));
   }
+  absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGated(const TensorPart& gate,
+                                                               const TensorPart& up);
+  // Counts the bytes of what the backend has made of tensors, or tells the first of these with its
+  // error.
+  template <typename Packed>
+  absl::StatusOr<std::unique_ptr<Packed>> Count(const TensorPart& first,
+                                                absl::StatusOr<std::unique_ptr<Packed>> packed);
   // Puts vectors one behind the other, as float32.
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(absl::Span<const TensorPart> parts);
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(const TensorPart& part) {
@@ -100,6 +76,9 @@ class Loader {
   const ModelSpec& spec_;
   kernels::Backend& backend_;
   const std::function<bool()>& interrupted_;
+  const std::unique_ptr<kernels::Stream> stream_;
+  // What is being copied to the backend: it has to stay until the stream is done.
+  std::vector<std::vector<float>> vectors_;
   size_t bytes_ = 0;
 };
 
@@ -166,10 +145,24 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> Loader::Pack(absl::Span<const Tens
   }
   sources.reserve(taken.size());
   for (const Rows& rows : taken) sources.push_back(rows.source());
-  absl::StatusOr<std::unique_ptr<PackedLinear>> packed = backend_.PackLinear(sources);
+  return Count(parts[0], backend_.PackLinear(sources));
+}
+
+absl::StatusOr<std::unique_ptr<PackedGatedLinear>> Loader::PackGated(const TensorPart& gate,
+                                                                     const TensorPart& up) {
+  RETURN_IF_ERROR(CheckInterrupted(gate));
+  const Rows gate_rows = Take(gate);
+  RETURN_IF_ERROR(CheckInterrupted(up));
+  const Rows up_rows = Take(up);
+  return Count(gate, backend_.PackGatedLinear(gate_rows.source(), up_rows.source()));
+}
+
+template <typename Packed>
+absl::StatusOr<std::unique_ptr<Packed>> Loader::Count(
+    const TensorPart& first, absl::StatusOr<std::unique_ptr<Packed>> packed) {
   if (!packed.ok()) {
     return absl::Status(packed.status().code(),
-                        absl::StrCat(checkpoint_.path(), ": tensor ", parts[0].tensor->name, ": ",
+                        absl::StrCat(checkpoint_.path(), ": tensor ", first.tensor->name, ": ",
                                      packed.status().message()));
   }
   bytes_ += (*packed)->bytes();
@@ -190,10 +183,8 @@ absl::StatusOr<std::unique_ptr<Buffer>> Loader::LoadVector(absl::Span<const Tens
   }
   const size_t bytes = values.size() * sizeof(float);
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_.Allocate(bytes));
-  const std::unique_ptr<kernels::Stream> stream = backend_.NewStream();
-  backend_.CopyToBackend(*stream, buffer->data(), values.data(), bytes);
-  // `values` may go only once they are copied.
-  RETURN_IF_ERROR(stream->Synchronize());
+  backend_.CopyToBackend(*stream_, buffer->data(), values.data(), bytes);
+  vectors_.push_back(std::move(values));
   bytes_ += buffer->bytes();
   return buffer;
 }
@@ -207,13 +198,12 @@ absl::StatusOr<LayerWeights> Loader::LoadLayer(const LayerPlan& plan) {
   }
   ASSIGN_OR_RETURN(weights.attention_out, Pack(plan.attention_out));
   ASSIGN_OR_RETURN(weights.ffn_norm, LoadVector(plan.ffn_norm));
-  ASSIGN_OR_RETURN(weights.gate_up, Pack(plan.gate_up));
+  ASSIGN_OR_RETURN(weights.gate_up, PackGated(plan.gate, plan.up));
   ASSIGN_OR_RETURN(weights.down, Pack(plan.down));
   return weights;
 }
 
-absl::StatusOr<DecoderWeights> Loader::Load(const WeightPlan& plan) {
-  DecoderWeights weights;
+absl::Status Loader::LoadAll(const WeightPlan& plan, DecoderWeights& weights) {
   ASSIGN_OR_RETURN(weights.embedding, Pack(plan.embedding));
   for (const LayerPlan& layer : plan.layers) {
     ASSIGN_OR_RETURN(LayerWeights loaded, LoadLayer(layer));
@@ -224,6 +214,16 @@ absl::StatusOr<DecoderWeights> Loader::Load(const WeightPlan& plan) {
     ASSIGN_OR_RETURN(weights.output, Pack(plan.output));
   }
   weights.bytes = bytes_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DecoderWeights> Loader::Load(const WeightPlan& plan) {
+  DecoderWeights weights;
+  const absl::Status loaded = LoadAll(plan, weights);
+  // After an error too: the memory that copies go from and to may only go once they are done.
+  const absl::Status copied = stream_->Synchronize();
+  RETURN_IF_ERROR(loaded);
+  RETURN_IF_ERROR(copied);
   return weights;
 }
 

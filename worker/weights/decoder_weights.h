@@ -20,7 +20,7 @@ struct LayerWeights {
   std::unique_ptr<kernels::Buffer> qkv_bias;             // [outputs of qkv] f32; null: none
   std::unique_ptr<kernels::PackedLinear> attention_out;  // local_q heads -> hidden, partial sums
   std::unique_ptr<kernels::Buffer> ffn_norm;             // [hidden] f32
-  std::unique_ptr<kernels::PackedLinear> gate_up;        // hidden -> 2 local_ffn, gate first
+  std::unique_ptr<kernels::PackedGatedLinear> gate_up;   // hidden -> local_ffn
   std::unique_ptr<kernels::PackedLinear> down;           // local_ffn -> hidden, partial sums
 };
 

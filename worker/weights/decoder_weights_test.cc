@@ -1,6 +1,7 @@
 #include "worker/weights/decoder_weights.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -87,19 +88,41 @@ class DecoderWeightsTest : public testing::Test {
 
   // What the backend has packed: its products with unit vectors.
   Matrix Unpack(const kernels::PackedLinear& packed) {
-    const int64_t in = packed.in_features();
-    const int64_t out = packed.out_features();
+    return OutputsForUnitVectors(packed.in_features(), packed.out_features(),
+                                 [&](kernels::Tensor x, kernels::Tensor out) {
+                                   backend_->Linear(*stream_, x, packed, {}, out);
+                                 });
+  }
+  Matrix OutputsForUnitVectors(const kernels::PackedGatedLinear& packed) {
+    return OutputsForUnitVectors(packed.in_features(), packed.out_features(),
+                                 [&](kernels::Tensor x, kernels::Tensor out) {
+                                   backend_->GatedLinear(*stream_, x, packed, out);
+                                 });
+  }
+  Matrix OutputsForUnitVectors(
+      int64_t in, int64_t out,
+      const std::function<void(kernels::Tensor x, kernels::Tensor out)>& op) {
     const auto unit_memory = *backend_->Allocate(in * in * sizeof(float));
     const auto product_memory = *backend_->Allocate(in * out * sizeof(float));
     const kernels::Tensor unit = {unit_memory->data(), DType::kF32, in, in};
     const kernels::Tensor product = {product_memory->data(), DType::kF32, in, out};
     for (int64_t i = 0; i < in; ++i) unit.f32()[i * in + i] = 1.0f;
-    backend_->Linear(*stream_, unit, packed, {}, product);
+    op(unit, product);
     Matrix matrix(out, std::vector<float>(in));
     for (int64_t i = 0; i < in; ++i) {
       for (int64_t o = 0; o < out; ++o) matrix[o][i] = product.f32()[i * out + o];
     }
     return matrix;
+  }
+
+  // Packs matrices of this test.
+  std::unique_ptr<kernels::PackedGatedLinear> Gated(const Matrix& gate, const Matrix& up) {
+    std::vector<const std::byte*> rows[2];
+    for (const auto& row : gate) rows[0].push_back(reinterpret_cast<const std::byte*>(row.data()));
+    for (const auto& row : up) rows[1].push_back(reinterpret_cast<const std::byte*>(row.data()));
+    const auto in_features = static_cast<int64_t>(gate[0].size());
+    return *backend_->PackGatedLinear({DType::kF32, in_features, rows[0]},
+                                      {DType::kF32, in_features, rows[1]});
   }
 
   void ExpectShard(int rank, int world) {
@@ -119,8 +142,9 @@ class DecoderWeightsTest : public testing::Test {
                      Rows(FromFile("blk.1.attn_v.weight"), dims(shard.kv_heads))}));
     EXPECT_EQ(Unpack(*layer.attention_out),
               Columns(FromFile("blk.1.attn_output.weight"), dims(shard.q_heads)));
-    EXPECT_EQ(Unpack(*layer.gate_up), Stack({Rows(FromFile("blk.1.ffn_gate.weight"), shard.ffn),
-                                             Rows(FromFile("blk.1.ffn_up.weight"), shard.ffn)}));
+    EXPECT_EQ(OutputsForUnitVectors(*layer.gate_up),
+              OutputsForUnitVectors(*Gated(Rows(FromFile("blk.1.ffn_gate.weight"), shard.ffn),
+                                           Rows(FromFile("blk.1.ffn_up.weight"), shard.ffn))));
     EXPECT_EQ(Unpack(*layer.down), Columns(FromFile("blk.1.ffn_down.weight"), shard.ffn));
     const float* norm = static_cast<const float*>(layer.ffn_norm->data());
     EXPECT_EQ(std::vector<float>(norm, norm + spec_.hidden), FromFile("blk.1.ffn_norm.weight")[0]);

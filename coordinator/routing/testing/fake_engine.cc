@@ -50,6 +50,7 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     hello.mutable_hello()->set_weights_digest(options_.weights_digest);
     hello.mutable_hello()->set_context_tokens(options_.context_tokens);
     hello.mutable_hello()->set_world(1);
+    hello.mutable_hello()->set_determinism(worker::v1::DETERMINISM_STRICT);
     for (int i = 0; i < options_.greetings; ++i) stream->Write(hello);
     Open open{context, stream, std::nullopt};
     std::list<Open*>::iterator entry;

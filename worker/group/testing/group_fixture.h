@@ -14,7 +14,9 @@
 
 #include "absl/strings/string_view.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "gtest/gtest.h"
+#include "worker/comm/shm_communicator_factory.h"
 #include "worker/group/group_leader.h"
 #include "worker/group/group_member.h"
 #include "worker/group/rank_channel.h"
@@ -26,7 +28,8 @@ namespace phalanx {
 
 class InstantStream final : public kernels::Stream {
  public:
-  absl::Status Synchronize() override { return absl::OkStatus(); }
+  absl::Status Synchronize(absl::Duration timeout) override { return absl::OkStatus(); }
+  void Abort() override {}
 };
 
 // Draws the sum over ranks of (rank + first token): every rank must have taken the same step.
@@ -34,11 +37,21 @@ class AddingDecoder final : public Decoder {
  public:
   explicit AddingDecoder(Communicator* comm) : comm_(comm) {}
 
+  void Abort() override {
+    MutexLock lock(&mutex_);
+    aborted_ = true;
+    changed_.SignalAll();
+  }
+
   absl::StatusOr<StepResult> Run(const Step& step) override {
     float sum = static_cast<float>(comm_->rank() + step.forward.arrays().token_ids[0]);
     if (!fail_with.ok()) return fail_with;
     if (before_reduce) before_reduce();
     ++progress_;
+    if (waits_for_device) {
+      AwaitAbort();
+      return absl::AbortedError("the stream was aborted");
+    }
     InstantStream stream;
     if (absl::Status status = comm_->AllReduceSum(stream, {&sum, kernels::DType::kF32, 1, 1});
         !status.ok()) {
@@ -54,8 +67,18 @@ class AddingDecoder final : public Decoder {
 
   absl::Status fail_with;
   std::function<void()> before_reduce;
+  // Steps end only when they are aborted, as on a device that hangs.
+  bool waits_for_device = false;
 
  private:
+  void AwaitAbort() {
+    MutexLock lock(&mutex_);
+    while (!aborted_) changed_.Wait(&mutex_);
+  }
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool aborted_ GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> progress_{0};
   Communicator* const comm_;
 };
@@ -73,6 +96,7 @@ class GroupTest : public testing::Test {
   static constexpr absl::string_view kWeightsDigest = "weights";
 
   GroupTest() {
+    leader_options_.communicators = &communicators_;
     leader_options_.identity = {
         .model_fingerprint = "model", .build = "build", .arithmetic = "avx2"};
     leader_options_.limits = {
@@ -86,6 +110,7 @@ class GroupTest : public testing::Test {
   GroupMember::Options MemberOptions(int rank) const {
     return {.rank = rank,
             .world = leader_options_.world,
+            .communicators = leader_options_.communicators,
             .identity = leader_options_.identity,
             .address = leader_options_.address,
             .startup_timeout = absl::Minutes(1)};
@@ -150,10 +175,12 @@ class GroupTest : public testing::Test {
     return leader_->Await();
   }
 
+  ShmCommunicatorFactory communicators_;
   GroupLeader::Options leader_options_;
   std::promise<absl::Status> lost_;
-  std::unique_ptr<GroupLeader> leader_;
+  // Goes after the leader, which may abort it until it is stopped.
   std::unique_ptr<AddingDecoder> decoder_;
+  std::unique_ptr<GroupLeader> leader_;
 };
 
 }  // namespace phalanx

@@ -48,8 +48,8 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
     ranks_[rank].local_vocab = shard.vocab.size();
     kernels::Backend* backend = ranks_[rank].backend.get();
     DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*checkpoint, spec_, shard, *backend));
-    ranks_[rank].decoder = ValueOrDie(
-        Decoder::Create(spec_, shard, std::move(weights), limits, backend, comms_[rank].get()));
+    ranks_[rank].decoder = ValueOrDie(Decoder::Create(
+        spec_, shard, std::move(weights), limits, backend, comms_[rank].get(), absl::Minutes(1)));
   }
 }
 

@@ -27,6 +27,7 @@ class RankGroup {
 
   const ModelSpec& spec() const { return spec_; }
   Decoder& decoder(int rank) { return *ranks_[rank].decoder; }
+  Communicator& communicator(int rank) { return *comms_[rank]; }
 
   // Runs one step on all ranks at once; returns the result, the same on all ranks, or the first
   // error.

@@ -92,7 +92,8 @@ class WorkerServerTest : public ::testing::Test {
                        .context_tokens = kContext,
                        .world = 2,
                        .total_kv_blocks = kLimits.kv_blocks,
-                       .weights_digest = "cafe"});
+                       .weights_digest = "cafe",
+                       .determinism = kernels::Determinism::kFast});
   }
 
   void Listen(const WorkerServer::Options& options) {

@@ -1,0 +1,30 @@
+// What a worker program computes with, and how its ranks meet. Its main function chooses one, and
+// nothing else in worker/ knows a backend or a transport by its name.
+#ifndef PHALANX_WORKER_PLATFORM_H_
+#define PHALANX_WORKER_PLATFORM_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+#include "worker/comm/communicator_factory.h"
+
+namespace phalanx {
+
+struct Platform {
+  struct BackendOptions {
+    int num_threads = 1;
+    // What is asked for; Backend::determinism tells what it keeps.
+    kernels::Determinism determinism = kernels::Determinism::kStrict;
+  };
+  // Makes the backend of this process. INVALID_ARGUMENT for fewer than one thread.
+  std::function<absl::StatusOr<std::unique_ptr<kernels::Backend>>(const BackendOptions&)>
+      make_backend;
+  // Of the ranks of one group. Outlives the group.
+  std::unique_ptr<CommunicatorFactory> communicators;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_PLATFORM_H_
