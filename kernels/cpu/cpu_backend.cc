@@ -67,7 +67,7 @@ class CpuBackend : public Backend {
     return CpuLinear::Bytes(sources);
   }
   size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
-    return CpuLinear::Bytes({gate}) + CpuLinear::Bytes({up});
+    return CpuLinear::BytesApart({gate, up});
   }
   size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
   // One product of LinearAdd, or one of the two of GatedLinear, of a whole step.

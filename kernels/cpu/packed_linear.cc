@@ -12,13 +12,13 @@ size_t AlignedBytes(const PackedMatrix& matrix) {
   return (matrix.bytes() + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Joins neighbouring sources of one type. The matrices have no data yet. Types differ where a file
-// keeps some parts of a layer more exactly, for example v with more bits than q and k.
-std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSize> sources) {
+// Joins neighbouring sources of one type, if wanted. The matrices have no data yet. Types differ
+// where a file keeps some parts of a layer more exactly, for example v with more bits than q and k.
+std::vector<CpuLinear::Segment> CutIntoSegments(absl::Span<const LinearSize> sources, bool join) {
   std::vector<CpuLinear::Segment> segments;
   int64_t first_output = 0;
   for (const LinearSize& source : sources) {
-    if (segments.empty() || segments.back().matrix.dtype != source.dtype) {
+    if (segments.empty() || !join || segments.back().matrix.dtype != source.dtype) {
       segments.push_back({.matrix = {.dtype = source.dtype, .in_features = source.in_features},
                           .first_output = first_output});
     }
@@ -37,14 +37,28 @@ size_t TotalBytes(absl::Span<const CpuLinear::Segment> segments) {
 }  // namespace
 
 size_t CpuLinear::Bytes(absl::Span<const LinearSize> sources) {
-  return TotalBytes(CutIntoSegments(sources));
+  return TotalBytes(CutIntoSegments(sources, /*join=*/true));
+}
+
+size_t CpuLinear::BytesApart(absl::Span<const LinearSize> sources) {
+  return TotalBytes(CutIntoSegments(sources, /*join=*/false));
 }
 
 absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Create(absl::Span<const LinearSource> sources,
                                                              ThreadTeam& team) {
+  return Pack(sources, CutIntoSegments(SizesOf(sources), /*join=*/true), team);
+}
+
+absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::CreateApart(
+    absl::Span<const LinearSource> sources, ThreadTeam& team) {
+  return Pack(sources, CutIntoSegments(SizesOf(sources), /*join=*/false), team);
+}
+
+absl::StatusOr<std::unique_ptr<CpuLinear>> CpuLinear::Pack(absl::Span<const LinearSource> sources,
+                                                           std::vector<Segment> segments,
+                                                           ThreadTeam& team) {
   absl::StatusOr<LinearShape> shape = CheckLinearSources(sources);
   if (!shape.ok()) return shape.status();
-  std::vector<Segment> segments = CutIntoSegments(SizesOf(sources));
   absl::StatusOr<std::unique_ptr<HostBuffer>> weights = HostBuffer::Create(TotalBytes(segments));
   if (!weights.ok()) return weights.status();
 
@@ -87,12 +101,9 @@ absl::StatusOr<std::unique_ptr<CpuGatedLinear>> CpuGatedLinear::Create(const Lin
                                                                        ThreadTeam& team) {
   absl::StatusOr<LinearShape> shape = CheckGatedSources(gate, up);
   if (!shape.ok()) return shape.status();
-  absl::StatusOr<std::unique_ptr<CpuLinear>> packed_gate = CpuLinear::Create({gate}, team);
-  if (!packed_gate.ok()) return packed_gate.status();
-  absl::StatusOr<std::unique_ptr<CpuLinear>> packed_up = CpuLinear::Create({up}, team);
-  if (!packed_up.ok()) return packed_up.status();
-  return std::unique_ptr<CpuGatedLinear>(
-      new CpuGatedLinear(*std::move(packed_gate), *std::move(packed_up)));
+  absl::StatusOr<std::unique_ptr<CpuLinear>> both = CpuLinear::CreateApart({gate, up}, team);
+  if (!both.ok()) return both.status();
+  return std::unique_ptr<CpuGatedLinear>(new CpuGatedLinear(*std::move(both)));
 }
 
 }  // namespace phalanx::kernels

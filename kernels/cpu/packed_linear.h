@@ -29,9 +29,12 @@ class CpuLinear : public PackedLinear {
   // Packs on all threads of `team`. Errors as Backend::PackLinear.
   static absl::StatusOr<std::unique_ptr<CpuLinear>> Create(absl::Span<const LinearSource> sources,
                                                            ThreadTeam& team);
-
-  // bytes() of what Create makes of sources of these sizes.
+  // The same with a segment for each source, whatever their types.
+  static absl::StatusOr<std::unique_ptr<CpuLinear>> CreateApart(
+      absl::Span<const LinearSource> sources, ThreadTeam& team);
+  // bytes() of what Create and CreateApart make of sources of these sizes.
   static size_t Bytes(absl::Span<const LinearSize> sources);
+  static size_t BytesApart(absl::Span<const LinearSize> sources);
 
   int64_t in_features() const override { return shape_.in_features; }
   int64_t out_features() const override { return shape_.out_features; }
@@ -43,6 +46,10 @@ class CpuLinear : public PackedLinear {
   void UnpackOutput(int64_t output, float* out) const;
 
  private:
+  // `segments` have no data yet.
+  static absl::StatusOr<std::unique_ptr<CpuLinear>> Pack(absl::Span<const LinearSource> sources,
+                                                         std::vector<Segment> segments,
+                                                         ThreadTeam& team);
   CpuLinear(LinearShape shape, std::vector<Segment> segments, std::unique_ptr<HostBuffer> weights);
 
   const LinearShape shape_;
@@ -50,7 +57,8 @@ class CpuLinear : public PackedLinear {
   const std::unique_ptr<HostBuffer> weights_;
 };
 
-// Both matrices as they are: a thread takes the same outputs of the one and then of the other.
+// Both matrices one behind the other: a thread takes the same outputs of the one and then of the
+// other. They share one buffer, because a large one gets huge pages.
 class CpuGatedLinear : public PackedGatedLinear {
  public:
   // Errors as Backend::PackGatedLinear.
@@ -58,20 +66,17 @@ class CpuGatedLinear : public PackedGatedLinear {
                                                                 const LinearSource& up,
                                                                 ThreadTeam& team);
 
-  int64_t in_features() const override { return gate_->in_features(); }
-  int64_t out_features() const override { return gate_->out_features(); }
-  size_t bytes() const override { return gate_->bytes() + up_->bytes(); }
+  int64_t in_features() const override { return both_->in_features(); }
+  int64_t out_features() const override { return gate().out_features; }
+  size_t bytes() const override { return both_->bytes(); }
 
-  const PackedMatrix& gate() const { return gate_->segments()[0].matrix; }
-  const PackedMatrix& up() const { return up_->segments()[0].matrix; }
+  const PackedMatrix& gate() const { return both_->segments()[0].matrix; }
+  const PackedMatrix& up() const { return both_->segments()[1].matrix; }
 
  private:
-  CpuGatedLinear(std::unique_ptr<CpuLinear> gate, std::unique_ptr<CpuLinear> up)
-      : gate_(std::move(gate)), up_(std::move(up)) {}
+  explicit CpuGatedLinear(std::unique_ptr<CpuLinear> both) : both_(std::move(both)) {}
 
-  // Of one segment each, because each has one source.
-  const std::unique_ptr<CpuLinear> gate_;
-  const std::unique_ptr<CpuLinear> up_;
+  const std::unique_ptr<CpuLinear> both_;
 };
 
 }  // namespace phalanx::kernels

@@ -458,7 +458,7 @@ class DecoderCreateTest : public testing::Test {
                            world == 1 ? nullptr : &comm_, absl::Minutes(1));
   }
 
-  const std::unique_ptr<kernels::Backend> backend_ = Cpu();
+  std::unique_ptr<kernels::Backend> backend_ = Cpu();
   LostCommunicator comm_;
 };
 
