@@ -32,6 +32,17 @@ class Communicator {
   // nearest. On CPU backends `data` need not be aligned.
   virtual absl::Status AllReduceSum(kernels::Stream& stream, kernels::Tensor data) = 0;
 
+  // residual += the sum of `delta` over the ranks; out = RmsNorm(residual), as Backend::AddRmsNorm;
+  // out may be delta. One call, so that a transport which can reduce and normalize in one kernel
+  // may do so; this one does one after the other, which defines the result.
+  virtual absl::Status AllReduceAddRmsNorm(kernels::Stream& stream, kernels::Backend& backend,
+                                           kernels::Tensor residual, kernels::Tensor delta,
+                                           kernels::Tensor weight, float eps, kernels::Tensor out) {
+    absl::Status status = AllReduceSum(stream, delta);
+    if (status.ok()) backend.AddRmsNorm(stream, residual, delta, weight, eps, out);
+    return status;
+  }
+
   // words[i] = the sum over ranks, modulo 2^64, or the highest of all ranks.
   virtual absl::Status AllReduceWords(kernels::Stream& stream, uint64_t* words, int64_t count,
                                       WordOp op) = 0;

@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/testing/aligned_vector.h"
 
 namespace phalanx {
 namespace {
@@ -123,6 +124,36 @@ TEST_P(ShmCommunicatorTest, SumsOfBFloat16KeepInfinitiesAndNan) {
 uint64_t WordOf(int rank, int64_t i) {
   const uint64_t mixed = static_cast<uint64_t>(rank * 1000003 + i + 1) * 0x9e3779b97f4a7c15;
   return mixed ^ mixed >> 29;
+}
+
+TEST_P(ShmCommunicatorTest, AFusedSumIsTheSumAndThenTheOp) {
+  constexpr int64_t kRows = 3;
+  constexpr int64_t kCols = 16;
+  const auto aligned = [](const std::vector<float>& values) {
+    kernels::AlignedVector<float> copy(values.size());
+    std::copy(values.begin(), values.end(), copy.begin());
+    return copy;
+  };
+  const auto tensor = [](kernels::AlignedVector<float>& values, int64_t rows) {
+    return Tensor{values.data(), DType::kF32, rows, kCols};
+  };
+  OnEveryRank([&](Communicator& comm, kernels::Stream& stream) {
+    const std::unique_ptr<kernels::Backend> backend = kernels::MakeReferenceBackend();
+    auto weight = aligned(Contribution(7, kCols));
+    auto residual = aligned(Contribution(8, kRows * kCols));
+    auto expected_residual = residual;
+    auto delta = aligned(Contribution(comm.rank(), kRows * kCols));
+    auto expected = delta;
+    ASSERT_TRUE(comm.AllReduceSum(stream, tensor(expected, kRows)).ok());
+    backend->AddRmsNorm(stream, tensor(expected_residual, kRows), tensor(expected, kRows),
+                        tensor(weight, 1), 1e-5f, tensor(expected, kRows));
+    ASSERT_TRUE(comm.AllReduceAddRmsNorm(stream, *backend, tensor(residual, kRows),
+                                         tensor(delta, kRows), tensor(weight, 1), 1e-5f,
+                                         tensor(delta, kRows))
+                    .ok());
+    EXPECT_EQ(residual, expected_residual);
+    EXPECT_EQ(delta, expected);
+  });
 }
 
 TEST_P(ShmCommunicatorTest, CombinesWords) {

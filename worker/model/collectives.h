@@ -21,6 +21,14 @@ class Collectives {
   absl::Status Sum(kernels::Tensor partial) {
     return Timed([&] { return comm_->AllReduceSum(stream_, partial); });
   }
+  // See Communicator::AllReduceAddRmsNorm. Not to be called by a rank without a communicator.
+  absl::Status SumAddRmsNorm(kernels::Backend& backend, kernels::Tensor residual,
+                             kernels::Tensor delta, kernels::Tensor weight, float eps,
+                             kernels::Tensor out) {
+    return Timed([&] {
+      return comm_->AllReduceAddRmsNorm(stream_, backend, residual, delta, weight, eps, out);
+    });
+  }
   absl::Status SumWords(uint64_t* words, int64_t count) {
     return Timed([&] { return comm_->AllReduceWords(stream_, words, count, WordOp::kSum); });
   }

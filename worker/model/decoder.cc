@@ -67,7 +67,6 @@ class ShardedDecoder final : public Decoder {
 
   void Abort() override { stream_->Abort(); }
   absl::StatusOr<StepResult> Run(const Step& step) override;
-  const float* local_logits() const override { return act_.local_logits.f32(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes() + act_.workspace_bytes; }
@@ -181,6 +180,9 @@ absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
   RETURN_IF_ERROR(DrawTokens(batch, sampling, step.sampling, &result.tokens));
   RETURN_IF_ERROR(stream_->Synchronize(step_timeout_));
   result.comm_time = collectives_.time();
+  if (sampling.num_score_rows == 0) {
+    result.local_logits = FirstRows(act_.local_logits, sampling.num_logit_rows);
+  }
   return result;
 }
 
@@ -246,9 +248,7 @@ absl::Status ShardedDecoder::AddProduct(Tensor x, const kernels::PackedLinear& w
   }
   backend_.Linear(*stream_, x, w, /*bias=*/{}, hidden);
   Mark();
-  RETURN_IF_ERROR(collectives_.Sum(hidden));
-  backend_.AddRmsNorm(*stream_, residual, hidden, norm, spec_.rms_norm_eps, hidden);
-  return absl::OkStatus();
+  return collectives_.SumAddRmsNorm(backend_, residual, hidden, norm, spec_.rms_norm_eps, hidden);
 }
 
 // This rank's columns of the output matrix times hidden, for the tokens that `rows` names.

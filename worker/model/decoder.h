@@ -41,11 +41,6 @@ class Decoder {
   // errors of Communicator and Stream::Synchronize; after one of these the decoder is useless.
   virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
 
-  // This rank's columns of the logits of the last step that had no score rows, [num_logit_rows,
-  // local_vocab], in host memory; on CPU backends only. Sampling leaves them intact, the next step
-  // overwrites them. For tests and tools.
-  virtual const float* local_logits() const = 0;
-
   // Grows while a step is computed, at least with every product with a matrix, and stands still
   // while the rank waits for its peers. Ranks that have come equally far in the same steps have
   // equal numbers. Any thread.

@@ -60,7 +60,6 @@ class AddingDecoder final : public Decoder {
     return StepResult{.tokens = {static_cast<int32_t>(sum)}, .log_probs = {}};
   }
 
-  const float* local_logits() const override { return nullptr; }
   uint64_t progress() const override { return progress_; }
   size_t kv_arena_bytes() const override { return 64; }
   size_t activation_bytes() const override { return 0; }

@@ -45,7 +45,6 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
   for (int rank = 0; rank < world; ++rank) {
     const Shard shard = ValueOrDie(ShardModel(spec_, rank, world));
     ranks_[rank].backend = make_backend();
-    ranks_[rank].local_vocab = shard.vocab.size();
     kernels::Backend* backend = ranks_[rank].backend.get();
     DecoderWeights weights = ValueOrDie(LoadDecoderWeights(*checkpoint, spec_, shard, *backend));
     ranks_[rank].decoder = ValueOrDie(Decoder::Create(
@@ -55,8 +54,10 @@ RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limit
 
 absl::StatusOr<StepResult> RankGroup::Run(const Step& step) {
   std::vector<absl::StatusOr<StepResult>> results(ranks_.size());
-  OnAllRanks(static_cast<int>(ranks_.size()),
-             [&](int rank) { results[rank] = ranks_[rank].decoder->Run(step); });
+  OnAllRanks(static_cast<int>(ranks_.size()), [&](int rank) {
+    results[rank] = ranks_[rank].decoder->Run(step);
+    if (results[rank].ok()) ranks_[rank].logits = results[rank]->local_logits;
+  });
   for (const auto& result : results) {
     if (!result.ok()) return result.status();
     CHECK(result->tokens == results[0]->tokens) << "ranks have drawn different tokens";
@@ -68,8 +69,8 @@ absl::StatusOr<StepResult> RankGroup::Run(const Step& step) {
 std::vector<float> RankGroup::Logits(int row) {
   std::vector<float> logits;
   for (const Rank& rank : ranks_) {
-    const float* const first = rank.decoder->local_logits() + int64_t{row} * rank.local_vocab;
-    logits.insert(logits.end(), first, first + rank.local_vocab);
+    const float* const first = rank.logits.f32() + row * rank.logits.cols;
+    logits.insert(logits.end(), first, first + rank.logits.cols);
   }
   return logits;
 }

@@ -41,7 +41,7 @@ class RankGroup {
   struct Rank {
     std::unique_ptr<kernels::Backend> backend;
     std::unique_ptr<Decoder> decoder;
-    int local_vocab = 0;
+    kernels::Tensor logits = {};  // Of the last step.
   };
 
   ModelSpec spec_;
