@@ -221,6 +221,25 @@ TEST_F(ReferenceBackendTest, NormsReadTheResidualAsItIsStored) {
   }
 }
 
+TEST_F(ReferenceBackendTest, TheCacheHasKeysAsTheyAreStored) {
+  // Two tokens of one head, whose keys are 1 and 1 + 2^-9 after rotation, which is rounded to 1. So
+  // the second token weighs both values equally; with its key as it was computed, it would weigh
+  // its own almost seven times as much.
+  const auto cache = *backend_->AllocateKvCache(
+      {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2});
+  StepBuilder step(1);
+  step.Add(0, 2, {0});
+  Floats cos_sin = {1, 0, 1 + kFine, 0};
+  BFloat16s qkv({1, 0, 1, 0, 0, 0,  //
+                 1, 0, 1, 0, 4, 8},
+                2);
+  BFloat16s out({0, 0, 0, 0}, 2);
+  backend_->RopeAndWriteKv(*stream_, step.batch(), View(cos_sin, 2), 1, qkv.tensor(), *cache, 0);
+  backend_->PagedAttention(*stream_, step.batch(), qkv.tensor(), 1, 1000.0f, *cache, 0,
+                           out.tensor());
+  EXPECT_EQ(out.floats(), (Floats{0, 0, 2, 4}));
+}
+
 TEST_F(ReferenceBackendTest, EmbeddingIsRoundedToTheTypeOfTheResidual) {
   const auto table = Pack({{1 + kFine, 2}});
   StepBuilder step(1);
