@@ -9,9 +9,10 @@ from harness import GREEDY, path_of, pb, read_answer
 GOLDEN = json.loads(pathlib.Path(path_of("GOLDEN")).read_text())["answers"]
 
 
-@pytest.mark.parametrize("tp", [1, 2, 3])
-def test_greedy_tokens_equal_the_reference(cluster, smollm2, tp):
-    serving = cluster.serve(smollm2, tp=tp)
+@pytest.mark.parametrize("tp, steps_in_flight", [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
+def test_greedy_tokens_equal_the_reference(cluster, smollm2, tp, steps_in_flight):
+    flags = ["--steps_in_flight", str(steps_in_flight)]
+    serving = cluster.serve(smollm2, tp=tp, worker_flags=flags)
     stub = serving.stub()
     streams = []
     for golden in GOLDEN:

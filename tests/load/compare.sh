@@ -57,7 +57,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# build NAME COMMIT TARGET...: the programs of a commit, in $folder/NAME.bin.
+# build NAME COMMIT PROGRAM...: programs of a commit, by their paths, to $folder/NAME.bin.
 build() {
   local name=$1 commit=$2
   shift 2
@@ -65,9 +65,9 @@ build() {
   mkdir "$folder/$name.bin"
   (
     cd "$folder/$name"
-    bazel build "$@" >&2
-    for target in "$@"; do
-      cp -L "$(bazel cquery --output=files "$target" 2>/dev/null | head -1)" "$folder/$name.bin/"
+    for program in "$@"; do
+      bazel build "//$(dirname "$program"):$(basename "$program")" >&2
+      cp -L "$(bazel info bazel-bin 2>/dev/null)/$program" "$folder/$name.bin/"
     done
     bazel shutdown
   )
@@ -87,8 +87,8 @@ grpc_of() {
   tr ' ' '\n' <<<"$1" | sed -n 's/^grpc=//p'
 }
 
-build old "$old" //worker //coordinator
-build new "$new" //worker //coordinator //tests/load:load_bench
+build old "$old" worker/worker coordinator/coordinator
+build new "$new" worker/worker coordinator/coordinator tests/load/load_bench
 for ((i = 0; i < starts; ++i)); do
   order=(old new)
   if ((i % 2 == 1)); then order=(new old); fi

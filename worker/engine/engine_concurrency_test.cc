@@ -25,12 +25,12 @@ GenerationRequest Request(int prompt_tokens, int max_new_tokens) {
   return request;
 }
 
-// An engine that runs on a thread of its own.
-class EngineConcurrencyTest : public ::testing::Test {
+// An engine that runs on a thread of its own; by how many steps may be in flight.
+class EngineConcurrencyTest : public ::testing::TestWithParam<int> {
  protected:
   EngineConcurrencyTest()
       : metrics_(registry_),
-        executor_(kLimits, kVocab),
+        executor_(kLimits, kVocab, GetParam()),
         engine_({.limits = kLimits,
                  .request_limits = {.vocab_size = kVocab, .context_tokens = 128},
                  .max_waiting = 100000},
@@ -54,7 +54,7 @@ class EngineConcurrencyTest : public ::testing::Test {
   std::thread loop_;
 };
 
-TEST_F(EngineConcurrencyTest, AnIdleEngineWakesForARequest) {
+TEST_P(EngineConcurrencyTest, AnIdleEngineWakesForARequest) {
   RecordingSink sink;
   const std::unique_ptr<EngineSession> session = engine_.OpenSession(&sink).value();
   for (uint64_t i = 0; i < 3; ++i) {
@@ -64,7 +64,7 @@ TEST_F(EngineConcurrencyTest, AnIdleEngineWakesForARequest) {
   EXPECT_EQ(executor_.steps(), 15);
 }
 
-TEST_F(EngineConcurrencyTest, ThreadsThatSubmitCancelAndLeaveLoseNothing) {
+TEST_P(EngineConcurrencyTest, ThreadsThatSubmitCancelAndLeaveLoseNothing) {
   std::vector<std::thread> askers;
   for (int asker = 0; asker < 8; ++asker) {
     askers.emplace_back([this, asker] {
@@ -95,7 +95,7 @@ TEST_F(EngineConcurrencyTest, ThreadsThatSubmitCancelAndLeaveLoseNothing) {
   EXPECT_EQ(engine_.load().used_kv_blocks, 0);
 }
 
-TEST_F(EngineConcurrencyTest, SessionsMayCloseWhileTheirSinksAreCalled) {
+TEST_P(EngineConcurrencyTest, SessionsMayCloseWhileTheirSinksAreCalled) {
   for (int i = 0; i < 200; ++i) {
     RecordingSink sink;
     const std::unique_ptr<EngineSession> session = engine_.OpenSession(&sink).value();
@@ -105,7 +105,7 @@ TEST_F(EngineConcurrencyTest, SessionsMayCloseWhileTheirSinksAreCalled) {
   EXPECT_TRUE(engine_.Drain(absl::InfiniteDuration()));
 }
 
-TEST_F(EngineConcurrencyTest, AFailureReachesAllWhileOthersSubmit) {
+TEST_P(EngineConcurrencyTest, AFailureReachesAllWhileOthersSubmit) {
   std::atomic<int> accepted = 0;
   std::vector<std::thread> askers;
   for (int asker = 0; asker < 4; ++asker) {
@@ -127,6 +127,8 @@ TEST_F(EngineConcurrencyTest, AFailureReachesAllWhileOthersSubmit) {
   StopEngine();
   EXPECT_EQ(result_, absl::UnavailableError("rank 1 is gone"));
 }
+
+INSTANTIATE_TEST_SUITE_P(StepsInFlight, EngineConcurrencyTest, ::testing::Values(1, 2));
 
 }  // namespace
 }  // namespace phalanx
