@@ -34,8 +34,9 @@ struct StepResult {
   std::vector<int32_t> tokens = {};
   // [num_score_rows], natural logarithms; not finite where the logits were no numbers.
   std::vector<float> log_probs = {};
-  // This rank's columns of the logits that tokens were drawn from, [num_logit_rows, local_vocab] f32
-  // in backend memory, until the next step. None if the step scored tokens too. For tests and tools.
+  // This rank's columns of the logits that tokens were drawn from, [num_logit_rows, local_vocab]
+  // f32 in backend memory, until the next step. None if the step scored tokens too. For tests and
+  // tools.
   kernels::Tensor local_logits = {};
   // Time that this rank spent in collectives, waiting for its peers included.
   absl::Duration comm_time = absl::ZeroDuration();

@@ -31,6 +31,7 @@ void OnAllRanks(int world, const std::function<void(int rank)>& work) {
 // Comparable where values may be NaN.
 std::vector<uint32_t> Bits(const std::vector<float>& values) {
   std::vector<uint32_t> bits;
+  bits.reserve(values.size());
   for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
   return bits;
 }
