@@ -57,14 +57,14 @@ struct StepCounts {
 //   slots          row of each sequence in block_tables and last_tokens
 //   rope_lists     row of the inverse frequencies to use for each sequence
 //   table_entries  changes of block_tables, made before the step begins
-#define PHALANX_STEP_ARRAYS(ARRAY)             \
-  ARRAY(int32_t, token_ids, n.num_tokens)      \
-  ARRAY(int32_t, positions, n.num_tokens)      \
-  ARRAY(int32_t, seq_of_token, n.num_tokens)   \
-  ARRAY(int32_t, query_starts, n.num_seqs + 1) \
-  ARRAY(int32_t, kv_lengths, n.num_seqs)       \
-  ARRAY(int32_t, slots, n.num_seqs)            \
-  ARRAY(int32_t, rope_lists, n.num_seqs)       \
+#define PHALANX_STEP_ARRAYS(ARRAY)                      \
+  ARRAY(int32_t, token_ids, n.num_tokens)               \
+  ARRAY(int32_t, positions, n.num_tokens)               \
+  ARRAY(int32_t, seq_of_token, n.num_tokens)            \
+  ARRAY(int32_t, query_starts, int64_t{n.num_seqs} + 1) \
+  ARRAY(int32_t, kv_lengths, n.num_seqs)                \
+  ARRAY(int32_t, slots, n.num_seqs)                     \
+  ARRAY(int32_t, rope_lists, n.num_seqs)                \
   ARRAY(TableEntry, table_entries, n.num_table_entries)
 
 // Sizes of the arrays of SamplingBatch.
