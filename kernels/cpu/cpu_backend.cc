@@ -320,6 +320,7 @@ class CpuBackend : public Backend {
   void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
     for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<int32_t>(drawn[i]) - 1;
   }
+
   void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
                     const uint64_t* maxima, uint64_t* terms) override {
     CheckTensors(Op::kLogProbTerms, {logits});

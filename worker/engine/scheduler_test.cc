@@ -1,80 +1,16 @@
 #include "worker/engine/scheduler.h"
 
-#include <deque>
-#include <memory>
-#include <numeric>
-#include <string>
-#include <utility>
+#include <cstdint>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/engine/testing/scheduler_fixture.h"
 
 namespace phalanx {
 namespace {
 
 using ::testing::ElementsAre;
-
-// Sequences are named 0, 1, 2 in order of arrival. A step is told as "0:1* 1:16": sequence 0
-// computes one token and draws the next, 1 computes sixteen and draws none.
-class SchedulerTest : public ::testing::Test {
- protected:
-  void Limits(int step_tokens, int seqs, int blocks) {
-    scheduler_ = std::make_unique<Scheduler>(StepLimits{.max_step_tokens = step_tokens,
-                                                        .max_seqs = seqs,
-                                                        .max_blocks_per_seq = 64,
-                                                        .kv_blocks = blocks});
-  }
-
-  void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {},
-               int max_new_tokens = 1000) {
-    std::vector<int32_t> prompt(prompt_tokens);
-    std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
-    scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
-                                             .max_new_tokens = max_new_tokens,
-                                             .sampling = {},
-                                             .seed = 5,
-                                             .rope = rope,
-                                             .score = score});
-  }
-
-  void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
-
-  std::string Step() {
-    plan_ = scheduler_->Plan();
-    if (plan_.chunks.empty()) return "";
-    scheduler_->Resolve(plan_, std::vector<int32_t>(Rows().logit_rows.size(), 7));
-    return Told(plan_);
-  }
-
-  static std::string Told(const StepPlan& plan) {
-    return absl::StrJoin(plan.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
-      absl::StrAppend(out, static_cast<uint64_t>(chunk.id), ":", chunk.num_tokens,
-                      chunk.draws ? "*" : "");
-    });
-  }
-
-  // The last step's, as "slot[index]=block".
-  std::string TableEntries() const {
-    return absl::StrJoin(Input().table_entries, " ",
-                         [](std::string* out, const kernels::TableEntry& entry) {
-                           absl::StrAppend(out, entry.slot, "[", entry.index, "]=", entry.block);
-                         });
-  }
-
-  StepBlock::ConstArrays Input() const { return plan_.step.forward.arrays(); }
-  SamplingBlock::ConstArrays Rows() const { return plan_.step.sampling.arrays(); }
-
-  void Steps(int count) {
-    for (int i = 0; i < count; ++i) Step();
-  }
-
-  std::unique_ptr<Scheduler> scheduler_;
-  StepPlan plan_;
-  uint64_t next_id_ = 0;
-};
 
 TEST_F(SchedulerTest, PrefillsAPromptInOneStepAndThenDecodes) {
   Limits(32, 4, 16);
@@ -318,121 +254,6 @@ TEST_F(SchedulerTest, ASlotHasATableOfItsOwnForEachSequenceThatGetsIt) {
   EXPECT_EQ(Step(), "1:2*");
   EXPECT_THAT(Input().slots, ElementsAre(0));
   EXPECT_EQ(TableEntries(), "0[0]=2");
-}
-
-// Plans ahead of results: steps in flight are resolved when the test says so.
-class PipelinedSchedulerTest : public SchedulerTest {
- protected:
-  std::string Plan() {
-    StepPlan plan = scheduler_->Plan();
-    const std::string told = Told(plan);
-    if (!plan.chunks.empty()) in_flight_.push_back(std::move(plan));
-    return told;
-  }
-
-  void Resolve(int32_t token = 7) {
-    const size_t draws = in_flight_.front().step.sampling.counts().num_logit_rows;
-    scheduler_->Resolve(in_flight_.front(), std::vector<int32_t>(draws, token));
-    in_flight_.pop_front();
-  }
-
-  absl::Span<const int32_t> LastTokenIds() const {
-    return std::as_const(in_flight_.back().step.forward).arrays().token_ids;
-  }
-
-  std::deque<StepPlan> in_flight_;
-};
-
-TEST_F(PipelinedSchedulerTest, ATokenInFlightIsNamedByItsSlot) {
-  Limits(32, 4, 16);
-  Arrives(3);
-  EXPECT_EQ(Plan(), "0:3*");
-  EXPECT_EQ(Plan(), "0:1*");
-  EXPECT_THAT(LastTokenIds(), ElementsAre(kernels::kLastToken));
-  Resolve(70);
-  Resolve(71);
-  EXPECT_EQ(Plan(), "0:1*");
-  EXPECT_THAT(LastTokenIds(), ElementsAre(71));
-}
-
-TEST_F(PipelinedSchedulerTest, ASequenceIsNotPlannedBeyondItsLastToken) {
-  Limits(32, 4, 16);
-  Arrives(3, /*score=*/false, /*rope=*/{}, /*max_new_tokens=*/2);
-  EXPECT_EQ(Plan(), "0:3*");
-  EXPECT_EQ(Plan(), "0:1*");
-  EXPECT_EQ(Plan(), "");
-  Resolve();
-  EXPECT_EQ(Plan(), "");
-  Resolve();
-  Leaves(0);
-  EXPECT_TRUE(scheduler_->empty());
-}
-
-TEST_F(PipelinedSchedulerTest, AScoredPromptIsPlannedOnce) {
-  Limits(32, 4, 16);
-  Arrives(5, /*score=*/true);
-  EXPECT_EQ(Plan(), "0:4");
-  EXPECT_EQ(Plan(), "");
-}
-
-TEST_F(PipelinedSchedulerTest, BlocksOfARemovedSequenceStayUntilItsStepIsResolved) {
-  Limits(64, 4, 3);
-  Arrives(33);
-  EXPECT_EQ(Plan(), "0:33*");
-  Leaves(0);
-  Arrives(1);
-  EXPECT_EQ(scheduler_->used_blocks(), 3);
-  EXPECT_EQ(Plan(), "") << "all blocks are read by the step in flight";
-  Resolve();
-  EXPECT_EQ(scheduler_->used_blocks(), 0);
-  EXPECT_EQ(Plan(), "1:1*");
-}
-
-TEST_F(PipelinedSchedulerTest, NoneIsPreemptedForBlocksThatAreAboutToBeFree) {
-  Limits(64, 4, 5);
-  Arrives(15);
-  Arrives(16);
-  Arrives(16);
-  EXPECT_EQ(Plan(), "0:15* 1:16* 2:16*");
-  EXPECT_EQ(Plan(), "0:1* 1:1* 2:1*");
-  EXPECT_EQ(scheduler_->used_blocks(), 5);
-  Resolve();
-  Leaves(2);
-  EXPECT_EQ(Plan(), "1:1*") << "sequence 0 needs a second block and waits for one of 2";
-  EXPECT_EQ(scheduler_->waiting(), 0);
-  Resolve();
-  EXPECT_EQ(Plan(), "0:1* 1:1*");
-}
-
-TEST_F(PipelinedSchedulerTest, APreemptedSequenceWaitsUntilAllItsTokensAreKnown) {
-  Limits(64, 4, 4);
-  Arrives(16);
-  Arrives(16);
-  EXPECT_EQ(Plan(), "0:16* 1:16*");
-  for (int i = 0; i < 16; ++i) {
-    EXPECT_EQ(Plan(), "0:1* 1:1*");
-    Resolve();
-  }
-  EXPECT_EQ(Plan(), "") << "the third block of 0 is one that 1 still uses in a step in flight";
-  EXPECT_EQ(scheduler_->waiting(), 1);
-  Resolve();
-  EXPECT_EQ(Plan(), "0:1*");
-  Leaves(0);
-  Resolve();
-  EXPECT_EQ(Plan(), "1:33*");
-  EXPECT_THAT(LastTokenIds().last(2), ElementsAre(7, 7));
-}
-
-TEST_F(PipelinedSchedulerTest, ASequenceThatOutgrowsItsRopeListIsComputedAnewAtOnce) {
-  Limits(64, 4, 4);
-  Arrives(16, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 16});
-  EXPECT_EQ(Plan(), "0:16*");
-  EXPECT_EQ(Plan(), "0:17*");
-  EXPECT_EQ(LastTokenIds().back(), kernels::kLastToken);
-  Resolve(9);
-  Resolve(8);
-  EXPECT_EQ(Plan(), "0:1*");
-  EXPECT_EQ(LastTokenIds().back(), 8);
 }
 
 TEST(SchedulerLimitsTest, ASequenceFitsIfArenaAndBlockTableHoldIt) {

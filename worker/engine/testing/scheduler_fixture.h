@@ -1,0 +1,80 @@
+// What the tests of the scheduler share.
+#ifndef PHALANX_WORKER_ENGINE_TESTING_SCHEDULER_FIXTURE_H_
+#define PHALANX_WORKER_ENGINE_TESTING_SCHEDULER_FIXTURE_H_
+
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gtest/gtest.h"
+#include "worker/engine/scheduler.h"
+
+namespace phalanx {
+
+// Sequences are named 0, 1, 2 in order of arrival. A step is told as "0:1* 1:16": sequence 0
+// computes one token and draws the next, 1 computes sixteen and draws none.
+class SchedulerTest : public ::testing::Test {
+ protected:
+  void Limits(int step_tokens, int seqs, int blocks) {
+    scheduler_ = std::make_unique<Scheduler>(StepLimits{.max_step_tokens = step_tokens,
+                                                        .max_seqs = seqs,
+                                                        .max_blocks_per_seq = 64,
+                                                        .kv_blocks = blocks});
+  }
+
+  void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {},
+               int max_new_tokens = 1000) {
+    std::vector<int32_t> prompt(prompt_tokens);
+    std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
+    scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
+                                             .max_new_tokens = max_new_tokens,
+                                             .sampling = {},
+                                             .seed = 5,
+                                             .rope = rope,
+                                             .score = score});
+  }
+
+  void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
+
+  std::string Step() {
+    plan_ = scheduler_->Plan();
+    if (plan_.chunks.empty()) return "";
+    scheduler_->Resolve(plan_, std::vector<int32_t>(Rows().logit_rows.size(), 7));
+    return Told(plan_);
+  }
+
+  static std::string Told(const StepPlan& plan) {
+    return absl::StrJoin(plan.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
+      absl::StrAppend(out, static_cast<uint64_t>(chunk.id), ":", chunk.num_tokens,
+                      chunk.draws ? "*" : "");
+    });
+  }
+
+  // The last step's, as "slot[index]=block".
+  std::string TableEntries() const {
+    return absl::StrJoin(Input().table_entries, " ",
+                         [](std::string* out, const kernels::TableEntry& entry) {
+                           absl::StrAppend(out, entry.slot, "[", entry.index, "]=", entry.block);
+                         });
+  }
+
+  StepBlock::ConstArrays Input() const { return plan_.step.forward.arrays(); }
+  SamplingBlock::ConstArrays Rows() const { return plan_.step.sampling.arrays(); }
+
+  void Steps(int count) {
+    for (int i = 0; i < count; ++i) Step();
+  }
+
+  std::unique_ptr<Scheduler> scheduler_;
+  StepPlan plan_;
+  uint64_t next_id_ = 0;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_TESTING_SCHEDULER_FIXTURE_H_
