@@ -18,8 +18,7 @@
 //    elements demand and no further, since callers pass slices of them.
 //  * Arguments do not alias unless the op says so.
 //  * At Determinism::kStrict, results do not depend on which other rows are in the batch: row i of
-//  a
-//    product is the same bits whatever num_tokens is. See Determinism.
+//    a product is the same bits whatever num_tokens is. See Determinism.
 //  * Ops cannot fail for reasons the caller could mend; a device fault shows at Synchronize.
 //    Arguments outside the contract are bugs of the caller.
 //
@@ -33,20 +32,17 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
+#include "kernels/sample_shard.h"
 #include "kernels/step_batch.h"
+#include "kernels/tensor.h"
 
 namespace phalanx::kernels {
-
-// Bytes that the data of every Tensor and Buffer is aligned to: a cache line, and so a whole vector
-// of AVX-512, whose loads are slower where they cross a line. It is also more than the 16 bytes
-// that vector loads and the tensor memory accelerator of a GPU ask for. Today's AVX2 kernels would
-// do with less: they read rows that start anywhere.
-inline constexpr size_t kTensorAlignment = 64;
 
 // What a backend promises about the bits of its results, beside their accuracy.
 enum class Determinism {
@@ -57,9 +53,8 @@ enum class Determinism {
   // same after it was preempted or resumed elsewhere.
   kStrict,
   // The bits of a row may depend on the batch too, since algorithms are chosen by its size. The
-  // same
-  // batch gives the same bits again. Answers can differ with the load where two tokens are about
-  // equally likely.
+  // same batch gives the same bits again. Answers can differ with the load where two tokens are
+  // about equally likely.
   kFast,
 };
 
@@ -91,16 +86,6 @@ class Buffer {
   // For the backend's own ops; host code may dereference it on CPU backends only.
   virtual void* data() = 0;
   virtual size_t bytes() const = 0;
-};
-
-// A dense matrix in backend memory; does not own it.
-struct Tensor {
-  void* data = nullptr;  // Aligned to kTensorAlignment.
-  DType dtype = DType::kF32;
-  int64_t rows = 0;
-  int64_t cols = 0;
-
-  float* f32() const { return static_cast<float*>(data); }
 };
 
 // Rows of one weight matrix in host memory, as they lie in a model file. `rows[i]` points at the
@@ -157,42 +142,6 @@ class KvCache {
   virtual size_t bytes() const = 0;
 };
 
-// What of a row's probability is cut off before a token is drawn.
-enum class CutKind { kTopK, kTopP };
-
-// A cut is found by the rank key of the last token that it keeps (kernels/sampling/sample.h ranks
-// tokens by logit), one digit after the other from the top, as a radix sort finds an element.
-inline constexpr int kCutDigits = 4;
-inline constexpr int kDigitValues = 256;
-
-// Where a row is cut off. Only the fields of a cut that is complete mean something to others.
-struct SampleCut {
-  // What the tokens whose keys begin with the digits found so far must still sum to.
-  uint64_t left = 0;
-  uint32_t key = 0;      // Of the last token that is kept; digits not found yet are 0.
-  int32_t last_id = -1;  // This rank's last token of just this key that is kept.
-};
-
-// What the ranks need to draw tokens together where each has the logits of a part of the
-// vocabulary: rank r those of the ids that follow the part of rank r - 1. A part may be empty. The
-// arrays are in backend memory; `rows` are the step's num_logit_rows. See Backend::RowMaxima.
-struct SampleShard {
-  int rank = 0;
-  int world = 1;
-  int64_t first_id = 0;               // Of this rank's part.
-  int64_t vocab = 0;                  // Tokens of all ranks, at most 2^19.
-  uint64_t* maxima = nullptr;         // [rows]
-  SampleCut* cuts = nullptr;          // [rows, 2], by CutKind
-  uint64_t* sums = nullptr;           // [rows, kDigitValues]
-  uint64_t* sums_of_ranks = nullptr;  // [world, rows, kDigitValues]
-  uint64_t* kept = nullptr;           // [rows]
-  uint64_t* kept_of_ranks = nullptr;  // [world, rows]
-  uint64_t* drawn = nullptr;          // [rows]
-};
-
-// Words of LogProbTerms for one row.
-inline constexpr int kLogProbTerms = 3;
-
 // How large the ops of a step get: what a backend needs to know to reserve its workspace.
 struct WorkspaceLimits {
   int64_t max_tokens = 0;  // Rows of the tensors of an op.
@@ -202,6 +151,14 @@ struct WorkspaceLimits {
   int64_t head_dim = 0;
   int64_t local_ffn = 0;
   int64_t local_vocab = 0;
+  int64_t max_blocks_per_seq = 0;  // Of the KV cache.
+};
+
+// Ops that were recorded and can be run again, with the same arguments; see Backend::Record. What
+// they read from backend memory they read anew.
+class Recording {
+ public:
+  virtual ~Recording() = default;
 };
 
 // Not thread-safe: one engine thread makes all calls. Outlives everything it made.
@@ -220,6 +177,8 @@ class Backend {
   // to.
   virtual DType activation_dtype() const = 0;
   virtual DType residual_dtype() const = 0;
+  // What keys and values are best kept in.
+  virtual DType kv_cache_dtype() const { return DType::kF32; }
   // How many sequences a step of one token each should have instead of `num_seqs`, if it is filled
   // up with rows that nobody wants; at least num_seqs. For backends that prepare batches of a few
   // sizes, such as CUDA graphs.
@@ -262,6 +221,18 @@ class Backend {
   // The host memory must stay as it is until the next Synchronize.
   virtual void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) = 0;
   virtual void CopyToHost(Stream& stream, void* to, const void* from, size_t bytes) = 0;
+
+  // --- Recordings, which spare the host the calls of a step that is much like others ---
+
+  // Calls `ops`, which calls ops and collectives on `stream` and does nothing else, and keeps these
+  // calls in place of running them. To be called when nothing runs. UNIMPLEMENTED if the backend
+  // cannot record; else the error of `ops`, or INTERNAL.
+  virtual absl::StatusOr<std::unique_ptr<Recording>> Record(
+      Stream& stream, absl::FunctionRef<absl::Status()> ops) {
+    return absl::UnimplementedError("this backend does not record ops");
+  }
+  // Runs the calls of a recording that this backend made. The recording must outlive them.
+  virtual void Replay(Stream& stream, const Recording& recording) {}
 
   // --- Ops ---
 

@@ -136,7 +136,13 @@ struct StepBatch : StepCounts, StepList::Arrays<ConstPointer> {
   int32_t* last_tokens = nullptr;   // [slots], the token that was drawn last
 };
 
-struct SamplingBatch : SamplingCounts, SamplingList::Arrays<ConstPointer> {};
+struct SamplingBatch : SamplingCounts, SamplingList::Arrays<ConstPointer> {
+  // What the host knows of `sampling`: false only if no row is drawn at random, or no row is cut off
+  // in that way. Ops may leave work out that no row wants.
+  bool wants_draw = true;
+  bool wants_top_k = true;
+  bool wants_top_p = true;
+};
 
 // For ops on the CPU.
 

@@ -4,28 +4,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
+#include "kernels/sampling/cut.h"
 #include "kernels/sampling/weight.h"
 
 namespace phalanx::kernels {
 namespace {
-
-constexpr int kDigitBits = 8;
-static_assert(1 << kDigitBits == kDigitValues && kDigitBits * kCutDigits == 32);
-
-// How far digit `digit` of a key, counted from the top, is from the lowest bit.
-constexpr int ShiftOf(int digit) { return kDigitBits * (kCutDigits - 1 - digit); }
-
-// A mask of the digits above `digit`.
-constexpr uint32_t DigitsAbove(int digit) {
-  return static_cast<uint32_t>(~uint64_t{0} << (ShiftOf(digit) + kDigitBits));
-}
-
-// Whether the cut keeps the token `id` of this rank.
-bool Keeps(const SampleCut& cut, uint32_t key, int64_t id) {
-  return key > cut.key || (key == cut.key && id <= cut.last_id);
-}
 
 const SampleCut& CutOf(const RowShard& row, CutKind kind) {
   return row.cuts[static_cast<int>(kind)];
@@ -72,24 +56,6 @@ int32_t LastOfTies(const RowShard& row, CutKind kind, uint32_t key, uint64_t lef
   return static_cast<int32_t>(last_id);
 }
 
-// Finds digit `digit` of the cut by the sums of all ranks, [kDigitValues], and returns it.
-uint32_t FindDigit(const RowShard& row, CutKind kind, int digit, const uint64_t* sums,
-                   SampleCut* cut) {
-  if (digit == 0) {
-    const uint64_t sum = std::accumulate(sums, sums + kDigitValues, uint64_t{0});
-    cut->key = 0;
-    cut->left = kind == CutKind::kTopK ? static_cast<uint64_t>(row.sampling.top_k)
-                                       : TopPNeed(row.sampling.top_p, sum);
-  }
-  uint32_t value = kDigitValues - 1;
-  while (value > 0 && sums[value] < cut->left) cut->left -= sums[value--];
-  cut->key |= value << ShiftOf(digit);
-  return value;
-}
-
-// Logits in one of the runs of a part of `size` logits.
-constexpr int64_t RunLength(int64_t size) { return (size + kDigitValues - 1) / kDigitValues; }
-
 // Calls f(weight), with the weight that a token has left after all cuts: weight(i).
 template <typename Function>
 void WithKeptWeights(const RowShard& row, Function f) {
@@ -133,17 +99,7 @@ uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id) {
   }
   if (has_nan || max == kInfinity) return ~uint64_t{0};
   if (max == -kInfinity) return 0;
-  const auto id = static_cast<uint32_t>(first_id + static_cast<int64_t>(best));
-  return uint64_t{RankKey(max)} << 32 | static_cast<uint32_t>(~id);
-}
-
-float HighestLogit(uint64_t maximum) { return LogitOfKey(static_cast<uint32_t>(maximum >> 32)); }
-
-bool WantsDraw(const SamplingRow& sampling) { return sampling.temperature > 0.0f; }
-
-bool WantsCut(const SamplingRow& sampling, int64_t vocab, CutKind kind) {
-  return WantsDraw(sampling) &&
-         (kind == CutKind::kTopK ? CutsByTopK(sampling, vocab) : CutsByTopP(sampling));
+  return MaximumWord(max, first_id + static_cast<int64_t>(best));
 }
 
 bool IsDrawn(const RowShard& row) { return WantsDraw(row.sampling) && HasToken(row.maximum); }
@@ -156,7 +112,7 @@ void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, i
                 uint64_t* sums) {
   const uint32_t above = DigitsAbove(digit);
   const uint32_t known = digit == 0 ? 0 : CutOf(row, kind).key;
-  const int shift = ShiftOf(digit);
+  const int shift = ShiftOfDigit(digit);
   WithMeasure(row, kind, [&](auto measure) {
     for (int64_t i = begin; i < end; ++i) {
       const uint32_t key = RankKey(row.logits[i]);
@@ -173,7 +129,7 @@ void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
   SampleCut& cut = shard.cuts[2 * i + static_cast<int>(kind)];
   const bool last = digit == kCutDigits - 1;
   if (!last) {
-    FindDigit(row, kind, digit, shard.sums + i * kDigitValues, &cut);
+    FindDigit(row.sampling, kind, digit, shard.sums + i * kDigitValues, &cut);
     return;
   }
   const auto of_rank = [&](int rank) {
@@ -183,7 +139,7 @@ void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
   for (int rank = 0; rank < shard.world; ++rank) {
     for (int value = 0; value < kDigitValues; ++value) of_all[value] += of_rank(rank)[value];
   }
-  const uint32_t value = FindDigit(row, kind, digit, of_all.data(), &cut);
+  const uint32_t value = FindDigit(row.sampling, kind, digit, of_all.data(), &cut);
   // Of the tokens with just this key, those with the lowest ids are kept, so those of the ranks
   // before this one come first.
   for (int rank = 0; rank < shard.rank; ++rank) {

@@ -9,13 +9,9 @@
 
 #include "absl/types/span.h"
 #include "kernels/ops.h"
+#include "kernels/sampling/cut.h"
 
 namespace phalanx::kernels {
-
-// What a row asks for. Whether there is anything to draw (a row that is not greedy), and whether
-// there is such a cut in a row of `vocab` logits.
-bool WantsDraw(const SamplingRow& sampling);
-bool WantsCut(const SamplingRow& sampling, int64_t vocab, CutKind kind);
 
 // This rank's part of a row, and what the ranks know of the row so far.
 struct RowShard {
@@ -33,11 +29,6 @@ RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
 // The word of Backend::RowMaxima for logits of the ids from `first_id` on. The word of a row is the
 // highest of those of its parts.
 uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id);
-
-// Whether a row of this maximum has a token.
-constexpr bool HasToken(uint64_t maximum) { return maximum != 0 && maximum != ~uint64_t{0}; }
-// The highest logit of a row that has a token.
-float HighestLogit(uint64_t maximum);
 
 // Whether the row has to be drawn: it is not greedy, and has a token.
 bool IsDrawn(const RowShard& row);

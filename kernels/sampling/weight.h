@@ -1,5 +1,5 @@
 // The arithmetic of the definition in sample.h, shared by its forms for a whole row and for a row
-// that is split over ranks. Only for sources of this library, which is compiled so that no
+// that is split over ranks, on the host and on GPUs. Only for sources that are compiled so that no
 // multiplication is fused with the addition after it.
 #ifndef PHALANX_KERNELS_SAMPLING_WEIGHT_H_
 #define PHALANX_KERNELS_SAMPLING_WEIGHT_H_
@@ -8,8 +8,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/ops.h"
+#include "kernels/host_device.h"
 #include "kernels/sampling/philox.h"
+#include "kernels/step_batch.h"
 
 namespace phalanx::kernels {
 
@@ -20,7 +21,7 @@ inline constexpr int kWeightBits = 44;
 // floor(exp(x) * 2^44) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, then a Taylor polynomial of
 // exp(r), even and odd terms apart, whose remainder is below 2^-36. It is written out here, and not
 // left to the C library, because libraries differ in the last bit, and tokens would with them.
-inline uint64_t ExpWeight(double x) {
+PHALANX_HOST_DEVICE inline uint64_t ExpWeight(double x) {
   // If x is not above this, exp(x) * 2^44 is below 1.
   constexpr double kLeastExponent = -30.6;
   if (!(x > kLeastExponent)) return 0;
@@ -42,9 +43,10 @@ inline uint64_t ExpWeight(double x) {
 class Weights {
  public:
   // `max`: the highest logit of the row; `temperature` is above 0.
-  Weights(float max, float temperature) : max_(max), inverse_temperature_(1.0 / temperature) {}
+  PHALANX_HOST_DEVICE Weights(float max, float temperature)
+      : max_(max), inverse_temperature_(1.0 / temperature) {}
 
-  uint64_t operator()(float logit) const {
+  PHALANX_HOST_DEVICE uint64_t operator()(float logit) const {
     if (logit == max_) return uint64_t{1} << kWeightBits;
     return ExpWeight((static_cast<double>(logit) - max_) * inverse_temperature_);
   }
@@ -56,32 +58,32 @@ class Weights {
 
 // An unsigned number that grows with the logit; equal logits (0 and -0 too) have equal keys. The
 // bits of positive floats grow with their value already; those of negative ones grow the other way.
-inline uint32_t RankKey(float logit) {
+PHALANX_HOST_DEVICE inline uint32_t RankKey(float logit) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 + 0 is 0.
   return bits & 0x80000000 ? ~bits : bits | 0x80000000;
 }
 
 // The logit that has this key; 0 and not -0.
-inline float LogitOfKey(uint32_t key) {
+PHALANX_HOST_DEVICE inline float LogitOfKey(uint32_t key) {
   return std::bit_cast<float>(key & 0x80000000 ? key & 0x7fffffff : ~key);
 }
 
 // Whether top_k drops tokens of a row of `vocab` logits.
-inline bool CutsByTopK(const SamplingRow& row, int64_t vocab) {
+PHALANX_HOST_DEVICE inline bool CutsByTopK(const SamplingRow& row, int64_t vocab) {
   return row.top_k > 0 && row.top_k < vocab;
 }
 
-inline bool CutsByTopP(const SamplingRow& row) { return row.top_p < 1.0f; }
+PHALANX_HOST_DEVICE inline bool CutsByTopP(const SamplingRow& row) { return row.top_p < 1.0f; }
 
 // What the weights that top_p keeps must sum to; `sum` is that of all weights.
-inline uint64_t TopPNeed(float top_p, uint64_t sum) {
+PHALANX_HOST_DEVICE inline uint64_t TopPNeed(float top_p, uint64_t sum) {
   const double wanted = std::ceil(static_cast<double>(top_p) * static_cast<double>(sum));
   return wanted > 1.0 ? static_cast<uint64_t>(wanted) : 1;
 }
 
 // floor(u * sum / 2^64) for the random number u of the row: the running sum of weights at the token
 // that is drawn is the first one above this.
-inline uint64_t DrawTarget(const SamplingRow& row, uint64_t sum) {
+PHALANX_HOST_DEVICE inline uint64_t DrawTarget(const SamplingRow& row, uint64_t sum) {
   const auto words =
       Philox4x32({static_cast<uint32_t>(row.position), 0, 0, 0},
                  {static_cast<uint32_t>(row.seed), static_cast<uint32_t>(row.seed >> 32)});

@@ -1,5 +1,5 @@
 // A backend that notes which ops are called on another one, for tests that have to show that they
-// cover all ops.
+// cover all ops. Each op is done when it returns, unless told otherwise.
 #ifndef PHALANX_KERNELS_TESTING_OP_RECORDER_H_
 #define PHALANX_KERNELS_TESTING_OP_RECORDER_H_
 
@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "kernels/op_list.h"
 #include "kernels/ops.h"
 
@@ -17,6 +18,9 @@ class OpRecorder : public Backend {
  public:
   explicit OpRecorder(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
+  // Whether an op is done when it returns.
+  void set_waits(bool waits) { waits_ = waits; }
+
   // Ops that were called since construction.
   const std::set<Op>& called() const { return called_; }
 
@@ -25,6 +29,8 @@ class OpRecorder : public Backend {
   Determinism determinism() const override { return backend_->determinism(); }
   DType activation_dtype() const override { return backend_->activation_dtype(); }
   DType residual_dtype() const override { return backend_->residual_dtype(); }
+  DType kv_cache_dtype() const override { return backend_->kv_cache_dtype(); }
+  int DecodeBatchSize(int num_seqs) const override { return backend_->DecodeBatchSize(num_seqs); }
   std::unique_ptr<Stream> NewStream() override { return backend_->NewStream(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return backend_->Allocate(bytes);
@@ -61,110 +67,116 @@ class OpRecorder : public Backend {
   }
 
   void UpdateBlockTables(Stream& stream, const StepBatch& batch) override {
-    called_.insert(Op::kUpdateBlockTables);
-    backend_->UpdateBlockTables(stream, batch);
+    Call(Op::kUpdateBlockTables, stream, [&] { backend_->UpdateBlockTables(stream, batch); });
   }
   void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
              Tensor out) override {
-    called_.insert(Op::kEmbed);
-    backend_->Embed(stream, batch, table, first_row, out);
+    Call(Op::kEmbed, stream, [&] { backend_->Embed(stream, batch, table, first_row, out); });
   }
   void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
-    called_.insert(Op::kRmsNorm);
-    backend_->RmsNorm(stream, x, weight, eps, out);
+    Call(Op::kRmsNorm, stream, [&] { backend_->RmsNorm(stream, x, weight, eps, out); });
   }
   void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
                   Tensor out) override {
-    called_.insert(Op::kAddRmsNorm);
-    backend_->AddRmsNorm(stream, residual, delta, weight, eps, out);
+    Call(Op::kAddRmsNorm, stream,
+         [&] { backend_->AddRmsNorm(stream, residual, delta, weight, eps, out); });
   }
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
-    called_.insert(Op::kLinear);
-    backend_->Linear(stream, x, w, bias, out);
+    Call(Op::kLinear, stream, [&] { backend_->Linear(stream, x, w, bias, out); });
   }
   void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
-    called_.insert(Op::kLinearAdd);
-    backend_->LinearAdd(stream, x, w, residual);
+    Call(Op::kLinearAdd, stream, [&] { backend_->LinearAdd(stream, x, w, residual); });
   }
   void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
-    called_.insert(Op::kGatedLinear);
-    backend_->GatedLinear(stream, x, w, out);
+    Call(Op::kGatedLinear, stream, [&] { backend_->GatedLinear(stream, x, w, out); });
   }
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
-    called_.insert(Op::kRopeAngles);
-    backend_->RopeAngles(stream, batch, inv_freq, factor, cos_sin);
+    Call(Op::kRopeAngles, stream,
+         [&] { backend_->RopeAngles(stream, batch, inv_freq, factor, cos_sin); });
   }
   void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
                       Tensor qkv, KvCache& cache, int layer) override {
-    called_.insert(Op::kRopeAndWriteKv);
-    backend_->RopeAndWriteKv(stream, batch, cos_sin, local_q_heads, qkv, cache, layer);
+    Call(Op::kRopeAndWriteKv, stream, [&] {
+      backend_->RopeAndWriteKv(stream, batch, cos_sin, local_q_heads, qkv, cache, layer);
+    });
   }
   void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                       float scale, const KvCache& cache, int layer, Tensor out) override {
-    called_.insert(Op::kPagedAttention);
-    backend_->PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
+    Call(Op::kPagedAttention, stream, [&] {
+      backend_->PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
+    });
   }
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
-    called_.insert(Op::kGatherRows);
-    backend_->GatherRows(stream, rows, x, out);
+    Call(Op::kGatherRows, stream, [&] { backend_->GatherRows(stream, rows, x, out); });
   }
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
-    called_.insert(Op::kSample);
-    backend_->Sample(stream, batch, logits, tokens);
+    Call(Op::kSample, stream, [&] { backend_->Sample(stream, batch, logits, tokens); });
   }
   void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
                        int32_t* last_tokens) override {
-    called_.insert(Op::kStoreLastTokens);
-    backend_->StoreLastTokens(stream, batch, tokens, last_tokens);
+    Call(Op::kStoreLastTokens, stream,
+         [&] { backend_->StoreLastTokens(stream, batch, tokens, last_tokens); });
   }
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                      float* log_probs) override {
-    called_.insert(Op::kTokenLogProbs);
-    backend_->TokenLogProbs(stream, logits, targets, log_probs);
+    Call(Op::kTokenLogProbs, stream,
+         [&] { backend_->TokenLogProbs(stream, logits, targets, log_probs); });
   }
   void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
-    called_.insert(Op::kRowMaxima);
-    backend_->RowMaxima(stream, logits, first_id, maxima);
+    Call(Op::kRowMaxima, stream, [&] { backend_->RowMaxima(stream, logits, first_id, maxima); });
   }
   void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
                CutKind kind, int digit) override {
-    called_.insert(Op::kCutSums);
-    backend_->CutSums(stream, batch, logits, shard, kind, digit);
+    Call(Op::kCutSums, stream,
+         [&] { backend_->CutSums(stream, batch, logits, shard, kind, digit); });
   }
   void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
                  const SampleShard& shard, CutKind kind, int digit) override {
-    called_.insert(Op::kNarrowCut);
-    backend_->NarrowCut(stream, batch, logits, shard, kind, digit);
+    Call(Op::kNarrowCut, stream,
+         [&] { backend_->NarrowCut(stream, batch, logits, shard, kind, digit); });
   }
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {
-    called_.insert(Op::kKeptWeights);
-    backend_->KeptWeights(stream, batch, logits, shard);
+    Call(Op::kKeptWeights, stream, [&] { backend_->KeptWeights(stream, batch, logits, shard); });
   }
   void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
                   const SampleShard& shard) override {
-    called_.insert(Op::kDrawTokens);
-    backend_->DrawTokens(stream, batch, logits, shard);
+    Call(Op::kDrawTokens, stream, [&] { backend_->DrawTokens(stream, batch, logits, shard); });
   }
   void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
-    called_.insert(Op::kTakeTokens);
-    backend_->TakeTokens(stream, rows, drawn, tokens);
+    Call(Op::kTakeTokens, stream, [&] { backend_->TakeTokens(stream, rows, drawn, tokens); });
   }
   void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
                     const uint64_t* maxima, uint64_t* terms) override {
-    called_.insert(Op::kLogProbTerms);
-    backend_->LogProbTerms(stream, logits, first_id, targets, maxima, terms);
+    Call(Op::kLogProbTerms, stream,
+         [&] { backend_->LogProbTerms(stream, logits, first_id, targets, maxima, terms); });
   }
   void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
                        float* log_probs) override {
-    called_.insert(Op::kCombineLogProbs);
-    backend_->CombineLogProbs(stream, rows, maxima, terms, log_probs);
+    Call(Op::kCombineLogProbs, stream,
+         [&] { backend_->CombineLogProbs(stream, rows, maxima, terms, log_probs); });
+  }
+
+  absl::StatusOr<std::unique_ptr<Recording>> Record(
+      Stream& stream, absl::FunctionRef<absl::Status()> ops) override {
+    return backend_->Record(stream, ops);
+  }
+  void Replay(Stream& stream, const Recording& recording) override {
+    backend_->Replay(stream, recording);
   }
 
  private:
+  // Tests read the results right after an op.
+  void Call(Op op, Stream& stream, absl::FunctionRef<void()> call) {
+    called_.insert(op);
+    call();
+    if (waits_) stream.Synchronize().IgnoreError();
+  }
+
   const std::unique_ptr<Backend> backend_;
   std::set<Op> called_;
+  bool waits_ = true;
 };
 
 }  // namespace phalanx::kernels

@@ -1,7 +1,7 @@
 // The suite of tests that every backend has to pass: one fixture for each op of op_list.h, run on
-// all backends. For backends that compute on the host.
+// all backends of a program, see AllBackends.
 //
-// A backend joins by a line in AllBackends. An op joins by a fixture, made and instantiated by
+// A backend joins by a line there. An op joins by a fixture, made and instantiated by
 // PHALANX_OP_SUITE, and its tests; coverage_test.cc fails while it has none.
 #ifndef PHALANX_KERNELS_TESTING_OP_SUITE_H_
 #define PHALANX_KERNELS_TESTING_OP_SUITE_H_
@@ -15,7 +15,6 @@
 
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/cpu_backend.h"
 #include "kernels/op_list.h"
 #include "kernels/ops.h"
 #include "kernels/reference/reference_backend.h"
@@ -42,16 +41,8 @@ struct BackendUnderTest {
 // For GoogleTest's messages.
 inline void PrintTo(const BackendUnderTest& backend, std::ostream* to) { *to << backend.name; }
 
-inline std::vector<BackendUnderTest> AllBackends() {
-  const auto cpu = [](int threads, CpuInstructions instructions) {
-    return [=] { return MakeCpuBackend({.num_threads = threads, .instructions = instructions}); };
-  };
-  return {{"Reference", [] { return MakeReferenceBackend(); }},
-          {"CpuPortable1Thread", cpu(1, CpuInstructions::kPortable)},
-          {"CpuPortable2Threads", cpu(2, CpuInstructions::kPortable)},
-          {"CpuAvx21Thread", cpu(1, CpuInstructions::kAvx2)},
-          {"CpuAvx22Threads", cpu(2, CpuInstructions::kAvx2)}};
-}
+// Those that the test program was built with: host_backends.cc has those of CPUs.
+std::vector<BackendUnderTest> AllBackends();
 
 // Has the backend under test, and the reference to compare it with.
 class BackendTest : public testing::TestWithParam<BackendUnderTest> {
@@ -62,7 +53,16 @@ class BackendTest : public testing::TestWithParam<BackendUnderTest> {
     backend_ = std::make_unique<OpRecorder>(*std::move(backend));
     stream_ = backend_->NewStream();
     // Enough for every test.
-    ASSERT_TRUE(backend_->Reserve({.max_tokens = 64, .hidden = 512, .local_ffn = 512}).ok());
+    ASSERT_TRUE(backend_
+                    ->Reserve({.max_tokens = 64,
+                               .max_seqs = 64,
+                               .hidden = 512,
+                               .local_q_heads = 9,
+                               .head_dim = 128,
+                               .local_ffn = 512,
+                               .local_vocab = 2048,
+                               .max_blocks_per_seq = 64})
+                    .ok());
   }
 
   const std::unique_ptr<Backend> reference_ = MakeReferenceBackend();

@@ -25,7 +25,7 @@ ROOMS = {
     "coordinator": ("text", "admission", "routing", "server"),
     "coordinator/text": ("tokenizer", "jinja", "template", "renderer", "answer"),
     "worker": ("comm", "weights", "step", "model", "engine", "group", "server"),
-    "kernels": (".", "sampling", "reference", "cpu", "bench"),
+    "kernels": (".", "sampling", "reference", "cpu", "cuda", "bench"),
     "client": (),
     "base": (),
     "rpc": (),
@@ -62,6 +62,8 @@ WALL_CLOCK = re.compile(
     r"\babsl::Now\(|\bsystem_clock\b|\bCLOCK_REALTIME\b|\bgettimeofday\(|\bstd::time\(|"
     r"\bSystemTime\b|\bGPR_CLOCK_REALTIME\b"
 )
+# Where kernel sources get the words of CUDA from: nvcc, or the emulator of kernels/cuda/testing.
+KERNEL_WORDS = ("kernels/cuda/device.h", "kernels/cuda/launch.h", "kernels/cuda/mma.h")
 EMPTY_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
@@ -152,7 +154,7 @@ def testing_rooms(tree):
     for path, text in tree.items():
         if not is_cpp(path) or path.startswith(("tests/", "bazel/", "kernels/bench/")):
             continue
-        if "/testing/" in path:
+        if "/testing/" in path or path in KERNEL_WORDS:
             continue
         if re.search(r"(_fixture|/fake_\w+)\.(cc|h)$", path):
             yield f"{path}: belongs into testing/"

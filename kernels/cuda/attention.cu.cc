@@ -1,0 +1,361 @@
+#include "kernels/cuda/attention.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/numbers.h"
+#include "kernels/cuda/warp.h"
+
+namespace phalanx::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpSize;
+
+// Dimensions of a head that a lane accumulates: lane, lane + 32, and so on.
+constexpr int kDimsPerLane = kMaxHeadDim / kWarpSize;
+
+// Query heads that a block takes at once, so that each key and value that it reads serves all of
+// them. More heads of a KV head go to further blocks.
+constexpr int kGroup = 4;
+
+// 2^x, for the exponential with the factor log2(e) taken into the scale of scores.
+__device__ __forceinline__ float Exp2(float x) { return exp2f(x); }
+constexpr float kLog2E = 1.44269504f;
+
+// What attention over some keys gives for one query head, spread over the lanes of a warp. Scores
+// are in units of a factor of two.
+template <int kDims>
+struct State {
+  float max;
+  float sum;
+  float values[kDims];
+
+  __device__ void Clear() {
+    max = -INFINITY;
+    sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) values[i] = 0.0f;
+  }
+
+  // Adds what further keys give. Products and sums are rounded apart, so that it has the same bits
+  // in each kernel that calls it.
+  __device__ void Merge(float other_max, float other_sum, const float* other_values) {
+    const float new_max = fmaxf(max, other_max);
+    if (new_max == -INFINITY) return;  // No keys on either side.
+    const float mine = Exp2(max - new_max);
+    const float theirs = Exp2(other_max - new_max);
+    sum = fmaf(sum, mine, other_sum * theirs);
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) {
+      values[i] = fmaf(values[i], mine, other_values[i] * theirs);
+    }
+    max = new_max;
+  }
+};
+
+// A block's shared memory: the queries, then what its warps found in a segment.
+struct SharedLayout {
+  int head_dim;
+  __device__ float* query(float* memory, int head) const { return memory + head * head_dim; }
+  __device__ float* partial(float* memory, int warp, int head) const {
+    return memory + kGroup * head_dim + (warp * kGroup + head) * (head_dim + 2);
+  }
+};
+
+size_t SharedBytes(int head_dim) {
+  return sizeof(float) * static_cast<size_t>(kGroup * head_dim + kWarps * kGroup * (head_dim + 2));
+}
+
+// Attention of one token's heads over the segments of a sequence that this block is to take.
+template <typename T, typename Kv>
+class Attention {
+ public:
+  __device__ Attention(const StepBatch& batch, const T* qkv, int64_t qkv_cols, int local_q_heads,
+                       float scale, const KvLayer& cache)
+      : cache_(cache), memory_(DynamicShared<float>()), shared_{cache.head_dim} {
+    const int groups = CeilGroups(local_q_heads, cache.num_kv_heads);
+    token_ = blockIdx.x;
+    kv_head_ = static_cast<int>(blockIdx.y) / groups;
+    const int heads_per_kv = local_q_heads / cache.num_kv_heads;
+    const int first_in_kv = static_cast<int>(blockIdx.y) % groups * kGroup;
+    first_head_ = kv_head_ * heads_per_kv + first_in_kv;
+    num_heads_ = min(kGroup, heads_per_kv - first_in_kv);
+    num_keys_ = batch.positions[token_] + 1;
+    table_ = batch.block_tables +
+             int64_t{batch.slots[batch.seq_of_token[token_]]} * batch.max_blocks_per_seq;
+    const T* const query = qkv + token_ * qkv_cols + int64_t{first_head_} * cache.head_dim;
+    for (int i = static_cast<int>(threadIdx.x); i < num_heads_ * cache.head_dim; i += kThreads) {
+      memory_[i] = ToFloat(query[i]) * (scale * kLog2E);
+    }
+    __syncthreads();
+  }
+
+  // How many blocks the query heads of one KV head take.
+  __host__ __device__ static int CeilGroups(int local_q_heads, int kv_heads) {
+    return (local_q_heads / kv_heads + kGroup - 1) / kGroup;
+  }
+
+  __device__ int64_t token() const { return token_; }
+  __device__ int first_head() const { return first_head_; }
+  __device__ int num_heads() const { return num_heads_; }
+  __device__ int segments() const { return (num_keys_ + kSegmentTokens - 1) / kSegmentTokens; }
+
+  // Adds segment `segment` to the state of head WarpId(), which is that warp's. All threads call
+  // it.
+  template <int kDims>
+  __device__ void AddSegment(int segment, State<kDims>& state) {
+    WarpPart(segment);
+    __syncthreads();
+    if (WarpId() < num_heads_) {
+      State<kDims> of_segment;
+      of_segment.Clear();
+      for (int warp = 0; warp < kWarps; ++warp) {
+        const float* const partial = shared_.partial(memory_, warp, WarpId());
+        float values[kDims];
+        LoadLane(partial, values);
+        of_segment.Merge(partial[cache_.head_dim], partial[cache_.head_dim + 1], values);
+      }
+      state.Merge(of_segment.max, of_segment.sum, of_segment.values);
+    }
+    __syncthreads();  // The partials may be overwritten.
+  }
+
+  // This lane's dimensions of a head's vector in memory.
+  template <int kDims>
+  __device__ void LoadLane(const float* from, float (&to)[kDims]) const {
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) {
+      const int d = LaneId() + i * kWarpSize;
+      to[i] = d < cache_.head_dim ? from[d] : 0.0f;
+    }
+  }
+
+ private:
+  // This warp takes the KV blocks WarpId(), WarpId() + kWarps, ... of the segment, and leaves what
+  // they give for each head in shared memory. A lane scores the keys of half a block's tokens: the
+  // even lanes have the first half of the dimensions of token lane / 2, the odd ones the second.
+  __device__ void WarpPart(int segment) {
+    State<kDimsPerLane> states[kGroup];
+#pragma unroll
+    for (int h = 0; h < kGroup; ++h) states[h].Clear();
+    const int lane = LaneId();
+    const int head_dim = cache_.head_dim;
+    const int end = min(num_keys_, (segment + 1) * kSegmentTokens);
+    for (int first = segment * kSegmentTokens + WarpId() * kKvBlockTokens; first < end;
+         first += kWarps * kKvBlockTokens) {
+      const int64_t base = cache_.Offset(table_[first / kKvBlockTokens], kv_head_, 0);
+      const Kv* const keys = static_cast<const Kv*>(cache_.keys) + base;
+      const Kv* const values = static_cast<const Kv*>(cache_.values) + base;
+      const int token = lane / 2;
+      const bool is_key = first + token < end;
+      float scores[kGroup] = {};
+      if (is_key) {
+        const Kv* const key = keys + token * head_dim;
+        const int half = (head_dim + 1) / 2;
+        const int begin = lane % 2 * half;
+        const int stop = min(begin + half, head_dim);
+        for (int d = begin; d < stop; ++d) {
+          const float k = ToFloat(key[d]);
+#pragma unroll
+          for (int h = 0; h < kGroup; ++h) {
+            if (h < num_heads_) scores[h] = fmaf(shared_.query(memory_, h)[d], k, scores[h]);
+          }
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < kGroup; ++h) {
+        if (h >= num_heads_) continue;
+        const float score = scores[h] + __shfl_xor_sync(kAllLanes, scores[h], 1);
+        AddBlock(is_key ? score : -INFINITY, values, min(end - first, kKvBlockTokens), states[h]);
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < kGroup; ++h) {
+      if (h >= num_heads_) continue;
+      float* const partial = shared_.partial(memory_, WarpId(), h);
+#pragma unroll
+      for (int i = 0; i < kDimsPerLane; ++i) {
+        const int d = lane + i * kWarpSize;
+        if (d < head_dim) partial[d] = states[h].values[i];
+      }
+      if (lane == 0) {
+        partial[head_dim] = states[h].max;
+        partial[head_dim + 1] = states[h].sum;
+      }
+    }
+  }
+
+  // Adds one KV block to a head's state; `score` is that of token lane / 2.
+  __device__ void AddBlock(float score, const Kv* values, int tokens, State<kDimsPerLane>& state) {
+    const float max = fmaxf(state.max, WarpMax(score));
+    const float kept = Exp2(state.max - max);
+    const float weight = Exp2(score - max);
+    // Each weight is in two lanes.
+    state.sum = fmaf(state.sum, kept, WarpSum(LaneId() % 2 == 0 ? weight : 0.0f));
+    float added[kDimsPerLane] = {};
+    for (int token = 0; token < tokens; ++token) {
+      const float w = __shfl_sync(kAllLanes, weight, token * 2);
+#pragma unroll
+      for (int i = 0; i < kDimsPerLane; ++i) {
+        const int d = LaneId() + i * kWarpSize;
+        if (d < cache_.head_dim) {
+          added[i] = fmaf(w, ToFloat(values[token * cache_.head_dim + d]), added[i]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kDimsPerLane; ++i) {
+      state.values[i] = fmaf(state.values[i], kept, added[i]);
+    }
+    state.max = max;
+  }
+
+  const KvLayer& cache_;
+  float* const memory_;
+  const SharedLayout shared_;
+  int64_t token_;
+  int kv_head_;
+  int first_head_;
+  int num_heads_;
+  int num_keys_;
+  const int32_t* table_;
+};
+
+// Each warp writes the output of one head.
+template <typename T>
+__device__ void WriteHead(const State<kDimsPerLane>& state, int head_dim, T* out) {
+  const float inverse = 1.0f / state.sum;
+#pragma unroll
+  for (int i = 0; i < kDimsPerLane; ++i) {
+    const int d = LaneId() + i * kWarpSize;
+    if (d < head_dim) out[d] = FromFloat<T>(state.values[i] * inverse);
+  }
+}
+
+// One block for each token and group of heads takes all segments.
+template <typename T, typename Kv>
+__global__ void __launch_bounds__(kThreads)
+    AttentionKernel(StepBatch batch, const T* qkv, int64_t qkv_cols, int local_q_heads, float scale,
+                    KvLayer cache, T* out) {
+  WaitForPrevious();
+  Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache);
+  State<kDimsPerLane> state;
+  state.Clear();
+  for (int segment = 0; segment < attention.segments(); ++segment) {
+    attention.AddSegment(segment, state);
+  }
+  if (WarpId() < attention.num_heads()) {
+    const int64_t head = attention.token() * local_q_heads + attention.first_head() + WarpId();
+    WriteHead(state, cache.head_dim, out + head * cache.head_dim);
+  }
+}
+
+// Where the result of a segment lies: head_dim values, the highest score, the sum.
+__device__ float* PartialOf(const AttentionWorkspace& workspace, int64_t head, int segment,
+                            int head_dim) {
+  return workspace.partials + (head * workspace.max_segments + segment) * (head_dim + 2);
+}
+
+// The blocks of one z take the segments z, z + gridDim.z, ... and leave their results in memory.
+template <typename T, typename Kv>
+__global__ void __launch_bounds__(kThreads)
+    SplitAttentionKernel(StepBatch batch, const T* qkv, int64_t qkv_cols, int local_q_heads,
+                         float scale, KvLayer cache, AttentionWorkspace workspace) {
+  WaitForPrevious();
+  Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache);
+  for (int segment = static_cast<int>(blockIdx.z); segment < attention.segments();
+       segment += gridDim.z) {
+    State<kDimsPerLane> state;
+    state.Clear();
+    attention.AddSegment(segment, state);
+    if (WarpId() >= attention.num_heads()) continue;
+    const int64_t head = attention.token() * local_q_heads + attention.first_head() + WarpId();
+    float* const partial = PartialOf(workspace, head, segment, cache.head_dim);
+#pragma unroll
+    for (int i = 0; i < kDimsPerLane; ++i) {
+      const int d = LaneId() + i * kWarpSize;
+      if (d < cache.head_dim) partial[d] = state.values[i];
+    }
+    if (LaneId() == 0) {
+      partial[cache.head_dim] = state.max;
+      partial[cache.head_dim + 1] = state.sum;
+    }
+  }
+}
+
+// One warp for each token and head merges the segments in order.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    MergeSegmentsKernel(StepBatch batch, int local_q_heads, int head_dim,
+                        AttentionWorkspace workspace, T* out) {
+  WaitForPrevious();
+  const int64_t head = int64_t{blockIdx.x} * kWarps + WarpId();
+  if (head >= int64_t{batch.num_tokens} * local_q_heads) return;
+  const int keys = batch.positions[head / local_q_heads] + 1;
+  State<kDimsPerLane> state;
+  state.Clear();
+  for (int segment = 0; segment * kSegmentTokens < keys; ++segment) {
+    const float* const partial = PartialOf(workspace, head, segment, head_dim);
+    float values[kDimsPerLane];
+#pragma unroll
+    for (int i = 0; i < kDimsPerLane; ++i) {
+      const int d = LaneId() + i * kWarpSize;
+      values[i] = d < head_dim ? partial[d] : 0.0f;
+    }
+    state.Merge(partial[head_dim], partial[head_dim + 1], values);
+  }
+  WriteHead(state, head_dim, out + head * head_dim);
+}
+
+// Blocks that share out a sequence's segments. More would only begin and end where contexts are
+// short; at 32 thousand tokens each has four.
+constexpr int kSplits = 32;
+
+template <typename T, typename Kv>
+void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
+                 float scale, const KvLayer& cache, const AttentionWorkspace& workspace, T* out) {
+  const int groups =
+      cache.num_kv_heads * Attention<T, Kv>::CeilGroups(local_q_heads, cache.num_kv_heads);
+  const T* const in = static_cast<const T*>(qkv.data);
+  LaunchShape shape = {
+      .grid = dim3(static_cast<uint32_t>(batch.num_tokens), static_cast<uint32_t>(groups)),
+      .block = dim3(kThreads),
+      .shared_bytes = SharedBytes(cache.head_dim)};
+  if (workspace.max_segments <= 1 || batch.num_tokens > kMaxSplitTokens) {
+    Launch(stream, shape, AttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale, cache,
+           out);
+    return;
+  }
+  shape.grid.z = static_cast<uint32_t>(std::min(kSplits, workspace.max_segments));
+  Launch(stream, shape, SplitAttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale,
+         cache, workspace);
+  const int64_t heads = int64_t{batch.num_tokens} * local_q_heads;
+  Launch(stream,
+         {.grid = dim3(static_cast<uint32_t>(CeilDivide(heads, kWarps))), .block = dim3(kThreads)},
+         MergeSegmentsKernel<T>, batch, local_q_heads, cache.head_dim, workspace, out);
+}
+
+}  // namespace
+
+size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments) {
+  return sizeof(float) *
+         static_cast<size_t>(kMaxSplitTokens * q_heads * max_segments * (head_dim + 2));
+}
+
+void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
+                          int local_q_heads, float scale, const KvLayer& cache,
+                          const AttentionWorkspace& workspace, const Tensor& out) {
+  WithType(qkv.dtype, [&](auto tag) {
+    WithType(cache.dtype, [&](auto kv_tag) {
+      using T = typename decltype(tag)::Type;
+      using Kv = typename decltype(kv_tag)::Type;
+      LaunchTyped<T, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace,
+                         static_cast<T*>(out.data));
+    });
+  });
+}
+
+}  // namespace phalanx::kernels::cuda

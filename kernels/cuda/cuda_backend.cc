@@ -1,0 +1,377 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/check_tensors.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/kv_arena.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/weight_upload.h"
+#include "kernels/cuda/workspace.h"
+#include "kernels/linear_source.h"
+
+namespace phalanx::kernels {
+namespace {
+
+using namespace cuda;  // NOLINT: all of it is this backend's own.
+
+// Sizes of decode batches that steps are filled up to, so that a recording serves several. Past the
+// last one steps keep their size.
+constexpr std::array<int, 13> kDecodeBatchSizes = {1,  2,  4,  8,   16,  24, 32,
+                                                   48, 64, 96, 128, 192, 256};
+
+class CudaRecording final : public Recording {
+ public:
+  explicit CudaRecording(cudaGraphExec_t graph) : graph_(graph) {}
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+  ~CudaRecording() override { cudaGraphExecDestroy(graph_); }
+
+  cudaGraphExec_t graph() const { return graph_; }
+
+ private:
+  const cudaGraphExec_t graph_;
+};
+
+// What the process uses of a device.
+struct Device {
+  int number = 0;
+  std::string name;
+  int major = 0;
+  int minor = 0;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const CudaBackendOptions& options, Device device,
+              std::unique_ptr<WeightUploader> uploader)
+      : options_(options), device_(std::move(device)), uploader_(std::move(uploader)) {}
+
+  std::string Describe() const override {
+    return absl::StrCat("cuda, GPU ", device_.number, " ", device_.name, " (compute capability ",
+                        device_.major, ".", device_.minor, "), activations ",
+                        DTypeName(options_.activations));
+  }
+  std::string Arithmetic() const override {
+    return absl::StrCat("cuda ", device_.major, ".", device_.minor, " ",
+                        DTypeName(options_.activations));
+  }
+  Determinism determinism() const override { return options_.determinism; }
+  DType activation_dtype() const override { return options_.activations; }
+  DType residual_dtype() const override { return DType::kF32; }
+  DType kv_cache_dtype() const override { return options_.activations; }
+
+  int DecodeBatchSize(int num_seqs) const override {
+    for (const int size : kDecodeBatchSizes) {
+      if (size >= num_seqs) return size;
+    }
+    return num_seqs;
+  }
+
+  // --- Memory ---
+
+  size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
+    return LinearBytesOnDevice(sources);
+  }
+  size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
+    return LinearBytesOnDevice({gate, up});
+  }
+  size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
+  size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
+    return Workspace::Bytes(limits);
+  }
+
+  std::unique_ptr<Stream> NewStream() override {
+    auto stream = CudaStream::Create(device_.number);
+    if (stream.ok()) return *std::move(stream);
+    // The interface has no way to say so, and nothing would work.
+    std::fprintf(stderr, "%s\n", stream.status().ToString().c_str());
+    std::abort();
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return CudaBuffer::Create(device_.number, bytes, "buffers");
+  }
+
+  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
+      absl::Span<const LinearSource> sources) override {
+    if (auto shape = CheckLinearSources(sources); !shape.ok()) return shape.status();
+    return uploader_->Upload(sources);
+  }
+
+  absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
+      const LinearSource& gate, const LinearSource& up) override {
+    if (auto shape = CheckGatedSources(gate, up); !shape.ok()) return shape.status();
+    auto linear = uploader_->Upload({gate, up});
+    if (!linear.ok()) return linear.status();
+    return std::make_unique<CudaGatedLinear>(*std::move(linear));
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
+    return KvArena::Create(device_.number, shape);
+  }
+
+  absl::Status Reserve(const WorkspaceLimits& limits) override {
+    auto workspace = Workspace::Create(device_.number, limits);
+    if (!workspace.ok()) return workspace.status();
+    workspace_ = *std::move(workspace);
+    return absl::OkStatus();
+  }
+
+  // --- Copies ---
+
+  void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
+    cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, Handle(stream));
+  }
+  void CopyToHost(Stream& stream, void* to, const void* from, size_t bytes) override {
+    cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, Handle(stream));
+  }
+
+  // --- Recordings ---
+
+  absl::StatusOr<std::unique_ptr<Recording>> Record(
+      Stream& stream, absl::FunctionRef<absl::Status()> ops) override {
+    const cudaStream_t handle = Handle(stream);
+    absl::Status status = CudaStatus(
+        cudaStreamBeginCapture(handle, cudaStreamCaptureModeThreadLocal), "recording a step");
+    if (!status.ok()) return status;
+    status = ops();
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(handle, &graph);
+    if (!status.ok()) {
+      if (ended == cudaSuccess) cudaGraphDestroy(graph);
+      return status;
+    }
+    if (status = CudaStatus(ended, "recording a step"); !status.ok()) return status;
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    if (status = CudaStatus(error, "making a graph of a step"); !status.ok()) return status;
+    return std::make_unique<CudaRecording>(executable);
+  }
+
+  void Replay(Stream& stream, const Recording& recording) override {
+    cudaGraphLaunch(static_cast<const CudaRecording&>(recording).graph(), Handle(stream));
+  }
+
+  // --- Ops ---
+
+  void UpdateBlockTables(Stream& stream, const StepBatch& batch) override {
+    LaunchUpdateBlockTables(Handle(stream), batch);
+  }
+
+  void Embed(Stream& stream, const StepBatch& batch, const PackedLinear& table, int64_t first_row,
+             Tensor out) override {
+    CheckTensors(Op::kEmbed, {out});
+    for (const Segment& segment : static_cast<const CudaLinear&>(table).segments()) {
+      LaunchEmbed(Handle(stream), batch, segment.matrix, first_row, segment.first_output,
+                  segment.first_output == 0, out);
+    }
+  }
+
+  void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
+    CheckTensors(Op::kRmsNorm, {x, weight, out});
+    LaunchRmsNorm(Handle(stream), x, weight, eps, out);
+  }
+
+  void AddRmsNorm(Stream& stream, Tensor residual, Tensor delta, Tensor weight, float eps,
+                  Tensor out) override {
+    CheckTensors(Op::kAddRmsNorm, {residual, delta, weight, out});
+    LaunchAddRmsNorm(Handle(stream), residual, delta, weight, eps, out);
+  }
+
+  void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
+    CheckTensors(Op::kLinear, {x, bias, out});
+    Multiply(stream, x, w, static_cast<const float*>(bias.data), out, /*adds=*/false);
+  }
+
+  void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
+    CheckTensors(Op::kLinearAdd, {x, residual});
+    Multiply(stream, x, w, /*bias=*/nullptr, residual, /*adds=*/true);
+  }
+
+  void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
+    CheckTensors(Op::kGatedLinear, {x, out});
+    const auto& weights = static_cast<const CudaGatedLinear&>(w);
+    LaunchGatedLinear(Handle(stream), x, weights.gate(), weights.up(), out);
+  }
+
+  void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
+                  Tensor cos_sin) override {
+    CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
+    LaunchRopeAngles(Handle(stream), batch, inv_freq, factor, cos_sin);
+  }
+
+  void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
+                      Tensor qkv, KvCache& cache, int layer) override {
+    CheckTensors(Op::kRopeAndWriteKv, {cos_sin, qkv});
+    LaunchRopeAndWriteKv(Handle(stream), batch, cos_sin, local_q_heads, qkv,
+                         static_cast<KvArena&>(cache).layer(layer));
+  }
+
+  void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
+                      float scale, const KvCache& cache, int layer, Tensor out) override {
+    CheckTensors(Op::kPagedAttention, {qkv, out});
+    const auto& arena = static_cast<const KvArena&>(cache);
+    LaunchPagedAttention(Handle(stream), batch, qkv, local_q_heads, scale, arena.layer(layer),
+                         workspace().AttentionFor(local_q_heads, arena.shape().head_dim), out);
+  }
+
+  void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
+    CheckTensors(Op::kGatherRows, {x, out});
+    LaunchGatherRows(Handle(stream), rows, x, out);
+  }
+
+  // A whole row is a shard of a world of one.
+  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
+    CheckTensors(Op::kSample, {logits});
+    const SampleShard shard = workspace().ShardOf(Op::kSample, batch.num_logit_rows, logits.cols);
+    RowMaxima(stream, logits, 0, shard.maxima);
+    for (const CutKind kind : {CutKind::kTopK, CutKind::kTopP}) {
+      if (kind == CutKind::kTopK ? !batch.wants_top_k : !batch.wants_top_p) continue;
+      for (int digit = 0; digit < kCutDigits; ++digit) {
+        CutSums(stream, batch, logits, shard, kind, digit);
+        NarrowCut(stream, batch, logits, shard, kind, digit);
+      }
+    }
+    if (batch.wants_draw) KeptWeights(stream, batch, logits, shard);
+    DrawTokens(stream, batch, logits, shard);
+    TakeTokens(stream, batch.num_logit_rows, shard.drawn, tokens);
+  }
+
+  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
+                       int32_t* last_tokens) override {
+    LaunchStoreLastTokens(Handle(stream), batch, tokens, last_tokens);
+  }
+
+  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
+                     float* log_probs) override {
+    CheckTensors(Op::kTokenLogProbs, {logits});
+    const SampleShard shard = workspace().ShardOf(Op::kTokenLogProbs, logits.rows, logits.cols);
+    uint64_t* const terms = workspace().log_prob_terms();
+    RowMaxima(stream, logits, 0, shard.maxima);
+    LogProbTerms(stream, logits, 0, targets, shard.maxima, terms);
+    CombineLogProbs(stream, logits.rows, shard.maxima, terms, log_probs);
+  }
+
+  void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
+    CheckTensors(Op::kRowMaxima, {logits});
+    LaunchRowMaxima(Handle(stream), logits, first_id, maxima);
+  }
+  void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+               CutKind kind, int digit) override {
+    CheckTensors(Op::kCutSums, {logits});
+    LaunchCutSums(Handle(stream), batch, logits, shard, kind, digit);
+  }
+  void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                 const SampleShard& shard, CutKind kind, int digit) override {
+    CheckTensors(Op::kNarrowCut, {logits});
+    LaunchNarrowCut(Handle(stream), batch, logits, shard, kind, digit);
+  }
+  void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    CheckTensors(Op::kKeptWeights, {logits});
+    LaunchKeptWeights(Handle(stream), batch, logits, shard);
+  }
+  void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                  const SampleShard& shard) override {
+    CheckTensors(Op::kDrawTokens, {logits});
+    LaunchDrawTokens(Handle(stream), batch, logits, shard);
+  }
+  void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
+    LaunchTakeTokens(Handle(stream), rows, drawn, tokens);
+  }
+  void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
+                    const uint64_t* maxima, uint64_t* terms) override {
+    CheckTensors(Op::kLogProbTerms, {logits});
+    LaunchLogProbTerms(Handle(stream), logits, first_id, targets, maxima, terms);
+  }
+  void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
+                       float* log_probs) override {
+    LaunchCombineLogProbs(Handle(stream), rows, maxima, terms, log_probs);
+  }
+
+ private:
+  // The stream of an op. Ops may be called by any thread, one at a time.
+  cudaStream_t Handle(Stream& stream) {
+    // A failure shows at Synchronize.
+    UseDevice(device_.number).IgnoreError();
+    return static_cast<CudaStream&>(stream).handle();
+  }
+
+  Workspace& workspace() {
+    if (workspace_ == nullptr) {
+      std::fprintf(stderr, "an op was called before Backend::Reserve\n");
+      std::abort();
+    }
+    return *workspace_;
+  }
+
+  void Multiply(Stream& stream, const Tensor& x, const PackedLinear& w, const float* bias,
+                const Tensor& out, bool adds) {
+    for (const Segment& segment : static_cast<const CudaLinear&>(w).segments()) {
+      const size_t element = BlockBytes(out.dtype);
+      LaunchLinear(Handle(stream), x, segment.matrix,
+                   {.data = static_cast<std::byte*>(out.data) +
+                            static_cast<size_t>(segment.first_output) * element,
+                    .dtype = out.dtype,
+                    .row_stride = out.cols,
+                    .bias = bias == nullptr ? nullptr : bias + segment.first_output,
+                    .adds = adds});
+    }
+  }
+
+  const CudaBackendOptions options_;
+  const Device device_;
+  const std::unique_ptr<WeightUploader> uploader_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+absl::StatusOr<Device> OpenDevice(int number) {
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count);
+      error != cudaSuccess && error != cudaErrorNoDevice) {
+    return CudaStatus(error, "looking for GPUs");
+  }
+  if (number < 0 || number >= count) {
+    return absl::NotFoundError(absl::StrCat("there is no GPU ", number, ": this process sees ",
+                                            count, " (CUDA_VISIBLE_DEVICES chooses)"));
+  }
+  if (absl::Status status = UseDevice(number); !status.ok()) return status;
+  cudaDeviceProp properties;
+  if (absl::Status status =
+          CudaStatus(cudaGetDeviceProperties(&properties, number), "asking what GPU there is");
+      !status.ok()) {
+    return status;
+  }
+  return Device{number, properties.name, properties.major, properties.minor};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
+  if (options.activations != DType::kF32 && options.activations != DType::kBF16) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "activations of type ", DTypeName(options.activations), ": a GPU computes in F32 or BF16"));
+  }
+  if (options.loading_threads < 1) {
+    return absl::InvalidArgumentError("loading takes at least one thread");
+  }
+  auto device = OpenDevice(options.device);
+  if (!device.ok()) return device.status();
+  auto uploader = WeightUploader::Create(options.device, options.loading_threads);
+  if (!uploader.ok()) return uploader.status();
+  return std::make_unique<CudaBackend>(options, *std::move(device), *std::move(uploader));
+}
+
+}  // namespace phalanx::kernels

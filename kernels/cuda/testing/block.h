@@ -1,0 +1,76 @@
+// Runs the threads of a block, each as a fiber, all on the calling thread of the host: one fiber
+// runs until it comes to a barrier or ends, then the next. So what threads do between two barriers
+// is never interleaved, and a kernel that forgets a barrier gives results that depend on the order
+// in which the threads run: tests run kernels in both orders.
+//
+// Ends the process, saying which kernel threads wait for what, if the threads of a block or a warp
+// do not all come to a barrier.
+#ifndef PHALANX_KERNELS_CUDA_TESTING_BLOCK_H_
+#define PHALANX_KERNELS_CUDA_TESTING_BLOCK_H_
+
+#include <vector_types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+namespace phalanx::kernels::cuda::emulator {
+
+// What CUDA's built-in variables tell a thread.
+struct ThreadIndex {
+  uint3 thread;
+  uint3 block;
+  dim3 block_dim;
+  dim3 grid_dim;
+  uint32_t lane = 0;
+  uint32_t warp = 0;
+};
+
+enum class ThreadOrder { kForward, kBackward };
+
+// For all blocks that begin from here on.
+void SetThreadOrder(ThreadOrder order);
+
+// Runs `kernel` once for each thread of each block. `shared_bytes` are zero at the start of each
+// block, as they are not on a GPU: NaN would be harder to tell from a fault of the kernel.
+void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
+
+// --- For kernels: of the thread that runs ---
+
+inline constinit thread_local const ThreadIndex* current_thread = nullptr;
+inline const ThreadIndex& CurrentThread() { return *current_thread; }
+inline uint32_t Lane() { return CurrentThread().lane; }
+void* SharedMemory();
+void SyncThreads();
+void SyncWarp(uint32_t lanes);
+
+// What the lanes of a warp put down for each other in one step, at most this much each.
+inline constexpr size_t kExchangeBytes = 32;
+
+// Puts `bytes` down, waits for the `lanes`, and returns what all of them put down: that of lane l
+// at l * kExchangeBytes. Valid until the thread's next exchange but one.
+const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes);
+
+template <typename T>
+T Exchange(uint32_t lanes, T value, int lane) {
+  static_assert(sizeof(T) <= kExchangeBytes);
+  T result;
+  std::memcpy(&result, ExchangeAll(lanes, &value, sizeof(T)) + lane * kExchangeBytes, sizeof(T));
+  return result;
+}
+
+inline uint32_t Ballot(uint32_t lanes, bool vote) {
+  const std::byte* votes = ExchangeAll(lanes, &vote, sizeof(vote));
+  uint32_t result = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    if ((lanes >> lane & 1) != 0 && votes[lane * kExchangeBytes] != std::byte{0}) {
+      result |= uint32_t{1} << lane;
+    }
+  }
+  return result;
+}
+
+}  // namespace phalanx::kernels::cuda::emulator
+
+#endif  // PHALANX_KERNELS_CUDA_TESTING_BLOCK_H_

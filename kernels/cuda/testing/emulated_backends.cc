@@ -1,0 +1,25 @@
+// The CUDA backend on the emulator. Which of a block's threads runs first must make no difference,
+// so there is one for each order.
+#include <memory>
+#include <vector>
+
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/testing/emulator.h"
+#include "kernels/testing/op_suite.h"
+
+namespace phalanx::kernels {
+
+std::vector<BackendUnderTest> AllBackends() {
+  // Streams are threads, which a fork does not have.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto emulated = [](cuda::emulator::ThreadOrder order) {
+    return [=] {
+      cuda::emulator::SetThreadOrder(order);
+      return MakeCudaBackend({.activations = DType::kF32, .loading_threads = 2});
+    };
+  };
+  return {{"CudaEmulatedForward", emulated(cuda::emulator::ThreadOrder::kForward)},
+          {"CudaEmulatedBackward", emulated(cuda::emulator::ThreadOrder::kBackward)}};
+}
+
+}  // namespace phalanx::kernels

@@ -1,0 +1,404 @@
+#include "kernels/cuda/testing/emulator.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using phalanx::kernels::cuda::emulator::RunGrid;
+
+namespace {
+
+using Work = std::function<void()>;
+
+constexpr int kMaxDevices = 8;
+constexpr size_t kAlignment = 256;  // That of cudaMalloc.
+
+struct Memory {
+  std::mutex mutex;
+  int devices = 1;
+  size_t limit = size_t{4} << 30;
+  size_t used[kMaxDevices] = {};
+  struct Piece {
+    int device = 0;
+    size_t bytes = 0;
+  };
+  std::map<void*, Piece> pieces;
+};
+
+Memory& TheMemory() {
+  static auto* memory = new Memory;
+  return *memory;
+}
+
+std::atomic<cudaError_t> g_fault = cudaSuccess;
+thread_local int t_device = 0;
+thread_local cudaError_t t_last_error = cudaSuccess;
+
+cudaError_t Return(cudaError_t error) {
+  if (error != cudaSuccess && error != cudaErrorNotReady) t_last_error = error;
+  return error;
+}
+
+// What a call returns that has done its work: the fault, if there is one.
+cudaError_t Done() { return Return(g_fault); }
+
+}  // namespace
+
+// The types that the API leaves open.
+struct CUgraph_st {
+  std::vector<Work> works;
+};
+
+struct CUgraphExec_st {
+  std::vector<Work> works;
+};
+
+struct CUevent_st {
+  std::mutex mutex;
+  std::condition_variable changed;
+  uint64_t recorded = 0;  // How often cudaEventRecord was called, and how many of these are done.
+  uint64_t done = 0;
+  std::chrono::steady_clock::time_point time;
+};
+
+struct CUstream_st {
+  CUstream_st() : thread_([this] { Run(); }) {}
+  ~CUstream_st() {
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  void Push(Work work) {
+    if (capture.has_value()) {
+      capture->works.push_back(std::move(work));
+      return;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      works_.push_back(std::move(work));
+      ++pending_;
+    }
+    changed_.notify_all();
+  }
+
+  bool idle() {
+    const std::lock_guard lock(mutex_);
+    return pending_ == 0;
+  }
+
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return pending_ == 0; });
+  }
+
+  std::optional<CUgraph_st> capture;  // While the stream is captured.
+
+ private:
+  void Run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return ending_ || !works_.empty(); });
+      if (works_.empty()) return;
+      const Work work = std::move(works_.front());
+      works_.pop_front();
+      lock.unlock();
+      work();
+      lock.lock();
+      --pending_;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Work> works_;
+  size_t pending_ = 0;
+  bool ending_ = false;
+  std::thread thread_;  // Last: it uses the others.
+};
+
+namespace phalanx::kernels::cuda::emulator {
+
+void Launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes, Work kernel) {
+  stream->Push([=, kernel = std::move(kernel)] { RunGrid(grid, block, shared_bytes, kernel); });
+}
+
+void Enqueue(cudaStream_t stream, Work work) { stream->Push(std::move(work)); }
+
+void SetDevices(int count, size_t memory_bytes) {
+  const std::lock_guard lock(TheMemory().mutex);
+  TheMemory().devices = std::clamp(count, 0, kMaxDevices);
+  TheMemory().limit = memory_bytes;
+}
+
+void SetFault(cudaError_t error) {
+  g_fault = error;
+  if (error == cudaSuccess) t_last_error = cudaSuccess;
+}
+
+}  // namespace phalanx::kernels::cuda::emulator
+
+// --- The functions of the CUDA runtime ---
+
+extern "C" {
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  const std::lock_guard lock(TheMemory().mutex);
+  *count = TheMemory().devices;
+  return Return(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
+}
+
+cudaError_t cudaSetDevice(int device) {
+  const std::lock_guard lock(TheMemory().mutex);
+  if (device < 0 || device >= TheMemory().devices) return Return(cudaErrorInvalidDevice);
+  t_device = device;
+  return Return(g_fault);
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = t_device;
+  return Done();
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = 9;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      break;
+    default:
+      *value = 0;
+  }
+  return Done();
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {};
+  std::snprintf(properties->name, sizeof(properties->name), "emulated GPU");
+  properties->totalGlobalMem = TheMemory().limit;
+  properties->major = 9;
+  properties->multiProcessorCount = 4;
+  return Done();
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
+  std::snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0", device);
+  return Done();
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = 1;
+  return Done();
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return Done();
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return Done();
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const std::lock_guard lock(TheMemory().mutex);
+  *total = TheMemory().limit;
+  *free = *total - TheMemory().used[t_device];
+  return Done();
+}
+
+cudaError_t cudaMalloc(void** to, size_t bytes) {
+  Memory& memory = TheMemory();
+  const std::lock_guard lock(memory.mutex);
+  if (g_fault != cudaSuccess) return Return(g_fault);
+  if (bytes > memory.limit - memory.used[t_device]) return Return(cudaErrorMemoryAllocation);
+  *to = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  // As a GPU's memory it holds anything; NaN in every float type shows who relies on zeros.
+  std::memset(*to, 0xff, bytes);
+  memory.pieces[*to] = {t_device, bytes};
+  memory.used[t_device] += bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* piece) {
+  Memory& memory = TheMemory();
+  const std::lock_guard lock(memory.mutex);
+  const auto it = memory.pieces.find(piece);
+  if (it == memory.pieces.end())
+    return Return(piece == nullptr ? cudaSuccess : cudaErrorInvalidValue);
+  memory.used[it->second.device] -= it->second.bytes;
+  memory.pieces.erase(it);
+  std::free(piece);
+  return Done();
+}
+
+cudaError_t cudaHostAlloc(void** to, size_t bytes, unsigned flags) {
+  *to = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  return *to == nullptr ? Return(cudaErrorMemoryAllocation) : Done();
+}
+
+cudaError_t cudaFreeHost(void* piece) {
+  std::free(piece);
+  return Done();
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  stream->Push([=] { std::memcpy(to, from, bytes); });
+  return Done();
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  stream->Push([=] { std::memset(to, value, bytes); });
+  return Done();
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  *stream = new CUstream_st;
+  return Done();
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return Done();
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (g_fault != cudaSuccess) return Return(g_fault);
+  return stream->idle() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  stream->Wait();
+  return Done();
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  if (stream->capture.has_value()) return Return(cudaErrorIllegalState);
+  stream->capture.emplace();
+  return Done();
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status =
+      stream->capture.has_value() ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return Done();
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream->capture.has_value()) return Return(cudaErrorIllegalState);
+  *graph = new CUgraph_st(*std::move(stream->capture));
+  stream->capture.reset();
+  return Done();
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags) {
+  *executable = new CUgraphExec_st{graph->works};
+  return Done();
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  for (const Work& work : executable->works) stream->Push(work);
+  return Done();
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return Done();
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return Done();
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new CUevent_st;
+  return Done();
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return Done();
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  uint64_t number;
+  {
+    const std::lock_guard lock(event->mutex);
+    number = ++event->recorded;
+  }
+  stream->Push([=] {
+    const std::lock_guard lock(event->mutex);
+    event->done = std::max(event->done, number);
+    event->time = std::chrono::steady_clock::now();
+    event->changed.notify_all();
+  });
+  return Done();
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (g_fault != cudaSuccess) return Return(g_fault);
+  const std::lock_guard lock(event->mutex);
+  return event->done == event->recorded ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  uint64_t number;
+  {
+    const std::lock_guard lock(event->mutex);
+    number = event->recorded;
+  }
+  stream->Push([=] {
+    std::unique_lock lock(event->mutex);
+    event->changed.wait(lock, [&] { return event->done >= number; });
+  });
+  return Done();
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  return Done();
+}
+
+cudaError_t cudaGetLastError() { return std::exchange(t_last_error, g_fault.load()); }
+cudaError_t cudaPeekAtLastError() { return t_last_error; }
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
+    default:
+      return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+
+}  // extern "C"
