@@ -75,7 +75,15 @@ class Stream {
   virtual absl::Status Synchronize(absl::Duration timeout) = 0;
   absl::Status Synchronize() { return Synchronize(absl::InfiniteDuration()); }
 
-  // Makes a blocked Synchronize and all later ones return ABORTED. Any thread, any number of times.
+  // Remembers the place after all ops so far under `mark`, a number below kMarks, in place of what
+  // it stood for. AwaitMark is Synchronize for the ops before that place: those after it may run
+  // on.
+  static constexpr int kMarks = 2;
+  virtual void Mark(int mark) {}
+  virtual absl::Status AwaitMark(int mark, absl::Duration timeout) { return Synchronize(timeout); }
+
+  // Makes a blocked Synchronize or AwaitMark and all later ones return ABORTED. Any thread, any
+  // number of times.
   virtual void Abort() = 0;
 };
 
@@ -179,6 +187,11 @@ class Backend {
   virtual DType residual_dtype() const = 0;
   // What keys and values are best kept in.
   virtual DType kv_cache_dtype() const { return DType::kF32; }
+  // Whether ops return before they are done. If so, the next step should be called for while one
+  // runs.
+  virtual bool is_asynchronous() const { return false; }
+  // Whether Record works.
+  virtual bool can_record() const { return false; }
   // How many sequences a step of one token each should have instead of `num_seqs`, if it is filled
   // up with rows that nobody wants; at least num_seqs. For backends that prepare batches of a few
   // sizes, such as CUDA graphs.
@@ -200,6 +213,9 @@ class Backend {
 
   virtual std::unique_ptr<Stream> NewStream() = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // Memory of the host that the backend copies from and to most quickly, and without making the
+  // host wait.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnHost(size_t bytes) = 0;
   // Stacks the outputs of `sources` (all of one in_features) into one layer: q|k|v.
   // INVALID_ARGUMENT for a type that the backend cannot compute with or in_features that is not a
   // multiple of the block. Sources may be freed afterwards.
@@ -225,10 +241,10 @@ class Backend {
   // --- Recordings, which spare the host the calls of a step that is much like others ---
 
   // Calls `ops`, which calls ops and collectives on `stream` and does nothing else, and keeps these
-  // calls in place of running them. To be called when nothing runs. UNIMPLEMENTED if the backend
-  // cannot record; else the error of `ops`, or INTERNAL.
-  virtual absl::StatusOr<std::unique_ptr<Recording>> Record(
-      Stream& stream, absl::FunctionRef<absl::Status()> ops) {
+  // calls in place of running them. To be called when nothing runs. The error of `ops`, or
+  // INTERNAL.
+  virtual absl::StatusOr<std::unique_ptr<Recording>> Record(Stream& stream,
+                                                            absl::FunctionRef<absl::Status()> ops) {
     return absl::UnimplementedError("this backend does not record ops");
   }
   // Runs the calls of a recording that this backend made. The recording must outlive them.

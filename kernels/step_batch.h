@@ -137,8 +137,8 @@ struct StepBatch : StepCounts, StepList::Arrays<ConstPointer> {
 };
 
 struct SamplingBatch : SamplingCounts, SamplingList::Arrays<ConstPointer> {
-  // What the host knows of `sampling`: false only if no row is drawn at random, or no row is cut off
-  // in that way. Ops may leave work out that no row wants.
+  // What the host knows of `sampling`: false only if no row is drawn at random, or no row is cut
+  // off in that way. Ops may leave work out that no row wants.
   bool wants_draw = true;
   bool wants_top_k = true;
   bool wants_top_p = true;

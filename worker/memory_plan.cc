@@ -94,7 +94,8 @@ absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint
 }
 
 int64_t MemoryPlanner::KvCacheBytes(const Rank& rank, int num_blocks) const {
-  return static_cast<int64_t>(backend_->KvCacheBytes(KvCacheShape(spec_, rank.shard, num_blocks)));
+  return static_cast<int64_t>(
+      backend_->KvCacheBytes(KvCacheShape(spec_, rank.shard, num_blocks, *backend_)));
 }
 
 RankBytes MemoryPlanner::Measure(const Rank& rank, const StepLimits& limits) const {

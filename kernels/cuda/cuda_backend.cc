@@ -71,6 +71,9 @@ class CudaBackend final : public Backend {
   DType residual_dtype() const override { return DType::kF32; }
   DType kv_cache_dtype() const override { return options_.activations; }
 
+  bool is_asynchronous() const override { return true; }
+  bool can_record() const override { return true; }
+
   int DecodeBatchSize(int num_seqs) const override {
     for (const int size : kDecodeBatchSizes) {
       if (size >= num_seqs) return size;
@@ -101,6 +104,9 @@ class CudaBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return CudaBuffer::Create(device_.number, bytes, "buffers");
+  }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnHost(size_t bytes) override {
+    return PinnedBuffer::Create(bytes);
   }
 
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(

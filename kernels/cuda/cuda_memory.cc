@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,7 @@ absl::StatusOr<std::unique_ptr<PinnedBuffer>> PinnedBuffer::Create(size_t bytes)
           error, absl::StrCat("allocating ", bytes, " bytes of pinned memory of the host"));
       !status.ok())
     return status;
+  std::memset(data, 0, AllocatedBytes(bytes));
   return std::unique_ptr<PinnedBuffer>(new PinnedBuffer(static_cast<std::byte*>(data), bytes));
 }
 
@@ -84,15 +86,35 @@ absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Create(int device) {
           CudaStatus(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "making a stream");
       !status.ok())
     return status;
-  return std::unique_ptr<CudaStream>(new CudaStream(device, handle));
+  auto stream = std::unique_ptr<CudaStream>(new CudaStream(device, handle));
+  for (cudaEvent_t& mark : stream->marks_) {
+    const cudaError_t error = cudaEventCreateWithFlags(&mark, cudaEventDisableTiming);
+    if (absl::Status status = CudaStatus(error, "making an event"); !status.ok()) return status;
+  }
+  return stream;
 }
 
 CudaStream::~CudaStream() {
-  // After a fault this fails, and nothing is to be done about that.
+  // After a fault these fail, and nothing is to be done about that.
+  for (const cudaEvent_t mark : marks_) {
+    if (mark != nullptr) cudaEventDestroy(mark);
+  }
   cudaStreamDestroy(handle_);
 }
 
 absl::Status CudaStream::Synchronize(absl::Duration timeout) {
+  return Poll([this] { return cudaStreamQuery(handle_); }, timeout);
+}
+
+void CudaStream::Mark(int mark) {
+  if (UseDevice(device_).ok()) cudaEventRecord(marks_[mark], handle_);
+}
+
+absl::Status CudaStream::AwaitMark(int mark, absl::Duration timeout) {
+  return Poll([this, mark] { return cudaEventQuery(marks_[mark]); }, timeout);
+}
+
+absl::Status CudaStream::Poll(absl::FunctionRef<cudaError_t()> query, absl::Duration timeout) {
   if (absl::Status status = UseDevice(device_); !status.ok()) return status;
   const Clock::time_point start = Clock::now();
   while (true) {
@@ -102,7 +124,7 @@ absl::Status CudaStream::Synchronize(absl::Duration timeout) {
         error != cudaSuccess && error != cudaErrorNotReady) {
       return CudaStatus(error, "computing a step");
     }
-    const cudaError_t state = cudaStreamQuery(handle_);
+    const cudaError_t state = query();
     if (state == cudaSuccess) return absl::OkStatus();
     if (state != cudaErrorNotReady) return CudaStatus(state, "computing a step");
     const auto waited = Clock::now() - start;

@@ -4,10 +4,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -40,17 +42,18 @@ class CudaBuffer final : public Buffer {
   const size_t bytes_;
 };
 
-// Memory of the host that the device can copy from and to while the host goes on.
-class PinnedBuffer {
+// Memory of the host that the device can copy from and to while the host goes on. Zeroed when made.
+class PinnedBuffer final : public Buffer {
  public:
   // RESOURCE_EXHAUSTED if the system gives none.
   static absl::StatusOr<std::unique_ptr<PinnedBuffer>> Create(size_t bytes);
   PinnedBuffer(const PinnedBuffer&) = delete;
   PinnedBuffer& operator=(const PinnedBuffer&) = delete;
-  ~PinnedBuffer();
+  ~PinnedBuffer() override;
 
-  std::byte* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
+  void* data() override { return data_; }
+  std::byte* at(size_t offset) const { return data_ + offset; }
+  size_t bytes() const override { return bytes_; }
 
  private:
   PinnedBuffer(std::byte* data, size_t bytes) : data_(data), bytes_(bytes) {}
@@ -72,13 +75,18 @@ class CudaStream final : public Stream {
   // Looks at the stream again and again, for a short while without pause: a step of decoding takes
   // a few milliseconds, and waking a thread that sleeps takes some of these.
   absl::Status Synchronize(absl::Duration timeout) override;
+  void Mark(int mark) override;
+  absl::Status AwaitMark(int mark, absl::Duration timeout) override;
   void Abort() override { aborted_ = true; }
 
  private:
   CudaStream(int device, cudaStream_t handle) : device_(device), handle_(handle) {}
+  // Waits until query() is not cudaErrorNotReady.
+  absl::Status Poll(absl::FunctionRef<cudaError_t()> query, absl::Duration timeout);
 
   const int device_;
   const cudaStream_t handle_;
+  std::array<cudaEvent_t, kMarks> marks_ = {};
   std::atomic<bool> aborted_ = false;
 };
 

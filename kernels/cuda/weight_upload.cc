@@ -188,7 +188,7 @@ absl::Status WeightUploader::Copy(std::byte* to, int64_t units, size_t unit_byte
     Stage& stage = stages_[next_stage_];
     next_stage_ = 1 - next_stage_;
     if (absl::Status status = stage.stream->Synchronize(); !status.ok()) return status;
-    std::byte* const memory = stage.memory->data();
+    std::byte* const memory = stage.memory->at(0);
     const auto fill_part = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         fill(first + i, memory + static_cast<size_t>(i) * unit_bytes);

@@ -160,6 +160,9 @@ class ReferenceBackend : public Backend {
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return HostBuffer::Create(bytes);
   }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnHost(size_t bytes) override {
+    return HostBuffer::Create(bytes);
+  }
 
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {

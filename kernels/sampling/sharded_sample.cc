@@ -76,6 +76,16 @@ void WithKeptWeights(const RowShard& row, Function f) {
 
 }  // namespace
 
+void NoteWants(absl::Span<const SamplingRow> rows, int64_t vocab, SamplingBatch* batch) {
+  const auto wants_cut = [&](CutKind kind) {
+    return std::any_of(rows.begin(), rows.end(),
+                       [&](const SamplingRow& row) { return WantsCut(row, vocab, kind); });
+  };
+  batch->wants_draw = std::any_of(rows.begin(), rows.end(), WantsDraw);
+  batch->wants_top_k = wants_cut(CutKind::kTopK);
+  batch->wants_top_p = wants_cut(CutKind::kTopP);
+}
+
 RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i) {
   return {.logits = {logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)},
           .first_id = shard.first_id,

@@ -13,6 +13,9 @@
 
 namespace phalanx::kernels {
 
+// Sets the flags of `batch` by its rows, which the host has too.
+void NoteWants(absl::Span<const SamplingRow> rows, int64_t vocab, SamplingBatch* batch);
+
 // This rank's part of a row, and what the ranks know of the row so far.
 struct RowShard {
   absl::Span<const float> logits;  // May be empty: a rank may have no part.

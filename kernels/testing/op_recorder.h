@@ -35,6 +35,11 @@ class OpRecorder : public Backend {
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return backend_->Allocate(bytes);
   }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnHost(size_t bytes) override {
+    return backend_->AllocateOnHost(bytes);
+  }
+  bool is_asynchronous() const override { return backend_->is_asynchronous(); }
+  bool can_record() const override { return backend_->can_record(); }
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {
     return backend_->PackLinear(sources);

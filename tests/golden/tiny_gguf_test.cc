@@ -1,6 +1,7 @@
 // The same small models as GGUF files, written as llama.cpp's converter does: other names, other
 // order of rows, rotary factors as tensors. The logits must be the same.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -110,8 +111,8 @@ TEST_P(TinyGgufTest, LogitsAreThoseOfTheFolder) {
   const auto checkpoint = Checkpoint::Open(golden.path);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const std::string path = WriteAsGguf(**checkpoint);
-  for (const int world : {1, 2}) {
-    RankGroup group(path, world, kTinyModelLimits, &MakeOneThreadBackend);
+  for (int world = 1; world <= std::min(2, MaxTestWorld()); ++world) {
+    RankGroup group(path, world, kTinyModelLimits, &MakeTestBackend);
     for (size_t i = 0; i < golden.prompts.size(); ++i) {
       EXPECT_LT(LargestError(Forward(group, golden.prompts[i]),
                              golden.logits.at(absl::StrCat("logits.", i))),

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/cpu_backend.h"
 #include "kernels/dequantize.h"
 #include "model/files/safetensors.h"
 #include "model/spec/long_rope.h"
@@ -59,10 +58,6 @@ std::vector<std::string> GoldenModelNames() {
   std::vector<std::string> names;
   for (const auto& [name, model] : Golden()["models"].items()) names.push_back(name);
   return names;
-}
-
-std::unique_ptr<kernels::Backend> MakeOneThreadBackend() {
-  return *kernels::MakeCpuBackend({.num_threads = 1});
 }
 
 Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt) {

@@ -38,8 +38,11 @@ struct GoldenModel {
 
 std::vector<std::string> GoldenModelNames();
 
-// The CPU backend with one thread.
-std::unique_ptr<kernels::Backend> MakeOneThreadBackend();
+// What the ranks of a test program compute with. Each program is linked with one definition: of
+// CPUs in cpu_test_backend.cc, of GPUs in cuda_test_backend.cc.
+std::unique_ptr<kernels::Backend> MakeTestBackend();
+// The most ranks that can compute together with it.
+int MaxTestWorld();
 
 // Logits after every token of a prompt, computed in one step.
 Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt);

@@ -103,7 +103,8 @@ kernels::WorkspaceLimits LimitsOfWorkspace(const ModelSpec& spec, const Shard& s
           .local_q_heads = shard.q_heads.size(),
           .head_dim = spec.head_dim,
           .local_ffn = shard.ffn.size(),
-          .local_vocab = shard.vocab.size()};
+          .local_vocab = shard.vocab.size(),
+          .max_blocks_per_seq = limits.max_blocks_per_seq};
 }
 
 // Says what did not fit, in front of the backend's message.
@@ -115,11 +116,13 @@ absl::Status Explain(const absl::Status& status, size_t bytes, const StepLimits&
 
 }  // namespace
 
-kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks) {
+kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks,
+                                     const kernels::Backend& backend) {
   return {.num_layers = spec.num_layers,
           .num_blocks = num_blocks,
           .num_kv_heads = shard.kv_heads.size(),
-          .head_dim = spec.head_dim};
+          .head_dim = spec.head_dim,
+          .dtype = backend.kv_cache_dtype()};
 }
 
 size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,

@@ -48,8 +48,9 @@ struct Activations {
 // Blocks of the KV cache: those that sequences may own and kernels::kPaddingBlock.
 inline int NumKvCacheBlocks(const StepLimits& limits) { return limits.kv_blocks + 1; }
 
-// A KV cache of so many blocks for this rank's heads.
-kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks);
+// A KV cache of so many blocks for this rank's heads, of the type that the backend likes.
+kernels::KvCache::Shape KvCacheShape(const ModelSpec& spec, const Shard& shard, int num_blocks,
+                                     const kernels::Backend& backend);
 
 // What AllocateActivations takes, the backend's workspace included.
 size_t ActivationBytes(const ModelSpec& spec, const Shard& shard, const StepLimits& limits,

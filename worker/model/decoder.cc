@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "worker/model/activations.h"
 #include "worker/model/collectives.h"
 #include "worker/model/sharded_sampler.h"
+#include "worker/model/step_exchange.h"
 #include "worker/step/check_step.h"
 #include "worker/step/pad_step.h"
 
@@ -66,27 +68,28 @@ class ShardedDecoder final : public Decoder {
   absl::Status Init();
 
   void Abort() override { stream_->Abort(); }
-  absl::StatusOr<StepResult> Run(const Step& step) override;
+  absl::Status Launch(const Step& step) override;
+  absl::StatusOr<StepResult> Await() override;
+  bool launches_ahead() const override { return backend_.is_asynchronous(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes() + act_.workspace_bytes; }
 
  private:
-  // UNIMPLEMENTED if the ranks cannot sum what the backend computes in.
   absl::Status UploadInverseFrequencies();
+  absl::Status RecordForwardPasses();
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
-  StepBatch Upload(const StepBlock& block);
-  SamplingBatch Upload(const SamplingBlock& block);
+  // All of a step but its logits, by the recording for its size if there is one.
+  absl::Status ComputeHidden(const StepBatch& batch);
 
   // The parts of the network, in the order in which a step runs them.
+  absl::Status Forward(const StepBatch& batch);
   absl::Status EmbedTokens(const StepBatch& batch);
   absl::Status Attend(const StepBatch& batch, int layer);
   absl::Status FeedForward(const StepBatch& batch, int layer);
   Tensor ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows);
-  absl::Status DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
-                          const SamplingBlock& on_host, std::vector<int32_t>* tokens);
-  absl::Status ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
-                           std::vector<float>* log_probs);
+  absl::Status DrawTokens(const StepBatch& batch, const SamplingBatch& sampling);
+  absl::Status ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling);
 
   // Counts a piece of work that is done. Only for work that every rank does: the leader compares
   // the counts to find the rank that is behind.
@@ -115,15 +118,37 @@ class ShardedDecoder final : public Decoder {
   Activations act_;
   std::optional<ShardedSampler> sampler_;  // None if alone.
   StepChecker checker_;
+  std::unique_ptr<StepExchange> exchange_;
+  // By number of sequences: forward passes of decodes.
+  std::map<int, std::unique_ptr<kernels::Recording>> recordings_;
+  uint64_t recorded_progress_ = 0;  // What one of these adds to progress_.
   std::atomic<uint64_t> progress_{0};
 };
 
 absl::Status ShardedDecoder::Init() {
-  const KvCache::Shape shape = KvCacheShape(spec_, shard_, NumKvCacheBlocks(limits_));
+  const KvCache::Shape shape = KvCacheShape(spec_, shard_, NumKvCacheBlocks(limits_), backend_);
   ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
   if (shard_.world > 1) sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
-  return UploadInverseFrequencies();
+  ASSIGN_OR_RETURN(exchange_,
+                   StepExchange::Create(limits_, spec_.vocab, &act_, &backend_, stream_.get()));
+  RETURN_IF_ERROR(UploadInverseFrequencies());
+  return RecordForwardPasses();
+}
+
+// One for each size that decodes are filled up to. Its arguments are those of every later step of
+// that size, since all memory stays where it is; table entries are taken apart from it.
+absl::Status ShardedDecoder::RecordForwardPasses() {
+  if (!backend_.can_record()) return absl::OkStatus();
+  for (int num_seqs = 1; num_seqs <= limits_.max_seqs; ++num_seqs) {
+    num_seqs = std::min(backend_.DecodeBatchSize(num_seqs), limits_.max_seqs);
+    const uint64_t before = progress();
+    const StepBatch batch = exchange_->BatchOf({.num_tokens = num_seqs, .num_seqs = num_seqs});
+    ASSIGN_OR_RETURN(recordings_[num_seqs],
+                     backend_.Record(*stream_, [&] { return Forward(batch); }));
+    recorded_progress_ = progress() - before;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ShardedDecoder::UploadInverseFrequencies() {
@@ -148,42 +173,44 @@ std::optional<StepBlock> ShardedDecoder::FillUp(const StepBlock& block) const {
   return PadDecodes(block, num_seqs, /*padding_slot=*/limits_.max_seqs);
 }
 
-// Copies may run until the next Synchronize: the caller's step must outlive that.
-StepBatch ShardedDecoder::Upload(const StepBlock& block) {
-  backend_.CopyToBackend(*stream_, act_.forward_block, block.bytes().data(), block.bytes().size());
-  return {block.counts(), StepBlock::PointersInto(block.counts(), act_.forward_block),
-          limits_.max_blocks_per_seq, act_.block_tables, act_.last_tokens};
-}
-
-SamplingBatch ShardedDecoder::Upload(const SamplingBlock& block) {
-  backend_.CopyToBackend(*stream_, act_.sampling_block, block.bytes().data(), block.bytes().size());
-  return {block.counts(), SamplingBlock::PointersInto(block.counts(), act_.sampling_block)};
-}
-
-absl::StatusOr<StepResult> ShardedDecoder::Run(const Step& step) {
+absl::Status ShardedDecoder::Launch(const Step& step) {
   RETURN_IF_ERROR(checker_.Check(step));
   collectives_.Restart();
-  // Lives until Synchronize, because the copy may take until then.
+  exchange_->Begin();
   const std::optional<StepBlock> padded = FillUp(step.forward);
-  const StepBatch batch = Upload(padded.has_value() ? *padded : step.forward);
+  const StepBatch batch = exchange_->Upload(padded.has_value() ? *padded : step.forward);
   backend_.UpdateBlockTables(*stream_, batch);
+  RETURN_IF_ERROR(ComputeHidden(batch));
+  const SamplingBatch sampling = exchange_->Upload(step.sampling);
+  // All ranks run both, in the same order: each has a part in every row, and collectives must
+  // match.
+  RETURN_IF_ERROR(ScoreTokens(batch, sampling));
+  RETURN_IF_ERROR(DrawTokens(batch, sampling));
+  exchange_->End(collectives_.time());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> ShardedDecoder::Await() {
+  ASSIGN_OR_RETURN(StepResult result, exchange_->Await(step_timeout_));
+  Mark();
+  return result;
+}
+
+absl::Status ShardedDecoder::ComputeHidden(const StepBatch& batch) {
+  const auto recording = recordings_.find(batch.num_seqs);
+  if (!IsDecodeOnly(batch) || recording == recordings_.end()) return Forward(batch);
+  backend_.Replay(*stream_, *recording->second);
+  progress_.fetch_add(recorded_progress_, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+absl::Status ShardedDecoder::Forward(const StepBatch& batch) {
   RETURN_IF_ERROR(EmbedTokens(batch));
   for (int layer = 0; layer < spec_.num_layers; ++layer) {
     RETURN_IF_ERROR(Attend(batch, layer));
     RETURN_IF_ERROR(FeedForward(batch, layer));
   }
-  StepResult result;
-  const SamplingBatch sampling = Upload(step.sampling);
-  // All ranks run both, in the same order: each has a part in every row, and collectives must
-  // match.
-  RETURN_IF_ERROR(ScoreTokens(batch, sampling, &result.log_probs));
-  RETURN_IF_ERROR(DrawTokens(batch, sampling, step.sampling, &result.tokens));
-  RETURN_IF_ERROR(stream_->Synchronize(step_timeout_));
-  result.comm_time = collectives_.time();
-  if (sampling.num_score_rows == 0) {
-    result.local_logits = FirstRows(act_.local_logits, sampling.num_logit_rows);
-  }
-  return result;
+  return absl::OkStatus();
 }
 
 // residual = embeddings; hidden = norm of it.
@@ -261,28 +288,24 @@ Tensor ShardedDecoder::ComputeLogits(const StepBatch& batch, const int32_t* rows
   return local_logits;
 }
 
-absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBatch& sampling,
-                                        const SamplingBlock& on_host,
-                                        std::vector<int32_t>* tokens) {
+absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBatch& sampling) {
   const int num_rows = sampling.num_logit_rows;
   if (num_rows == 0) return absl::OkStatus();
   const Tensor logits = ComputeLogits(batch, sampling.logit_rows, num_rows);
   if (sampler_.has_value()) {
-    RETURN_IF_ERROR(sampler_->Draw(sampling, on_host.arrays().sampling, logits, act_.tokens));
+    RETURN_IF_ERROR(sampler_->Draw(sampling, logits, act_.tokens));
   } else {
     backend_.Sample(*stream_, sampling, logits, act_.tokens);
   }
   // The next step may name these tokens by their slots.
   backend_.StoreLastTokens(*stream_, sampling, act_.tokens, act_.last_tokens);
-  tokens->resize(num_rows);
-  backend_.CopyToHost(*stream_, tokens->data(), act_.tokens, num_rows * sizeof(int32_t));
+  exchange_->DownloadTokens(num_rows);
   return absl::OkStatus();
 }
 
 // There is memory for the logits of max_seqs rows only, so more are done in slices. A prompt may
 // want the score of each of its tokens.
-absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling,
-                                         std::vector<float>* log_probs) {
+absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling) {
   const int num_rows = sampling.num_score_rows;
   if (num_rows == 0) return absl::OkStatus();
   for (int first = 0; first < num_rows; first += limits_.max_seqs) {
@@ -295,8 +318,7 @@ absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingB
       backend_.TokenLogProbs(*stream_, logits, targets, act_.log_probs + first);
     }
   }
-  log_probs->resize(num_rows);
-  backend_.CopyToHost(*stream_, log_probs->data(), act_.log_probs, num_rows * sizeof(float));
+  exchange_->DownloadLogProbs(num_rows);
   return absl::OkStatus();
 }
 
@@ -311,6 +333,11 @@ absl::Status CheckLimits(const StepLimits& limits) {
 }
 
 }  // namespace
+
+absl::StatusOr<StepResult> Decoder::Run(const Step& step) {
+  RETURN_IF_ERROR(Launch(step));
+  return Await();
+}
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelSpec& spec, const Shard& shard,
                                                          DecoderWeights weights,

@@ -31,19 +31,31 @@ class Decoder {
       kernels::Backend* backend, Communicator* comm, absl::Duration step_timeout);
   virtual ~Decoder() = default;
 
-  // Makes a blocked Run and all later ones return ABORTED as soon as they wait for their stream.
-  // Does not abort the communicator, which Run may be waiting in too. Any thread, any number of
-  // times.
+  // Makes a blocked Await and all later ones return ABORTED. Does not abort the communicator, which
+  // Launch may be waiting in. Any thread, any number of times.
   virtual void Abort() = 0;
 
-  // Runs the next step; blocks until it is done. INTERNAL if the step breaks the limits or
-  // contradicts itself or the steps before (StepChecker): nothing has been computed then. The
-  // errors of Communicator and Stream::Synchronize; after one of these the decoder is useless.
-  virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
+  // Steps that may be launched and not awaited.
+  static constexpr int kMaxInFlight = kernels::Stream::kMarks;
 
-  // Grows while a step is computed, at least with every product with a matrix, and stands still
-  // while the rank waits for its peers. Ranks that have come equally far in the same steps have
-  // equal numbers. Any thread.
+  // Calls for the next step to be computed, and returns when that has been done to the backend, or,
+  // if it computes while it is called (launches_ahead), when the step is done. Copies what it needs
+  // of `step`. INTERNAL if the step breaks the limits or contradicts itself or the steps before
+  // (StepChecker): nothing has been computed then. The errors of Communicator; after one of these
+  // the decoder is useless. At most kMaxInFlight steps may be in flight.
+  virtual absl::Status Launch(const Step& step) = 0;
+  // Blocks until the oldest step in flight is done. There must be one; it is not in flight any more
+  // even if this fails. The errors of Communicator and Stream::AwaitMark, which are final.
+  virtual absl::StatusOr<StepResult> Await() = 0;
+  // Launch and Await, when none is in flight.
+  absl::StatusOr<StepResult> Run(const Step& step);
+
+  // Whether it gains time to launch a step while another one runs.
+  virtual bool launches_ahead() const = 0;
+
+  // Grows while a step is launched, at least with every product with a matrix, and when it is done;
+  // stands still while the rank waits for its peers. Ranks that have come equally far in the same
+  // steps have equal numbers. Any thread.
   virtual uint64_t progress() const = 0;
 
   virtual size_t kv_arena_bytes() const = 0;

@@ -1,16 +1,12 @@
 #include "worker/model/sharded_sampler.h"
 
-#include <algorithm>
-
 #include "base/status.h"
-#include "kernels/sampling/sharded_sample.h"
 
 namespace phalanx {
 
 using kernels::CutKind;
 using kernels::kCutDigits;
 using kernels::SamplingBatch;
-using kernels::SamplingRow;
 using kernels::Tensor;
 
 absl::Status ShardedSampler::FindMaxima(Tensor logits) {
@@ -31,27 +27,18 @@ absl::Status ShardedSampler::FindCut(const SamplingBatch& batch, Tensor logits, 
   return absl::OkStatus();
 }
 
-absl::Status ShardedSampler::Draw(const SamplingBatch& batch,
-                                  absl::Span<const SamplingRow> sampling, Tensor logits,
-                                  int32_t* tokens) {
+absl::Status ShardedSampler::Draw(const SamplingBatch& batch, Tensor logits, int32_t* tokens) {
   const kernels::SampleShard& shard = memory_.shard;
-  const bool draws = std::any_of(sampling.begin(), sampling.end(), kernels::WantsDraw);
   RETURN_IF_ERROR(FindMaxima(logits));
-  if (draws) {
-    for (const CutKind kind : {CutKind::kTopK, CutKind::kTopP}) {
-      const auto wants_cut = [&](const SamplingRow& row) {
-        return kernels::WantsCut(row, shard.vocab, kind);
-      };
-      if (std::any_of(sampling.begin(), sampling.end(), wants_cut)) {
-        RETURN_IF_ERROR(FindCut(batch, logits, kind));
-      }
-    }
+  if (batch.wants_draw) {
+    if (batch.wants_top_k) RETURN_IF_ERROR(FindCut(batch, logits, CutKind::kTopK));
+    if (batch.wants_top_p) RETURN_IF_ERROR(FindCut(batch, logits, CutKind::kTopP));
     backend_.KeptWeights(stream_, batch, logits, shard);
     RETURN_IF_ERROR(collectives_.GatherWords(shard.kept, logits.rows, shard.kept_of_ranks));
   }
   backend_.DrawTokens(stream_, batch, logits, shard);
   // Greedy rows are known to all ranks already.
-  if (draws) RETURN_IF_ERROR(collectives_.MaxWords(shard.drawn, logits.rows));
+  if (batch.wants_draw) RETURN_IF_ERROR(collectives_.MaxWords(shard.drawn, logits.rows));
   backend_.TakeTokens(stream_, logits.rows, shard.drawn, tokens);
   return absl::OkStatus();
 }

@@ -28,11 +28,9 @@ class ShardedSampler {
                  Collectives* collectives)
       : memory_(memory), backend_(*backend), stream_(*stream), collectives_(*collectives) {}
 
-  // tokens[i] = the token of row i of `logits`, [num_logit_rows, local_vocab]. `sampling` is
-  // batch.sampling in host memory; `tokens` is in backend memory. The errors of Communicator.
-  absl::Status Draw(const kernels::SamplingBatch& batch,
-                    absl::Span<const kernels::SamplingRow> sampling, kernels::Tensor logits,
-                    int32_t* tokens);
+  // tokens[i] = the token of row i of `logits`, [num_logit_rows, local_vocab]; what no row wants,
+  // by the batch's flags, is left out. `tokens` is in backend memory. The errors of Communicator.
+  absl::Status Draw(const kernels::SamplingBatch& batch, kernels::Tensor logits, int32_t* tokens);
 
   // log_probs[i] = the log-probability of targets[i] by row i of `logits`. `targets` and
   // `log_probs` are in backend memory. The errors of Communicator.

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/sampling/sharded_sample.h"
 #include "kernels/testing/aligned_vector.h"
 #include "worker/comm/shm_communicator.h"
 #include "worker/model/sharded_sampler.h"
@@ -109,6 +110,7 @@ class Bench {
     }
     step_.num_logit_rows = static_cast<int>(rows);
     step_.sampling = sampling_.data();
+    kernels::NoteWants(sampling_, kVocab, &step_);
     for (int r = 0; r < kWorld; ++r) {
       ranks_.push_back(std::make_unique<Rank>(r, rows, group_[r].get()));
     }
@@ -158,7 +160,7 @@ class Bench {
     CHECK_OK(r.comm->Barrier());
     const Tensor part = {r.logits.data(), kernels::DType::kF32, rows_, kLocalVocab};
     r.tokens.resize(rows_);
-    CHECK_OK(r.sampler->Draw(step_, sampling_, part, r.tokens.data()));
+    CHECK_OK(r.sampler->Draw(step_, part, r.tokens.data()));
     CHECK_OK(r.comm->Barrier());
   }
 

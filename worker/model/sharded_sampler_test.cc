@@ -16,6 +16,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sample.h"
+#include "kernels/sampling/sharded_sample.h"
 #include "kernels/testing/aligned_vector.h"
 #include "worker/comm/shm_communicator.h"
 
@@ -107,9 +108,10 @@ class Rank {
     kernels::SamplingBatch step;
     step.num_logit_rows = batch_.rows();
     step.sampling = batch_.sampling.data();
+    kernels::NoteWants(batch_.sampling, batch_.vocab, &step);
     Result result;
     result.tokens.resize(batch_.rows());
-    EXPECT_TRUE(sampler_->Draw(step, batch_.sampling, tensor_, result.tokens.data()).ok());
+    EXPECT_TRUE(sampler_->Draw(step, tensor_, result.tokens.data()).ok());
     result.bytes_to_draw = comm_.bytes_sent();
     EXPECT_TRUE(stream_->Synchronize().ok());
     result.log_probs.resize(batch_.rows());
@@ -247,7 +249,7 @@ TEST(ShardedSamplerTest, TheErrorOfACollectiveIsPassedOn) {
   group[1]->Abort();
   float log_probs[2];
   int32_t tokens[2];
-  EXPECT_TRUE(absl::IsAborted(sampler.Draw(step, batch.sampling, tensor, tokens)));
+  EXPECT_TRUE(absl::IsAborted(sampler.Draw(step, tensor, tokens)));
   EXPECT_TRUE(absl::IsAborted(sampler.Score(tensor, batch.targets.data(), log_probs)));
 }
 

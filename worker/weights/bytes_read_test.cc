@@ -84,6 +84,9 @@ class RowRecorder final : public Backend {
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape&) override {
     return absl::InternalError("not when loading");
   }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnHost(size_t) override {
+    return absl::InternalError("not when loading");
+  }
   size_t LinearBytes(absl::Span<const LinearSize>) const override { return 0; }
   size_t GatedLinearBytes(const LinearSize&, const LinearSize&) const override { return 0; }
   size_t KvCacheBytes(const KvCache::Shape&) const override { return 0; }

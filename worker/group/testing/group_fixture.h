@@ -43,7 +43,25 @@ class AddingDecoder final : public Decoder {
     changed_.SignalAll();
   }
 
-  absl::StatusOr<StepResult> Run(const Step& step) override {
+  // Computes when it is launched.
+  absl::Status Launch(const Step& step) override {
+    result_ = Compute(step);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<StepResult> Await() override { return std::move(result_); }
+  bool launches_ahead() const override { return false; }
+
+  uint64_t progress() const override { return progress_; }
+  size_t kv_arena_bytes() const override { return 64; }
+  size_t activation_bytes() const override { return 0; }
+
+  absl::Status fail_with;
+  std::function<void()> before_reduce;
+  // Steps end only when they are aborted, as on a device that hangs.
+  bool waits_for_device = false;
+
+ private:
+  absl::StatusOr<StepResult> Compute(const Step& step) {
     float sum = static_cast<float>(comm_->rank() + step.forward.arrays().token_ids[0]);
     if (!fail_with.ok()) return fail_with;
     if (before_reduce) before_reduce();
@@ -60,21 +78,12 @@ class AddingDecoder final : public Decoder {
     return StepResult{.tokens = {static_cast<int32_t>(sum)}, .log_probs = {}};
   }
 
-  uint64_t progress() const override { return progress_; }
-  size_t kv_arena_bytes() const override { return 64; }
-  size_t activation_bytes() const override { return 0; }
-
-  absl::Status fail_with;
-  std::function<void()> before_reduce;
-  // Steps end only when they are aborted, as on a device that hangs.
-  bool waits_for_device = false;
-
- private:
   void AwaitAbort() {
     MutexLock lock(&mutex_);
     while (!aborted_) changed_.Wait(&mutex_);
   }
 
+  absl::StatusOr<StepResult> result_;
   Mutex mutex_;
   CondVar changed_;
   bool aborted_ GUARDED_BY(mutex_) = false;

@@ -1,0 +1,113 @@
+#include "worker/model/step_exchange.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/sampling/sharded_sample.h"
+#include "worker/step/check_step.h"
+
+namespace phalanx {
+namespace {
+
+size_t AlignedBytes(size_t bytes) {
+  return (bytes + kernels::kTensorAlignment - 1) / kernels::kTensorAlignment *
+         kernels::kTensorAlignment;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepExchange>> StepExchange::Create(const StepLimits& limits,
+                                                                   int64_t vocab,
+                                                                   const Activations* activations,
+                                                                   kernels::Backend* backend,
+                                                                   kernels::Stream* stream) {
+  auto exchange =
+      std::unique_ptr<StepExchange>(new StepExchange(limits, vocab, activations, backend, stream));
+  RETURN_IF_ERROR(exchange->AllocateSlots());
+  return exchange;
+}
+
+absl::Status StepExchange::AllocateSlots() {
+  const size_t forward = StepBlock::Bytes(LargestStep(limits_));
+  const size_t sampling = SamplingBlock::Bytes(LargestSampling(limits_));
+  const size_t tokens = static_cast<size_t>(limits_.max_seqs) * sizeof(int32_t);
+  const size_t log_probs = static_cast<size_t>(limits_.max_step_tokens) * sizeof(float);
+  const size_t bytes = AlignedBytes(forward + sampling + tokens + log_probs);
+  ASSIGN_OR_RETURN(memory_, backend_.AllocateOnHost(bytes * slots_.size()));
+  auto* next = static_cast<std::byte*>(memory_->data());
+  for (Slot& slot : slots_) {
+    slot.forward_block = next;
+    slot.sampling_block = slot.forward_block + forward;
+    slot.tokens = reinterpret_cast<int32_t*>(slot.sampling_block + sampling);
+    slot.log_probs = reinterpret_cast<float*>(slot.sampling_block + sampling + tokens);
+    next += bytes;
+  }
+  return absl::OkStatus();
+}
+
+kernels::StepBatch StepExchange::BatchOf(const kernels::StepCounts& counts) const {
+  return {counts, StepBlock::PointersInto(counts, activations_.forward_block),
+          limits_.max_blocks_per_seq, activations_.block_tables, activations_.last_tokens};
+}
+
+void StepExchange::Begin() {
+  CHECK(in_flight_.size() < kMaxInFlight);
+  current_ = {.slot = (current_.slot + 1) % kMaxInFlight};
+}
+
+kernels::StepBatch StepExchange::Upload(const StepBlock& block) {
+  const absl::string_view bytes = block.bytes();
+  std::memcpy(slot().forward_block, bytes.data(), bytes.size());
+  backend_.CopyToBackend(stream_, activations_.forward_block, slot().forward_block, bytes.size());
+  return BatchOf(block.counts());
+}
+
+kernels::SamplingBatch StepExchange::Upload(const SamplingBlock& block) {
+  const absl::string_view bytes = block.bytes();
+  std::memcpy(slot().sampling_block, bytes.data(), bytes.size());
+  backend_.CopyToBackend(stream_, activations_.sampling_block, slot().sampling_block, bytes.size());
+  kernels::SamplingBatch batch = {
+      block.counts(), SamplingBlock::PointersInto(block.counts(), activations_.sampling_block)};
+  kernels::NoteWants(block.arrays().sampling, vocab_, &batch);
+  return batch;
+}
+
+void StepExchange::DownloadTokens(int rows) {
+  current_.tokens = rows;
+  backend_.CopyToHost(stream_, slot().tokens, activations_.tokens,
+                      static_cast<size_t>(rows) * sizeof(int32_t));
+}
+
+void StepExchange::DownloadLogProbs(int rows) {
+  current_.log_probs = rows;
+  backend_.CopyToHost(stream_, slot().log_probs, activations_.log_probs,
+                      static_cast<size_t>(rows) * sizeof(float));
+}
+
+void StepExchange::End(absl::Duration comm_time) {
+  current_.comm_time = comm_time;
+  stream_.Mark(current_.slot);
+  in_flight_.push_back(current_);
+}
+
+absl::StatusOr<StepResult> StepExchange::Await(absl::Duration timeout) {
+  CHECK(!in_flight_.empty());
+  const InFlight step = in_flight_.front();
+  in_flight_.pop_front();
+  RETURN_IF_ERROR(stream_.AwaitMark(step.slot, timeout));
+  const Slot& slot = slots_[step.slot];
+  StepResult result;
+  result.tokens.assign(slot.tokens, slot.tokens + step.tokens);
+  result.log_probs.assign(slot.log_probs, slot.log_probs + step.log_probs);
+  result.comm_time = step.comm_time;
+  if (step.log_probs == 0) {
+    result.local_logits = activations_.local_logits;
+    result.local_logits.rows = step.tokens;
+  }
+  return result;
+}
+
+}  // namespace phalanx

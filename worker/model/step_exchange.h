@@ -1,0 +1,91 @@
+// What travels between the host and the backend for the steps in flight: the step's blocks one way,
+// drawn tokens and scores the other.
+#ifndef PHALANX_WORKER_MODEL_STEP_EXCHANGE_H_
+#define PHALANX_WORKER_MODEL_STEP_EXCHANGE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "kernels/ops.h"
+#include "worker/model/activations.h"
+#include "worker/step/step.h"
+
+namespace phalanx {
+
+// Each step in flight has memory of the host of its own. In backend memory all steps share one
+// place, since a stream runs the copies of a step after the ops of the step before. Engine thread
+// only.
+class StepExchange {
+ public:
+  // Steps that may be in flight.
+  static constexpr int kMaxInFlight = kernels::Stream::kMarks;
+
+  // All that is pointed to is lent and must outlive the exchange. RESOURCE_EXHAUSTED if the host
+  // has no memory.
+  static absl::StatusOr<std::unique_ptr<StepExchange>> Create(const StepLimits& limits,
+                                                              int64_t vocab,
+                                                              const Activations* activations,
+                                                              kernels::Backend* backend,
+                                                              kernels::Stream* stream);
+
+  // Where the arrays of any step of these counts lie in backend memory.
+  kernels::StepBatch BatchOf(const kernels::StepCounts& counts) const;
+
+  // For one step after the other: Begin, then what it needs of the next four, then End.
+  void Begin();
+  kernels::StepBatch Upload(const StepBlock& block);
+  kernels::SamplingBatch Upload(const SamplingBlock& block);
+  void DownloadTokens(int rows);
+  void DownloadLogProbs(int rows);
+  void End(absl::Duration comm_time);
+
+  // Blocks until the oldest step in flight is done, of which there must be one. The errors of
+  // Stream::AwaitMark.
+  absl::StatusOr<StepResult> Await(absl::Duration timeout);
+
+ private:
+  // The memory of the host of one step.
+  struct Slot {
+    std::byte* forward_block = nullptr;
+    std::byte* sampling_block = nullptr;
+    int32_t* tokens = nullptr;
+    float* log_probs = nullptr;
+  };
+  struct InFlight {
+    int slot = 0;
+    int tokens = 0;
+    int log_probs = 0;
+    absl::Duration comm_time = absl::ZeroDuration();
+  };
+
+  StepExchange(const StepLimits& limits, int64_t vocab, const Activations* activations,
+               kernels::Backend* backend, kernels::Stream* stream)
+      : limits_(limits),
+        vocab_(vocab),
+        activations_(*activations),
+        backend_(*backend),
+        stream_(*stream) {}
+
+  absl::Status AllocateSlots();
+  const Slot& slot() const { return slots_[current_.slot]; }
+
+  const StepLimits limits_;
+  const int64_t vocab_;
+  const Activations& activations_;
+  kernels::Backend& backend_;
+  kernels::Stream& stream_;
+  std::unique_ptr<kernels::Buffer> memory_;
+  std::array<Slot, kMaxInFlight> slots_;
+  InFlight current_;
+  std::deque<InFlight> in_flight_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_MODEL_STEP_EXCHANGE_H_
