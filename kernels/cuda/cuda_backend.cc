@@ -16,6 +16,7 @@
 #include "kernels/cuda/kv_arena.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sampling.h"
+#include "kernels/cuda/tensor_core_linear.h"
 #include "kernels/cuda/weight_upload.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/linear_source.h"
@@ -208,8 +209,15 @@ class CudaBackend final : public Backend {
 
   void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
     CheckTensors(Op::kGatedLinear, {x, out});
+    if (x.rows == 0) return;
     const auto& weights = static_cast<const CudaGatedLinear&>(w);
-    LaunchGatedLinear(Handle(stream), x, weights.gate(), weights.up(), out);
+    const DeviceMatrix& gate = weights.gate();
+    const DeviceMatrix& up = weights.up();
+    if (UsesTensorCores(x, gate) && gate.format == up.format) {
+      LaunchTensorCoreGatedLinear(Handle(stream), x, gate, up, out);
+    } else {
+      LaunchGatedLinear(Handle(stream), x, gate, up, out);
+    }
   }
 
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
@@ -325,16 +333,25 @@ class CudaBackend final : public Backend {
 
   void Multiply(Stream& stream, const Tensor& x, const PackedLinear& w, const float* bias,
                 const Tensor& out, bool adds) {
+    if (x.rows == 0) return;
     for (const Segment& segment : static_cast<const CudaLinear&>(w).segments()) {
-      const size_t element = BlockBytes(out.dtype);
-      LaunchLinear(Handle(stream), x, segment.matrix,
-                   {.data = static_cast<std::byte*>(out.data) +
-                            static_cast<size_t>(segment.first_output) * element,
-                    .dtype = out.dtype,
-                    .row_stride = out.cols,
-                    .bias = bias == nullptr ? nullptr : bias + segment.first_output,
-                    .adds = adds});
+      const size_t offset = static_cast<size_t>(segment.first_output) * BlockBytes(out.dtype);
+      const LinearOutput to = {.data = static_cast<std::byte*>(out.data) + offset,
+                               .dtype = out.dtype,
+                               .row_stride = out.cols,
+                               .bias = bias == nullptr ? nullptr : bias + segment.first_output,
+                               .adds = adds};
+      if (UsesTensorCores(x, segment.matrix)) {
+        LaunchTensorCoreLinear(Handle(stream), x, segment.matrix, to);
+      } else {
+        LaunchLinear(Handle(stream), x, segment.matrix, to);
+      }
     }
+  }
+
+  // The tensor cores take bfloat16; float32 inputs are for those who want float32 results.
+  static bool UsesTensorCores(const Tensor& x, const DeviceMatrix& w) {
+    return x.dtype == DType::kBF16 && SuitsTensorCores(w);
   }
 
   const CudaBackendOptions options_;

@@ -1,0 +1,113 @@
+// The tensor cores' product of small tiles, and copies to shared memory that the threads do not
+// wait for. Only for kernel sources.
+#ifndef PHALANX_KERNELS_CUDA_MMA_H_
+#define PHALANX_KERNELS_CUDA_MMA_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/numbers.h"
+
+namespace phalanx::kernels::cuda {
+
+// Two bfloat16 numbers in a word, the first one in the lower half.
+__device__ __forceinline__ uint32_t PackBFloat16(float first, float second) {
+#if defined(PHALANX_CUDA_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+  return FromFloat<BFloat16>(first).bits | uint32_t{FromFloat<BFloat16>(second).bits} << 16;
+#else
+  uint32_t result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+  return result;
+#endif
+}
+
+// sums += A B, for A of 16 x 16 and B of 16 x 8 bfloat16 numbers, sums of 16 x 8 float32. All lanes
+// of a warp call it. Lane 4 g + t has, with (row, column):
+//   a[0]     A (g, 2t) and (g, 2t + 1)         b[0]  B (2t, g) and (2t + 1, g)
+//   a[1]     A (g + 8, 2t) and on              b[1]  B (2t + 8, g) and (2t + 9, g)
+//   a[2, 3]  as a[0, 1], 8 columns further     sums[0, 1]  (g, 2t), (g, 2t + 1)
+//                                              sums[2, 3]  (g + 8, 2t), (g + 8, 2t + 1)
+// Source: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
+__device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                              float (&sums)[4]) {
+#ifdef PHALANX_CUDA_EMULATED
+  const uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  const std::byte* const all = emulator::ExchangeAll(kAllLanes, words, sizeof(words));
+  // Word `word` of lane `lane`: the number in its lower or upper half.
+  const auto number = [&](int lane, int word, int half) {
+    uint16_t bits;
+    std::memcpy(&bits, all + lane * emulator::kExchangeBytes + word * 4 + half * 2, 2);
+    return ToFloat(BFloat16{bits});
+  };
+  const int lane = static_cast<int>(emulator::Lane());
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4;
+    const int column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      const int pair = k % 8 / 2;
+      const float x = number(row * 4 + pair, i / 2 + k / 8 * 2, k % 2);
+      const float y = number(column * 4 + pair, 4 + k / 8, k % 2);
+      sums[i] = fmaf(x, y, sums[i]);
+    }
+  }
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  // Older tensor cores know no bfloat16. The same sums by shuffles, slowly.
+  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
+  const int row = lane / 4;
+  for (int k = 0; k < 16; ++k) {
+    const int pair = k % 8 / 2;
+    const uint32_t low = __shfl_sync(kAllLanes, k < 8 ? a[0] : a[2], row * 4 + pair);
+    const uint32_t high = __shfl_sync(kAllLanes, k < 8 ? a[1] : a[3], row * 4 + pair);
+    for (int column = 0; column < 2; ++column) {
+      const int from = (lane % 4 * 2 + column) * 4 + pair;
+      const uint32_t other = __shfl_sync(kAllLanes, k < 8 ? b[0] : b[1], from);
+      const int shift = k % 2 * 16;
+      const float y = ToFloat(BFloat16{static_cast<uint16_t>(other >> shift)});
+      sums[column] = fmaf(ToFloat(BFloat16{static_cast<uint16_t>(low >> shift)}), y, sums[column]);
+      sums[2 + column] =
+          fmaf(ToFloat(BFloat16{static_cast<uint16_t>(high >> shift)}), y, sums[2 + column]);
+    }
+  }
+#endif
+}
+
+// Copies 16 bytes from global to shared memory, or zeros if not `is_there`. They are in place for
+// this thread once AwaitCopies says so, and for the others after a barrier.
+__device__ __forceinline__ void CopyToShared(void* to, const void* from, bool is_there) {
+#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+               "r"(is_there ? 16 : 0)
+               : "memory");
+#else
+  uint4 value = {};
+  if (is_there) value = *static_cast<const uint4*>(from);
+  *static_cast<uint4*>(to) = value;
+#endif
+}
+
+// Ends a group of copies.
+__device__ __forceinline__ void EndCopies() {
+#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits until all groups but the last `kLeft` are in place.
+template <int kLeft>
+__device__ __forceinline__ void AwaitCopies() {
+#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+#endif
+}
+
+}  // namespace phalanx::kernels::cuda
+
+#endif  // PHALANX_KERNELS_CUDA_MMA_H_
