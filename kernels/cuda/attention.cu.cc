@@ -314,6 +314,15 @@ __global__ void __launch_bounds__(kThreads)
 // short; at 32 thousand tokens each has four.
 constexpr int kSplits = 32;
 
+template <typename T>
+void LaunchMerge(cudaStream_t stream, const StepBatch& batch, int local_q_heads, int head_dim,
+                 const AttentionWorkspace& workspace, T* out) {
+  const int64_t heads = int64_t{batch.num_tokens} * local_q_heads;
+  Launch(stream,
+         {.grid = dim3(static_cast<uint32_t>(CeilDivide(heads, kWarps))), .block = dim3(kThreads)},
+         MergeSegmentsKernel<T>, batch, local_q_heads, head_dim, workspace, out);
+}
+
 template <typename T, typename Kv>
 void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
                  float scale, const KvLayer& cache, const AttentionWorkspace& workspace, T* out) {
@@ -332,10 +341,7 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
   shape.grid.z = static_cast<uint32_t>(std::min(kSplits, workspace.max_segments));
   Launch(stream, shape, SplitAttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale,
          cache, workspace);
-  const int64_t heads = int64_t{batch.num_tokens} * local_q_heads;
-  Launch(stream,
-         {.grid = dim3(static_cast<uint32_t>(CeilDivide(heads, kWarps))), .block = dim3(kThreads)},
-         MergeSegmentsKernel<T>, batch, local_q_heads, cache.head_dim, workspace, out);
+  LaunchMerge(stream, batch, local_q_heads, cache.head_dim, workspace, out);
 }
 
 }  // namespace
@@ -343,6 +349,14 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
 size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments) {
   return sizeof(float) *
          static_cast<size_t>(kMaxSplitTokens * q_heads * max_segments * (head_dim + 2));
+}
+
+void LaunchMergeSegments(cudaStream_t stream, const StepBatch& batch, int local_q_heads,
+                         int head_dim, const AttentionWorkspace& workspace, const Tensor& out) {
+  WithType(out.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    LaunchMerge<T>(stream, batch, local_q_heads, head_dim, workspace, static_cast<T*>(out.data));
+  });
 }
 
 void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,

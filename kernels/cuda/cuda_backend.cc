@@ -16,6 +16,7 @@
 #include "kernels/cuda/kv_arena.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sampling.h"
+#include "kernels/cuda/tensor_core_attention.h"
 #include "kernels/cuda/tensor_core_linear.h"
 #include "kernels/cuda/weight_upload.h"
 #include "kernels/cuda/workspace.h"
@@ -237,8 +238,14 @@ class CudaBackend final : public Backend {
                       float scale, const KvCache& cache, int layer, Tensor out) override {
     CheckTensors(Op::kPagedAttention, {qkv, out});
     const auto& arena = static_cast<const KvArena&>(cache);
-    LaunchPagedAttention(Handle(stream), batch, qkv, local_q_heads, scale, arena.layer(layer),
-                         workspace().AttentionFor(local_q_heads, arena.shape().head_dim), out);
+    const KvLayer kv = arena.layer(layer);
+    const AttentionWorkspace partials = workspace().AttentionFor(local_q_heads, kv.head_dim);
+    if (qkv.dtype == DType::kBF16 && SuitsTensorCores(kv, local_q_heads)) {
+      LaunchTensorCoreAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, partials,
+                                out);
+    } else {
+      LaunchPagedAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, partials, out);
+    }
   }
 
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {

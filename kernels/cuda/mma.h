@@ -78,6 +78,33 @@ __device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint
 #endif
 }
 
+// Reads four tiles of 8 x 8 numbers of 16 bits from shared memory, transposed: lane 8 i + r gives
+// the address of row r of tile i, 16 bytes. Afterwards tiles[i] of lane 4 g + t has, of tile i, the
+// numbers (2t, g) and (2t + 1, g). All lanes of a warp call it.
+// Source: PTX ISA, ldmatrix.
+__device__ __forceinline__ void LoadTransposedTiles(const void* row, uint32_t (&tiles)[4]) {
+#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__)
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
+               : "r"(address)
+               : "memory");
+#elif defined(PHALANX_CUDA_EMULATED)
+  const std::byte* const rows = emulator::ExchangeAll(kAllLanes, &row, sizeof(row));
+  const int lane = static_cast<int>(emulator::Lane());
+  for (int i = 0; i < 4; ++i) {
+    uint16_t two[2];
+    for (int j = 0; j < 2; ++j) {
+      const std::byte* from;
+      const int source = 8 * i + lane % 4 * 2 + j;
+      std::memcpy(&from, rows + source * emulator::kExchangeBytes, sizeof(from));
+      std::memcpy(&two[j], from + lane / 4 * 2, 2);
+    }
+    tiles[i] = two[0] | uint32_t{two[1]} << 16;
+  }
+#endif
+}
+
 // Copies 16 bytes from global to shared memory, or zeros if not `is_there`. They are in place for
 // this thread once AwaitCopies says so, and for the others after a barrier.
 __device__ __forceinline__ void CopyToShared(void* to, const void* from, bool is_there) {
