@@ -1,5 +1,6 @@
 #include "worker/cpu_platform.h"
 
+#include "base/free_memory.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "worker/comm/shm_communicator_factory.h"
 
@@ -10,6 +11,9 @@ Platform CpuPlatform() {
   // Always strict: on a CPU that costs next to nothing.
   platform.make_backend = [](const Platform::BackendOptions& options) {
     return kernels::MakeCpuBackend({.num_threads = options.num_threads});
+  };
+  platform.memory = []() -> absl::StatusOr<MemorySource> {
+    return MemorySource{.free = GetFreeMemory()};
   };
   platform.communicators = std::make_unique<ShmCommunicatorFactory>();
   return platform;

@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
-#include "base/free_memory.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/mutex.h"
@@ -269,7 +268,11 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   // Before any rank is started, since each would fail with the same error.
   ASSIGN_OR_RETURN(const MemoryPlanner planner,
                    MemoryPlanner::Create(*checkpoint, options.group_size(), backend.get()));
-  ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, GetFreeMemory(), spec));
+  ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
+  ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, memory, spec));
+  if (memory.of_each_rank) {
+    LOG(INFO) << "what this rank will hold:" << planner.Describe(0, limits, memory);
+  }
   if (options.group_socket.empty()) options.group_socket = UnusedAbstractAddress();
   LOG(INFO) << "model " << spec.name << " (" << spec.architecture << "): " << spec.num_layers
             << " layers, hidden " << spec.hidden << ", " << spec.num_q_heads << " query and "

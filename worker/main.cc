@@ -8,7 +8,7 @@
 #include "base/log_writer.h"
 #include "base/options.h"
 #include "base/shutdown_signal.h"
-#include "worker/cpu_platform.h"
+#include "worker/choose_platform.h"
 #include "worker/leader.h"
 #include "worker/member.h"
 #include "worker/worker_options.h"
@@ -41,10 +41,15 @@ int main(int argc, char** argv) {
   // The process that started this one may have ignored it. Then nobody could tell how a rank ended.
   signal(SIGCHLD, SIG_DFL);
   phalanx::ShutdownSignal shutdown;
-  const phalanx::Platform platform = phalanx::CpuPlatform();
+  const absl::StatusOr<phalanx::Platform> platform = phalanx::ChoosePlatform(options);
+  if (!platform.ok()) return Fail(platform.status(), phalanx::kExitFailure);
+  phalanx::ApplyDefaults(platform->defaults, app, options);
+  if (const absl::Status status = phalanx::CheckWorkerOptions(options); !status.ok()) {
+    return Fail(status, phalanx::kExitUsage);
+  }
   const absl::Status status = options.rank == 0
-                                  ? phalanx::RunLeader(std::move(options), platform, shutdown)
-                                  : phalanx::RunMember(options, platform, shutdown);
+                                  ? phalanx::RunLeader(std::move(options), *platform, shutdown)
+                                  : phalanx::RunMember(options, *platform, shutdown);
   if (absl::IsCancelled(status) && shutdown.pending()) {
     LOG(INFO) << "stopped by a signal: " << status.message();
     return phalanx::kExitOk;

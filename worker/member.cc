@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "base/free_memory.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
@@ -19,13 +18,15 @@ namespace phalanx {
 namespace {
 
 absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
-                          const ModelSpec& spec, kernels::Backend& backend, GroupMember& member) {
+                          const ModelSpec& spec, const Platform& platform,
+                          kernels::Backend& backend, GroupMember& member) {
   auto registry = std::make_shared<prometheus::Registry>();
-  // For ranks that it started, the leader has checked this.
-  if (!options.supervised) {
+  ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
+  // For ranks that it started, the leader has checked this, as far as they share its memory.
+  if (!options.supervised || memory.of_each_rank) {
     ASSIGN_OR_RETURN(const MemoryPlanner planner,
                      MemoryPlanner::Create(checkpoint, options.group_size(), &backend));
-    RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), GetFreeMemory()));
+    RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), memory));
   }
   RankMetrics metrics(*registry);
   ASSIGN_OR_RETURN(
@@ -63,7 +64,7 @@ absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
                                       .startup_timeout = options.startup_timeout,
                                       .step_timeout = options.step_timeout,
                                       .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
-  absl::Status status = LoadAndServe(options, *checkpoint, spec, *backend, *member);
+  absl::Status status = LoadAndServe(options, *checkpoint, spec, platform, *backend, *member);
   if (status.ok()) return status;
   // Both reasons only show as a step that was aborted or a load that was interrupted.
   if (!options.supervised && shutdown.pending()) {

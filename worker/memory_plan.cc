@@ -32,34 +32,56 @@ std::string Row(absl::string_view name, absl::string_view weights, absl::string_
                          program, total);
 }
 
-std::string Table(absl::Span<const RankBytes> ranks, const FreeMemory& free) {
-  std::string table = Row("", "weights", "KV cache", "activations", "program", "total");
+std::string Table(absl::Span<const RankBytes> ranks, const MemorySource& memory) {
+  std::string table = Row("", "weights", "KV cache", "activations", memory.overhead_name, "total");
   RankBytes sum;
   for (const RankBytes& rank : ranks) {
     absl::StrAppend(&table, Row(absl::StrCat("rank ", rank.rank), BytesText(rank.weights),
                                 BytesText(rank.kv_cache), BytesText(rank.activations),
-                                BytesText(kProgramBytes), BytesText(rank.total())));
+                                BytesText(rank.overhead), BytesText(rank.total())));
     sum.weights += rank.weights;
     sum.kv_cache += rank.kv_cache;
     sum.activations += rank.activations;
+    sum.overhead += rank.overhead;
   }
-  if (ranks.size() > 1) {
-    absl::StrAppend(&table, Row("together", BytesText(sum.weights), BytesText(sum.kv_cache),
-                                BytesText(sum.activations),
-                                BytesText(static_cast<int64_t>(ranks.size()) * kProgramBytes),
-                                BytesText(Total(ranks))));
+  if (ranks.size() > 1 && !memory.of_each_rank) {
+    absl::StrAppend(
+        &table, Row("together", BytesText(sum.weights), BytesText(sum.kv_cache),
+                    BytesText(sum.activations), BytesText(sum.overhead), BytesText(sum.total())));
   }
   const auto add_free = [&](absl::string_view name, int64_t bytes) {
     if (bytes == FreeMemory::kUnlimited) return;
     absl::StrAppend(&table, "\n  free in ", name, ": ", BytesText(bytes));
   };
-  add_free("the machine (MemAvailable)", free.machine);
-  add_free("the control group of this process", free.cgroup);
+  add_free(memory.name, memory.free.machine);
+  add_free("the control group of this process", memory.free.cgroup);
   return table;
 }
 
+// How many bytes more the ranks need than are free; not above 0 if they fit.
+int64_t Excess(absl::Span<const RankBytes> ranks, const WorkerOptions& options,
+               const MemorySource& memory) {
+  // Differences, since a sum with kUnlimited would overflow.
+  if (memory.of_each_rank) {
+    int64_t most = 0;
+    for (const RankBytes& rank : ranks) most = std::max(most, rank.total());
+    return most - memory.free.least();
+  }
+  const int64_t in_cgroup = options.starts_ranks() ? Total(ranks) : ranks[0].total();
+  return std::max(Total(ranks) - memory.free.machine, in_cgroup - memory.free.cgroup);
+}
+
+// What the KV cache is to hold if there is room and no flag tells.
+int WantedKvCacheTokens(const WorkerOptions& options, const MemorySource& memory,
+                        const ModelSpec& spec) {
+  const int context = options.context_tokens > 0 ? options.context_tokens : spec.context_tokens;
+  if (!memory.is_to_be_filled) return std::max(kDefaultKvCacheTokens, options.context_tokens);
+  constexpr int64_t kMost = int64_t{1} << 28;
+  return static_cast<int>(std::min(kMost, int64_t{context} * options.max_seqs));
+}
+
 // `most` is the largest KV cache that fits, `least` the smallest that serves.
-std::string Advice(const WorkerOptions& options, int most, int least) {
+std::string Advice(const WorkerOptions& options, const MemorySource& memory, int most, int least) {
   if (most >= least) {
     return absl::StrCat("give --kv_cache_tokens ", most, " or less");
   }
@@ -73,9 +95,12 @@ std::string Advice(const WorkerOptions& options, int most, int least) {
   absl::StrAppend(&advice,
                   "free memory, take weights of a smaller type, or lower --max_step_tokens (",
                   options.max_step_tokens, ") and --max_seqs (", options.max_seqs, ")");
-  if (options.starts_ranks() && options.tp > 1) {
+  if (memory.of_each_rank) {
+    absl::StrAppend(&advice, "; a larger --tp than ", options.group_size(),
+                    " shares the weights out to more devices");
+  } else if (options.starts_ranks() && options.tp > 1) {
     absl::StrAppend(&advice, "; a smaller --tp than ", options.tp, " saves ",
-                    BytesText(kProgramBytes), " a rank");
+                    BytesText(memory.overhead), " a rank");
   }
   return advice;
 }
@@ -98,80 +123,94 @@ int64_t MemoryPlanner::KvCacheBytes(const Rank& rank, int num_blocks) const {
       backend_->KvCacheBytes(KvCacheShape(spec_, rank.shard, num_blocks, *backend_)));
 }
 
-RankBytes MemoryPlanner::Measure(const Rank& rank, const StepLimits& limits) const {
+RankBytes MemoryPlanner::Measure(const Rank& rank, const StepLimits& limits,
+                                 const MemorySource& memory) const {
   return {
       .rank = rank.shard.rank,
       .weights = rank.weight_bytes,
       .kv_cache = KvCacheBytes(rank, NumKvCacheBlocks(limits)),
-      .activations = static_cast<int64_t>(ActivationBytes(spec_, rank.shard, limits, *backend_))};
+      .activations = static_cast<int64_t>(ActivationBytes(spec_, rank.shard, limits, *backend_)),
+      .overhead = memory.overhead};
 }
 
-std::vector<RankBytes> MemoryPlanner::MeasureAll(const StepLimits& limits) const {
+std::vector<RankBytes> MemoryPlanner::MeasureAll(const StepLimits& limits,
+                                                 const MemorySource& memory) const {
   std::vector<RankBytes> ranks;
-  for (const Rank& rank : ranks_) ranks.push_back(Measure(rank, limits));
+  for (const Rank& rank : ranks_) ranks.push_back(Measure(rank, limits, memory));
   return ranks;
 }
 
-int64_t MemoryPlanner::KvBlockBytes() const {
-  int64_t bytes = 0;
-  for (const Rank& rank : ranks_) bytes += KvCacheBytes(rank, 1);
-  return bytes;
+int64_t MemoryPlanner::KvBlockBytes(const MemorySource& memory) const {
+  int64_t sum = 0;
+  int64_t most = 0;
+  for (const Rank& rank : ranks_) {
+    sum += KvCacheBytes(rank, 1);
+    most = std::max(most, KvCacheBytes(rank, 1));
+  }
+  return memory.of_each_rank ? most : sum;
 }
 
-int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess) const {
-  const int64_t block_bytes = KvBlockBytes();
+int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess,
+                                     const MemorySource& memory) const {
+  const int64_t block_bytes = KvBlockBytes(memory);
   const int64_t blocks = limits.kv_blocks - (excess + block_bytes - 1) / block_bytes;
   return static_cast<int>(std::max<int64_t>(blocks, 0) * kernels::kKvBlockTokens);
 }
 
 absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options,
-                                                    const FreeMemory& free, ModelSpec& spec) const {
+                                                    const MemorySource& memory,
+                                                    ModelSpec& spec) const {
   const ModelSpec unlimited = spec;
   WorkerOptions settled = options;
   const bool is_chosen_here = options.kv_cache_tokens == 0;
-  if (is_chosen_here) {
-    settled.kv_cache_tokens = std::max(kDefaultKvCacheTokens, options.context_tokens);
-  }
+  if (is_chosen_here) settled.kv_cache_tokens = WantedKvCacheTokens(options, memory, spec);
   // A second round is needed if the KV cache has to be smaller: then the context that it limits,
   // and what depends on that, are smaller too. The third round is never needed.
   while (true) {
     spec = unlimited;
     RETURN_IF_ERROR(LimitContext(settled, spec));
     ASSIGN_OR_RETURN(const StepLimits limits, MakeStepLimits(settled, spec));
-    const std::vector<RankBytes> ranks = MeasureAll(limits);
-    const int64_t in_cgroup = options.starts_ranks() ? Total(ranks) : ranks[0].total();
-    // Differences, since a sum with kUnlimited would overflow.
-    const int64_t excess = std::max(Total(ranks) - free.machine, in_cgroup - free.cgroup);
+    const std::vector<RankBytes> ranks = MeasureAll(limits, memory);
+    const int64_t excess = Excess(ranks, options, memory);
     if (excess <= 0) {
       LOG(INFO) << "memory: " << BytesText(Total(ranks)) << " for " << ranks.size()
                 << (ranks.size() == 1 ? " rank" : " ranks") << " with a KV cache of "
-                << settled.kv_cache_tokens << " tokens, " << BytesText(free.least()) << " are free";
+                << settled.kv_cache_tokens << " tokens, " << BytesText(memory.free.least())
+                << (memory.of_each_rank ? " are free for each" : " are free");
       return limits;
     }
-    const int most = MostKvCacheTokens(limits, excess);
+    const int most = MostKvCacheTokens(limits, excess, memory);
     const int least = options.context_tokens > 0
                           ? options.context_tokens
                           : std::min(kLeastContextTokens, unlimited.context_tokens);
     if (is_chosen_here && most >= least) {
-      LOG(WARNING) << "the KV cache holds " << most << " tokens in place of "
-                   << settled.kv_cache_tokens << ": only " << BytesText(free.least())
-                   << " of memory are free";
+      if (!memory.is_to_be_filled) {
+        LOG(WARNING) << "the KV cache holds " << most << " tokens in place of "
+                     << settled.kv_cache_tokens << ": only " << BytesText(memory.free.least())
+                     << " of memory are free";
+      }
       settled.kv_cache_tokens = most;
       continue;
     }
     return absl::ResourceExhaustedError(absl::StrCat(
         "the model does not fit into memory with a KV cache of ", settled.kv_cache_tokens,
-        " tokens:", Table(ranks, free), "\n  ", Advice(options, most, least)));
+        " tokens:", Table(ranks, memory), "\n  ", Advice(options, memory, most, least)));
   }
 }
 
 absl::Status MemoryPlanner::CheckRank(int rank, const StepLimits& limits,
-                                      const FreeMemory& free) const {
-  const RankBytes bytes = Measure(ranks_[rank], limits);
-  if (bytes.total() <= free.least()) return absl::OkStatus();
+                                      const MemorySource& memory) const {
+  const RankBytes bytes = Measure(ranks_[rank], limits, memory);
+  if (bytes.total() <= memory.free.least()) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrCat("this rank does not fit into memory:", Table({&bytes, 1}, free),
+      absl::StrCat("this rank does not fit into memory:", Table({&bytes, 1}, memory),
                    "\n  give the leader a smaller --kv_cache_tokens, or use more ranks"));
+}
+
+std::string MemoryPlanner::Describe(int rank, const StepLimits& limits,
+                                    const MemorySource& memory) const {
+  const RankBytes bytes = Measure(ranks_[rank], limits, memory);
+  return Table({&bytes, 1}, memory);
 }
 
 }  // namespace phalanx

@@ -5,24 +5,21 @@
 #define PHALANX_WORKER_MEMORY_PLAN_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "base/free_memory.h"
 #include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
+#include "worker/memory_source.h"
 #include "worker/step/step.h"
 #include "worker/worker_options.h"
 
 namespace phalanx {
-
-// What each rank's process takes beside what is counted: the program, gRPC, and what packing needs
-// for a while.
-inline constexpr int64_t kProgramBytes = int64_t{100} << 20;
 
 // What a rank holds once it has loaded and its KV cache has filled up. The model's files do not
 // count: they are mapped, and their pages are page cache, which counts as free.
@@ -31,8 +28,9 @@ struct RankBytes {
   int64_t weights = 0;
   int64_t kv_cache = 0;
   int64_t activations = 0;
+  int64_t overhead = 0;  // MemorySource::overhead.
 
-  int64_t total() const { return weights + kv_cache + activations + kProgramBytes; }
+  int64_t total() const { return weights + kv_cache + activations + overhead; }
 };
 
 // Thread-compatible.
@@ -46,17 +44,23 @@ class MemoryPlanner {
   // Decides how many tokens the KV cache holds, limits spec.context_tokens as LimitContext does,
   // and returns what MakeStepLimits makes of it, after a line in the log. The KV cache holds
   // --kv_cache_tokens. Without that it is kDefaultKvCacheTokens, or more for --context_tokens, or
-  // as many as there is room for.
+  // as many as there is room for; in memory that is to be filled it is as many as there is room
+  // for, up to the whole context of every request that may run.
   //
   // Errors are those of LimitContext and MakeStepLimits, and RESOURCE_EXHAUSTED, with a table of
-  // what is needed and what is free and the flags that help, if the group does not fit into `free`.
-  // All ranks must fit into the machine; those of this process and its children into its control
-  // group.
-  absl::StatusOr<StepLimits> PlanGroup(const WorkerOptions& options, const FreeMemory& free,
+  // what is needed and what is free and the flags that help, if the group does not fit into
+  // `memory`. If ranks share it, all of them must fit into the machine, those of this process and
+  // its children into its control group. If each has its own, that of other ranks is taken to be
+  // like this one's.
+  absl::StatusOr<StepLimits> PlanGroup(const WorkerOptions& options, const MemorySource& memory,
                                        ModelSpec& spec) const;
 
-  // For a rank that others started: RESOURCE_EXHAUSTED, with the table, if it does not fit.
-  absl::Status CheckRank(int rank, const StepLimits& limits, const FreeMemory& free) const;
+  // For a rank that others started, or whose memory is its own: RESOURCE_EXHAUSTED, with the table,
+  // if it does not fit.
+  absl::Status CheckRank(int rank, const StepLimits& limits, const MemorySource& memory) const;
+
+  // What rank `rank` will hold, a line for each part of it, for the log.
+  std::string Describe(int rank, const StepLimits& limits, const MemorySource& memory) const;
 
  private:
   struct Rank {
@@ -68,12 +72,13 @@ class MemoryPlanner {
       : spec_(spec), backend_(backend) {}
   // This rank's part of a KV cache of so many blocks.
   int64_t KvCacheBytes(const Rank& rank, int num_blocks) const;
-  RankBytes Measure(const Rank& rank, const StepLimits& limits) const;
-  std::vector<RankBytes> MeasureAll(const StepLimits& limits) const;
-  // The bytes of one KV block, of all ranks together.
-  int64_t KvBlockBytes() const;
+  RankBytes Measure(const Rank& rank, const StepLimits& limits, const MemorySource& memory) const;
+  std::vector<RankBytes> MeasureAll(const StepLimits& limits, const MemorySource& memory) const;
+  // The bytes of one KV block: of all ranks together, or of the one that has most if each has
+  // memory of its own.
+  int64_t KvBlockBytes(const MemorySource& memory) const;
   // The largest KV cache with which a group fits that is `excess` bytes too large with `limits`.
-  int MostKvCacheTokens(const StepLimits& limits, int64_t excess) const;
+  int MostKvCacheTokens(const StepLimits& limits, int64_t excess, const MemorySource& memory) const;
 
   // The model as its file has it, with its whole context.
   const ModelSpec spec_;

@@ -33,7 +33,7 @@ class MemoryPlanTest : public testing::Test {
   // The tokens that the KV cache gets, or the error.
   absl::StatusOr<int> Plan(const WorkerOptions& options, const FreeMemory& free) {
     ModelSpec spec = spec_;
-    const auto limits = Planner(options.group_size()).PlanGroup(options, free, spec);
+    const auto limits = Planner(options.group_size()).PlanGroup(options, {.free = free}, spec);
     if (!limits.ok()) return limits.status();
     context_tokens_ = spec.context_tokens;
     return limits->kv_blocks * kernels::kKvBlockTokens;
@@ -103,8 +103,8 @@ TEST_F(MemoryPlanTest, RanksOfOneMachineCountTogether) {
     spec.context_tokens = 256;
     return spec;
   }());
-  EXPECT_TRUE(planner.CheckRank(1, limits, {.cgroup = 150 * kMiB}).ok());
-  const absl::Status refused = planner.CheckRank(1, limits, {.cgroup = 100 * kMiB});
+  EXPECT_TRUE(planner.CheckRank(1, limits, {.free = {.cgroup = 150 * kMiB}}).ok());
+  const absl::Status refused = planner.CheckRank(1, limits, {.free = {.cgroup = 100 * kMiB}});
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.message()), AllOf(HasSubstr("rank 1"), Not(HasSubstr("rank 0"))));
 }
@@ -126,6 +126,45 @@ TEST_F(MemoryPlanTest, AContextThatWasAskedForIsTheLeast) {
   const absl::Status status = Plan(options, {.machine = 106 * kMiB}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("8000 are needed for --context_tokens"));
+}
+
+// As ranks on GPUs have.
+TEST_F(MemoryPlanTest, MemoryOfEachRankIsFilledUp) {
+  const auto plan = [&](const WorkerOptions& options, int64_t bytes) -> absl::StatusOr<int> {
+    ModelSpec spec = spec_;
+    const auto limits = Planner(options.group_size())
+                            .PlanGroup(options,
+                                       {.free = {.machine = bytes},
+                                        .name = "GPU 0",
+                                        .of_each_rank = true,
+                                        .overhead = 7 * kMiB,
+                                        .overhead_name = "CUDA",
+                                        .is_to_be_filled = true},
+                                       spec);
+    if (!limits.ok()) return limits.status();
+    return limits->kv_blocks * kernels::kKvBlockTokens;
+  };
+  WorkerOptions options;
+  options.max_seqs = 4;
+  // No more than the requests that may run can use.
+  EXPECT_EQ(*plan(options, int64_t{1} << 40), 4 * 8192);
+  const absl::StatusOr<int> alone = plan(options, 14 * kMiB);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_LT(*alone, 4 * 8192);
+  // One block more would not fit.
+  options.kv_cache_tokens = *alone;
+  EXPECT_TRUE(plan(options, 14 * kMiB).ok());
+  options.kv_cache_tokens = *alone + 16;
+  EXPECT_FALSE(plan(options, 14 * kMiB).ok());
+  // Two ranks have half of it each, and so much memory each.
+  options.kv_cache_tokens = 0;
+  options.tp = 2;
+  EXPECT_GT(*plan(options, 14 * kMiB), *alone);
+  const absl::Status status = plan(options, 6 * kMiB).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("free in GPU 0: 6"), HasSubstr("CUDA"), Not(HasSubstr("together")),
+                    HasSubstr("a larger --tp than 2")));
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include "absl/status/statusor.h"
 #include "kernels/ops.h"
 #include "worker/comm/communicator_factory.h"
+#include "worker/memory_source.h"
+#include "worker/worker_options.h"
 
 namespace phalanx {
 
@@ -21,6 +23,10 @@ struct Platform {
   // Makes the backend of this process. INVALID_ARGUMENT for fewer than one thread.
   std::function<absl::StatusOr<std::unique_ptr<kernels::Backend>>(const BackendOptions&)>
       make_backend;
+  // The memory that the backend allocates from, as it is now. Errors are those of the device.
+  std::function<absl::StatusOr<MemorySource>()> memory;
+  // What suits the device, for flags that are not given.
+  StepDefaults defaults = {};
   // Of the ranks of one group. Outlives the group.
   std::unique_ptr<CommunicatorFactory> communicators;
 };

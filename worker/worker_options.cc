@@ -1,8 +1,10 @@
 #include "worker/worker_options.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/cpu_budget.h"
 #include "base/log.h"
@@ -16,6 +18,16 @@ constexpr absl::Duration kMinStallTimeout = absl::Milliseconds(100);
 
 int BlocksFor(int tokens) {
   return (tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens;
+}
+
+constexpr std::pair<DeviceKind, const char*> kDeviceNames[] = {
+    {DeviceKind::kAuto, "auto"}, {DeviceKind::kCuda, "cuda"}, {DeviceKind::kCpu, "cpu"}};
+
+const char* DeviceName(DeviceKind device) {
+  for (const auto& [kind, text] : kDeviceNames) {
+    if (kind == device) return text;
+  }
+  return "";
 }
 
 CLI::Option* AddDeterminismOption(CLI::App& app, kernels::Determinism* determinism) {
@@ -32,6 +44,38 @@ CLI::Option* AddDeterminismOption(CLI::App& app, kernels::Determinism* determini
       CLI::IsMember({kernels::DeterminismName(kStrict), kernels::DeterminismName(kFast)}));
   option->default_str(kernels::DeterminismName(*determinism));
   return option;
+}
+
+void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
+  const std::string group = "Device";
+  // Names are as kDeviceNames has them.
+  app.add_option_function<std::string>(
+         "--device",
+         [&options](const std::string& name) {
+           for (const auto& [kind, text] : kDeviceNames) {
+             if (name == text) options.device = kind;
+           }
+         },
+         "What computes: cpu; cuda, NVIDIA GPUs, one for each rank; auto, GPUs if there are any")
+      ->check(CLI::IsMember({"auto", "cuda", "cpu"}))
+      ->default_str(DeviceName(options.device))
+      ->group(group);
+  app.add_option("--devices", options.devices,
+                 "The GPU of each rank among those that CUDA_VISIBLE_DEVICES leaves, from 0, with "
+                 "commas between; default: rank r has GPU r")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 63))
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--activations",
+         [&options](const std::string& name) {
+           options.activations = name == "f32" ? kernels::DType::kF32 : kernels::DType::kBF16;
+         },
+         "What GPUs compute with: bf16; or f32, as exact as CPUs, which compute in it always, but "
+         "many times slower and with a KV cache of twice the size")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->default_str("bf16")
+      ->group(group);
 }
 
 void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
@@ -91,20 +135,24 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
       ->group(group);
   app.add_option("--kv_cache_tokens", options.kv_cache_tokens,
                  "Tokens that the KV cache of the whole group holds; 0 is 16384 (more if "
-                 "--context_tokens is more), or fewer where less memory is free")
+                 "--context_tokens is more), or fewer where less memory is free; on GPUs it is as "
+                 "many as fit")
       ->check(CLI::Range(0, 1 << 28))
       ->group(group);
   app.add_option("--steps_in_flight", options.steps_in_flight,
                  "1, or 2 to plan the next step while one runs. The tokens are the same. On CPUs, "
                  "where planning takes time from computing, 2 gains nothing")
       ->check(CLI::Range(1, 2))
+      ->default_str("1; 2 on GPUs")
       ->group(group);
   app.add_option("--max_seqs", options.max_seqs, "Requests that run at once")
       ->check(CLI::Range(1, 4096))
+      ->default_str("32; 128 on GPUs")
       ->group(group);
   app.add_option("--max_step_tokens", options.max_step_tokens,
                  "Tokens in one step of the engine, prompts and answers together")
       ->check(CLI::Range(1, 1 << 16))
+      ->default_str("256; 2048 on GPUs")
       ->group(group);
   app.add_option("--max_waiting", options.max_waiting,
                  "Requests that may wait to run; more are refused")
@@ -132,8 +180,18 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
                     "How often the leader calls its own port over a new connection; after six "
                     "calls in a row without an answer it ends, to be started again. 0s: never");
   AddLogFormatOption(app, &options.log_format);
+  AddDeviceOptions(app, options);
   AddGroupOptions(app, options);
   AddEngineOptions(app, options);
+}
+
+void ApplyDefaults(const StepDefaults& defaults, const CLI::App& app, WorkerOptions& options) {
+  const auto apply = [&](const std::string& name, int value, int* option) {
+    if (app.count(name) == 0) *option = value;
+  };
+  apply("--max_seqs", defaults.max_seqs, &options.max_seqs);
+  apply("--max_step_tokens", defaults.max_step_tokens, &options.max_step_tokens);
+  apply("--steps_in_flight", defaults.steps_in_flight, &options.steps_in_flight);
 }
 
 absl::Status CheckWorkerOptions(const WorkerOptions& options) {
@@ -167,17 +225,24 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
   const auto flag = [](absl::string_view name, const auto& value) {
     return absl::StrCat("--", name, "=", value);
   };
-  return {"/proc/self/exe", flag("model", options.model_path), flag("world", options.group_size()),
-          flag("rank", rank),
-          // A Ctrl-C at the terminal reaches ranks too. They must not heed it, since the leader may
-          // want to finish requests first.
-          "--supervised", flag("group_socket", options.group_socket),
-          flag("metrics_listen", options.metrics_listen.ToString()),
-          flag("log_format", LogFormatName(options.log_format)),
-          flag("determinism", kernels::DeterminismName(options.determinism)),
-          flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
-          flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
-          flag("step_timeout", absl::FormatDuration(options.step_timeout))};
+  std::vector<std::string> command = {
+      "/proc/self/exe", flag("model", options.model_path), flag("world", options.group_size()),
+      flag("rank", rank),
+      // A Ctrl-C at the terminal reaches ranks too. They must not heed it, since the leader may
+      // want to finish requests first.
+      "--supervised", flag("group_socket", options.group_socket),
+      flag("metrics_listen", options.metrics_listen.ToString()),
+      flag("log_format", LogFormatName(options.log_format)),
+      flag("determinism", kernels::DeterminismName(options.determinism)),
+      flag("device", DeviceName(options.device)),
+      flag("activations", options.activations == kernels::DType::kF32 ? "f32" : "bf16"),
+      flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
+      flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
+      flag("step_timeout", absl::FormatDuration(options.step_timeout))};
+  if (!options.devices.empty()) {
+    command.push_back(flag("devices", absl::StrJoin(options.devices, ",")));
+  }
+  return command;
 }
 
 HostPort RankMetricsAddress(const WorkerOptions& options, int rank) {

@@ -19,6 +19,16 @@ namespace phalanx {
 // What the KV cache holds without --kv_cache_tokens, if there is room.
 inline constexpr int kDefaultKvCacheTokens = 16384;
 
+// What computes. kAuto: GPUs if there are any.
+enum class DeviceKind { kAuto, kCuda, kCpu };
+
+// Defaults of flags that depend on the device; these are those of CPUs.
+struct StepDefaults {
+  int max_seqs = 32;
+  int max_step_tokens = 256;
+  int steps_in_flight = 1;
+};
+
 struct WorkerOptions {
   std::string model_path;
   std::string model_name;  // Empty: the model's own.
@@ -30,13 +40,16 @@ struct WorkerOptions {
   std::string group_socket;  // See worker/group/unix_socket.h. Empty: the leader makes one up.
   bool supervised = false;   // The leader started this rank and says when it is to stop.
   kernels::Determinism determinism = kernels::Determinism::kStrict;
-  int threads = 0;          // 0: the CPU budget divided by the ranks.
-  int context_tokens = 0;   // 0: as much as the model has and fits.
-  int kv_cache_tokens = 0;  // 0: see worker/memory_plan.h.
-  int max_seqs = 32;
-  int max_step_tokens = 256;
+  DeviceKind device = DeviceKind::kAuto;
+  std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
+  kernels::DType activations = kernels::DType::kBF16;  // On GPUs.
+  int threads = 0;                                     // 0: the CPU budget divided by the ranks.
+  int context_tokens = 0;                              // 0: as much as the model has and fits.
+  int kv_cache_tokens = 0;                             // 0: see worker/memory_plan.h.
+  int max_seqs = StepDefaults().max_seqs;
+  int max_step_tokens = StepDefaults().max_step_tokens;
   int max_waiting = 256;
-  int steps_in_flight = 1;
+  int steps_in_flight = StepDefaults().steps_in_flight;
   absl::Duration stall_timeout = absl::Seconds(5);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);
@@ -51,6 +64,9 @@ struct WorkerOptions {
 
 // Adds the options to `app`; `options` holds the defaults and must outlive the parsing.
 void AddWorkerOptions(CLI::App& app, WorkerOptions& options);
+
+// Sets the options of `defaults` that the command line, parsed by `app`, did not give.
+void ApplyDefaults(const StepDefaults& defaults, const CLI::App& app, WorkerOptions& options);
 
 // INVALID_ARGUMENT if the options contradict each other, which the check of a single option cannot
 // see.

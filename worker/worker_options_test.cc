@@ -28,6 +28,9 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.step_timeout = absl::Milliseconds(1500);
   leader.log_format = LogFormat::kJson;
   leader.determinism = kernels::Determinism::kFast;
+  leader.device = DeviceKind::kCuda;
+  leader.devices = {2, 0, 5};
+  leader.activations = kernels::DType::kF32;
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -41,6 +44,30 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
   EXPECT_EQ(rank.log_format, LogFormat::kJson);
   EXPECT_EQ(rank.determinism, kernels::Determinism::kFast);
+  EXPECT_EQ(rank.device, DeviceKind::kCuda);
+  EXPECT_EQ(rank.devices, (std::vector<int>{2, 0, 5}));
+  EXPECT_EQ(rank.activations, kernels::DType::kF32);
+}
+
+TEST(WorkerOptionsTest, TheDevicesDefaultsHoldForWhatTheCommandLineLeavesOut) {
+  const StepDefaults defaults = {.max_seqs = 128, .max_step_tokens = 2048, .steps_in_flight = 2};
+  const auto parse = [&](std::vector<std::string> arguments) {
+    WorkerOptions options;
+    CLI::App app;
+    AddWorkerOptions(app, options);
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+    ApplyDefaults(defaults, app, options);
+    return options;
+  };
+  const WorkerOptions none = parse({"--model=m"});
+  EXPECT_EQ(none.max_seqs, 128);
+  EXPECT_EQ(none.max_step_tokens, 2048);
+  EXPECT_EQ(none.steps_in_flight, 2);
+  const WorkerOptions some = parse({"--model=m", "--max_seqs=32", "--steps_in_flight=1"});
+  EXPECT_EQ(some.max_seqs, 32);
+  EXPECT_EQ(some.max_step_tokens, 2048);
+  EXPECT_EQ(some.steps_in_flight, 1);
 }
 
 TEST(WorkerOptionsTest, IsStrictUnlessToldOtherwise) {

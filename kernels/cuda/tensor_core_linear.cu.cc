@@ -34,7 +34,7 @@ __device__ __forceinline__ float Silu(float x) { return x / (1.0f + expf(-x)); }
 // A tile of weights, as it comes from memory, with its scales.
 template <WeightFormat kFormat>
 struct LoadedTile {
-  WeightTile<kFormat> weights;
+  typename WeightTile<kFormat>::Raw raw;
   TileScales scales;  // Of formats that have them.
 
   // From global memory. Outputs past the last one are read as the last one; their sums are dropped.
@@ -42,7 +42,8 @@ struct LoadedTile {
     if constexpr (kHasScales<kFormat>) {
       const int64_t at = tile * m.chunks() + chunk;
       const auto* const data = static_cast<const std::byte*>(m.data);
-      weights.Load(data + (at * kWarpSize + Lane()) * WeightTile<kFormat>::kLaneBytes, m.zero);
+      raw = WeightTile<kFormat>::Load(data +
+                                      (at * kWarpSize + Lane()) * WeightTile<kFormat>::kLaneBytes);
       scales.Load(m, at * m.sub_blocks * kTileRows, Lane());
     } else {
       constexpr int kRowBytes = WeightTile<kFormat>::kRowBytes;
@@ -50,12 +51,25 @@ struct LoadedTile {
       const int64_t row_bytes = m.row_stride * (kRowBytes / kChunkInputs);
       const int64_t last = m.out_features - 1;
       const int64_t low = tile * kTileRows + Lane() / 4;
-      weights.Load(data + (low < last ? low : last) * row_bytes,
-                   data + (low + 8 < last ? low + 8 : last) * row_bytes, Lane());
+      raw = WeightTile<kFormat>::Load(data + (low < last ? low : last) * row_bytes,
+                                      data + (low + 8 < last ? low + 8 : last) * row_bytes, Lane());
     }
   }
+};
 
-  __device__ void Multiply(const InputTile& x, bool has_minimums, float (&sums)[4]) const {
+// A tile that is ready to be multiplied.
+template <WeightFormat kFormat>
+struct ReadyTile {
+  WeightTile<kFormat> weights;
+  TileScales scales;
+  bool has_minimums;
+
+  __device__ ReadyTile(const LoadedTile<kFormat>& loaded, const DeviceMatrix& m)
+      : scales(loaded.scales), has_minimums(m.minimums != nullptr) {
+    weights.Unpack(loaded.raw, m.zero);
+  }
+
+  __device__ void Multiply(const InputTile& x, float (&sums)[4]) const {
     if constexpr (kHasScales<kFormat>) {
       weights.MultiplyScaled(x, scales, has_minimums, sums);
     } else {
@@ -82,7 +96,6 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x,
   }
   const int64_t begin = RangeBegin(m.chunks(), Warp());
   const int64_t end = RangeBegin(m.chunks(), Warp() + 1);
-  const bool has_minimums = m.minimums != nullptr;
   LoadedTile<kFormat> ahead[kAhead];
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) {
@@ -95,7 +108,7 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x,
     for (int i = 0; i < kAhead; ++i) {
       const int64_t chunk = first + i;
       if (chunk >= end) break;
-      const LoadedTile<kFormat> loaded = ahead[i];
+      const ReadyTile<kFormat> weights(ahead[i], m);
       if (chunk + kAhead < end) ahead[i].Load(m, tile, chunk + kAhead);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -104,7 +117,7 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x,
         if (row < rows) {
           inputs = LoadInputs<kFormat>(x + row * m.in_features + chunk * kChunkInputs, Lane());
         }
-        loaded.Multiply(inputs, has_minimums, sums[t]);
+        weights.Multiply(inputs, sums[t]);
       }
     }
   }
@@ -146,7 +159,7 @@ class RangeSums {
 };
 
 template <WeightFormat kFormat, int kTiles, typename Out>
-__global__ void __launch_bounds__(kStreamThreads)
+__global__ void __launch_bounds__(kStreamThreads, 1)
     StreamKernel(const BFloat16* x, int64_t rows, DeviceMatrix w, LinearOutput out) {
   PHALANX_SHARED float memory[kRanges * RangeSums<kTiles>::kElements];
   RangeSums<kTiles> ranges(memory);
@@ -162,7 +175,7 @@ __global__ void __launch_bounds__(kStreamThreads)
 }
 
 template <WeightFormat kFormat, int kTiles>
-__global__ void __launch_bounds__(kStreamThreads)
+__global__ void __launch_bounds__(kStreamThreads, 1)
     GatedStreamKernel(const BFloat16* x, int64_t rows, DeviceMatrix gate, DeviceMatrix up,
                       BFloat16* out) {
   constexpr int kElements = RangeSums<kTiles>::kElements;
@@ -236,14 +249,14 @@ class Stages {
     const std::byte* const from = memory_ + chunk % kStages * kStageBytes + tile * kTileBytes;
     LoadedTile<kFormat> loaded;
     if constexpr (kHasScales<kFormat>) {
-      loaded.weights.Load(from + Lane() * WeightTile<kFormat>::kLaneBytes, m_.zero);
+      loaded.raw = WeightTile<kFormat>::Load(from + Lane() * WeightTile<kFormat>::kLaneBytes);
       const int64_t first = FirstTile() + tile;
       const int64_t at = (first < Tiles() ? first : 0) * m_.chunks() + chunk;
       loaded.scales.Load(m_, at * m_.sub_blocks * kTileRows, Lane());
     } else {
       constexpr int kRowBytes = WeightTile<kFormat>::kRowBytes;
       const std::byte* const low = from + Lane() / 4 * kRowBytes;
-      loaded.weights.Load(low, low + 8 * kRowBytes, Lane());
+      loaded.raw = WeightTile<kFormat>::Load(low, low + 8 * kRowBytes, Lane());
     }
     return loaded;
   }
@@ -306,7 +319,6 @@ template <WeightFormat kFormat>
 __device__ WarpSums SumTiles(const DeviceMatrix& m, const BFloat16* x, int64_t rows) {
   Stages<kFormat> stages(DynamicShared<std::byte>(), m, x, rows);
   const int64_t chunks = m.chunks();
-  const bool has_minimums = m.minimums != nullptr;
   WarpSums result;
   for (int stage = 0; stage < kStages - 1; ++stage) {
     if (stage < chunks) stages.Fetch(stage);
@@ -327,10 +339,10 @@ __device__ WarpSums SumTiles(const DeviceMatrix& m, const BFloat16* x, int64_t r
       }
 #pragma unroll
       for (int i = 0; i < kWarpTiles; ++i) {
-        const LoadedTile<kFormat> tile = stages.Tile(chunk, Warp() % 2 * kWarpTiles + i);
+        const ReadyTile<kFormat> tile(stages.Tile(chunk, Warp() % 2 * kWarpTiles + i), m);
 #pragma unroll
         for (int t = 0; t < kWarpInputTiles; ++t) {
-          tile.Multiply(inputs[t], has_minimums, sums[i][t]);
+          tile.Multiply(inputs[t], sums[i][t]);
         }
       }
     }

@@ -41,7 +41,15 @@ __device__ __forceinline__ InputTile LoadInputs(const BFloat16* row, int lane) {
   return tile;
 }
 
-// One lane's part of a tile: `Load` reads it, `Multiply` adds its product with inputs.
+// One lane's part of a tile as it lies in memory, in pieces of 16 bytes. It takes few registers, so
+// a warp may have asked for several before it needs the first.
+template <int kPieces>
+struct RawTile {
+  uint4 pieces[kPieces];
+};
+
+// One lane's part of a tile: made by `Unpack` of what was loaded; `Multiply` adds its product with
+// inputs.
 template <WeightFormat kFormat>
 struct WeightTile;
 
@@ -50,12 +58,17 @@ struct WeightTile<WeightFormat::kBF16> {
   uint4 low;   // Of output lane / 4.
   uint4 high;  // Of output lane / 4 + 8.
 
-  // Bytes that a tile takes where it is copied to shared memory, and one lane's reading of it.
-  static constexpr int kRowBytes = kChunkInputs * 2;
+  using Raw = RawTile<2>;
+  static constexpr int kRowBytes = kChunkInputs * 2;  // Of one output's chunk.
 
-  __device__ void Load(const std::byte* low_row, const std::byte* high_row, int lane) {
-    low = *reinterpret_cast<const uint4*>(low_row + lane % 4 * 16);
-    high = *reinterpret_cast<const uint4*>(high_row + lane % 4 * 16);
+  // From the chunks of this lane's two outputs, lane / 4 and lane / 4 + 8.
+  __device__ static Raw Load(const std::byte* low_row, const std::byte* high_row, int lane) {
+    return {{*reinterpret_cast<const uint4*>(low_row + lane % 4 * 16),
+             *reinterpret_cast<const uint4*>(high_row + lane % 4 * 16)}};
+  }
+  __device__ void Unpack(const Raw& raw, int zero) {
+    low = raw.pieces[0];
+    high = raw.pieces[1];
   }
   __device__ void Multiply(const InputTile& x, float (&sums)[4]) const {
     MultiplyTiles({low.x, high.x, low.y, high.y}, {x.pairs[0], x.pairs[1]}, sums);
@@ -95,28 +108,44 @@ struct SplitTile {
   }
 };
 
+// The numbers of a piece of memory.
+template <typename T, int kCount>
+__device__ __forceinline__ void FloatsOf(const uint4* pieces, float (&values)[kCount]) {
+  LoadFloats<kCount>(reinterpret_cast<const T*>(pieces), values);
+}
+
 template <>
 struct WeightTile<WeightFormat::kF16> : SplitTile<2> {
+  using Raw = RawTile<2>;
   static constexpr int kRowBytes = kChunkInputs * 2;
 
-  __device__ void Load(const std::byte* low_row, const std::byte* high_row, int lane) {
+  __device__ static Raw Load(const std::byte* low_row, const std::byte* high_row, int lane) {
+    return WeightTile<WeightFormat::kBF16>::Load(low_row, high_row, lane);
+  }
+  __device__ void Unpack(const Raw& raw, int zero) {
     float values[8];
-    LoadFloats<8>(reinterpret_cast<const Half*>(low_row) + lane % 4 * 8, values);
+    FloatsOf<Half>(&raw.pieces[0], values);
     Split(values, low);
-    LoadFloats<8>(reinterpret_cast<const Half*>(high_row) + lane % 4 * 8, values);
+    FloatsOf<Half>(&raw.pieces[1], values);
     Split(values, high);
   }
 };
 
 template <>
 struct WeightTile<WeightFormat::kF32> : SplitTile<3> {
+  using Raw = RawTile<4>;
   static constexpr int kRowBytes = kChunkInputs * 4;
 
-  __device__ void Load(const std::byte* low_row, const std::byte* high_row, int lane) {
+  __device__ static Raw Load(const std::byte* low_row, const std::byte* high_row, int lane) {
+    const auto* const l = reinterpret_cast<const uint4*>(low_row + lane % 4 * 32);
+    const auto* const h = reinterpret_cast<const uint4*>(high_row + lane % 4 * 32);
+    return {{l[0], l[1], h[0], h[1]}};
+  }
+  __device__ void Unpack(const Raw& raw, int zero) {
     float values[8];
-    LoadFloats<8>(reinterpret_cast<const float*>(low_row) + lane % 4 * 8, values);
+    FloatsOf<float>(&raw.pieces[0], values);
     Split(values, low);
-    LoadFloats<8>(reinterpret_cast<const float*>(high_row) + lane % 4 * 8, values);
+    FloatsOf<float>(&raw.pieces[2], values);
     Split(values, high);
   }
 };
@@ -179,10 +208,14 @@ __device__ __forceinline__ float ByteToFloat(uint32_t byte, float zero) {
 
 template <>
 struct WeightTile<WeightFormat::kLevels8> : LevelTile {
+  using Raw = RawTile<1>;
   static constexpr int kLaneBytes = 16;
 
-  __device__ void Load(const std::byte* lane_data, int zero) {
-    const auto levels = *reinterpret_cast<const uint4*>(lane_data);
+  __device__ static Raw Load(const std::byte* lane_data) {
+    return {{*reinterpret_cast<const uint4*>(lane_data)}};
+  }
+  __device__ void Unpack(const Raw& raw, int zero) {
+    const uint4& levels = raw.pieces[0];
     const uint32_t words[4] = {levels.x, levels.y, levels.z, levels.w};
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
@@ -199,11 +232,14 @@ struct WeightTile<WeightFormat::kLevels8> : LevelTile {
 
 template <>
 struct WeightTile<WeightFormat::kCodes4> : LevelTile {
+  using Raw = uint2;
   static constexpr int kLaneBytes = 8;
 
-  __device__ void Load(const std::byte* lane_data, int zero) {
-    const auto codes = *reinterpret_cast<const uint2*>(lane_data);
-    const uint32_t words[2] = {codes.x, codes.y};
+  __device__ static Raw Load(const std::byte* lane_data) {
+    return *reinterpret_cast<const uint2*>(lane_data);
+  }
+  __device__ void Unpack(const Raw& raw, int zero) {
+    const uint32_t words[2] = {raw.x, raw.y};
     const auto offset = static_cast<float>(zero);
 #pragma unroll
     for (int word = 0; word < 2; ++word) {

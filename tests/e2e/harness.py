@@ -157,11 +157,13 @@ class Cluster:
         self.programs.append(program)
         return program
 
-    def worker(self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
+    def worker(
+        self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=(), program="WORKER"
+    ):
         """A worker group; `prefix` is a command that executes the one behind it."""
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
         flags = [*end_flags(flags), *flags]
-        command = [path_of("WORKER"), "--model", model, "--tp", str(tp), *addresses, *flags]
+        command = [path_of(program), "--model", model, "--tp", str(tp), *addresses, *flags]
         return self._start("worker", [*prefix, *command])
 
     def rank(self, model, rank, group_socket, world=2, program=None):
@@ -182,7 +184,15 @@ class Cluster:
 
     def serve(self, model, tp=1, worker_flags=(), coordinator_flags=()):
         """A worker group and a coordinator that is SERVING."""
-        worker = self.worker(model, tp, flags=worker_flags).wait_ready()
+        return self._serve(self.worker(model, tp, flags=worker_flags), model, coordinator_flags)
+
+    def serve_on_emulator(self, model, tp=1, worker_flags=()):
+        """The same with a worker whose GPUs are emulated."""
+        worker = self.worker(model, tp, flags=worker_flags, program="EMULATED_GPU_WORKER")
+        return self._serve(worker, model, ())
+
+    def _serve(self, worker, model, coordinator_flags):
+        worker.wait_ready()
         coordinator = self.coordinator(model, [worker.target], flags=coordinator_flags).wait_ready()
         wait_for_health(coordinator.target, "SERVING")
         return Serving(worker, coordinator)

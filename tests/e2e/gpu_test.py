@@ -1,0 +1,86 @@
+"""The worker on GPUs: as far as an emulator is one, and what it says where there is none."""
+
+import re
+import subprocess
+
+import pytest
+from harness import ANY_PORT, GREEDY, path_of, pb, read_answer
+
+SEEDED = pb.Sampling(temperature=1.0, top_k=20, top_p=0.9, seed=7)
+# Exactly as CPUs compute.
+FLOAT32 = ["--activations", "f32", "--max_seqs", "8", "--max_step_tokens", "64"]
+
+
+def answers(serving):
+    """Greedy and drawn tokens, of requests that run together."""
+    stub = serving.stub()
+    streams = [
+        stub.Generate(pb.GenerateRequest(text=text, sampling=sampling, ignore_eos=True, max_new_tokens=24))
+        for text in ("abc", "a longer prompt of several tokens", "x" * 70)
+        for sampling in (GREEDY, SEEDED)
+    ]
+    tokens = [list(read_answer(stream).token_ids) for stream in streams]
+    serving.wait_idle()
+    return tokens
+
+
+@pytest.fixture
+def cpu_answers(cluster, tiny_folder):
+    return answers(cluster.serve(str(tiny_folder), worker_flags=["--device", "cpu"]))
+
+
+@pytest.mark.parametrize("tp", [1])
+@pytest.mark.parametrize("steps_in_flight", [1, 2])
+def test_the_tokens_are_those_of_the_cpu(cluster, tiny_folder, cpu_answers, tp, steps_in_flight):
+    flags = ["--device", "cuda", "--steps_in_flight", str(steps_in_flight), *FLOAT32]
+    serving = cluster.serve_on_emulator(str(tiny_folder), tp=tp, worker_flags=flags)
+    assert answers(serving) == cpu_answers
+
+
+def test_bfloat16_answers_and_the_log_has_the_memory_plan(cluster, tiny_folder):
+    serving = cluster.serve_on_emulator(str(tiny_folder), worker_flags=["--max_seqs", "4"])
+    assert all(len(tokens) == 24 for tokens in answers(serving))
+    log = serving.worker.log()
+    assert re.search(r"rank 0 .* MiB", log)
+    assert "free in GPU 0" in log
+
+
+def run_worker(*flags):
+    command = [path_of("WORKER"), "--listen", ANY_PORT, "--metrics_listen", ANY_PORT, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def has_gpu():
+    return "libcuda.so.1" in subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine has an NVIDIA driver")
+def test_without_a_driver_cuda_is_refused_and_auto_takes_the_cpu(cluster, tiny_folder):
+    refused = run_worker("--model", str(tiny_folder), "--device", "cuda")
+    assert refused.returncode == 1
+    assert "no NVIDIA driver: libcuda.so.1 is not among the libraries" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    worker = cluster.worker(str(tiny_folder)).wait_ready()
+    assert worker.log().count("computing on the CPU: no NVIDIA driver") == 1
+
+
+def test_devices_must_be_one_for_each_rank(tiny_folder):
+    emulated = path_of("EMULATED_GPU_WORKER")
+    for flags, message in [
+        (["--devices", "0,1"], "--devices names 2 GPUs, but there are 1 ranks"),
+        (["--devices", "7"], "rank 0 would use GPU 7, but this process sees 2"),
+    ]:
+        command = [emulated, "--model", str(tiny_folder), "--device", "cuda", *flags]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_table(tiny_folder):
+    command = [path_of("EMULATED_GPU_WORKER"), "--model", str(tiny_folder), "--device", "cuda"]
+    command += ["--kv_cache_tokens", "200000000"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "does not fit into memory with a KV cache of 200000000 tokens" in refused.stderr
+    assert "free in GPU 0: 4.00 GiB" in refused.stderr
+    assert "give --kv_cache_tokens" in refused.stderr

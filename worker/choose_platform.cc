@@ -1,0 +1,26 @@
+#include "worker/choose_platform.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "kernels/dtype.h"
+#include "worker/cpu_platform.h"
+#include "worker/cuda_platform.h"
+
+namespace phalanx {
+
+absl::StatusOr<Platform> ChoosePlatform(const WorkerOptions& options) {
+  if (options.device == DeviceKind::kCpu) return CpuPlatform();
+  absl::StatusOr<Platform> cuda = CudaPlatform({.rank = options.rank,
+                                                .world = options.group_size(),
+                                                .devices = options.devices,
+                                                .activations = options.activations,
+                                                .determinism = options.determinism});
+  if (cuda.ok() || options.device == DeviceKind::kCuda) return cuda;
+  // Without a GPU there is nothing wrong. With one, an answer from the CPU would hide what is.
+  if (!absl::IsNotFound(cuda.status())) return cuda;
+  LOG(INFO) << "computing on the CPU: " << cuda.status().message();
+  return CpuPlatform();
+}
+
+}  // namespace phalanx

@@ -1,0 +1,94 @@
+#include "worker/cuda_platform.h"
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/gpu_list.h"
+#include "worker/comm/shm_communicator_factory.h"
+
+namespace phalanx {
+namespace {
+
+// What CUDA takes for graphs and what it keeps for itself as it runs, and NCCL for its channels,
+// beside what is allocated. Estimates, until they have been measured.
+constexpr int64_t kGraphBytes = int64_t{256} << 20;
+constexpr int64_t kNcclBytes = int64_t{512} << 20;
+
+absl::StatusOr<std::vector<int>> DevicesOf(const CudaPlatformOptions& options, int num_gpus) {
+  std::vector<int> devices = options.devices;
+  if (devices.empty()) {
+    devices.resize(options.world);
+    std::iota(devices.begin(), devices.end(), 0);
+  }
+  if (devices.size() != static_cast<size_t>(options.world)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--devices names ", devices.size(), " GPUs, but there are ", options.world, " ranks"));
+  }
+  for (const int device : devices) {
+    if (device < 0 || device >= num_gpus) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("rank ", std::find(devices.begin(), devices.end(), device) - devices.begin(),
+                       " would use GPU ", device, ", but this process sees ", num_gpus,
+                       " (CUDA_VISIBLE_DEVICES): give --devices or a smaller --tp"));
+    }
+  }
+  return devices;
+}
+
+// A line about how data gets from one GPU to another.
+absl::Status TellPeers(const std::vector<int>& devices) {
+  if (devices.size() < 2) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool reach, kernels::AllReachEachOther(devices));
+  const std::string names = absl::StrJoin(devices, ", ");
+  if (reach) {
+    LOG(INFO) << "GPUs " << names << " read each other's memory (peer access)";
+  } else {
+    LOG(WARNING) << "GPUs " << names << " cannot all read each other's memory: what they exchange "
+                 << "goes through the memory of the host, which makes each step longer";
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MemorySource> MemoryOf(int device, int world) {
+  ASSIGN_OR_RETURN(const kernels::GpuMemory memory, kernels::GetGpuMemory(device));
+  return MemorySource{.free = {.machine = memory.free},
+                      .name = absl::StrCat("GPU ", device),
+                      .of_each_rank = true,
+                      .overhead = kGraphBytes + (world > 1 ? kNcclBytes : 0),
+                      .overhead_name = "CUDA",
+                      .is_to_be_filled = true};
+}
+
+}  // namespace
+
+absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
+  ASSIGN_OR_RETURN(const int num_gpus, kernels::CountGpus());
+  ASSIGN_OR_RETURN(const std::vector<int> devices, DevicesOf(options, num_gpus));
+  const int device = devices[options.rank];
+  if (options.rank == 0) RETURN_IF_ERROR(TellPeers(devices));
+  Platform platform;
+  // Planning costs time that a GPU would wait; more tokens a step make better use of it.
+  platform.defaults = {.max_seqs = 128, .max_step_tokens = 2048, .steps_in_flight = 2};
+  platform.make_backend =
+      [device, activations = options.activations](const Platform::BackendOptions& backend) {
+        return kernels::MakeCudaBackend({.device = device,
+                                         .activations = activations,
+                                         .determinism = backend.determinism,
+                                         .loading_threads = backend.num_threads});
+      };
+  platform.memory = [device, world = options.world] { return MemoryOf(device, world); };
+  if (options.world > 1) return absl::UnimplementedError("NCCL");
+  // A rank alone sends nothing.
+  platform.communicators = std::make_unique<ShmCommunicatorFactory>();
+  return platform;
+}
+
+}  // namespace phalanx
