@@ -28,7 +28,10 @@ GroupLeader::GroupLeader(Options options)
       pulse_watch_(options_.world, options_.stall_timeout),
       next_pulse_check_(MonotonicClock()->Now() + pulse_watch_.interval()) {
   if (options_.steps_in_flight > 1) {
-    runner_ = std::make_unique<StepRunner>([this](const Step& step) { return RunStep(step); });
+    runner_ = std::make_unique<StepRunner>(
+        StepRunner::Work{.launch = [this](const Step& step) { return LaunchStep(step); },
+                         .await = [this] { return AwaitStep(); },
+                         .launches_ahead = [this] { return decoder_.load()->launches_ahead(); }});
   }
 }
 
@@ -204,33 +207,37 @@ absl::StatusOr<StepResult> GroupLeader::Await() {
   if (runner_ != nullptr) return runner_->Await();
   const Step step = std::move(steps_to_run_.front());
   steps_to_run_.pop_front();
-  return RunStep(step);
+  RETURN_IF_ERROR(LaunchStep(step));
+  return AwaitStep();
 }
 
-absl::StatusOr<StepResult> GroupLeader::RunStep(const Step& step) {
-  RETURN_IF_ERROR(BeginStep(step.forward.counts().num_tokens));
-  absl::StatusOr<StepResult> result = RunDecoder(step);
-  MutexLock lock(&mutex_);
-  running_step_.reset();
-  return result;
+absl::Status GroupLeader::LaunchStep(const Step& step) {
+  {
+    MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(lost_);
+    running_steps_.push_back({.number = ++steps_, .num_tokens = step.forward.counts().num_tokens});
+  }
+  const absl::Status status = decoder_.load()->Launch(step);
+  return status.ok() ? status : Explain(status);
 }
 
-absl::Status GroupLeader::BeginStep(int num_tokens) {
-  MutexLock lock(&mutex_);
-  if (lost_.ok()) running_step_ = {.number = ++steps_, .num_tokens = num_tokens};
-  return lost_;
+absl::StatusOr<StepResult> GroupLeader::AwaitStep() {
+  absl::StatusOr<StepResult> result = decoder_.load()->Await();
+  {
+    MutexLock lock(&mutex_);
+    running_steps_.pop_front();
+  }
+  return result.ok() ? std::move(result) : Explain(result.status());
 }
 
-absl::StatusOr<StepResult> GroupLeader::RunDecoder(const Step& step) {
-  absl::StatusOr<StepResult> result = decoder_.load()->Run(step);
-  if (result.ok()) return result;
+absl::Status GroupLeader::Explain(const absl::Status& failure) {
   // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
   // monitor in a moment.
-  if (absl::IsAborted(result.status())) return LoseBySymptom(result.status().message());
+  if (absl::IsAborted(failure)) return LoseBySymptom(failure.message());
   // A rank did not come to a collective in time. Callers get UNAVAILABLE, because they would take
   // DEADLINE_EXCEEDED for their own deadline.
-  const bool hangs = absl::IsDeadlineExceeded(result.status());
-  Lose(hangs ? absl::UnavailableError(result.status().message()) : result.status());
+  const bool hangs = absl::IsDeadlineExceeded(failure);
+  Lose(hangs ? absl::UnavailableError(failure.message()) : failure);
   return lost();
 }
 

@@ -147,9 +147,11 @@ class GroupLeader final : public StepExecutor {
   absl::Status AwaitJoins();
   absl::Status AwaitReadyRanks(absl::string_view weights_digest);
   // Runs rank 0's part of a step.
-  absl::StatusOr<StepResult> RunStep(const Step& step);
-  absl::Status BeginStep(int num_tokens);
-  absl::StatusOr<StepResult> RunDecoder(const Step& step);
+  // What Decoder's functions of these names do, watched by the monitor.
+  absl::Status LaunchStep(const Step& step);
+  absl::StatusOr<StepResult> AwaitStep();
+  // Why the group is lost, to which the decoder's failure of a step is one of the clues.
+  absl::Status Explain(const absl::Status& failure);
   absl::Status DescribeLoss(int rank, const absl::Status& channel_status);
 
   // What the monitor thread runs. No other thread accepts connections or receives messages. It ends
@@ -213,7 +215,8 @@ class GroupLeader final : public StepExecutor {
   absl::Status lost_ GUARDED_BY(mutex_);
   // The owner ends the group, so that what breaks is no loss to tell of.
   bool stopping_ GUARDED_BY(mutex_) = false;
-  std::optional<RunningStep> running_step_ GUARDED_BY(mutex_);
+  // Those that were launched and are not done, the oldest first.
+  std::deque<RunningStep> running_steps_ GUARDED_BY(mutex_);
   uint64_t steps_ GUARDED_BY(mutex_) = 0;
   // Null if only one step may be in flight. The last member, since its thread uses the others.
   std::unique_ptr<StepRunner> runner_;

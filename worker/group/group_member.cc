@@ -16,6 +16,14 @@
 #include "worker/group/unix_socket.h"
 
 namespace phalanx {
+namespace {
+
+// How long a rank waits for the next step, to launch it while one runs. The leader sends it at
+// about the time at which the one that runs begins, if it can plan ahead, and steps take longer
+// than this where launching ahead pays.
+constexpr absl::Duration kLookAhead = absl::Microseconds(300);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
   ASSIGN_OR_RETURN(UniqueFd socket,
@@ -126,12 +134,23 @@ absl::Status GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
 
 absl::Status GroupMember::RunSteps(Decoder& decoder, const OnStep& on_step) {
   StepReader reader(&channel_, epoch_, interrupt_fd_);
+  const int most = decoder.launches_ahead() ? Decoder::kMaxInFlight : 1;
+  int launched = 0;
+  absl::Time start;  // Of the oldest step in flight, or of its turn.
   while (true) {
-    ASSIGN_OR_RETURN(const std::optional<Step> step, reader.Next());
-    if (!step.has_value()) return absl::OkStatus();
-    const absl::Time start = MonotonicClock()->Now();
-    ASSIGN_OR_RETURN(const StepResult result, decoder.Run(*step));
-    on_step(MonotonicClock()->Now() - start, result.comm_time);
+    if (launched == 0 || (launched < most && reader.HasStep(kLookAhead))) {
+      ASSIGN_OR_RETURN(const std::optional<Step> step, reader.Next());
+      if (!step.has_value()) return absl::OkStatus();
+      if (launched == 0) start = MonotonicClock()->Now();
+      RETURN_IF_ERROR(decoder.Launch(*step));
+      ++launched;
+      continue;
+    }
+    ASSIGN_OR_RETURN(const StepResult result, decoder.Await());
+    --launched;
+    const absl::Time end = MonotonicClock()->Now();
+    on_step(end - start, result.comm_time);
+    start = end;
   }
 }
 

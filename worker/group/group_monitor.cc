@@ -118,7 +118,7 @@ absl::Status GroupLeader::CheckPulses() {
   std::optional<RunningStep> step;
   {
     MutexLock lock(&mutex_);
-    step = running_step_;
+    if (!running_steps_.empty()) step = running_steps_.front();
   }
   if (step.has_value()) pulse_watch_.Progressed(0, decoder_.load()->progress());
   absl::Status status = pulse_watch_.Turn(step);

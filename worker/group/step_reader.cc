@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "base/clock.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/step_plan_codec.h"
 
@@ -33,6 +34,17 @@ absl::StatusOr<std::optional<Step>> StepReader::Next() {
   entries_.pop_front();
   taken_.Signal();
   return entry;
+}
+
+bool StepReader::HasStep(absl::Duration patience) {
+  const absl::Time deadline = MonotonicClock()->Now() + patience;
+  MutexLock lock(&mutex_);
+  while (entries_.empty()) {
+    const absl::Duration left = deadline - MonotonicClock()->Now();
+    if (left <= absl::ZeroDuration()) return false;
+    came_.WaitFor(&mutex_, left);
+  }
+  return entries_.front().ok() && entries_.front()->has_value();
 }
 
 bool StepReader::Put(Entry entry) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "worker/group/rank_channel.h"
 #include "worker/step/step.h"
@@ -33,6 +34,9 @@ class StepReader {
   // Blocks for the next step. nullopt if the leader says stop; the errors of RankChannel::Receive
   // and StepSequence::Decode, after the steps that came before. Not to be called after either.
   absl::StatusOr<std::optional<Step>> Next();
+
+  // Waits at most for `patience`, and returns whether Next would give a step at once.
+  bool HasStep(absl::Duration patience);
 
  private:
   using Entry = absl::StatusOr<std::optional<Step>>;

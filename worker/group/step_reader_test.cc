@@ -97,5 +97,16 @@ TEST_F(StepReaderTest, EndsWhileItWaitsForRoom) {
   reader_.reset();
 }
 
+TEST_F(StepReaderTest, TellsWhetherAStepIsThere) {
+  EXPECT_FALSE(reader_->HasStep(absl::ZeroDuration()));
+  Send(1, 1);
+  EXPECT_TRUE(reader_->HasStep(absl::Minutes(1)));
+  EXPECT_TRUE(reader_->Next()->has_value());
+  // The leader's last word is none.
+  SendStop();
+  EXPECT_FALSE(reader_->HasStep(absl::Minutes(1)));
+  EXPECT_FALSE(reader_->Next()->has_value());
+}
+
 }  // namespace
 }  // namespace phalanx

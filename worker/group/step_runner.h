@@ -4,8 +4,10 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "worker/step/step.h"
@@ -15,13 +17,19 @@ namespace phalanx {
 // So that the thread which plans steps can plan the next one meanwhile. One thread makes all calls.
 class StepRunner {
  public:
-  using RunStep = std::function<absl::StatusOr<StepResult>(const Step&)>;
+  // What runs a step, in two parts; see Decoder. Called by the runner's thread, `launch` for one
+  // step after the other.
+  struct Work {
+    std::function<absl::Status(const Step&)> launch;
+    std::function<absl::StatusOr<StepResult>()> await;
+    // Whether the next step is to be launched, if there is one, before this one is awaited.
+    std::function<bool()> launches_ahead;
+  };
 
-  // `run` is called by the runner's thread, for one step after the other.
-  explicit StepRunner(RunStep run);
+  explicit StepRunner(Work work);
   StepRunner(const StepRunner&) = delete;
   StepRunner& operator=(const StepRunner&) = delete;
-  // Waits for the step that runs and forgets the others.
+  // Waits for the steps that were launched and forgets the others.
   ~StepRunner();
 
   void Submit(Step step);
@@ -30,8 +38,12 @@ class StepRunner {
 
  private:
   void Loop();
+  // The next step to launch: waits for one unless `launched` steps have been launched. Nothing if
+  // there is none, or the runner is to end.
+  std::optional<Step> NextToLaunch(int launched);
+  void Finish(absl::StatusOr<StepResult> result);
 
-  const RunStep run_;
+  const Work work_;
   Mutex mutex_;
   // Signalled when a step comes or the thread is to end.
   CondVar submitted_;
