@@ -1,4 +1,4 @@
-// The CUDA backend with activations in bfloat16, on the emulator: against the reference with the
+// The CUDA backend with activations in bfloat16: against the reference with the
 // same types. What is stored in bfloat16 may differ by one rounding of it.
 #include "kernels/bfloat16.h"
 
@@ -11,7 +11,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/testing/emulator.h"
+#include "kernels/cuda/testing/cuda_variants.h"
 #include "kernels/dequantize.h"
 #include "kernels/reference/reference_backend.h"
 #include "kernels/testing/aligned_vector.h"
@@ -62,10 +62,10 @@ class FloatMatrix {
   AlignedVector<float> values_;
 };
 
-class BFloat16Test : public testing::TestWithParam<cuda::emulator::ThreadOrder> {
+class BFloat16Test : public testing::TestWithParam<CudaVariant> {
  protected:
   BFloat16Test() {
-    cuda::emulator::SetThreadOrder(GetParam());
+    GetParam().choose();
     backend_ = *MakeCudaBackend({.activations = DType::kBF16});
     stream_ = backend_->NewStream();
     reference_stream_ = reference_->NewStream();
@@ -77,10 +77,6 @@ class BFloat16Test : public testing::TestWithParam<cuda::emulator::ThreadOrder> 
                                .max_blocks_per_seq = 64})
                     .ok());
   }
-  ~BFloat16Test() override {
-    cuda::emulator::SetThreadOrder(cuda::emulator::ThreadOrder::kForward);
-  }
-
   void Synchronize() { ASSERT_TRUE(stream_->Synchronize().ok()); }
 
   // The sum of the sizes of the terms of an output.
@@ -97,13 +93,8 @@ class BFloat16Test : public testing::TestWithParam<cuda::emulator::ThreadOrder> 
   std::unique_ptr<Stream> reference_stream_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Orders, BFloat16Test,
-                         testing::Values(cuda::emulator::ThreadOrder::kForward,
-                                         cuda::emulator::ThreadOrder::kBackward),
-                         [](const auto& info) {
-                           return info.param == cuda::emulator::ThreadOrder::kForward ? "Forward"
-                                                                                      : "Backward";
-                         });
+INSTANTIATE_TEST_SUITE_P(Variants, BFloat16Test, testing::ValuesIn(CudaVariants()),
+                         [](const auto& info) { return info.param.name; });
 
 // Few rows and many, outputs that fill no tile, inputs that fill no range.
 TEST_P(BFloat16Test, ProductsAreThoseOfTheReferenceForAllTypesOfWeights) {
