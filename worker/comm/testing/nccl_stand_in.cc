@@ -16,6 +16,7 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -41,7 +42,7 @@ namespace {
 
 constexpr int kMaxRank = 15;
 // How long a wait for the other ranks goes on before it looks whether this rank was aborted.
-constexpr absl::Duration kLook = absl::Milliseconds(2);
+constexpr absl::Duration kLook = absl::Milliseconds(1);
 
 std::atomic<NcclResult> g_errors[kMaxRank + 1];
 
@@ -127,15 +128,17 @@ struct NcclCommunicatorState : std::enable_shared_from_this<NcclCommunicatorStat
       board_->segment_pid = getpid();
     }
     const uint32_t before = board_->ranks_here.fetch_or(Bit());
-    return (before & Bit()) == 0 ? NcclResult::kInProgress : NcclResult::kInvalidUsage;
+    if ((before & Bit()) != 0) return NcclResult::kInvalidUsage;
+    // Goes on whether this rank makes calls or not.
+    forming_ = std::thread([this] { AwaitAll(); });
+    return NcclResult::kInProgress;
   }
 
   NcclResult State() {
     if (const NcclResult error = g_errors[rank_]; error != NcclResult::kSuccess) return error;
     const std::lock_guard lock(mutex_);
     if (error_ != NcclResult::kSuccess) return error_;
-    if (!formed_ && !Form())
-      return error_ == NcclResult::kSuccess ? NcclResult::kInProgress : error_;
+    if (!formed_) return NcclResult::kInProgress;
     return finalized_ && running_ != issued_ ? NcclResult::kInProgress : NcclResult::kSuccess;
   }
 
@@ -166,15 +169,23 @@ struct NcclCommunicatorState : std::enable_shared_from_this<NcclCommunicatorStat
   }
 
   void Abort() {
+    {
+      std::unique_lock lock(mutex_);
+      aborted_ = true;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !busy_; });
+    }
     Leave();
-    std::unique_lock lock(mutex_);
-    aborted_ = true;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return !busy_; });
   }
 
-  // Nobody can join any more once rank 0 has left.
+  // To be called last. Nobody can join any more once rank 0 has left.
   void Leave() {
+    {
+      const std::lock_guard lock(mutex_);
+      left_ = true;
+      changed_.notify_all();
+    }
+    forming_.join();
     if (rank_ != 0) return;
     board_->segment_fd = -1;
     board_.RemoveName();
@@ -187,7 +198,15 @@ struct NcclCommunicatorState : std::enable_shared_from_this<NcclCommunicatorStat
   uint32_t Bit() const { return uint32_t{1} << rank_; }
   uint32_t AllBits() const { return (uint32_t{1} << world_) - 1; }
 
-  // Whether all ranks have come and this one has the segment.
+  // Runs on a thread of its own.
+  void AwaitAll() {
+    std::unique_lock lock(mutex_);
+    while (!left_ && !aborted_ && error_ == NcclResult::kSuccess && !Form()) {
+      changed_.wait_for(lock, absl::ToChronoNanoseconds(kLook));
+    }
+  }
+
+  // Whether all ranks have come and have the segment.
   bool Form() {
     if (board_->ranks_here.load() != AllBits()) return false;
     if (segment_ == nullptr) {
@@ -268,10 +287,12 @@ struct NcclCommunicatorState : std::enable_shared_from_this<NcclCommunicatorStat
   bool formed_ = false;
   bool finalized_ = false;
   bool aborted_ = false;
+  bool left_ = false;
   bool busy_ = false;     // Whether a collective runs.
   uint64_t issued_ = 0;   // Collectives that were queued, but for recorded ones.
   uint64_t running_ = 0;  // The last of these that has run.
   NcclResult error_ = NcclResult::kSuccess;
+  std::thread forming_;
 };
 
 namespace {
