@@ -46,7 +46,7 @@ GRPC_FOLDERS = (
     # Logging only, no server: linked by the programs alone.
     "base/grpc_log",
 )
-CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
+CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl", "worker/comm/testing/nccl")
 # The wall clock may be set at any time: only for dates that people read, never for how long
 # something takes.
 WALL_CLOCK_FILES = (
