@@ -344,7 +344,7 @@ def wide_prose(tree):
 
 
 NAMESPACE = re.compile(r"^namespace ([\w:]*) ?{$")
-TYPE = re.compile(r"^(?:class|struct|union|enum(?: class| struct)?) (?:\w+\([^)]*\) )?([\w:]+)[^;]*$")
+TYPE = re.compile(r"^(?:class|struct|union|enum(?: class| struct)?) (?:\w+\([^)]*\) )?([\w:]+)\b(?!<)[^;]*$")
 
 
 def types_of(text):
