@@ -15,15 +15,15 @@ enum class WordOp { kSum, kMax };
 
 // All ranks make the same calls in the same order with the same sizes. A call takes its place in
 // the stream as an op does: it sees the results of the ops before it, and the next op sees its
-// results. As with ops, a transport may return before the work is done: the caller waits with
-// Stream::Synchronize, and then asks CheckQueued. Data is memory of the backend. Engine thread
-// only, but for Abort.
+// results. As with ops, a transport may return before the work is done: the caller waits for the
+// stream, and then asks CheckQueued. Data is memory of the backend. Engine thread only, but for
+// Abort.
 //
 // Errors: DEADLINE_EXCEEDED if a peer did not come within the communicator's timeout, ABORTED after
 // Abort (here or, where the transport can tell, on a peer), UNAVAILABLE or INTERNAL if the
 // transport fails. Each is final: each later call returns the same error at once, and the ranks
 // must form a new communicator. A transport that queues its work cannot tell of a peer that does
-// not come: Synchronize does not end then, and has a timeout of its own.
+// not come: the stream comes to a stop then, and waiting for it has a timeout of its own.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -61,9 +61,9 @@ class Communicator {
   // Returns when all ranks have called it.
   virtual absl::Status Barrier() = 0;
 
-  // To be called after Stream::Synchronize and before results are used: an error if collectives
-  // that were queued have not done what they should, since an abort or a failure ends them early.
-  // Transports whose calls return when the work is done have told that already.
+  // To be called when the stream has been waited for and before results are used: an error if
+  // collectives that were queued may not have done what they should, since an abort or a failure
+  // ends them early. Transports whose calls return when the work is done have told that already.
   virtual absl::Status CheckQueued() { return absl::OkStatus(); }
 
   // Bytes of data that this rank has given to collectives so far, each counted once however many

@@ -23,8 +23,8 @@ namespace phalanx {
 //
 // A collective is queued on its stream and has not run when the call returns. So calls can be
 // recorded (kernels::Backend::Record); a recording holds the communicator's own calls, and must be
-// destroyed before the communicator. A call returns when its work is queued, which takes some time
-// only for the first of its kind, when NCCL connects the ranks for it.
+// destroyed before the communicator. A call returns when its work is queued. For the first call of
+// a kind NCCL connects the ranks, which waits until all of them make it, the timeout at most.
 //
 // A rank that does not come: the ranks form the communicator when Create has been called for all of
 // them. The first call waits for that, and fails with DEADLINE_EXCEEDED after the timeout; so does

@@ -39,7 +39,7 @@ class Collectives {
     return Timed([&] { return comm_->AllGatherWords(stream_, mine, count, all); });
   }
 
-  // To be called after the stream was synchronized; see Communicator::CheckQueued.
+  // To be called when the stream has been waited for; see Communicator::CheckQueued.
   absl::Status CheckQueued() { return comm_ == nullptr ? absl::OkStatus() : comm_->CheckQueued(); }
 
   // Time spent in collectives since the last call of Restart, waiting for peers included.
