@@ -67,7 +67,8 @@ class Communicator {
   virtual absl::Status CheckQueued() { return absl::OkStatus(); }
 
   // Bytes of data that this rank has given to collectives so far, each counted once however many
-  // peers read it; 0 if it is alone. Replays of recordings are not counted. Engine thread only.
+  // peers read it; 0 if it is alone. Calls that are recorded count when they are recorded, and not
+  // when they are replayed. Engine thread only.
   virtual uint64_t bytes_sent() const = 0;
 
   // Makes a blocked call and all later ones return ABORTED; a call for which all ranks have come

@@ -15,7 +15,8 @@ constexpr char kVariable[] = "PHALANX_NCCL";
 constexpr char kLibrary[] = "libnccl.so.2";
 
 std::string LastLoaderError() {
-  const char* const error = dlerror();
+  // The loader keeps the text for each thread.
+  const char* const error = dlerror();  // NOLINT(concurrency-mt-unsafe)
   return error != nullptr ? error : "no reason given";
 }
 
@@ -52,7 +53,7 @@ std::string VersionText(int version) {
 }  // namespace
 
 absl::StatusOr<NcclApi> LoadNccl() {
-  const char* const chosen = std::getenv(kVariable);
+  const char* const chosen = std::getenv(kVariable);  // NOLINT(concurrency-mt-unsafe)
   const bool is_chosen = chosen != nullptr && *chosen != '\0';
   const std::string name = is_chosen ? chosen : kLibrary;
   ASSIGN_OR_RETURN(void* const library, OpenLibrary(name, is_chosen));

@@ -96,6 +96,7 @@ inline void OnEveryRank(const TransportUnderTest& transport, int world,
                         const std::function<void(RankUnderTest&)>& body) {
   const auto group = transport.make_group(world, absl::Minutes(1));
   std::vector<std::thread> threads;
+  threads.reserve(group.size());
   for (const std::unique_ptr<Communicator>& comm : group) {
     threads.emplace_back([&transport, &body, &comm] {
       RankUnderTest rank(transport, comm.get());
