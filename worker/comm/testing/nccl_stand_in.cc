@@ -77,14 +77,36 @@ NcclResult GetVersion(int* version) {
   return NcclResult::kSuccess;
 }
 
+// The boards that this process has made. Most names are gone when it ends, but not those of
+// communicators for which rank 0 never came.
+class MadeBoards {
+ public:
+  MadeBoards() = default;
+  MadeBoards(const MadeBoards&) = delete;
+  MadeBoards& operator=(const MadeBoards&) = delete;
+  ~MadeBoards() {
+    for (const std::string& name : names_) NcclStandInBoard(name).RemoveName();
+  }
+
+  bool Make(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    names_.push_back(name);
+    return NcclStandInBoard(name).Create();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> names_;
+};
+
 NcclResult GetUniqueId(NcclUniqueId* id) {
   std::random_device random;
   const std::string name = absl::StrCat("/phalanx-nccl-", absl::Hex(random()), absl::Hex(random()),
                                         "-", absl::Hex(random()));
   *id = {};
   std::memcpy(id->bytes, name.data(), name.size());
-  NcclStandInBoard board(name);
-  return board.Create() ? NcclResult::kSuccess : NcclResult::kSystemError;
+  static MadeBoards boards;
+  return boards.Make(name) ? NcclResult::kSuccess : NcclResult::kSystemError;
 }
 
 NcclResult CommInitRankConfig(NcclComm* comm, int world, NcclUniqueId id, int rank,
