@@ -46,7 +46,7 @@ GRPC_FOLDERS = (
     # Logging only, no server: linked by the programs alone.
     "base/grpc_log",
 )
-CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl")
+CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl", "worker/comm/testing/nccl")
 # The wall clock may be set at any time: only for dates that people read, never for how long
 # something takes.
 WALL_CLOCK_FILES = (
@@ -344,7 +344,7 @@ def wide_prose(tree):
 
 
 NAMESPACE = re.compile(r"^namespace ([\w:]*) ?{$")
-TYPE = re.compile(r"^(?:class|struct|union|enum(?: class| struct)?) (?:\w+\([^)]*\) )?([\w:]+)[^;]*$")
+TYPE = re.compile(r"^(?:class|struct|union|enum(?: class| struct)?) (?:\w+\([^)]*\) )?([\w:]+)\b(?!<)[^;]*$")
 
 
 def types_of(text):

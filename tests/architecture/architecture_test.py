@@ -151,6 +151,7 @@ class RuleTest(unittest.TestCase):
             source("phalanx ", "struct Call::Limits {\n};"),
             source("phalanx ", "enum class Other {\n};\nvoid Limits();"),
             source("", "struct Limits {\n};"),
+            source("phalanx ", "template <>\nstruct Limits<int> : Other {\n};"),
         ]
         for other in others:
             self.assert_caught(rule, {"worker/a.h": limits, "coordinator/b.cc": other}, 0)

@@ -15,11 +15,15 @@ enum class WordOp { kSum, kMax };
 
 // All ranks make the same calls in the same order with the same sizes. A call takes its place in
 // the stream as an op does: it sees the results of the ops before it, and the next op sees its
-// results. Engine thread only, but for Abort.
+// results. As with ops, a transport may return before the work is done: the caller waits for the
+// stream, and then asks CheckQueued. Data is memory of the backend. Engine thread only, but for
+// Abort.
 //
 // Errors: DEADLINE_EXCEEDED if a peer did not come within the communicator's timeout, ABORTED after
-// Abort (here or, where the transport can tell, on a peer). Either is final: each later call
-// returns the same error at once, and the ranks must form a new communicator.
+// Abort (here or, where the transport can tell, on a peer), UNAVAILABLE or INTERNAL if the
+// transport fails. Each is final: each later call returns the same error at once, and the ranks
+// must form a new communicator. A transport that queues its work cannot tell of a peer that does
+// not come: the stream comes to a stop then, and waiting for it has a timeout of its own.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -57,12 +61,19 @@ class Communicator {
   // Returns when all ranks have called it.
   virtual absl::Status Barrier() = 0;
 
+  // To be called when the stream has been waited for and before results are used: an error if
+  // collectives that were queued may not have done what they should, since an abort or a failure
+  // ends them early. Transports whose calls return when the work is done have told that already.
+  virtual absl::Status CheckQueued() { return absl::OkStatus(); }
+
   // Bytes of data that this rank has given to collectives so far, each counted once however many
-  // peers read it; 0 if it is alone. Engine thread only.
+  // peers read it; 0 if it is alone. Calls that are recorded count when they are recorded, and not
+  // when they are replayed. Engine thread only.
   virtual uint64_t bytes_sent() const = 0;
 
   // Makes a blocked call and all later ones return ABORTED; a call for which all ranks have come
-  // already may still succeed. Any thread, any number of times.
+  // already may still succeed. Ends what is queued, so that streams do not wait for peers any more.
+  // Any thread, any number of times.
   virtual void Abort() = 0;
 };
 

@@ -13,18 +13,17 @@ absl::StatusOr<CommunicatorFactory::Meeting> ShmCommunicatorFactory::Meet(int wo
   ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
                    CommunicatorSegment::Create(world));
   Meeting meeting;
-  meeting.fd = segment->fd();
+  meeting.invitation.fd = segment->fd();
   meeting.communicator = std::make_unique<ShmCommunicator>(
       std::move(segment), 0, ShmCommunicator::Options{.timeout = timeout});
   return meeting;
 }
 
-absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicatorFactory::Join(int fd, int rank,
-                                                                           int world,
-                                                                           absl::Duration timeout) {
+absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicatorFactory::Join(
+    const Invitation& invitation, int rank, int world, absl::Duration timeout) {
   // Map owns the descriptor from here on.
   ASSIGN_OR_RETURN(std::shared_ptr<CommunicatorSegment> segment,
-                   CommunicatorSegment::Map(fd, world));
+                   CommunicatorSegment::Map(invitation.fd, world));
   return std::make_unique<ShmCommunicator>(std::move(segment), rank,
                                            ShmCommunicator::Options{.timeout = timeout});
 }

@@ -10,12 +10,12 @@
 
 namespace phalanx {
 
-// The descriptor is that of the memory (CommunicatorSegment).
+// The invitation is the descriptor of the memory (CommunicatorSegment), without other bytes.
 class ShmCommunicatorFactory final : public CommunicatorFactory {
  public:
   absl::StatusOr<Meeting> Meet(int world, absl::Duration timeout) override;
-  absl::StatusOr<std::unique_ptr<Communicator>> Join(int fd, int rank, int world,
-                                                     absl::Duration timeout) override;
+  absl::StatusOr<std::unique_ptr<Communicator>> Join(const Invitation& invitation, int rank,
+                                                     int world, absl::Duration timeout) override;
 };
 
 }  // namespace phalanx

@@ -16,7 +16,7 @@ TEST(ShmCommunicatorFactoryTest, RanksMeetByTheLeadersDescriptor) {
   ASSERT_TRUE(meeting.ok()) << meeting.status();
   EXPECT_EQ(meeting->communicator->rank(), 0);
   // A copy, as a rank gets it.
-  auto joined = factory.Join(dup(meeting->fd), 1, 2, absl::Minutes(1));
+  auto joined = factory.Join({.fd = dup(meeting->invitation.fd)}, 1, 2, absl::Minutes(1));
   ASSERT_TRUE(joined.ok()) << joined.status();
   EXPECT_EQ((*joined)->rank(), 1);
   EXPECT_EQ((*joined)->world(), 2);
@@ -35,7 +35,12 @@ TEST(ShmCommunicatorFactoryTest, TheTimeoutIsThatOfTheCommunicator) {
 TEST(ShmCommunicatorFactoryTest, ADescriptorOfSomethingElseIsRefused) {
   const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   ASSERT_GE(fd, 0);
-  EXPECT_EQ(ShmCommunicatorFactory().Join(fd, 1, 2, absl::Minutes(1)).status().code(),
+  EXPECT_EQ(ShmCommunicatorFactory().Join({.fd = fd}, 1, 2, absl::Minutes(1)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ShmCommunicatorFactoryTest, AnInvitationWithoutADescriptorIsRefused) {
+  EXPECT_EQ(ShmCommunicatorFactory().Join({}, 1, 2, absl::Minutes(1)).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 

@@ -13,12 +13,52 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/rank.pb.h"
+#include "worker/comm/communicator_segment.h"
+#include "worker/comm/shm_communicator.h"
 #include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
 namespace {
 
 using GroupFormingTest = GroupTest;
+
+// Ranks that are threads and find each other by bytes alone, without a descriptor.
+class NamedCommunicatorFactory final : public CommunicatorFactory {
+ public:
+  absl::StatusOr<Meeting> Meet(int world, absl::Duration timeout) override {
+    segment_ = *CommunicatorSegment::Create(world);
+    return Meeting{std::make_unique<ShmCommunicator>(segment_, 0,
+                                                     ShmCommunicator::Options{.timeout = timeout}),
+                   {.rendezvous = kName}};
+  }
+  absl::StatusOr<std::unique_ptr<Communicator>> Join(const Invitation& invitation, int rank,
+                                                     int world, absl::Duration timeout) override {
+    EXPECT_EQ(invitation.fd, -1);
+    if (invitation.rendezvous != kName) return absl::InvalidArgumentError("not the name");
+    return std::make_unique<ShmCommunicator>(segment_, rank,
+                                             ShmCommunicator::Options{.timeout = timeout});
+  }
+
+ private:
+  // Bytes that no text has.
+  const std::string kName = std::string("\0\xff\x80 name", 8);
+  std::shared_ptr<CommunicatorSegment> segment_;
+};
+
+TEST_F(GroupFormingTest, RanksCanFindEachOtherByBytesWithoutADescriptor) {
+  NamedCommunicatorFactory communicators;
+  leader_options_.communicators = &communicators;
+  leader_options_.world = 3;
+  std::future<absl::Status> first = StartMember(1);
+  std::future<absl::Status> second = StartMember(2);
+  StartLeader();
+  const auto result = Execute(5);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->tokens, std::vector<int32_t>{18});
+  leader_->Stop(absl::Seconds(10));
+  EXPECT_TRUE(first.get().ok());
+  EXPECT_TRUE(second.get().ok());
+}
 
 constexpr char kAddressVariable[] = "PHALANX_TEST_ADDRESS";
 

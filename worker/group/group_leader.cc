@@ -52,7 +52,7 @@ absl::Status GroupLeader::Form() {
   if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
   auto reception = std::make_unique<RankReception>(std::move(listener), options_.handshake_timeout);
   // Before the monitor is started, which sends it to ranks and takes no lock for it.
-  communicator_fd_ = meeting.fd;
+  invitation_ = std::move(meeting.invitation);
   monitor_ =
       std::thread([this, owned = std::move(reception)]() mutable { Monitor(std::move(owned)); });
   return AwaitJoins();
@@ -98,10 +98,11 @@ absl::Status GroupLeader::Admit(RankReception::Arrival arrival) {
   welcome->set_max_seqs(options_.limits.max_seqs);
   welcome->set_max_blocks_per_seq(options_.limits.max_blocks_per_seq);
   welcome->set_kv_blocks(options_.limits.kv_blocks);
+  welcome->set_rendezvous(invitation_.rendezvous);
   welcome->set_pulse_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(pulse_watch_.interval())));
   // The place stays free for another process with this rank's number. If the rank was a child of
   // ours, its end is seen by WatchedFd, and the group is lost then.
-  if (absl::Status status = arrival.channel->Send(answer, communicator_fd_); !status.ok()) {
+  if (absl::Status status = arrival.channel->Send(answer, invitation_.fd); !status.ok()) {
     LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
     return absl::OkStatus();
   }

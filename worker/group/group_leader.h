@@ -190,7 +190,7 @@ class GroupLeader final : public StepExecutor {
   const Options options_;
   std::unique_ptr<Communicator> communicator_;
   // What each rank gets when it joins, for CommunicatorFactory::Join.
-  int communicator_fd_ = -1;
+  CommunicatorFactory::Invitation invitation_;
   // Set to null, and aborted, under mutex_: after AwaitReady has failed nobody may use it.
   std::atomic<Decoder*> decoder_ = nullptr;
   StepSequence sequence_;

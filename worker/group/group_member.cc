@@ -53,8 +53,9 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
                      .max_blocks_per_seq = welcome.max_blocks_per_seq(),
                      .kv_blocks = welcome.kv_blocks()};
   ASSIGN_OR_RETURN(member->communicator_,
-                   options.communicators->Join(communicator_fd.Release(), options.rank,
-                                               options.world, options.step_timeout));
+                   options.communicators->Join(
+                       {.fd = communicator_fd.Release(), .rendezvous = welcome.rendezvous()},
+                       options.rank, options.world, options.step_timeout));
   // A leader that names no interval wants no pulse.
   const absl::Duration pulse_interval =
       welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();

@@ -39,6 +39,9 @@ class Collectives {
     return Timed([&] { return comm_->AllGatherWords(stream_, mine, count, all); });
   }
 
+  // To be called when the stream has been waited for; see Communicator::CheckQueued.
+  absl::Status CheckQueued() { return comm_ == nullptr ? absl::OkStatus() : comm_->CheckQueued(); }
+
   // Time spent in collectives since the last call of Restart, waiting for peers included.
   absl::Duration time() const { return absl::FromChrono(ticks_); }
   void Restart() { ticks_ = std::chrono::nanoseconds(0); }

@@ -192,6 +192,7 @@ absl::Status ShardedDecoder::Launch(const Step& step) {
 
 absl::StatusOr<StepResult> ShardedDecoder::Await() {
   ASSIGN_OR_RETURN(StepResult result, exchange_->Await(step_timeout_));
+  RETURN_IF_ERROR(collectives_.CheckQueued());
   Mark();
   return result;
 }

@@ -41,9 +41,27 @@ class LostCommunicator : public Communicator {
   static absl::Status Lost() { return absl::DeadlineExceededError("rank 1 did not come"); }
 };
 
+// A group whose collectives were queued and then ended early.
+class EndedCommunicator final : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int world() const override { return 2; }
+  absl::Status AllReduceSum(kernels::Stream&, kernels::Tensor) override { return {}; }
+  absl::Status AllReduceWords(kernels::Stream&, uint64_t*, int64_t, WordOp) override { return {}; }
+  absl::Status AllGatherWords(kernels::Stream&, const uint64_t*, int64_t, uint64_t*) override {
+    return {};
+  }
+  absl::Status Broadcast(kernels::Stream&, void*, size_t) override { return {}; }
+  absl::Status Barrier() override { return {}; }
+  absl::Status CheckQueued() override { return absl::AbortedError("ended early"); }
+  uint64_t bytes_sent() const override { return 0; }
+  void Abort() override {}
+};
+
 class DecoderCreateTest : public testing::Test {
  protected:
-  absl::StatusOr<std::unique_ptr<Decoder>> Create(int world, const StepLimits& limits) {
+  absl::StatusOr<std::unique_ptr<Decoder>> Create(int world, const StepLimits& limits,
+                                                  Communicator* comm = nullptr) {
     auto checkpoint = Checkpoint::Open(WriteTinyModel("create.gguf"));
     if (!checkpoint.ok()) return checkpoint.status();
     const ModelSpec& spec = (*checkpoint)->spec();
@@ -52,7 +70,10 @@ class DecoderCreateTest : public testing::Test {
     auto weights = LoadDecoderWeights(**checkpoint, spec, *shard, *backend_);
     if (!weights.ok()) return weights.status();
     return Decoder::Create(spec, *shard, *std::move(weights), limits, backend_.get(),
-                           world == 1 ? nullptr : &comm_, absl::Minutes(1));
+                           world == 1        ? nullptr
+                           : comm != nullptr ? comm
+                                             : &comm_,
+                           absl::Minutes(1));
   }
 
   std::unique_ptr<kernels::Backend> backend_ = Cpu();
@@ -126,6 +147,16 @@ TEST_F(DecoderCreateTest, AloneItNeedsNoCommunicator) {
   StepBuilder builder;
   builder.Add(sequence, 5);
   EXPECT_TRUE((*decoder)->Run(builder.Finish()).ok());
+}
+
+TEST_F(DecoderCreateTest, ErrorOfCollectivesThatWereQueuedIsPassedOn) {
+  EndedCommunicator ended;
+  const auto decoder = Create(2, kLimits, &ended);
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  TestSequence sequence = Sequence(0, RandomTokens(5, 1));
+  StepBuilder builder;
+  builder.Add(sequence, 5);
+  EXPECT_EQ((*decoder)->Run(builder.Finish()).status(), absl::AbortedError("ended early"));
 }
 
 TEST_F(DecoderCreateTest, ErrorOfACollectiveIsPassedOn) {

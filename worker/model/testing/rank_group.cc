@@ -40,7 +40,13 @@ std::vector<uint32_t> Bits(const std::vector<float>& values) {
 
 RankGroup::RankGroup(const std::string& path, int world, const StepLimits& limits,
                      const BackendFactory& make_backend)
-    : comms_(MakeLocalGroup(world)), ranks_(world) {
+    : RankGroup(path, limits, make_backend, MakeLocalGroup(world)) {}
+
+RankGroup::RankGroup(const std::string& path, const StepLimits& limits,
+                     const BackendFactory& make_backend,
+                     std::vector<std::unique_ptr<Communicator>> comms)
+    : comms_(std::move(comms)), ranks_(comms_.size()) {
+  const int world = static_cast<int>(comms_.size());
   const std::unique_ptr<Checkpoint> checkpoint = ValueOrDie(Checkpoint::Open(path));
   spec_ = checkpoint->spec();
   for (int rank = 0; rank < world; ++rank) {

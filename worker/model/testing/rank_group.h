@@ -24,6 +24,9 @@ class RankGroup {
   // Loads the file at `path` on `world` ranks. CHECK-fails if that does not work.
   RankGroup(const std::string& path, int world, const StepLimits& limits,
             const BackendFactory& make_backend);
+  // The same with communicators of another transport than shared memory, one for each rank.
+  RankGroup(const std::string& path, const StepLimits& limits, const BackendFactory& make_backend,
+            std::vector<std::unique_ptr<Communicator>> comms);
 
   const ModelSpec& spec() const { return spec_; }
   Decoder& decoder(int rank) { return *ranks_[rank].decoder; }
