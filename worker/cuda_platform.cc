@@ -12,7 +12,9 @@
 #include "base/status.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/gpu_list.h"
-#include "worker/comm/shm_communicator_factory.h"
+#include "worker/comm/nccl_api.h"
+#include "worker/comm/nccl_communicator_factory.h"
+#include "worker/comm/find_nccl.h"
 
 namespace phalanx {
 namespace {
@@ -67,6 +69,25 @@ absl::StatusOr<MemorySource> MemoryOf(int device, int world) {
                       .is_to_be_filled = true};
 }
 
+// The factory and the table of functions that it is lent.
+class NcclGroups final : public CommunicatorFactory {
+ public:
+  NcclGroups(const NcclApi& api, const NcclCommunicatorFactory::Options& options)
+      : api_(api), factory_(api_, options) {}
+
+  absl::StatusOr<Meeting> Meet(int world, absl::Duration timeout) override {
+    return factory_.Meet(world, timeout);
+  }
+  absl::StatusOr<std::unique_ptr<Communicator>> Join(const Invitation& invitation, int rank,
+                                                     int world, absl::Duration timeout) override {
+    return factory_.Join(invitation, rank, world, timeout);
+  }
+
+ private:
+  const NcclApi api_;
+  NcclCommunicatorFactory factory_;
+};
+
 }  // namespace
 
 absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
@@ -85,9 +106,15 @@ absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
                                          .loading_threads = backend.num_threads});
       };
   platform.memory = [device, world = options.world] { return MemoryOf(device, world); };
-  if (options.world > 1) return absl::UnimplementedError("NCCL");
-  // A rank alone sends nothing.
-  platform.communicators = std::make_unique<ShmCommunicatorFactory>();
+  NcclApi nccl;  // A rank alone calls nothing of it.
+  if (options.world > 1) {
+    ASSIGN_OR_RETURN(nccl, FindNccl());
+    int version = 0;
+    nccl.GetVersion(&version);
+    LOG(INFO) << "NCCL " << version / 10000 << "." << version / 100 % 100 << "." << version % 100;
+  }
+  platform.communicators = std::make_unique<NcclGroups>(
+      nccl, NcclCommunicatorFactory::Options{.device = device, .determinism = options.determinism});
   return platform;
 }
 

@@ -29,7 +29,7 @@ def cpu_answers(cluster, tiny_folder):
     return answers(cluster.serve(str(tiny_folder), worker_flags=["--device", "cpu"]))
 
 
-@pytest.mark.parametrize("tp", [1])
+@pytest.mark.parametrize("tp", [1, 2])
 @pytest.mark.parametrize("steps_in_flight", [1, 2])
 def test_the_tokens_are_those_of_the_cpu(cluster, tiny_folder, cpu_answers, tp, steps_in_flight):
     flags = ["--device", "cuda", "--steps_in_flight", str(steps_in_flight), *FLOAT32]

@@ -111,8 +111,8 @@ TEST_P(TinyGgufTest, LogitsAreThoseOfTheFolder) {
   const auto checkpoint = Checkpoint::Open(golden.path);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const std::string path = WriteAsGguf(**checkpoint);
-  for (int world = 1; world <= std::min(2, MaxTestWorld()); ++world) {
-    RankGroup group(path, world, kTinyModelLimits, &MakeTestBackend);
+  for (int world = 1; world <= 2; ++world) {
+    RankGroup group = MakeTestGroup(path, world);
     for (size_t i = 0; i < golden.prompts.size(); ++i) {
       EXPECT_LT(LargestError(Forward(group, golden.prompts[i]),
                              golden.logits.at(absl::StrCat("logits.", i))),

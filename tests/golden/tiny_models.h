@@ -38,11 +38,11 @@ struct GoldenModel {
 
 std::vector<std::string> GoldenModelNames();
 
-// What the ranks of a test program compute with. Each program is linked with one definition: of
-// CPUs in cpu_test_backend.cc, of GPUs in cuda_test_backend.cc.
-std::unique_ptr<kernels::Backend> MakeTestBackend();
-// The most ranks that can compute together with it.
-int MaxTestWorld();
+// A group of `world` ranks with the model at `path`. Each test program is linked with one
+// definition: of CPUs in cpu_test_group.cc, of GPUs in cuda_test_group.cc.
+RankGroup MakeTestGroup(const std::string& path, int world);
+// How many ranks are tried at most: where GPUs are emulated, each takes its time.
+int MostTestRanks();
 
 // Logits after every token of a prompt, computed in one step.
 Logits Forward(RankGroup& group, const std::vector<int32_t>& prompt);

@@ -87,11 +87,12 @@ class TinyModelTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(TinyModelTest, LogitsAreThoseOfTransformersAtEveryPosition) {
-  for (const auto& make_backend : {&MakeTestBackend, &kernels::MakeReferenceBackend}) {
-    RankGroup group(golden_.path, /*world=*/1, kTinyModelLimits, make_backend);
+  RankGroup reference(golden_.path, /*world=*/1, kTinyModelLimits, &kernels::MakeReferenceBackend);
+  RankGroup ours = MakeTestGroup(golden_.path, 1);
+  for (RankGroup* const group : {&reference, &ours}) {
     for (size_t i = 0; i < golden_.prompts.size(); ++i) {
-      const Logits ours = Forward(group, golden_.prompts[i]);
-      EXPECT_LT(LargestError(ours, golden_.logits.at(absl::StrCat("logits.", i))), 2e-5)
+      const Logits logits = Forward(*group, golden_.prompts[i]);
+      EXPECT_LT(LargestError(logits, golden_.logits.at(absl::StrCat("logits.", i))), 2e-5)
           << "prompt of " << golden_.prompts[i].size() << " tokens";
     }
   }
@@ -104,7 +105,7 @@ TEST_P(TinyModelTest, LogitsAreThoseOfTransformersAtEveryPosition) {
 // softmax by s u rather than u; scores here are of size 2 in the mean, hence the factor of 2.
 TEST_P(TinyModelTest, LogitsInBfloat16LieWithinItsRounding) {
   if (!golden_.is_bf16) GTEST_SKIP() << "the file is float32";
-  RankGroup group(golden_.path, /*world=*/1, kTinyModelLimits, &MakeTestBackend);
+  RankGroup group = MakeTestGroup(golden_.path, 1);
   const double bound = 2 * 0x1p-9 * (16 * group.spec().num_layers + 4);
   for (size_t i = 0; i < golden_.prompts.size(); ++i) {
     const double error = NormError(Forward(group, golden_.prompts[i]),
@@ -126,11 +127,10 @@ TEST_P(TinyModelTest, GreedyContinuationsAreThoseOfGenerate) {
   }
   // Twice the error that the first test allows, of logits below 10.
   EXPECT_GT(golden_.smallest_margin, 2 * 2e-5 * 10);
-  const int most_ranks =
-      RankGroup(golden_.path, 1, kTinyModelLimits, &MakeTestBackend).spec().num_kv_heads;
-  for (int world = 1; world <= std::min({4, most_ranks, MaxTestWorld()}); ++world) {
+  const int most_ranks = MakeTestGroup(golden_.path, 1).spec().num_kv_heads;
+  for (int world = 1; world <= std::min(MostTestRanks(), most_ranks); ++world) {
     SCOPED_TRACE(testing::Message() << world << " ranks");
-    RankGroup group(golden_.path, world, kTinyModelLimits, &MakeTestBackend);
+    RankGroup group = MakeTestGroup(golden_.path, world);
     GroupExecutor executor(&group);
     const auto records = RunEngine(group, executor, requests);
     for (size_t i = 0; i < records.size(); ++i) {
@@ -147,7 +147,7 @@ TEST_P(TinyModelTest, ScoresAreTheGoldenLogProbabilities) {
     requests.push_back(
         {.prompt_token_ids = prompt, .eos_token_ids = {}, .sampling = {}, .score = true});
   }
-  RankGroup group(golden_.path, std::min(2, MaxTestWorld()), kTinyModelLimits, &MakeTestBackend);
+  RankGroup group = MakeTestGroup(golden_.path, 2);
   GroupExecutor executor(&group);
   const auto records = RunEngine(group, executor, requests);
   for (size_t i = 0; i < records.size(); ++i) {

@@ -1,0 +1,14 @@
+// Golden models on the CPU backend with one thread.
+#include "kernels/cpu/cpu_backend.h"
+#include "tests/golden/tiny_models.h"
+
+namespace phalanx {
+
+RankGroup MakeTestGroup(const std::string& path, int world) {
+  return RankGroup(path, world, kTinyModelLimits,
+                   [] { return *kernels::MakeCpuBackend({.num_threads = 1}); });
+}
+
+int MostTestRanks() { return 4; }
+
+}  // namespace phalanx
