@@ -92,11 +92,24 @@ MetricsEndpoint::~MetricsEndpoint() {
   if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
 }
 
+void MetricsEndpoint::Add(std::shared_ptr<const prometheus::Collectable> collectable) {
+  MutexLock lock(&mutex_);
+  added_.push_back(std::move(collectable));
+}
+
 std::string MetricsEndpoint::Page() const {
   std::vector<prometheus::MetricFamily> families = process_.Collect();
-  std::vector<prometheus::MetricFamily> own = registry_->Collect();
-  families.insert(families.end(), std::make_move_iterator(own.begin()),
-                  std::make_move_iterator(own.end()));
+  const auto append = [&families](std::vector<prometheus::MetricFamily> more) {
+    families.insert(families.end(), std::make_move_iterator(more.begin()),
+                    std::make_move_iterator(more.end()));
+  };
+  append(registry_->Collect());
+  std::vector<std::shared_ptr<const prometheus::Collectable>> added;
+  {
+    MutexLock lock(&mutex_);
+    added = added_;
+  }
+  for (const auto& collectable : added) append(collectable->Collect());
   return prometheus::TextSerializer().Serialize(families);
 }
 

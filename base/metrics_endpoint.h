@@ -4,10 +4,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/host_port.h"
+#include "base/mutex.h"
 #include "base/process_collector.h"
+#include "prometheus/collectable.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 
@@ -39,6 +42,10 @@ class MetricsEndpoint {
   // The port that is listened on.
   int port() const { return port_; }
 
+  // Puts what `collectable` collects on the page too, from now on. It is asked by the page's
+  // thread, each time that somebody asks for the page, so that it should answer soon.
+  void Add(std::shared_ptr<const prometheus::Collectable> collectable);
+
   // What the page says now, in Prometheus's text format.
   std::string Page() const;
 
@@ -49,6 +56,8 @@ class MetricsEndpoint {
   const int port_;
   const std::shared_ptr<prometheus::Registry> registry_;
   const ProcessCollector process_;
+  mutable Mutex mutex_;
+  std::vector<std::shared_ptr<const prometheus::Collectable>> added_ GUARDED_BY(mutex_);
   MHD_Daemon* daemon_ = nullptr;
 };
 

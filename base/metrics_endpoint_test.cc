@@ -14,7 +14,9 @@
 #include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "prometheus/collectable.h"
 #include "prometheus/counter.h"
+#include "prometheus/metric_family.h"
 
 namespace phalanx {
 namespace {
@@ -75,6 +77,27 @@ TEST_F(MetricsEndpointTest, ServesTheRegistryAndTheProcess) {
   EXPECT_EQ(ValueOf(page, "answers_total"), 42);
   EXPECT_THAT(page, testing::HasSubstr("program=\"tester\""));
   EXPECT_GE(ValueOf(page, "process_open_fds"), 3);
+}
+
+// Tells how often it was asked.
+class AskedOften final : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    prometheus::ClientMetric metric;
+    metric.counter.value = ++asked_;
+    return {{"asked_total", "Times.", prometheus::MetricType::Counter, {metric}}};
+  }
+
+ private:
+  mutable int asked_ = 0;
+};
+
+TEST_F(MetricsEndpointTest, WhatIsAddedIsCollectedForEachPage) {
+  const auto endpoint = Serve();
+  EXPECT_THAT(Scrape(endpoint->port()), testing::Not(testing::HasSubstr("asked_total")));
+  endpoint->Add(std::make_shared<AskedOften>());
+  EXPECT_EQ(ValueOf(Scrape(endpoint->port()), "asked_total"), 1);
+  EXPECT_EQ(ValueOf(Scrape(endpoint->port()), "asked_total"), 2);
 }
 
 TEST_F(MetricsEndpointTest, OnlyGetAndOnlyThePage) {

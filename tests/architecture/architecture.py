@@ -46,7 +46,12 @@ GRPC_FOLDERS = (
     # Logging only, no server: linked by the programs alone.
     "base/grpc_log",
 )
-CUDA_FOLDERS = ("kernels/cuda/", "worker/comm/nccl", "worker/comm/testing/nccl")
+CUDA_FOLDERS = (
+    "kernels/cuda/",
+    "worker/comm/nccl",
+    "worker/comm/testing/nccl",
+    "worker/nvml_api",
+)
 # The wall clock may be set at any time: only for dates that people read, never for how long
 # something takes.
 WALL_CLOCK_FILES = (
@@ -199,8 +204,8 @@ def cuda_headers(tree):
         if not is_cpp(path) or path.startswith(CUDA_FOLDERS):
             continue
         for name in INCLUDE.findall(text):
-            if re.match(r"(cuda|cublas|nccl|cub/)", name):
-                yield f"{path}: no place for CUDA or NCCL headers ({name})"
+            if re.match(r"(cuda|cublas|nccl|nvml|cub/)", name):
+                yield f"{path}: no place for CUDA, NCCL or NVML headers ({name})"
 
 
 PLATFORM = re.compile(r"kernels/(cpu|cuda|reference)/|worker/comm/(shm|nccl)_")

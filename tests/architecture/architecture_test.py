@@ -76,8 +76,8 @@ class RuleTest(unittest.TestCase):
         self.assert_caught(architecture.grpc_headers, {"worker/server/a.cc": text}, 0)
 
     def test_cuda_where_it_does_not_belong(self):
-        text = "#include <nccl.h>\n#include <cuda_runtime.h>\n"
-        self.assert_caught(architecture.cuda_headers, {"worker/model/a.cc": text}, 2)
+        text = "#include <nccl.h>\n#include <cuda_runtime.h>\n#include <nvml.h>\n"
+        self.assert_caught(architecture.cuda_headers, {"worker/model/a.cc": text}, 3)
         self.assert_caught(architecture.cuda_headers, {"kernels/cuda/a.cu": text}, 0)
 
     def test_a_backend_that_is_not_chosen_by_a_platform(self):
@@ -150,6 +150,8 @@ class RuleTest(unittest.TestCase):
             source("phalanx ", "struct Limits;"),
             source("phalanx ", "struct Call::Limits {\n};"),
             source("phalanx ", "enum class Other {\n};\nvoid Limits();"),
+            # A template's specialization.
+            source("phalanx ", "struct Limits<int> {\n};"),
             source("", "struct Limits {\n};"),
             source("phalanx ", "template <>\nstruct Limits<int> : Other {\n};"),
         ]
