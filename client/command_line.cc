@@ -191,9 +191,19 @@ CLI::App* AddInspect(CLI::App& app, CommandLine* line) {
   command->add_option("--tp", line->tp, "Ranks that share every layer, as the worker's --tp")
       ->check(CLI::Range(1, 64));
   command
+      ->add_option("--device", line->device,
+                   "What it would be served on: cpu; or cuda, NVIDIA GPUs, one for each rank")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command
       ->add_option("--memory", line->memory_bytes,
-                   "Memory of each rank, for example 16GiB; by default that of this machine (of "
-                   "this container, if it has a limit) divided by --tp")
+                   "Memory of each rank on CPUs, for example 16GiB; by default that of this "
+                   "machine (of this container, if it has a limit) divided by --tp")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description(""))
+      ->type_name("SIZE");
+  command
+      ->add_option("--gpu_memory", line->gpu_bytes,
+                   "Memory of each GPU, for example 141GB; 80GiB by default")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description(""))
       ->type_name("SIZE");
   command->add_flag("--json", line->json, "One JSON object, sizes in bytes");

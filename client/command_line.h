@@ -65,10 +65,13 @@ struct CommandLine {
   absl::Duration health_timeout = absl::Seconds(5);
 
   // inspect: the path of the model, the number of ranks that share it, and the memory of each. If
-  // memory_bytes is unset, each has an equal part of this machine's.
+  // memory_bytes is unset, each has an equal part of this machine's. On GPUs each has gpu_bytes, or
+  // 80 GiB.
   std::optional<std::string> path;
+  std::string device = "cpu";  // Or "cuda".
   int tp = 1;
   std::optional<uint64_t> memory_bytes;
+  std::optional<uint64_t> gpu_bytes;
 };
 
 // Returns the exit code with which main must return now, nullopt to go on. Prints as

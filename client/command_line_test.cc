@@ -130,6 +130,12 @@ TEST(CommandLineTest, InspectTakesAPathAndASize) {
   EXPECT_EQ(line.tp, 2);
   EXPECT_THAT(line.memory_bytes, Optional(uint64_t{3} << 29));
   EXPECT_EQ(Parsed({"inspect", "m.gguf"}).memory_bytes, std::nullopt);
+  EXPECT_EQ(line.device, "cpu");
+  const CommandLine gpu =
+      Parsed({"inspect", "m.gguf", "--device", "cuda", "--gpu_memory", "141GB"});
+  EXPECT_EQ(gpu.device, "cuda");
+  EXPECT_THAT(gpu.gpu_bytes, Optional(uint64_t{141'000'000'000}));
+  EXPECT_EQ(ExitCode({"inspect", "m", "--device", "tpu"}), kExitUsage);
   EXPECT_EQ(ExitCode({"inspect"}), kExitUsage);
   EXPECT_EQ(ExitCode({"inspect", "m", "--tp", "0"}), kExitUsage);
   EXPECT_EQ(ExitCode({"inspect", "m", "--memory", "lots"}), kExitUsage);

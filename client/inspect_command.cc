@@ -16,23 +16,36 @@
 namespace phalanx {
 namespace {
 
+constexpr uint64_t kDefaultGpuBytes = uint64_t{80} << 30;
+
+int64_t AsSigned(uint64_t bytes) {
+  return static_cast<int64_t>(std::min<uint64_t>(bytes, std::numeric_limits<int64_t>::max()));
+}
+
+// On CPUs; 0 if it cannot be told.
 int64_t MemoryOfARank(const CommandLine& line) {
-  if (line.memory_bytes.has_value()) {
-    return static_cast<int64_t>(
-        std::min<uint64_t>(*line.memory_bytes, std::numeric_limits<int64_t>::max()));
-  }
+  if (line.memory_bytes.has_value()) return AsSigned(*line.memory_bytes);
   return GetMemoryBudget() / line.tp;
 }
 
 }  // namespace
 
 int Inspect(const CommandLine& line, Terminal* terminal) {
-  const int64_t memory = MemoryOfARank(line);
+  const InspectedDevice device =
+      line.device == "cuda" ? InspectedDevice::kCuda : InspectedDevice::kCpu;
+  const bool is_on_gpus = device == InspectedDevice::kCuda;
+  if (is_on_gpus ? line.memory_bytes.has_value() : line.gpu_bytes.has_value()) {
+    terminal->WriteError(
+        "phalanx: --memory is for --device cpu and --gpu_memory for --device cuda\n");
+    return kExitUsage;
+  }
+  const int64_t memory =
+      is_on_gpus ? AsSigned(line.gpu_bytes.value_or(kDefaultGpuBytes)) : MemoryOfARank(line);
   if (memory == 0) {
     terminal->WriteError("phalanx: how much memory there is cannot be told; use --memory\n");
     return kExitUsage;
   }
-  const absl::StatusOr<Inspection> found = InspectModel(*line.path, line.tp, memory);
+  const absl::StatusOr<Inspection> found = InspectModel(*line.path, device, line.tp, memory);
   if (!found.ok()) {
     terminal->WriteError(absl::StrCat("phalanx: ", absl::StatusCodeToString(found.status().code()),
                                       ": ", found.status().message(), "\n"));

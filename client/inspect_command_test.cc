@@ -94,6 +94,8 @@ TEST(InspectTest, TellsMachinesTheSameInBytes) {
   EXPECT_EQ(found["ranks"][0]["kv_bytes_per_token"], 2 * 2 * (32 + 32) * 4);
   EXPECT_EQ(found["ranks"][1]["query_heads"], 2);
   EXPECT_EQ(found["longest_context_tokens"], 256);
+  EXPECT_EQ(found["device"], "cpu");
+  EXPECT_EQ(found["kv_cache_tokens"], nullptr);
   EXPECT_EQ(found["refused"], json::array());
 }
 
@@ -107,6 +109,87 @@ TEST(InspectTest, TheRankWithTheLeastRoomLimitsTheContext) {
   EXPECT_EQ(found["ranks"][0]["longest_context_tokens"], 48);
   EXPECT_GT(found["ranks"][1]["longest_context_tokens"], 48);
   EXPECT_EQ(found["longest_context_tokens"], 48);
+}
+
+CommandLine LineForGpus(const std::string& path) {
+  CommandLine line = LineFor(path);
+  line.memory_bytes.reset();
+  line.device = "cuda";
+  line.gpu_bytes = uint64_t{1} << 30;
+  return line;
+}
+
+TEST(InspectTest, TellsWhatFitsOnGpus) {
+  CommandLine line = LineForGpus(WriteTinyModel("tiny.gguf"));
+  const json found = JsonOf(line);
+  EXPECT_EQ(found["device"], "cuda");
+  EXPECT_EQ(found["memory_bytes_per_rank"], 1 << 30);
+  // Two layers of three heads of 32, keys and values, in bfloat16.
+  EXPECT_EQ(found["kv_bytes_per_token"], 2 * 3 * (32 + 32) * 2);
+  const json& rank = found["ranks"][0];
+  EXPECT_EQ(rank["reserved_bytes"], 600 << 20);
+  const int64_t block = 16 * found["kv_bytes_per_token"].get<int64_t>();
+  const int64_t room = (1 << 30) - rank["weight_bytes"].get<int64_t>() -
+                       rank["step_bytes"].get<int64_t>() - rank["reserved_bytes"].get<int64_t>();
+  const int64_t tokens = (room / block - 1) * 16;
+  EXPECT_EQ(found["kv_cache_tokens"], tokens);
+  EXPECT_EQ(found["longest_context_tokens"], 256);
+  // The model's context is shorter than all the lengths that are asked for.
+  EXPECT_EQ(found["sequences_that_fit"], json::object());
+  EXPECT_THAT(RunInspect(line).output,
+              AllOf(HasSubstr("a token in all ranks together, bfloat16\n"),
+                    HasSubstr("With 1.00 GiB on each GPU, the KV cache of the group holds " +
+                              std::to_string(tokens) + " tokens."),
+                    HasSubstr("Nothing would be refused.\n")));
+}
+
+TEST(InspectTest, CountsTheSequencesThatFitOnGpus) {
+  const std::string path = WriteTinyHfModel("tiny-long", {.context_tokens = 40000});
+  const json found = JsonOf(LineForGpus(path));
+  const int64_t tokens = found["kv_cache_tokens"].get<int64_t>();
+  EXPECT_EQ(found["sequences_that_fit"],
+            json({{"4096", tokens / 4096}, {"32768", tokens / 32768}}));
+  EXPECT_THAT(RunInspect(LineForGpus(path)).output,
+              AllOf(HasSubstr(std::to_string(tokens / 32768) + " sequences of 32768 tokens\n"),
+                    Not(HasSubstr("131072"))));
+}
+
+TEST(InspectTest, TheGpuWithTheLeastRoomLimitsTheGroup) {
+  CommandLine line = LineForGpus(WriteTinyModel("tiny.gguf"));
+  line.tp = 2;
+  const json found = JsonOf(line);
+  EXPECT_EQ(found["ranks"][0]["reserved_bytes"], 900 << 20);
+  // Two of the three KV heads.
+  EXPECT_EQ(found["kv_cache_tokens"], found["ranks"][0]["kv_cache_tokens"]);
+  EXPECT_GT(found["ranks"][1]["kv_cache_tokens"], found["ranks"][0]["kv_cache_tokens"]);
+}
+
+TEST(InspectTest, WeightsThatDoNotFitOnAGpuAreRefused) {
+  CommandLine line = LineForGpus(WriteTinyModel("tiny.gguf"));
+  line.gpu_bytes = uint64_t{600} << 20;
+  const json found = JsonOf(line, kExitInvalidRequest);
+  EXPECT_EQ(found["kv_cache_tokens"], 0);
+  ASSERT_EQ(found["refused"].size(), 1u);
+  EXPECT_THAT(found["refused"][0].get<std::string>(),
+              AllOf(HasSubstr("rank 0: weights of"), HasSubstr("beside them, leave no room")));
+}
+
+TEST(InspectTest, HeadsThatAGpuDoesNotTakeAreRefused) {
+  const std::string path = WriteTinyHfModel("tiny-heads", {.head_dim = 258});
+  EXPECT_THAT(JsonOf(LineFor(path))["refused"], IsEmpty());
+  const json found = JsonOf(LineForGpus(path), kExitInvalidRequest);
+  ASSERT_EQ(found["refused"].size(), 1u);
+  EXPECT_THAT(found["refused"][0].get<std::string>(), HasSubstr("heads of 258 dimensions"));
+}
+
+TEST(InspectTest, MemoryOfCpusSaysNothingOfGpus) {
+  CommandLine line = LineForGpus(WriteTinyModel("tiny.gguf"));
+  line.memory_bytes = uint64_t{1} << 30;
+  EXPECT_EQ(RunInspect(line).exit_code, kExitUsage);
+  line.device = "cpu";
+  const Result result = RunInspect(line);
+  EXPECT_EQ(result.exit_code, kExitUsage);
+  EXPECT_THAT(result.errors, HasSubstr("--gpu_memory for --device cuda"));
 }
 
 TEST(InspectTest, WeightsThatDoNotFitAreRefused) {

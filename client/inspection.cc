@@ -15,6 +15,7 @@
 #include "model/files/json.h"
 #include "model/files/safetensors.h"
 #include "model/sharding/cpu_memory.h"
+#include "model/sharding/gpu_memory.h"
 #include "model/sharding/weight_plan.h"
 #include "model/text/tokenizer_assets_gguf.h"
 
@@ -79,6 +80,34 @@ void ReadPartsOfFolder(Inspection* found) {
   for (const std::unique_ptr<SafetensorsFile>& file : *files) AddTensors(file->tensors(), found);
 }
 
+RankMemory MemoryOnCpu(const ModelSpec& spec, const Shard& shard, const WeightPlan& plan,
+                       int64_t memory_bytes) {
+  const int kv_heads = shard.kv_heads.size();
+  const int64_t weight_bytes = CpuWeightBytes(plan);
+  return {
+      .shard = shard,
+      .weight_bytes = weight_bytes,
+      .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads),
+      .longest_context_tokens = LongestContextTokens(spec, kv_heads, memory_bytes - weight_bytes)};
+}
+
+RankMemory MemoryOnGpu(const ModelSpec& spec, const Shard& shard, const WeightPlan& plan,
+                       int64_t memory_bytes) {
+  const int kv_heads = shard.kv_heads.size();
+  const GpuStepLimits limits;
+  RankMemory rank{.shard = shard,
+                  .weight_bytes = GpuWeightBytes(plan),
+                  .kv_bytes_per_token = GpuKvBytesPerToken(spec, kv_heads),
+                  .step_bytes = GpuWorkspaceBytes(spec, shard, limits) +
+                                GpuActivationBytes(spec, shard, limits),
+                  .reserved_bytes = GpuReservedBytes(shard)};
+  rank.kv_cache_tokens = GpuKvCacheTokens(
+      spec, kv_heads, memory_bytes - rank.weight_bytes - rank.step_bytes - rank.reserved_bytes);
+  rank.longest_context_tokens =
+      static_cast<int>(std::min<int64_t>(rank.kv_cache_tokens, spec.context_tokens));
+  return rank;
+}
+
 void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
   const ModelSpec& spec = *found->spec;
   const auto first = ShardModel(spec, 0, found->world);
@@ -90,6 +119,10 @@ void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
   std::vector<absl::Status> problems;
   const absl::Status planned = PlanWeights(checkpoint, spec, *whole, &problems).status();
   for (const absl::Status& problem : problems) Refuse(problem, found);
+  if (found->device == InspectedDevice::kCuda && spec.head_dim > kGpuMaxHeadDim) {
+    found->refused.push_back(absl::StrCat("attention heads of ", spec.head_dim,
+                                          " dimensions: a GPU takes at most ", kGpuMaxHeadDim));
+  }
   if (!planned.ok() || !first.ok()) return;
 
   for (int rank = 0; rank < found->world; ++rank) {
@@ -97,17 +130,16 @@ void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
     if (!shard.ok()) return Refuse(shard.status(), found);
     const auto plan = PlanWeights(checkpoint, spec, *shard);
     if (!plan.ok()) return Refuse(plan.status(), found);
-    const int kv_heads = shard->kv_heads.size();
-    const int64_t weight_bytes = CpuWeightBytes(*plan);
-    const int64_t room = found->memory_bytes - weight_bytes;
-    found->ranks.push_back({.shard = *shard,
-                            .weight_bytes = weight_bytes,
-                            .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads),
-                            .longest_context_tokens = LongestContextTokens(spec, kv_heads, room)});
-    if (found->ranks.back().longest_context_tokens > 0) continue;
-    found->refused.push_back(absl::StrCat("rank ", rank, ": weights of ", BytesText(weight_bytes),
-                                          " leave no room for a context in ",
-                                          BytesText(found->memory_bytes)));
+    found->ranks.push_back(found->device == InspectedDevice::kCuda
+                               ? MemoryOnGpu(spec, *shard, *plan, found->memory_bytes)
+                               : MemoryOnCpu(spec, *shard, *plan, found->memory_bytes));
+    const RankMemory& memory = found->ranks.back();
+    if (memory.longest_context_tokens > 0) continue;
+    const int64_t beside = memory.step_bytes + memory.reserved_bytes;
+    found->refused.push_back(
+        absl::StrCat("rank ", rank, ": weights of ", BytesText(memory.weight_bytes),
+                     beside > 0 ? absl::StrCat(", and ", BytesText(beside), " beside them,") : "",
+                     " leave no room for a context in ", BytesText(found->memory_bytes)));
   }
 }
 
@@ -122,9 +154,20 @@ int Inspection::longest_context_tokens() const {
       ->longest_context_tokens;
 }
 
-absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int64_t memory_bytes) {
+int64_t Inspection::kv_cache_tokens() const {
+  if (ranks.empty()) return 0;
+  return std::min_element(ranks.begin(), ranks.end(),
+                          [](const RankMemory& a, const RankMemory& b) {
+                            return a.kv_cache_tokens < b.kv_cache_tokens;
+                          })
+      ->kv_cache_tokens;
+}
+
+absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device, int world,
+                                        int64_t memory_bytes) {
   Inspection found;
   found.path = path;
+  found.device = device;
   found.world = world;
   found.memory_bytes = memory_bytes;
   std::error_code ignored;
@@ -141,7 +184,10 @@ absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int6
   found.fingerprint = (*checkpoint)->fingerprint();
   found.defaults = (*checkpoint)->generation_defaults();
   Refuse(CheckUnfollowed(*found.defaults, {}), &found);
-  found.kv_bytes_per_token = CpuKvBytesPerToken(*found.spec, found.spec->num_kv_heads);
+  const int kv_heads = found.spec->num_kv_heads;
+  found.kv_bytes_per_token = device == InspectedDevice::kCuda
+                                 ? GpuKvBytesPerToken(*found.spec, kv_heads)
+                                 : CpuKvBytesPerToken(*found.spec, kv_heads);
   AddTensors((*checkpoint)->tensors(), &found);
   SetTokenizer((*checkpoint)->ReadTokenizer(), &found);
   PlanRanks(**checkpoint, &found);

@@ -16,11 +16,19 @@
 
 namespace phalanx {
 
-// The memory of one rank on CPUs, see model/sharding/cpu_memory.h.
+// What the model would be served on.
+enum class InspectedDevice { kCpu, kCuda };
+
+// The memory of one rank: on CPUs, see model/sharding/cpu_memory.h; on GPUs, gpu_memory.h.
 struct RankMemory {
   Shard shard;
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;
+  // On a GPU: what the kernels work in, and what is kept between them; what CUDA and NCCL take, an
+  // estimate; and the tokens of the KV cache that the rest has room for.
+  int64_t step_bytes = 0;
+  int64_t reserved_bytes = 0;
+  int64_t kv_cache_tokens = 0;
   // The longest context that this rank's memory has room for beside its weights, which is at most
   // the model's.
   int longest_context_tokens = 0;
@@ -42,6 +50,7 @@ struct Inspection {
   std::optional<GenerationDefaults> defaults;
   std::optional<TokenizerAssets> tokenizer;
 
+  InspectedDevice device = InspectedDevice::kCpu;
   int world = 1;
   int64_t memory_bytes = 0;        // Of each rank.
   std::vector<RankMemory> ranks;   // Empty if the model cannot be cut or loaded.
@@ -52,12 +61,20 @@ struct Inspection {
 
   // The longest context of the rank with the least room, 0 without ranks.
   int longest_context_tokens() const;
+  // On GPUs: the KV cache of the group, which is that of the rank with the least room; 0 without
+  // ranks.
+  int64_t kv_cache_tokens() const;
 };
 
-// Looks at the model at `path`, cut over `world` ranks of `memory_bytes` each. Neither weights nor
-// a server is needed. The errors of Checkpoint::Open for a path that holds no model: NOT_FOUND,
-// PERMISSION_DENIED, UNAVAILABLE, INVALID_ARGUMENT. All else that is wrong is in `refused`.
-absl::StatusOr<Inspection> InspectModel(const std::string& path, int world, int64_t memory_bytes);
+// How many sequences of these many tokens a GPU's memory holds is told.
+inline constexpr int kSequenceTokens[] = {4096, 32768, 131072};
+
+// Looks at the model at `path`, cut over `world` ranks of `memory_bytes` each, which on GPUs is the
+// memory of the GPU. Neither weights nor a server nor a GPU is needed. The errors of
+// Checkpoint::Open for a path that holds no model: NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE,
+// INVALID_ARGUMENT. All else that is wrong is in `refused`.
+absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device, int world,
+                                        int64_t memory_bytes);
 
 }  // namespace phalanx
 

@@ -1,7 +1,6 @@
 #include "client/inspection_format.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <string>
 #include <type_traits>
@@ -15,7 +14,9 @@
 #include "base/bytes_text.h"
 #include "base/number_text.h"
 #include "client/json_line.h"
+#include "client/memory_table.h"
 #include "model/generation/sampling.h"
+#include "model/sharding/gpu_memory.h"
 #include "model/text/split_patterns.h"
 
 namespace phalanx {
@@ -107,15 +108,31 @@ Json SamplingJson(const Sampling& sampling) {
   return json;
 }
 
-Json RankJson(const RankMemory& rank) {
-  return {{"rank", rank.shard.rank},
-          {"query_heads", rank.shard.q_heads.size()},
-          {"kv_heads", rank.shard.kv_heads.size()},
-          {"ffn_columns", rank.shard.ffn.size()},
-          {"vocab_rows", rank.shard.vocab.size()},
-          {"weight_bytes", rank.weight_bytes},
-          {"kv_bytes_per_token", rank.kv_bytes_per_token},
-          {"longest_context_tokens", rank.longest_context_tokens}};
+Json RankJson(const RankMemory& rank, InspectedDevice device) {
+  Json json = {{"rank", rank.shard.rank},
+               {"query_heads", rank.shard.q_heads.size()},
+               {"kv_heads", rank.shard.kv_heads.size()},
+               {"ffn_columns", rank.shard.ffn.size()},
+               {"vocab_rows", rank.shard.vocab.size()},
+               {"weight_bytes", rank.weight_bytes},
+               {"kv_bytes_per_token", rank.kv_bytes_per_token},
+               {"longest_context_tokens", rank.longest_context_tokens}};
+  if (device == InspectedDevice::kCuda) {
+    json["step_bytes"] = rank.step_bytes;
+    json["reserved_bytes"] = rank.reserved_bytes;
+    json["kv_cache_tokens"] = rank.kv_cache_tokens;
+  }
+  return json;
+}
+
+// How many sequences fit, by their tokens.
+Json SequencesJson(const Inspection& found) {
+  Json json = Json::object();
+  for (const int tokens : kSequenceTokens) {
+    if (tokens > found.spec->context_tokens) continue;
+    json[absl::StrCat(tokens)] = SequencesThatFit(found.kv_cache_tokens(), tokens);
+  }
+  return json;
 }
 
 // --- For people ---
@@ -246,31 +263,10 @@ void AddDefaults(const GenerationDefaults& defaults, Lines* lines) {
 }
 
 void AddMemory(const Inspection& found, Lines* lines) {
-  const ModelSpec& spec = *found.spec;
-  lines->Add("KV cache", absl::StrCat(BytesText(found.kv_bytes_per_token),
-                                      " a token in all ranks together, float32"));
-  if (found.ranks.empty()) return;
-  const std::array<std::string, 8> heading = {"RANK",  "Q HEADS", "KV HEADS",   "FFN",
-                                              "VOCAB", "WEIGHTS", "KV A TOKEN", "LONGEST CONTEXT"};
-  const auto row = [](const std::array<std::string, 8>& c) {
-    return absl::StrFormat("%4s  %7s  %8s  %6s  %7s  %10s  %10s  %15s\n", c[0], c[1], c[2], c[3],
-                           c[4], c[5], c[6], c[7]);
-  };
-  lines->AddRaw(absl::StrCat("\n", row(heading)));
-  for (const RankMemory& rank : found.ranks) {
-    lines->AddRaw(
-        row({absl::StrCat(rank.shard.rank), absl::StrCat(rank.shard.q_heads.size()),
-             absl::StrCat(rank.shard.kv_heads.size()), absl::StrCat(rank.shard.ffn.size()),
-             absl::StrCat(rank.shard.vocab.size()), BytesText(rank.weight_bytes),
-             BytesText(rank.kv_bytes_per_token), absl::StrCat(rank.longest_context_tokens)}));
-  }
-  const int longest = found.longest_context_tokens();
-  lines->AddRaw(absl::StrFormat(
-      "\nWith %s for each rank, the longest context is %d tokens%s, if the worker\nhas "
-      "--kv_cache_tokens %d. Activations and the program itself come on top of weights and KV "
-      "cache.\n",
-      BytesText(found.memory_bytes), longest,
-      longest == spec.context_tokens ? ", the model's own limit" : "", longest));
+  lines->Add("KV cache",
+             absl::StrCat(BytesText(found.kv_bytes_per_token), " a token in all ranks together, ",
+                          found.device == InspectedDevice::kCuda ? "bfloat16" : "float32"));
+  if (!found.ranks.empty()) lines->AddRaw(MemoryTable(found));
 }
 
 void AddRefused(const std::vector<std::string>& refused, Lines* lines) {
@@ -290,10 +286,12 @@ absl::string_view InspectJsonHelp() {
   return "With --json, one object: path, format (gguf or huggingface), name, architecture,\n"
          "fingerprint, parameters, tensors {count, bytes, types}, network, tokenizer,\n"
          "chat_template {bytes, named}, default_sampling,\n"
-         "unfollowed_defaults {key: value}, default_max_new_tokens, default_max_length, tp,\n"
-         "memory_bytes_per_rank, kv_bytes_per_token, ranks [{rank, query_heads, kv_heads,\n"
-         "ffn_columns, vocab_rows, weight_bytes, kv_bytes_per_token,\n"
-         "longest_context_tokens}], longest_context_tokens, refused [reasons].\n"
+         "unfollowed_defaults {key: value}, default_max_new_tokens, default_max_length,\n"
+         "device (cpu or cuda), tp, memory_bytes_per_rank, kv_bytes_per_token,\n"
+         "ranks [{rank, query_heads, kv_heads, ffn_columns, vocab_rows, weight_bytes,\n"
+         "kv_bytes_per_token, longest_context_tokens; on GPUs also step_bytes,\n"
+         "reserved_bytes, kv_cache_tokens}], longest_context_tokens, kv_cache_tokens and\n"
+         "sequences_that_fit {tokens of each: how many} on GPUs, refused [reasons].\n"
          "What could not be read is null.";
 }
 
@@ -331,11 +329,14 @@ std::string InspectionJson(const Inspection& found) {
                {"unfollowed_defaults", nullptr},
                {"default_max_new_tokens", nullptr},
                {"default_max_length", nullptr},
+               {"device", found.device == InspectedDevice::kCuda ? "cuda" : "cpu"},
                {"tp", found.world},
                {"memory_bytes_per_rank", found.memory_bytes},
                {"kv_bytes_per_token", nullptr},
                {"ranks", nullptr},
                {"longest_context_tokens", nullptr},
+               {"kv_cache_tokens", nullptr},
+               {"sequences_that_fit", nullptr},
                {"refused", found.refused}};
   if (!found.architecture.empty()) json["architecture"] = found.architecture;
   if (found.spec) {
@@ -361,8 +362,13 @@ std::string InspectionJson(const Inspection& found) {
   }
   if (!found.ranks.empty()) {
     json["ranks"] = Json::array();
-    for (const RankMemory& rank : found.ranks) json["ranks"].push_back(RankJson(rank));
+    for (const RankMemory& rank : found.ranks)
+      json["ranks"].push_back(RankJson(rank, found.device));
     json["longest_context_tokens"] = found.longest_context_tokens();
+    if (found.device == InspectedDevice::kCuda) {
+      json["kv_cache_tokens"] = found.kv_cache_tokens();
+      json["sequences_that_fit"] = SequencesJson(found);
+    }
   }
   return JsonLine(json);
 }

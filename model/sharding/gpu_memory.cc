@@ -167,10 +167,8 @@ int64_t GpuActivationBytes(const ModelSpec& spec, const Shard& shard, const GpuS
   return arrays.bytes();
 }
 
-int64_t GpuBytesBesideModel(const ModelSpec& spec, const Shard& shard,
-                            const GpuStepLimits& limits) {
-  return GpuWorkspaceBytes(spec, shard, limits) + GpuActivationBytes(spec, shard, limits) +
-         kGpuContextBytes + (shard.world > 1 ? kGpuNcclBytes : 0);
+int64_t GpuReservedBytes(const Shard& shard) {
+  return kGpuContextBytes + (shard.world > 1 ? kGpuNcclBytes : 0);
 }
 
 int64_t GpuKvCacheTokens(const ModelSpec& spec, int kv_heads, int64_t bytes) {

@@ -43,8 +43,8 @@ int64_t GpuWorkspaceBytes(const ModelSpec& spec, const Shard& shard, const GpuSt
 // of the step itself, which takes some hundred KiB.
 int64_t GpuActivationBytes(const ModelSpec& spec, const Shard& shard, const GpuStepLimits& limits);
 
-// What is taken of a GPU beside weights and KV cache, all that is above together.
-int64_t GpuBytesBesideModel(const ModelSpec& spec, const Shard& shard, const GpuStepLimits& limits);
+// What CUDA and NCCL take of the GPU of one rank.
+int64_t GpuReservedBytes(const Shard& shard);
 
 // The tokens of the largest KV cache that fits into `bytes`: whole blocks, without the one that no
 // sequence owns; 0 if there is no room for one.
