@@ -66,14 +66,14 @@ std::string TableOfGpus(const Inspection& found) {
     absl::StrAppendFormat(&text, "%8d sequences of %d tokens\n", SequencesThatFit(tokens, length),
                           length);
   }
+  const int longest = found.longest_context_tokens();
   absl::StrAppendFormat(
       &text,
-      "of which %d run at once by default (--max_seqs). The longest context is "
-      "%d tokens%s.\n\"Each step\" is for activations in bf16, --max_seqs %d and "
-      "--max_step_tokens %d. What CUDA and NCCL\ntake is an estimate.\n",
-      limits.max_seqs, found.longest_context_tokens(),
-      found.longest_context_tokens() == found.spec->context_tokens ? ", the model's own limit" : "",
-      limits.max_seqs, limits.max_step_tokens);
+      "\nThe longest context is %d tokens%s.\n\"Each step\" is for activations in bf16, "
+      "--max_step_tokens %d and --max_seqs %d, which is how many\nsequences run at once. What CUDA "
+      "and NCCL take is an estimate.\n",
+      longest, longest == found.spec->context_tokens ? ", the model's own limit" : "",
+      limits.max_step_tokens, limits.max_seqs);
   return text;
 }
 
