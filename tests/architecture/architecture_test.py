@@ -150,8 +150,6 @@ class RuleTest(unittest.TestCase):
             source("phalanx ", "struct Limits;"),
             source("phalanx ", "struct Call::Limits {\n};"),
             source("phalanx ", "enum class Other {\n};\nvoid Limits();"),
-            # A template's specialization.
-            source("phalanx ", "struct Limits<int> {\n};"),
             source("", "struct Limits {\n};"),
             source("phalanx ", "template <>\nstruct Limits<int> : Other {\n};"),
         ]
