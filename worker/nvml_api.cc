@@ -12,6 +12,8 @@ namespace phalanx {
 namespace {
 
 std::string LastLoaderError() {
+  // glibc keeps the error for each thread.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
   const char* const error = dlerror();
   return error != nullptr ? error : "no reason given";
 }
