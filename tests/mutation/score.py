@@ -30,7 +30,11 @@ FOLDERS = [
 
 # Tests in other folders that are there for a folder's sources too.
 TESTS_ELSEWHERE = {
-    "model/sharding": ["//worker/weights:cpu_memory_test", "//worker:memory_plan_test"],
+    "model/sharding": [
+        "//worker/weights:cpu_memory_test",
+        "//worker/model:gpu_memory_test",
+        "//worker:memory_plan_test",
+    ],
 }
 
 # More in one test is an endless loop: the slowest takes five seconds.
