@@ -12,9 +12,10 @@
 #include "base/status.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/gpu_list.h"
+#include "worker/comm/find_nccl.h"
 #include "worker/comm/nccl_api.h"
 #include "worker/comm/nccl_communicator_factory.h"
-#include "worker/comm/find_nccl.h"
+#include "worker/gpu_metrics.h"
 
 namespace phalanx {
 namespace {
@@ -106,6 +107,10 @@ absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
                                          .loading_threads = backend.num_threads});
       };
   platform.memory = [device, world = options.world] { return MemoryOf(device, world); };
+  platform.add_metrics = [device](MetricsEndpoint& endpoint) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::string bus_id, kernels::GpuBusId(device));
+    return AddGpuMetrics(bus_id, endpoint);
+  };
   NcclApi nccl;  // A rank alone calls nothing of it.
   if (options.world > 1) {
     ASSIGN_OR_RETURN(nccl, FindNccl());

@@ -285,6 +285,7 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   EngineMetrics metrics(*registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
                    MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
+  AddDeviceMetrics(platform, *endpoint);
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,

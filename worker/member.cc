@@ -32,6 +32,7 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
   ASSIGN_OR_RETURN(
       const std::unique_ptr<MetricsEndpoint> endpoint,
       MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
+  AddDeviceMetrics(platform, *endpoint);
   ASSIGN_OR_RETURN(const RankModel model,
                    LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
                                  options.step_timeout, [&] { return member.abandoned(); }));

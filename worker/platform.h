@@ -6,7 +6,10 @@
 #include <functional>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/log.h"
+#include "base/metrics_endpoint.h"
 #include "kernels/ops.h"
 #include "worker/comm/communicator_factory.h"
 #include "worker/memory_source.h"
@@ -25,11 +28,21 @@ struct Platform {
       make_backend;
   // The memory that the backend allocates from, as it is now. Errors are those of the device.
   std::function<absl::StatusOr<MemorySource>()> memory;
+  // Puts what is known of this rank's device on its metrics page; null if nothing is. A rank can go
+  // on after an error.
+  std::function<absl::Status(MetricsEndpoint&)> add_metrics;
   // What suits the device, for flags that are not given.
   StepDefaults defaults = {};
   // Of the ranks of one group. Outlives the group.
   std::unique_ptr<CommunicatorFactory> communicators;
 };
+
+// Calls add_metrics; what cannot be read is told by a line in the log, and no reason to end.
+inline void AddDeviceMetrics(const Platform& platform, MetricsEndpoint& endpoint) {
+  if (!platform.add_metrics) return;
+  const absl::Status status = platform.add_metrics(endpoint);
+  if (!status.ok()) LOG(WARNING) << "no metrics of the device: " << status.message();
+}
 
 }  // namespace phalanx
 

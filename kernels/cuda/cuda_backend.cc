@@ -86,7 +86,7 @@ class CudaBackend final : public Backend {
   // --- Memory ---
 
   size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
-    return LinearBytesOnDevice(sources);
+    return LinearBytesOnDevice(MergeNeighbours(sources));
   }
   size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
     return LinearBytesOnDevice({gate, up});
@@ -114,7 +114,7 @@ class CudaBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {
     if (auto shape = CheckLinearSources(sources); !shape.ok()) return shape.status();
-    return uploader_->Upload(sources);
+    return uploader_->UploadMerged(sources);
   }
 
   absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(

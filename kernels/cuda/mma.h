@@ -23,6 +23,33 @@ __device__ __forceinline__ uint32_t PackBFloat16(float first, float second) {
 #endif
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+// MultiplyTiles for tensor cores that know no bfloat16: the same sums by shuffles, slowly. A call
+// of its own, since each kernel would have hundreds of copies.
+__device__ __noinline__ inline float4 MultiplyTilesByShuffles(uint4 a, uint2 b, float4 sums) {
+  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
+  const int row = lane / 4;
+#pragma unroll 1
+  for (int k = 0; k < 16; ++k) {
+    const int pair = k % 8 / 2;
+    const int shift = k % 2 * 16;
+    const auto number = [shift](uint32_t word) {
+      return ToFloat(BFloat16{static_cast<uint16_t>(word >> shift)});
+    };
+    const float low = number(__shfl_sync(kAllLanes, k < 8 ? a.x : a.z, row * 4 + pair));
+    const float high = number(__shfl_sync(kAllLanes, k < 8 ? a.y : a.w, row * 4 + pair));
+    const uint32_t right = k < 8 ? b.x : b.y;
+    const float first = number(__shfl_sync(kAllLanes, right, lane % 4 * 8 + pair));
+    const float second = number(__shfl_sync(kAllLanes, right, lane % 4 * 8 + 4 + pair));
+    sums.x = fmaf(low, first, sums.x);
+    sums.y = fmaf(low, second, sums.y);
+    sums.z = fmaf(high, first, sums.z);
+    sums.w = fmaf(high, second, sums.w);
+  }
+  return sums;
+}
+#endif
+
 // sums += A B, for A of 16 x 16 and B of 16 x 8 bfloat16 numbers, sums of 16 x 8 float32. All lanes
 // of a warp call it. Lane 4 g + t has, with (row, column):
 //   a[0]     A (g, 2t) and (g, 2t + 1)         b[0]  B (2t, g) and (2t + 1, g)
@@ -52,29 +79,18 @@ __device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint
       sums[i] = fmaf(x, y, sums[i]);
     }
   }
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  // Older tensor cores know no bfloat16. The same sums by shuffles, slowly.
-  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
-  const int row = lane / 4;
-  for (int k = 0; k < 16; ++k) {
-    const int pair = k % 8 / 2;
-    const uint32_t low = __shfl_sync(kAllLanes, k < 8 ? a[0] : a[2], row * 4 + pair);
-    const uint32_t high = __shfl_sync(kAllLanes, k < 8 ? a[1] : a[3], row * 4 + pair);
-    for (int column = 0; column < 2; ++column) {
-      const int from = (lane % 4 * 2 + column) * 4 + pair;
-      const uint32_t other = __shfl_sync(kAllLanes, k < 8 ? b[0] : b[1], from);
-      const int shift = k % 2 * 16;
-      const float y = ToFloat(BFloat16{static_cast<uint16_t>(other >> shift)});
-      sums[column] = fmaf(ToFloat(BFloat16{static_cast<uint16_t>(low >> shift)}), y, sums[column]);
-      sums[2 + column] =
-          fmaf(ToFloat(BFloat16{static_cast<uint16_t>(high >> shift)}), y, sums[2 + column]);
-    }
-  }
+  const float4 result = MultiplyTilesByShuffles({a[0], a[1], a[2], a[3]}, {b[0], b[1]},
+                                                {sums[0], sums[1], sums[2], sums[3]});
+  sums[0] = result.x;
+  sums[1] = result.y;
+  sums[2] = result.z;
+  sums[3] = result.w;
 #endif
 }
 

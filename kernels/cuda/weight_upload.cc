@@ -163,6 +163,18 @@ size_t LinearBytesOnDevice(absl::Span<const LinearSize> sizes) {
   return bytes;
 }
 
+std::vector<LinearSize> MergeNeighbours(absl::Span<const LinearSize> sizes) {
+  std::vector<LinearSize> merged;
+  for (const LinearSize& size : sizes) {
+    if (!merged.empty() && merged.back().dtype == size.dtype) {
+      merged.back().out_features += size.out_features;
+    } else {
+      merged.push_back(size);
+    }
+  }
+  return merged;
+}
+
 absl::StatusOr<std::unique_ptr<WeightUploader>> WeightUploader::Create(int device, int threads) {
   auto uploader = std::unique_ptr<WeightUploader>(new WeightUploader(device, threads));
   for (Stage& stage : uploader->stages_) {
@@ -278,6 +290,22 @@ absl::StatusOr<std::unique_ptr<CudaLinear>> WeightUploader::Upload(
   for (const Stage& stage : stages_)
     if (absl::Status status = stage.stream->Synchronize(); !status.ok()) return status;
   return std::make_unique<CudaLinear>(std::move(memory), std::move(segments));
+}
+
+absl::StatusOr<std::unique_ptr<CudaLinear>> WeightUploader::UploadMerged(
+    absl::Span<const LinearSource> sources) {
+  // The rows of each source that there will be.
+  std::vector<std::vector<const std::byte*>> rows;
+  std::vector<LinearSource> merged;
+  for (const LinearSource& source : sources) {
+    if (merged.empty() || merged.back().dtype != source.dtype) {
+      rows.emplace_back();
+      merged.push_back({.dtype = source.dtype, .in_features = source.in_features, .rows = {}});
+    }
+    rows.back().insert(rows.back().end(), source.rows.begin(), source.rows.end());
+  }
+  for (size_t i = 0; i < merged.size(); ++i) merged[i].rows = rows[i];
+  return Upload(merged);
 }
 
 }  // namespace phalanx::kernels::cuda

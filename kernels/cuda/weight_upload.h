@@ -57,6 +57,10 @@ class CudaGatedLinear final : public PackedGatedLinear {
 // Bytes of a CudaLinear with a segment for each size.
 size_t LinearBytesOnDevice(absl::Span<const LinearSize> sizes);
 
+// Sizes of the sources after neighbours of one type have become one. A layer of fewer segments is
+// computed by fewer kernels.
+std::vector<LinearSize> MergeNeighbours(absl::Span<const LinearSize> sizes);
+
 // Brings weights to the device through two pieces of pinned memory: while one is copied, threads
 // put the next rows in order in the other.
 class WeightUploader {
@@ -67,6 +71,9 @@ class WeightUploader {
   // One segment for each source. Sources are as CheckLinearSources demands, but need not have the
   // same type.
   absl::StatusOr<std::unique_ptr<CudaLinear>> Upload(absl::Span<const LinearSource> sources);
+
+  // The same after neighbours of one type have become one, as in MergeNeighbours.
+  absl::StatusOr<std::unique_ptr<CudaLinear>> UploadMerged(absl::Span<const LinearSource> sources);
 
  private:
   // A piece of pinned memory and the copy from it that may still run.
