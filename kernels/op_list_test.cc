@@ -16,11 +16,34 @@ namespace {
 // Virtual methods of Backend and Stream that compute nothing. A new method of either class is an op
 // unless it is added here.
 const std::set<std::string>& MethodsThatAreNoOps() {
-  static const auto* const kMethods = new std::set<std::string>{
-      "Describe",        "Arithmetic",    "determinism", "DecodeBatchSize",  "activation_dtype",
-      "residual_dtype",  "NewStream",     "Allocate",    "PackLinear",       "PackGatedLinear",
-      "WorkspaceBytes",  "Reserve",       "LinearBytes", "GatedLinearBytes", "KvCacheBytes",
-      "AllocateKvCache", "CopyToBackend", "CopyToHost",  "Synchronize",      "Abort"};
+  static const auto* const kMethods = new std::set<std::string>{"Describe",
+                                                                "Arithmetic",
+                                                                "determinism",
+                                                                "DecodeBatchSize",
+                                                                "activation_dtype",
+                                                                "residual_dtype",
+                                                                "NewStream",
+                                                                "Allocate",
+                                                                "PackLinear",
+                                                                "PackGatedLinear",
+                                                                "WorkspaceBytes",
+                                                                "Reserve",
+                                                                "LinearBytes",
+                                                                "GatedLinearBytes",
+                                                                "KvCacheBytes",
+                                                                "AllocateKvCache",
+                                                                "CopyToBackend",
+                                                                "CopyToHost",
+                                                                "Synchronize",
+                                                                "Abort",
+                                                                "Mark",
+                                                                "AwaitMark",
+                                                                "kv_cache_dtype",
+                                                                "is_asynchronous",
+                                                                "can_record",
+                                                                "AllocateOnHost",
+                                                                "Record",
+                                                                "Replay"};
   return *kMethods;
 }
 

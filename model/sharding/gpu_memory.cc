@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/types/span.h"
 #include "model/files/tensor.h"
 
 namespace phalanx {
@@ -56,19 +57,36 @@ DeviceFormat FormatOf(TensorType type) {
   return {};
 }
 
-int64_t MatrixBytes(const TensorPart& part) {
-  if (part.tensor == nullptr) return 0;
-  const int64_t cols = part.cols.size();
-  const DeviceFormat format = FormatOf(part.kept_type);
+int64_t MatrixBytes(TensorType type, int64_t rows, int64_t cols) {
+  const DeviceFormat format = FormatOf(type);
   if (format.code_bits == 0) {
-    const int64_t element = part.kept_type == TensorType::kF32 ? kFloatBytes : kBfloat16Bytes;
-    return RoundUp(RoundUp(cols * element, kRowAlignment) * part.num_rows, kArrayAlignment);
+    const int64_t element = type == TensorType::kF32 ? kFloatBytes : kBfloat16Bytes;
+    return RoundUp(RoundUp(cols * element, kRowAlignment) * rows, kArrayAlignment);
   }
-  const int64_t weights = RoundUp(part.num_rows, kTileRows) * cols;
+  const int64_t weights = RoundUp(rows, kTileRows) * cols;
   const int64_t scales =
       RoundUp(weights / format.elements_per_scale * kFloatBytes, kArrayAlignment);
   return RoundUp(weights * format.code_bits / 8, kArrayAlignment) +
          scales * (format.has_minimums ? 2 : 1);
+}
+
+int64_t MatrixBytes(const TensorPart& part) {
+  if (part.tensor == nullptr) return 0;
+  return MatrixBytes(part.kept_type, part.num_rows, part.cols.size());
+}
+
+// Parts that are stacked: neighbours of one type are one matrix.
+int64_t StackedBytes(absl::Span<const TensorPart> parts) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < parts.size();) {
+    const TensorPart& first = parts[i];
+    int64_t rows = 0;
+    for (; i < parts.size() && parts[i].kept_type == first.kept_type; ++i) {
+      rows += parts[i].num_rows;
+    }
+    bytes += MatrixBytes(first.kept_type, rows, first.cols.size());
+  }
+  return bytes;
 }
 
 int64_t VectorBytes(const TensorPart& part) { return part.cols.size() * kFloatBytes; }
@@ -121,7 +139,7 @@ int64_t GpuWeightBytes(const WeightPlan& plan) {
     bytes += VectorBytes(layer.attention_norm) + MatrixBytes(layer.attention_out) +
              VectorBytes(layer.ffn_norm) + MatrixBytes(layer.gate) + MatrixBytes(layer.up) +
              MatrixBytes(layer.down);
-    for (const TensorPart& part : layer.qkv) bytes += MatrixBytes(part);
+    bytes += StackedBytes(layer.qkv);
     for (const TensorPart& bias : layer.qkv_bias) bytes += VectorBytes(bias);
   }
   return bytes;

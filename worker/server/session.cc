@@ -112,11 +112,13 @@ void Session::OnReadDone(bool ok) {
   // Without a command the peer has closed its side, which is a good end.
   const absl::Status status = ok ? HandleCommand() : absl::OkStatus();
   MutexLock lock(&mutex_);
-  if (ok && status.ok() && !closing_.has_value()) {
-    StartRead(&incoming_);
+  if (!ok || !status.ok()) {
+    Abort(status);
     return;
   }
-  Abort(status);
+  // The engine may have ended since the command was carried out; what it had to say of requests is
+  // still to be written then.
+  if (!closing_.has_value()) StartRead(&incoming_);
 }
 
 absl::Status Session::HandleCommand() {
