@@ -119,7 +119,6 @@ def cuda_library(name, srcs, hdrs = [], deps = [], cuda_deps = [], copts = [], h
         srcs = srcs,
         hdrs = hdrs,
         copts = ["-Wno-unknown-pragmas"] + host_copts,
-        local_defines = ["PHALANX_CUDA_EMULATED"],
         deps = deps + [dep + "_emulated" for dep in cuda_deps] + [
             "//kernels/cuda/testing:emulator",
             "@cuda//:headers",

@@ -1,5 +1,5 @@
 // What kernel sources are written in: CUDA C++, compiled by nvcc, or by the C++ compiler of the
-// host with PHALANX_CUDA_EMULATED, when the emulator of kernels/cuda/testing stands in for the GPU.
+// host, when the emulator of kernels/cuda/testing stands in for the GPU.
 // Only for kernel sources (*.cu.cc) and headers that they alone include.
 //
 // What differs between the two has a name of its own here, in warp.h or in mma.h:
@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
 #include "kernels/cuda/testing/builtins.h"
 #else
 #include <cuda_runtime.h>
@@ -23,7 +23,7 @@ namespace phalanx::kernels::cuda {
 inline constexpr int kWarpSize = 32;
 inline constexpr uint32_t kAllLanes = 0xffffffff;
 
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
 
 template <typename T>
 T* DynamicShared() {
@@ -51,7 +51,7 @@ __device__ __forceinline__ void WaitForPrevious() {
 #endif
 }
 
-#endif  // PHALANX_CUDA_EMULATED
+#endif  // __CUDACC__
 
 }  // namespace phalanx::kernels::cuda
 

@@ -32,7 +32,9 @@ absl::Status WhyThereIsNone(cudaError_t error) {
                      ", this program needs CUDA ", VersionText(runtime), ": update the driver"));
   }
   if (error == cudaErrorNoDevice || error == cudaSuccess) {
-    const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    // Nobody changes the environment of this program.
+    const char* const visible =
+        std::getenv("CUDA_VISIBLE_DEVICES");  // NOLINT(concurrency-mt-unsafe)
     return absl::NotFoundError(absl::StrCat(
         "there is an NVIDIA driver, but this process sees no GPU (CUDA_VISIBLE_DEVICES is ",
         visible == nullptr ? "not set" : absl::StrCat("\"", visible, "\"").c_str(),

@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/device.h"
 
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
 #include "kernels/cuda/testing/emulator.h"
 #endif
 
@@ -21,7 +21,7 @@ struct LaunchShape {
 
 constexpr int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-#ifndef PHALANX_CUDA_EMULATED
+#ifdef __CUDACC__
 // Whether the current device can begin a kernel before the one ahead of it is done. One device
 // belongs to a process, so it is asked once.
 inline bool OverlapsKernels() {
@@ -43,7 +43,7 @@ template <typename... Params, typename... Args>
 void Launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)(Params...),
             Args... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
   emulator::Launch(stream, shape.grid, shape.block, shape.shared_bytes,
                    [kernel, args...] { kernel(args...); });
 #else
@@ -64,7 +64,7 @@ void Launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)(Params
 // Lets `kernel` have more shared memory than the 48 KiB that every launch may ask for.
 template <typename Kernel>
 void AllowSharedBytes(Kernel kernel, size_t bytes) {
-#ifndef PHALANX_CUDA_EMULATED
+#ifdef __CUDACC__
   cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                        cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 #endif

@@ -14,7 +14,7 @@ namespace phalanx::kernels::cuda {
 
 // Two bfloat16 numbers in a word, the first one in the lower half.
 __device__ __forceinline__ uint32_t PackBFloat16(float first, float second) {
-#if defined(PHALANX_CUDA_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+#if !defined(__CUDACC__) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
   return FromFloat<BFloat16>(first).bits | uint32_t{FromFloat<BFloat16>(second).bits} << 16;
 #else
   uint32_t result;
@@ -59,7 +59,7 @@ __device__ __noinline__ inline float4 MultiplyTilesByShuffles(uint4 a, uint2 b, 
 // Source: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
 __device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint32_t (&b)[2],
                                               float (&sums)[4]) {
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
   const uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const std::byte* const all = emulator::ExchangeAll(kAllLanes, words, sizeof(words));
   // Word `word` of lane `lane`: the number in its lower or upper half.
@@ -99,13 +99,13 @@ __device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint
 // numbers (2t, g) and (2t + 1, g). All lanes of a warp call it.
 // Source: PTX ISA, ldmatrix.
 __device__ __forceinline__ void LoadTransposedTiles(const void* row, uint32_t (&tiles)[4]) {
-#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__)
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__)
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
                : "r"(address)
                : "memory");
-#elif defined(PHALANX_CUDA_EMULATED)
+#elif !defined(__CUDACC__)
   const std::byte* const rows = emulator::ExchangeAll(kAllLanes, &row, sizeof(row));
   const int lane = static_cast<int>(emulator::Lane());
   for (int i = 0; i < 4; ++i) {
@@ -124,7 +124,7 @@ __device__ __forceinline__ void LoadTransposedTiles(const void* row, uint32_t (&
 // Copies 16 bytes from global to shared memory, or zeros if not `is_there`. They are in place for
 // this thread once AwaitCopies says so, and for the others after a barrier.
 __device__ __forceinline__ void CopyToShared(void* to, const void* from, bool is_there) {
-#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
                "r"(is_there ? 16 : 0)
@@ -138,7 +138,7 @@ __device__ __forceinline__ void CopyToShared(void* to, const void* from, bool is
 
 // Ends a group of copies.
 __device__ __forceinline__ void EndCopies() {
-#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
@@ -146,7 +146,7 @@ __device__ __forceinline__ void EndCopies() {
 // Waits until all groups but the last `kLeft` are in place.
 template <int kLeft>
 __device__ __forceinline__ void AwaitCopies() {
-#if !defined(PHALANX_CUDA_EMULATED) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 #endif
 }

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/device.h"
 
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
 #include "kernels/bfloat16.h"
 #include "kernels/dequantize.h"
 #endif
@@ -25,7 +25,7 @@ __device__ __forceinline__ float ToFloat(BFloat16 value) {
   return __uint_as_float(uint32_t{value.bits} << 16);
 }
 __device__ __forceinline__ float ToFloat(Half value) {
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
   return HalfToFloat(value.bits);
 #else
   float result;
@@ -43,7 +43,7 @@ __device__ __forceinline__ float FromFloat<float>(float value) {
 }
 template <>
 __device__ __forceinline__ BFloat16 FromFloat<BFloat16>(float value) {
-#ifdef PHALANX_CUDA_EMULATED
+#ifndef __CUDACC__
   return {FloatToBFloat16(value)};
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   const uint32_t bits = __float_as_uint(value);

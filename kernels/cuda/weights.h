@@ -26,7 +26,7 @@ __device__ __forceinline__ float WeightAt(const DeviceMatrix& m, int64_t output,
       const uint8_t pair = static_cast<const uint8_t*>(m.data)[code_at / 2];
       level = (pair >> code_at % 2 * 4 & 15) - m.zero;
     } else {
-      level = static_cast<const int8_t*>(m.data)[code_at];
+      level = int16_t{static_cast<const int8_t*>(m.data)[code_at]};
     }
     const int64_t scale_at = ScaleIndex(m.chunks(), m.sub_blocks, output, input);
     const float product = m.scales[scale_at] * static_cast<float>(level);

@@ -3,8 +3,9 @@
 import re
 import subprocess
 
+import grpc
 import pytest
-from harness import ANY_PORT, GREEDY, path_of, pb, read_answer
+from harness import ANY_PORT, GREEDY, first_delta, path_of, pb, read_answer, status_of
 
 SEEDED = pb.Sampling(temperature=1.0, top_k=20, top_p=0.9, seed=7)
 # Exactly as CPUs compute.
@@ -43,6 +44,29 @@ def test_bfloat16_answers_and_the_log_has_the_memory_plan(cluster, tiny_folder):
     log = serving.worker.log()
     assert re.search(r"rank 0 .* MiB", log)
     assert "free in GPU 0" in log
+
+
+def running_stream(serving):
+    """An answer that goes on for longer than the test."""
+    request = pb.GenerateRequest(text="abc", sampling=GREEDY, ignore_eos=True, max_new_tokens=900)
+    stream = serving.stub().Generate(request, timeout=120)
+    first_delta(stream)
+    return stream
+
+
+@pytest.mark.parametrize("end, reason", [("kill", "SIGKILL"), ("suspend", "rank 1 has not answered for 2s")])
+def test_a_rank_that_ends_or_hangs_in_a_collective_ends_the_group(cluster, tiny_folder, end, reason):
+    flags = ["--device", "cuda", "--stall_timeout", "2s", *FLOAT32]
+    serving = cluster.serve_on_emulator(str(tiny_folder), tp=2, worker_flags=flags)
+    stream = running_stream(serving)
+    (rank,) = serving.worker.ranks()
+    getattr(rank, end)()
+    serving.worker.expected_exit = 1
+    code, details = status_of(stream)
+    assert code == grpc.StatusCode.UNAVAILABLE, details
+    assert serving.worker.wait() == 1
+    assert reason in serving.worker.log(), serving.worker.log()
+    serving.worker.stop()
 
 
 def run_worker(*flags):

@@ -35,6 +35,7 @@ struct Options {
   std::string weights = "bf16";
   std::string determinism = "strict";
   int saturated_seconds = 20;
+  bool decode_only = false;
 };
 
 ModelSpec PhiFourMini() {
@@ -341,6 +342,7 @@ void RunAll(const Options& options) {
                .max_blocks_per_seq = 1024,
                .kv_blocks = 600000 / kernels::kKvBlockTokens});
   for (const int batch : {1, 8, 32, 128}) bench.Decode(batch, 1024, 200);
+  if (options.decode_only) return;
   bench.Prefill(1024, 5);
   bench.Prefill(8192, 3);
   for (const int batch : {1, 8, 32}) bench.Decode(batch, 8192, 100);
@@ -361,6 +363,7 @@ int main(int argc, char** argv) {
   app.add_option("--saturated_seconds", options.saturated_seconds,
                  "How long the engine is kept busy in the last case")
       ->check(CLI::Range(1, 600));
+  app.add_flag("--decode_only", options.decode_only, "Only decodes at 1024 tokens of context");
   CLI11_PARSE(app, argc, argv);
   phalanx::RunAll(options);
   return 0;

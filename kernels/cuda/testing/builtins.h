@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/testing/block.h"
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are CUDA's.
 #undef __global__
 #undef __device__
 #undef __host__
@@ -82,5 +83,6 @@ inline int __popc(unsigned x) { return std::popcount(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t __float_as_uint(float value) { return std::bit_cast<uint32_t>(value); }
+// NOLINTEND(bugprone-reserved-identifier)
 
 #endif  // PHALANX_KERNELS_CUDA_TESTING_BUILTINS_H_

@@ -20,7 +20,7 @@ std::vector<CudaVariant> CudaVariants() {
 std::vector<BackendUnderTest> AllBackends() {
   // Streams are threads, which a fork does not have.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const auto emulated = [](CudaVariant variant) {
+  const auto emulated = [](const CudaVariant& variant) {
     return [=] {
       variant.choose();
       return MakeCudaBackend({.activations = DType::kF32, .loading_threads = 2});
