@@ -12,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -133,6 +134,26 @@ struct CUstream_st {
   std::thread thread_;  // Last: it uses the others.
 };
 
+namespace {
+
+struct Streams {
+  std::mutex mutex;
+  std::set<CUstream_st*> all;
+};
+
+Streams& TheStreams() {
+  static auto* streams = new Streams;
+  return *streams;
+}
+
+// As CUDA does before it frees memory: what was queued may use it.
+void WaitForAllStreams() {
+  const std::lock_guard lock(TheStreams().mutex);
+  for (CUstream_st* const stream : TheStreams().all) stream->Wait();
+}
+
+}  // namespace
+
 namespace phalanx::kernels::cuda::emulator {
 
 void Launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes, Work kernel) {
@@ -239,6 +260,7 @@ cudaError_t cudaMalloc(void** to, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* piece) {
+  WaitForAllStreams();
   Memory& memory = TheMemory();
   const std::lock_guard lock(memory.mutex);
   const auto it = memory.pieces.find(piece);
@@ -256,6 +278,7 @@ cudaError_t cudaHostAlloc(void** to, size_t bytes, unsigned flags) {
 }
 
 cudaError_t cudaFreeHost(void* piece) {
+  WaitForAllStreams();
   std::free(piece);
   return Done();
 }
@@ -273,10 +296,16 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   *stream = new CUstream_st;
+  const std::lock_guard lock(TheStreams().mutex);
+  TheStreams().all.insert(*stream);
   return Done();
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  {
+    const std::lock_guard lock(TheStreams().mutex);
+    TheStreams().all.erase(stream);
+  }
   delete stream;
   return Done();
 }

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <atomic>
+#include <future>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -187,6 +189,23 @@ TEST_F(EmulatorTest, MemoryEndsAndComesBack) {
   cudaMemGetInfo(&free, &total);
   EXPECT_EQ(free, 1000u);
   EXPECT_EQ(cudaSetDevice(2), cudaErrorInvalidDevice);
+}
+
+TEST_F(EmulatorTest, MemoryIsFreedOnceNothingQueuedCanUseIt) {
+  const cudaStream_t stream = NewStream();
+  void* memory = nullptr;
+  ASSERT_EQ(cudaMalloc(&memory, 4), cudaSuccess);
+  std::promise<void> goes_on;
+  bool used = false;
+  Enqueue(stream, [&] {
+    goes_on.get_future().wait();
+    used = true;
+  });
+  std::thread free([&] { cudaFree(memory); });
+  goes_on.set_value();
+  free.join();
+  EXPECT_TRUE(used);
+  cudaStreamDestroy(stream);
 }
 
 TEST_F(EmulatorTest, AFaultStays) {
