@@ -1,7 +1,7 @@
 // What GPUs the worker with an emulator sees, and how these meet.
 #include "kernels/cuda/testing/emulator.h"
-#include "worker/comm/testing/nccl_stand_in.h"
 #include "worker/comm/find_nccl.h"
+#include "worker/comm/testing/nccl_stand_in.h"
 
 namespace {
 
