@@ -266,8 +266,9 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
               << kernels::DeterminismName(options.determinism);
   }
   // Before any rank is started, since each would fail with the same error.
-  ASSIGN_OR_RETURN(const MemoryPlanner planner,
-                   MemoryPlanner::Create(*checkpoint, options.group_size(), backend.get()));
+  ASSIGN_OR_RETURN(
+      const MemoryPlanner planner,
+      MemoryPlanner::Create(*checkpoint, options.group_size(), backend.get(), options.weights));
   ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
   ASSIGN_OR_RETURN(const StepLimits limits, planner.PlanGroup(options, memory, spec));
   if (memory.of_each_rank) {
@@ -308,7 +309,7 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
       FormGroup(options, platform, *backend, *checkpoint, limits, shutdown, on_lost, on_pulse));
   absl::StatusOr<RankModel> loaded = LoadRankModel(
       *checkpoint, spec, limits, backend.get(), group->communicator(), options.step_timeout,
-      [&] { return shutdown.pending() || !loss.status().ok(); });
+      options.weights, [&] { return shutdown.pending() || !loss.status().ok(); });
   // The loss is why loading was interrupted, and says more than CANCELLED.
   RETURN_IF_ERROR(loss.status());
   ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));

@@ -24,8 +24,9 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
   ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
   // For ranks that it started, the leader has checked this, as far as they share its memory.
   if (!options.supervised || memory.of_each_rank) {
-    ASSIGN_OR_RETURN(const MemoryPlanner planner,
-                     MemoryPlanner::Create(checkpoint, options.group_size(), &backend));
+    ASSIGN_OR_RETURN(
+        const MemoryPlanner planner,
+        MemoryPlanner::Create(checkpoint, options.group_size(), &backend, options.weights));
     RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), memory));
   }
   RankMetrics metrics(*registry);
@@ -33,9 +34,10 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
       const std::unique_ptr<MetricsEndpoint> endpoint,
       MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
   AddDeviceMetrics(platform, *endpoint);
-  ASSIGN_OR_RETURN(const RankModel model,
-                   LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
-                                 options.step_timeout, [&] { return member.abandoned(); }));
+  ASSIGN_OR_RETURN(
+      const RankModel model,
+      LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
+                    options.step_timeout, options.weights, [&] { return member.abandoned(); }));
   RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
                                    model.weights_digest, endpoint->port()));
   return member.Serve(*model.decoder, [&](absl::Duration step_time, absl::Duration comm_time) {

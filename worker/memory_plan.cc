@@ -108,11 +108,13 @@ std::string Advice(const WorkerOptions& options, const MemorySource& memory, int
 }  // namespace
 
 absl::StatusOr<MemoryPlanner> MemoryPlanner::Create(const Checkpoint& checkpoint, int world,
-                                                    const kernels::Backend* backend) {
+                                                    const kernels::Backend* backend,
+                                                    WeightForm form) {
   MemoryPlanner planner(checkpoint.spec(), backend);
   for (int rank = 0; rank < world; ++rank) {
     ASSIGN_OR_RETURN(const Shard shard, ShardModel(checkpoint.spec(), rank, world));
-    ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, checkpoint.spec(), shard));
+    ASSIGN_OR_RETURN(WeightPlan plan, PlanWeights(checkpoint, checkpoint.spec(), shard));
+    QuantizePlan(form, &plan);
     planner.ranks_.push_back({shard, static_cast<int64_t>(WeightBytes(plan, *backend))});
   }
   return planner;

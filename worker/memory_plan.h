@@ -14,6 +14,7 @@
 #include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/sharding/shard.h"
+#include "model/sharding/weight_plan.h"
 #include "model/spec/spec.h"
 #include "worker/memory_source.h"
 #include "worker/step/step.h"
@@ -37,9 +38,11 @@ struct RankBytes {
 class MemoryPlanner {
  public:
   // `backend` is the kind that the ranks compute with; it is lent and must outlive the planner.
-  // Errors are those of ShardModel and PlanWeights. Reads no weights.
+  // `form` is that in which weights will be loaded. Errors are those of ShardModel and PlanWeights.
+  // Reads no weights.
   static absl::StatusOr<MemoryPlanner> Create(const Checkpoint& checkpoint, int world,
-                                              const kernels::Backend* backend);
+                                              const kernels::Backend* backend,
+                                              WeightForm form = WeightForm::kFile);
 
   // Decides how many tokens the KV cache holds, limits spec.context_tokens as LimitContext does,
   // and returns what MakeStepLimits makes of it, after a line in the log. The KV cache holds

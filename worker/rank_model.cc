@@ -4,6 +4,8 @@
 #include <future>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "model/checkpoint/weights_digest.h"
@@ -38,13 +40,20 @@ class BackgroundDigest {
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, kernels::Backend* backend,
                                         Communicator* comm, absl::Duration step_timeout,
-                                        const std::function<bool()>& interrupted) {
+                                        WeightForm form, const std::function<bool()>& interrupted) {
   RankModel model;
   ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
   BackgroundDigest digest(checkpoint, interrupted);
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(checkpoint, spec, shard, *backend, interrupted));
+                   LoadDecoderWeights(checkpoint, spec, shard, *backend, interrupted, form));
   ASSIGN_OR_RETURN(model.weights_digest, digest.Take());
+  if (form != WeightForm::kFile) {
+    // Other numbers than those of ranks and groups that keep the file's.
+    absl::StrAppend(&model.weights_digest, "-", WeightFormName(form));
+    LOG(INFO) << "weights quantized to " << WeightFormName(form) << ": they changed by "
+              << absl::StrFormat("%.2f %%", 100 * weights.quantization_error)
+              << " of their size (root mean square)";
+  }
   checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
   ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits, backend,

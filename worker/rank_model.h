@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/sharding/weight_plan.h"
 #include "model/spec/spec.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/decoder.h"
@@ -21,17 +22,19 @@ namespace phalanx {
 struct RankModel {
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
-  std::string weights_digest;  // Of the whole files, see model/checkpoint/weights_digest.h.
+  // Of the whole files, see model/checkpoint/weights_digest.h, with the form behind it if weights
+  // were quantized.
+  std::string weights_digest;
 };
 
-// Loads the part of rank comm->rank() out of comm->world() and logs what it takes. `step_timeout`
-// is that of Decoder::Create. `backend` and `comm` are lent and must outlive the model. CANCELLED
-// soon after `interrupted` returns true; it is called by several threads. Other errors are those of
-// ShardModel, LoadDecoderWeights and Decoder::Create.
+// Loads the part of rank comm->rank() out of comm->world(), in that form, and logs what it takes.
+// `step_timeout` is that of Decoder::Create. `backend` and `comm` are lent and must outlive the
+// model. CANCELLED soon after `interrupted` returns true; it is called by several threads. Other
+// errors are those of ShardModel, LoadDecoderWeights and Decoder::Create.
 absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const ModelSpec& spec,
                                         const StepLimits& limits, kernels::Backend* backend,
                                         Communicator* comm, absl::Duration step_timeout,
-                                        const std::function<bool()>& interrupted);
+                                        WeightForm form, const std::function<bool()>& interrupted);
 
 }  // namespace phalanx
 

@@ -166,6 +166,19 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
   app.add_option("--model", options.model_path, "A GGUF file or a Hugging Face folder")
       ->required()
       ->type_name("PATH");
+  app.add_option_function<std::string>(
+         "--weights",
+         [&options](const std::string& name) {
+           for (const WeightForm form : {WeightForm::kInt8, WeightForm::kInt4}) {
+             if (name == WeightFormName(form)) options.weights = form;
+           }
+         },
+         "What weights are kept in: file, as they are; or int8 or int4, which quantizes matrices "
+         "of "
+         "floats in groups of 32 (those of the vocabulary to int8 at the least) and says by how "
+         "much that changes them")
+      ->check(CLI::IsMember({"file", "int8", "int4"}))
+      ->default_str(WeightFormName(options.weights));
   app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
   AddHostPortOption(app, "--listen", &options.listen, PortUse::kListen,
                     "Where coordinators connect; [::] is every address of the machine");
@@ -234,7 +247,7 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
       flag("metrics_listen", options.metrics_listen.ToString()),
       flag("log_format", LogFormatName(options.log_format)),
       flag("determinism", kernels::DeterminismName(options.determinism)),
-      flag("device", DeviceName(options.device)),
+      flag("weights", WeightFormName(options.weights)), flag("device", DeviceName(options.device)),
       flag("activations", options.activations == kernels::DType::kF32 ? "f32" : "bf16"),
       flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
       flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),

@@ -11,6 +11,7 @@
 #include "base/host_port.h"
 #include "base/log_format.h"
 #include "kernels/ops.h"
+#include "model/sharding/weight_plan.h"
 #include "model/spec/spec.h"
 #include "worker/step/step.h"
 
@@ -43,9 +44,10 @@ struct WorkerOptions {
   DeviceKind device = DeviceKind::kAuto;
   std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
   kernels::DType activations = kernels::DType::kBF16;  // On GPUs.
-  int threads = 0;                                     // 0: the CPU budget divided by the ranks.
-  int context_tokens = 0;                              // 0: as much as the model has and fits.
-  int kv_cache_tokens = 0;                             // 0: see worker/memory_plan.h.
+  WeightForm weights = WeightForm::kFile;
+  int threads = 0;          // 0: the CPU budget divided by the ranks.
+  int context_tokens = 0;   // 0: as much as the model has and fits.
+  int kv_cache_tokens = 0;  // 0: see worker/memory_plan.h.
   int max_seqs = StepDefaults().max_seqs;
   int max_step_tokens = StepDefaults().max_step_tokens;
   int max_waiting = 256;

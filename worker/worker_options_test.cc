@@ -31,6 +31,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.device = DeviceKind::kCuda;
   leader.devices = {2, 0, 5};
   leader.activations = kernels::DType::kF32;
+  leader.weights = WeightForm::kInt4;
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -47,6 +48,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.device, DeviceKind::kCuda);
   EXPECT_EQ(rank.devices, (std::vector<int>{2, 0, 5}));
   EXPECT_EQ(rank.activations, kernels::DType::kF32);
+  EXPECT_EQ(rank.weights, WeightForm::kInt4);
 }
 
 TEST(WorkerOptionsTest, TheDevicesDefaultsHoldForWhatTheCommandLineLeavesOut) {

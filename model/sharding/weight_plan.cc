@@ -208,4 +208,37 @@ absl::StatusOr<WeightPlan> PlanWeights(const Checkpoint& checkpoint, const Model
   return plan;
 }
 
+const char* WeightFormName(WeightForm form) {
+  switch (form) {
+    case WeightForm::kFile:
+      return "file";
+    case WeightForm::kInt8:
+      return "int8";
+    case WeightForm::kInt4:
+      return "int4";
+  }
+  return "";
+}
+
+void QuantizePlan(WeightForm form, WeightPlan* plan) {
+  if (form == WeightForm::kFile) return;
+  constexpr int kGroup = 32;
+  const auto quantize = [](TensorPart& part, TensorType type) {
+    const bool is_float = part.kept_type == TensorType::kF32 ||
+                          part.kept_type == TensorType::kF16 || part.kept_type == TensorType::kBF16;
+    // Columns that were cut out of a quantized block are kept in float32, to be exact.
+    const bool was_float = part.tensor != nullptr && part.tensor->type == part.kept_type;
+    if (is_float && was_float && part.cols.size() % kGroup == 0) part.kept_type = type;
+  };
+  const TensorType type = form == WeightForm::kInt8 ? TensorType::kQ8_0 : TensorType::kQ4_0;
+  quantize(plan->embedding, TensorType::kQ8_0);
+  quantize(plan->output, TensorType::kQ8_0);
+  for (LayerPlan& layer : plan->layers) {
+    for (TensorPart& part : layer.qkv) quantize(part, type);
+    for (TensorPart* const part : {&layer.attention_out, &layer.gate, &layer.up, &layer.down}) {
+      quantize(*part, type);
+    }
+  }
+}
+
 }  // namespace phalanx

@@ -26,7 +26,8 @@ struct TensorPart {
   // the file depends on ModelSpec::interleaved_qk_rows.
   bool rotary_heads = false;
   // The type in memory. kF32 for vectors, and for columns that end inside of a block of the tensor:
-  // a part of a block has no quantized form, and float32 is exact.
+  // a part of a block has no quantized form, and float32 is exact. A quantized type in place of the
+  // file's floats if the plan was quantized.
   TensorType kept_type = TensorType::kF32;
 };
 
@@ -58,6 +59,17 @@ struct WeightPlan {
 absl::StatusOr<WeightPlan> PlanWeights(const Checkpoint& checkpoint, const ModelSpec& spec,
                                        const Shard& shard,
                                        std::vector<absl::Status>* problems = nullptr);
+
+// What weights are kept in: as their file has them, or in fewer bits.
+enum class WeightForm { kFile, kInt8, kInt4 };
+
+// "file", "int8" or "int4".
+const char* WeightFormName(WeightForm form);
+
+// Has matrices of floats quantized when they are loaded, in groups of 32 columns: to kQ8_0, or to
+// kQ4_0 but for embedding and output matrix, which suffer most and are kQ8_0 then too. Matrices
+// that the file has quantized stay as they are, and so do those whose columns are no whole groups.
+void QuantizePlan(WeightForm form, WeightPlan* plan);
 
 }  // namespace phalanx
 

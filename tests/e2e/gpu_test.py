@@ -46,6 +46,16 @@ def test_bfloat16_answers_and_the_log_has_the_memory_plan(cluster, tiny_folder):
     assert "free in GPU 0" in log
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_weights_are_quantized_on_request(cluster, tiny_folder, device):
+    flags = ["--device", device, "--weights", "int8", "--max_seqs", "8", "--max_step_tokens", "64"]
+    serving = cluster.serve_on_emulator(str(tiny_folder), worker_flags=flags)
+    assert all(len(tokens) == 24 for tokens in answers(serving))
+    log = serving.worker.log()
+    assert re.search(r"weights quantized to int8: they changed by 0\.\d\d % of their size", log), log
+    assert serving.stub().GetModel(pb.GetModelRequest()).weights_digest.endswith("-int8")
+
+
 def running_stream(serving):
     """An answer that goes on for longer than the test."""
     request = pb.GenerateRequest(text="abc", sampling=GREEDY, ignore_eos=True, max_new_tokens=900)

@@ -1,6 +1,7 @@
 #include "worker/weights/decoder_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "base/status.h"
 #include "kernels/dequantize.h"
 #include "kernels/dtype.h"
+#include "kernels/quantize.h"
 #include "model/sharding/weight_plan.h"
 #include "worker/weights/weight_bytes.h"
 
@@ -29,6 +31,8 @@ struct Rows {
   std::vector<const std::byte*> rows;
   // What `rows` points into, instead of the file, if columns had to be cut out of quantized blocks.
   std::vector<float> dequantized = {};
+  // The same for rows that were quantized.
+  std::vector<std::byte> quantized = {};
 
   LinearSource source() const { return {dtype, in_features, rows}; }
 };
@@ -50,7 +54,9 @@ class Loader {
   absl::StatusOr<LayerWeights> LoadLayer(const LayerPlan& plan);
 
   absl::Status CheckInterrupted(const TensorPart& part) const;
-  Rows Take(const TensorPart& part) const;
+  Rows Take(const TensorPart& part);
+  // Replaces the rows, which are of part.tensor's type and whole, by their quantized form.
+  void Quantize(const TensorPart& part, Rows& rows);
   absl::StatusOr<std::unique_ptr<PackedLinear>> Pack(absl::Span<const TensorPart> parts);
   absl::StatusOr<std::unique_ptr<PackedLinear>> Pack(const TensorPart& part) {
     return Pack(absl::MakeConstSpan(&part, 1));
@@ -80,6 +86,9 @@ class Loader {
   // What is being copied to the backend: it has to stay until the stream is done.
   std::vector<std::vector<float>> vectors_;
   size_t bytes_ = 0;
+  // Of all weights that were quantized, and of what they changed by.
+  double squares_ = 0;
+  double squared_errors_ = 0;
 };
 
 absl::Status Loader::CheckInterrupted(const TensorPart& part) const {
@@ -104,7 +113,7 @@ std::vector<int64_t> Loader::Indices(int64_t first, int64_t count, bool rotary_h
   return indices;
 }
 
-Rows Loader::Take(const TensorPart& part) const {
+Rows Loader::Take(const TensorPart& part) {
   const TensorView& tensor = *part.tensor;
   const DType dtype = DTypeOf(tensor.type);
   const int block = kernels::BlockElements(dtype);
@@ -123,6 +132,10 @@ Rows Loader::Take(const TensorPart& part) const {
   // where they are in the file. Otherwise they are dequantized and cut, which is exact but takes
   // more memory.
   if (part.kept_type == tensor.type) return taken;
+  if (kernels::IsQuantized(taken.dtype)) {
+    Quantize(part, taken);
+    return taken;
+  }
 
   taken.dequantized.resize(taken.rows.size() * part.cols.size());
   std::vector<float> blocks(end - begin);
@@ -133,6 +146,27 @@ Rows Loader::Take(const TensorPart& part) const {
     taken.rows[i] = reinterpret_cast<const std::byte*>(cut);
   }
   return taken;
+}
+
+void Loader::Quantize(const TensorPart& part, Rows& rows) {
+  const DType from = DTypeOf(part.tensor->type);
+  const auto cols = static_cast<int64_t>(part.cols.size());
+  const size_t row_bytes = kernels::RowBytes(rows.dtype, cols);
+  rows.quantized.resize(rows.rows.size() * row_bytes);
+  std::vector<float> row(cols);
+  std::vector<float> back(cols);
+  for (size_t i = 0; i < rows.rows.size(); ++i) {
+    std::byte* const to = rows.quantized.data() + i * row_bytes;
+    kernels::Dequantize(from, rows.rows[i], cols, row.data());
+    kernels::QuantizeRow(rows.dtype, row, to);
+    kernels::Dequantize(rows.dtype, to, cols, back.data());
+    for (int64_t j = 0; j < cols; ++j) {
+      const double weight = row[j];
+      squares_ += weight * weight;
+      squared_errors_ += (back[j] - weight) * (back[j] - weight);
+    }
+    rows.rows[i] = to;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> Loader::Pack(absl::Span<const TensorPart> parts) {
@@ -214,6 +248,7 @@ absl::Status Loader::LoadAll(const WeightPlan& plan, DecoderWeights& weights) {
     ASSIGN_OR_RETURN(weights.output, Pack(plan.output));
   }
   weights.bytes = bytes_;
+  if (squares_ > 0) weights.quantization_error = std::sqrt(squared_errors_ / squares_);
   return absl::OkStatus();
 }
 
@@ -232,8 +267,10 @@ absl::StatusOr<DecoderWeights> Loader::Load(const WeightPlan& plan) {
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const Checkpoint& checkpoint,
                                                   const ModelSpec& spec, const Shard& shard,
                                                   kernels::Backend& backend,
-                                                  const std::function<bool()>& interrupted) {
-  ASSIGN_OR_RETURN(const WeightPlan plan, PlanWeights(checkpoint, spec, shard));
+                                                  const std::function<bool()>& interrupted,
+                                                  WeightForm form) {
+  ASSIGN_OR_RETURN(WeightPlan plan, PlanWeights(checkpoint, spec, shard));
+  QuantizePlan(form, &plan);
   absl::StatusOr<DecoderWeights> weights =
       Loader(checkpoint, spec, backend, interrupted).Load(plan);
   // What was read is packed now. Its pages would count as this process's memory until the system

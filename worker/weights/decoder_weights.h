@@ -11,6 +11,7 @@
 #include "kernels/ops.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/sharding/shard.h"
+#include "model/sharding/weight_plan.h"
 
 namespace phalanx {
 
@@ -31,6 +32,9 @@ struct DecoderWeights {
   // Null when the embedding serves as the output matrix too.
   std::unique_ptr<kernels::PackedLinear> output;  // hidden -> local_vocab
   size_t bytes = 0;                               // Backend memory that all these weights take.
+  // The root of the mean square of what weights changed by when they were quantized, relative to
+  // that of the weights; 0 if none were.
+  double quantization_error = 0;
 
   const kernels::PackedLinear& logits() const { return output ? *output : *embedding; }
 };
@@ -40,9 +44,11 @@ struct DecoderWeights {
 // in half-split order, whatever their order in the file. Drops the mapped pages afterwards. Returns
 // the errors of PlanWeights before anything is read, and RESOURCE_EXHAUSTED when memory runs out.
 // `interrupted` is asked before each tensor, if it is not null: true ends loading with CANCELLED.
+// `form` is that of QuantizePlan.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(
     const Checkpoint& checkpoint, const ModelSpec& spec, const Shard& shard,
-    kernels::Backend& backend, const std::function<bool()>& interrupted = nullptr);
+    kernels::Backend& backend, const std::function<bool()>& interrupted = nullptr,
+    WeightForm form = WeightForm::kFile);
 
 }  // namespace phalanx
 

@@ -9,9 +9,11 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/dequantize.h"
 #include "kernels/reference/reference_backend.h"
 #include "model/testing/tiny_model.h"
+#include "worker/weights/weight_bytes.h"
 
 namespace phalanx {
 namespace {
@@ -239,6 +241,58 @@ TEST_F(DecoderWeightsTest, TensorThatTheNetworkDoesNotHaveIsRefused) {
   const absl::Status status = Load(0, 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("blk.0.attn_q.bias"));
+}
+
+// Loads a file of floats in a form; its bytes on the CPU backend must be the planned ones.
+class QuantizedWeightsTest : public DecoderWeightsTest {
+ protected:
+  DecoderWeights LoadAs(WeightForm form, const TinyModelOptions& options) {
+    Open(options);
+    const Shard shard = *ShardModel(spec_, 0, 1);
+    const auto cpu = *kernels::MakeCpuBackend({});
+    auto weights = LoadDecoderWeights(*checkpoint_, spec_, shard, *cpu, nullptr, form);
+    EXPECT_TRUE(weights.ok()) << weights.status();
+    WeightPlan plan = *PlanWeights(*checkpoint_, spec_, shard);
+    QuantizePlan(form, &plan);
+    EXPECT_EQ(weights->bytes, WeightBytes(plan, *cpu));
+    return *std::move(weights);
+  }
+
+  const TinyModelOptions floats_ = {
+      .matrix_type = TensorType::kF32, .embedding_type = TensorType::kF32, .untied_output = true};
+};
+
+TEST_F(QuantizedWeightsTest, FloatsTakeFewerBytesAndTheLossIsTold) {
+  const DecoderWeights file = LoadAs(WeightForm::kFile, floats_);
+  const DecoderWeights int8 = LoadAs(WeightForm::kInt8, floats_);
+  const DecoderWeights int4 = LoadAs(WeightForm::kInt4, floats_);
+  EXPECT_EQ(file.quantization_error, 0);
+  // Half a level at most, evenly spread, of weights whose largest of 32 is about twice their size:
+  // 2 / 127 / sqrt(12) and 2 / 8 / sqrt(12).
+  EXPECT_GT(int8.quantization_error, 0.002);
+  EXPECT_LT(int8.quantization_error, 0.01);
+  EXPECT_GT(int4.quantization_error, 0.03);
+  EXPECT_LT(int4.quantization_error, 0.16);
+  EXPECT_LT(int8.bytes, file.bytes / 3);
+  EXPECT_LT(int4.bytes, int8.bytes * 3 / 4);
+}
+
+TEST_F(QuantizedWeightsTest, WhatTheFileHasQuantizedStaysAsItIs) {
+  TinyModelOptions options;
+  const DecoderWeights file = LoadAs(WeightForm::kFile, options);
+  const DecoderWeights int4 = LoadAs(WeightForm::kInt4, options);
+  EXPECT_EQ(int4.bytes, file.bytes);
+  EXPECT_EQ(int4.quantization_error, 0);
+}
+
+TEST_F(QuantizedWeightsTest, ColumnsThatAreNoWholeGroupsStayFloats) {
+  TinyModelOptions options = floats_;
+  options.hidden = 80;
+  const DecoderWeights file = LoadAs(WeightForm::kFile, options);
+  const DecoderWeights int8 = LoadAs(WeightForm::kInt8, options);
+  // Only matrices whose columns are heads or those of the feed-forward are quantized.
+  EXPECT_LT(int8.bytes, file.bytes);
+  EXPECT_GT(int8.bytes, file.bytes / 2);
 }
 
 }  // namespace
