@@ -81,17 +81,22 @@ def test_an_expired_deadline_ends_the_request_in_the_engine(serving):
 
 def test_a_deadline_of_a_moment_is_kept_by_the_server(serving):
     ends = serving.ends()
-    client = Http2Client(serving.target)
-    # The server reads a nanosecond as a millisecond, its smallest unit.
+    # The server reads a nanosecond as a millisecond, its smallest unit. A call that is over before
+    # gRPC has a thread for it never comes to the coordinator, so one call is not enough.
     method = "/phalanx.v1.Inference/Generate"
-    client.begin(method, long_request().SerializeToString(), timeout="1n")
-    wait_until(ends.at_coordinator, "the call has ended")
+    client = Http2Client(serving.target)
+
+    def one_came():
+        client.begin(method, long_request().SerializeToString(), timeout="1n")
+        return ends.at_coordinator()
+
+    wait_until(one_came, "a call has come and ended")
     client.close()
     serving.wait_idle()
-    assert ends.at_coordinator() == {"DEADLINE_EXCEEDED": 1}
+    assert set(ends.at_coordinator()) == {"DEADLINE_EXCEEDED"}
     # It may have got as far as the first steps, but not to its end.
     assert "OK" not in ends.in_engine()
-    assert ends.tokens() < 10
+    assert ends.tokens() < LONG_ANSWER_TOKENS / 2
 
 
 def test_the_client_program_tells_of_its_timeout(serving):
