@@ -297,18 +297,20 @@ class Stages {
 struct WarpSums {
   float totals[kWarpTiles][kWarpInputTiles][4];
 
-  // Calls f(output in the block, row in the block, sum).
+  // Calls f(output, row, sum, the sum of the same place in `other`).
   template <typename Function>
-  __device__ void ForEach(Function f) const {
+  __device__ void ForEach(const WarpSums& other, Function f) const {
 #pragma unroll
     for (int i = 0; i < kWarpTiles; ++i) {
 #pragma unroll
       for (int t = 0; t < kWarpInputTiles; ++t) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          f((Warp() % 2 * kWarpTiles + i) * kTileRows + Lane() / 4 + j / 2 * 8,
-            (Warp() / 2 * kWarpInputTiles + t) * kTileTokens + Lane() % 4 * 2 + j % 2,
-            totals[i][t][j]);
+          f(int64_t{blockIdx.x} * kBlockOutputs + (Warp() % 2 * kWarpTiles + i) * kTileRows +
+                Lane() / 4 + j / 2 * 8,
+            int64_t{blockIdx.y} * kBlockRows + (Warp() / 2 * kWarpInputTiles + t) * kTileTokens +
+                Lane() % 4 * 2 + j % 2,
+            totals[i][t][j], other.totals[i][t][j]);
         }
       }
     }
@@ -366,9 +368,8 @@ template <WeightFormat kFormat, typename Out>
 __global__ void __launch_bounds__(kManyThreads)
     ManyRowsKernel(const BFloat16* x, int64_t rows, DeviceMatrix w, LinearOutput out) {
   WaitForPrevious();
-  SumTiles<kFormat>(w, x, rows).ForEach([&](int output_in_block, int row_in_block, float sum) {
-    const int64_t output = int64_t{blockIdx.x} * kBlockOutputs + output_in_block;
-    const int64_t row = int64_t{blockIdx.y} * kBlockRows + row_in_block;
+  const WarpSums sums = SumTiles<kFormat>(w, x, rows);
+  sums.ForEach(sums, [&](int64_t output, int64_t row, float sum, float) {
     if (output < w.out_features && row < rows) Write<Out>(out, row, output, sum);
   });
 }
@@ -380,24 +381,11 @@ __global__ void __launch_bounds__(kManyThreads)
   WaitForPrevious();
   const WarpSums gates = SumTiles<kFormat>(gate, x, rows);
   const WarpSums ups = SumTiles<kFormat>(up, x, rows);
-#pragma unroll
-  for (int i = 0; i < kWarpTiles; ++i) {
-#pragma unroll
-    for (int t = 0; t < kWarpInputTiles; ++t) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int64_t output = int64_t{blockIdx.x} * kBlockOutputs +
-                               (Warp() % 2 * kWarpTiles + i) * kTileRows + Lane() / 4 + j / 2 * 8;
-        const int64_t row = int64_t{blockIdx.y} * kBlockRows +
-                            (Warp() / 2 * kWarpInputTiles + t) * kTileTokens + Lane() % 4 * 2 +
-                            j % 2;
-        if (output < gate.out_features && row < rows) {
-          out[row * gate.out_features + output] =
-              FromFloat<BFloat16>(Silu(gates.totals[i][t][j]) * ups.totals[i][t][j]);
-        }
-      }
+  gates.ForEach(ups, [&](int64_t output, int64_t row, float g, float u) {
+    if (output < gate.out_features && row < rows) {
+      out[row * gate.out_features + output] = FromFloat<BFloat16>(Silu(g) * u);
     }
-  }
+  });
 }
 
 // --- Launching ---

@@ -85,18 +85,24 @@ def test_a_deadline_of_a_moment_is_kept_by_the_server(serving):
     # gRPC has a thread for it never comes to the coordinator, so one call is not enough.
     method = "/phalanx.v1.Inference/Generate"
     client = Http2Client(serving.target)
+    calls = 0
 
     def one_came():
+        nonlocal calls
         client.begin(method, long_request().SerializeToString(), timeout="1n")
+        calls += 1
         return ends.at_coordinator()
 
     wait_until(one_came, "a call has come and ended")
     client.close()
     serving.wait_idle()
-    assert set(ends.at_coordinator()) == {"DEADLINE_EXCEEDED"}
+    (code,) = ends.at_coordinator()
+    assert code == "DEADLINE_EXCEEDED"
+    came = ends.at_coordinator()[code]
+    assert came <= calls
     # It may have got as far as the first steps, but not to its end.
     assert "OK" not in ends.in_engine()
-    assert ends.tokens() < LONG_ANSWER_TOKENS / 2
+    assert ends.tokens() < 10 * came
 
 
 def test_the_client_program_tells_of_its_timeout(serving):

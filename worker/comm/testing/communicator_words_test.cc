@@ -121,10 +121,15 @@ TEST_P(CommunicatorWordsTest, ABarrierWaitsForAll) {
 // A collective takes its place between the ops around it, and so does what was recorded.
 TEST_P(CommunicatorWordsTest, ARecordingRunsItsCollectivesEachTime) {
   constexpr int64_t kCount = 40;
+  std::atomic<bool> records = true;
   OnEveryRank([&](RankUnderTest& rank) {
     float* const sums = rank.Upload(std::vector<float>(kCount));
     uint64_t* const words = rank.Upload(std::vector<uint64_t>(1));
     uint64_t* const all = rank.Allocate<uint64_t>(world());
+    if (!rank.backend().can_record()) {
+      records = false;
+      return;
+    }
     const auto recording = rank.backend().Record(rank.stream(), [&] {
       absl::Status status = rank.comm().AllReduceSum(rank.stream(), {sums, DType::kF32, 1, kCount});
       if (status.ok()) {
@@ -133,7 +138,6 @@ TEST_P(CommunicatorWordsTest, ARecordingRunsItsCollectivesEachTime) {
       if (status.ok()) status = rank.comm().AllGatherWords(rank.stream(), words, 1, all);
       return status;
     });
-    if (absl::IsUnimplemented(recording.status())) return;
     ASSERT_TRUE(recording.ok()) << recording.status();
     for (int round = 0; round < 5; ++round) {
       const std::vector<float> floats(kCount, static_cast<float>(round + rank.number()));
@@ -149,6 +153,7 @@ TEST_P(CommunicatorWordsTest, ARecordingRunsItsCollectivesEachTime) {
       EXPECT_EQ(rank.Download(all, world()), std::vector<uint64_t>(world(), word_sum));
     }
   });
+  if (!records) GTEST_SKIP() << "the backend of this transport computes when it is called";
 }
 
 }  // namespace
