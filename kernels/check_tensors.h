@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "kernels/op_list.h"
-#include "kernels/ops.h"
+#include "kernels/tensor.h"
 
 namespace phalanx::kernels {
 

@@ -16,6 +16,8 @@ namespace phalanx::kernels {
   OP(Linear)                    \
   OP(LinearAdd)                 \
   OP(GatedLinear)               \
+  OP(NormLinear)                \
+  OP(NormGatedLinear)           \
   OP(RopeAngles)                \
   OP(RopeAndWriteKv)            \
   OP(PagedAttention)            \

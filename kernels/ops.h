@@ -289,6 +289,14 @@ class Backend {
   // Source: Shazeer 2020, arXiv 2002.05202 (SwiGLU); LlamaMLP in transformers.
   virtual void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) = 0;
 
+  // RmsNorm of the residual into `normed`, then Linear of that, with the same bits; and the same
+  // with GatedLinear. Backends that do both at once override this. `normed`, [rows, hidden], an
+  // activation, is memory that the op may use; what is in it afterwards is not defined.
+  virtual void NormLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps,
+                          Tensor normed, const PackedLinear& w, Tensor bias, Tensor out);
+  virtual void NormGatedLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps,
+                               Tensor normed, const PackedGatedLinear& w, Tensor out);
+
   // Cosines and sines for the step's positions, to be shared by all layers:
   // angle[t, j] = positions[t] * inv_freq[rope_lists[seq_of_token[t]], j], in float32;
   // cos_sin[t] = {cos(angle[t, 0..r)) * factor, sin(angle[t, 0..r)) * factor}, r = rotary_dim / 2.

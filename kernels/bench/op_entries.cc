@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/bench/norm_product_entries.h"
 #include "kernels/bench/op_bench.h"
 #include "kernels/bench/sharded_sampling_entries.h"
 #include "kernels/testing/random_linear.h"
@@ -348,8 +349,9 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kSample, "Sample/top_p", decodes, sample({.temperature = 0.8f, .top_p = 0.9f})},
       {Op::kTokenLogProbs, "TokenLogProbs", decodes, BenchTokenLogProbs}};
   entries.insert(entries.end(), std::begin(others), std::end(others));
-  const std::vector<OpEntry> sharded = ShardedSamplingEntries();
-  entries.insert(entries.end(), sharded.begin(), sharded.end());
+  for (const auto& more : {NormProductEntries(), ShardedSamplingEntries()}) {
+    entries.insert(entries.end(), more.begin(), more.end());
+  }
   return entries;
 }
 

@@ -92,7 +92,7 @@ TEST_P(BackendTest, AnOpBeyondTheReservedLimitsEndsTheProcess) {
                "LinearAdd: takes 768 bytes of workspace, but 512 are reserved");
 }
 
-using Tensors = std::array<Tensor, 4>;
+using Tensors = std::array<Tensor, 5>;
 
 // Calls `op` with no rows and the given tensors; returns how many of them it takes.
 int Call(Op op, Backend& backend, const Tensors& t) {
@@ -126,6 +126,12 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kGatedLinear:
       backend.GatedLinear(*stream, t[0], *gated, t[1]);
       return 2;
+    case Op::kNormLinear:
+      backend.NormLinear(*stream, t[0], t[1], 0.0f, t[2], *linear, t[3], t[4]);
+      return 5;
+    case Op::kNormGatedLinear:
+      backend.NormGatedLinear(*stream, t[0], t[1], 0.0f, t[2], *gated, t[3]);
+      return 4;
     case Op::kRopeAngles:
       backend.RopeAngles(*stream, batch, t[0], 1.0f, t[1]);
       return 2;
@@ -180,10 +186,12 @@ TEST_P(BackendTest, EveryOpEndsTheProcessForATensorThatIsNotAligned) {
   const Tensor aligned = {memory.data(), DType::kF32, 0, 1};
   const Tensor shifted = {memory.data() + 1, DType::kF32, 0, 1};
   for (const Op op : kAllOps) {
-    const int tensors = Call(op, *backend_, {aligned, aligned, aligned, aligned});
+    Tensors good;
+    good.fill(aligned);
+    const int tensors = Call(op, *backend_, good);
     ASSERT_GE(tensors, 0) << OpName(op);
     for (int i = 0; i < tensors; ++i) {
-      Tensors bad = {aligned, aligned, aligned, aligned};
+      Tensors bad = good;
       bad[i] = shifted;
       EXPECT_DEATH(Call(op, *backend_, bad), std::string(OpName(op)) + ": .* not aligned to 64");
     }

@@ -1,5 +1,6 @@
 // LinearAdd and GatedLinear against Linear of the same backend, which linear_test.cc compares with
-// the reference, and against the formulas of ops.h.
+// the reference, and against the formulas of ops.h; NormLinear and NormGatedLinear against the ops
+// that they stand for.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -50,6 +51,8 @@ class FusedTest : public OpTest {
 
 PHALANX_OP_SUITE(LinearAdd, FusedTest);
 PHALANX_OP_SUITE(GatedLinear, FusedTest);
+PHALANX_OP_SUITE(NormLinear, FusedTest);
+PHALANX_OP_SUITE(NormGatedLinear, FusedTest);
 
 TEST_P(LinearAddTest, HasTheBitsOfLinearAndAnAddition) {
   for (DType dtype : kAllDTypes) {
@@ -198,6 +201,56 @@ TEST_P(GatedLinearTest, RefusesMatricesOfDifferentShapes) {
        {RandomLinear(DType::kF32, 32, 9, 2), RandomLinear(DType::kF32, 31, 8, 2)}) {
     EXPECT_EQ(backend_->PackGatedLinear(gate.source(), up.source()).status().code(),
               absl::StatusCode::kInvalidArgument);
+  }
+}
+
+// What it leaves in the memory for the norm is not looked at.
+TEST_P(NormLinearTest, HasTheBitsOfANormAndAProduct) {
+  for (const int64_t hidden : {32, 33, 512}) {
+    const DType dtype = hidden % 32 == 0 ? DType::kQ8_0 : DType::kF16;
+    const RandomLinear linear(dtype, hidden, 37, 1);
+    const auto packed = Pack(*backend_, linear);
+    Matrix weight(1, hidden, 2);
+    for (const int64_t rows : {0, 1, 3, 33}) {
+      for (const bool has_bias : {false, true}) {
+        Matrix bias(1, 37, 3);
+        const Tensor bias_or_none = has_bias ? bias.tensor() : Tensor{};
+        Matrix residual(rows, hidden, 4);
+        Matrix normed(rows, hidden);
+        Matrix expected(rows, 37);
+        backend_->RmsNorm(*stream_, residual.tensor(), weight.tensor(), 1e-5f, normed.tensor());
+        backend_->Linear(*stream_, normed.tensor(), *packed, bias_or_none, expected.tensor());
+        const Matrix before = residual.Rows(0, rows);
+        Matrix memory(rows, hidden);
+        Matrix out(rows, 37);
+        backend_->NormLinear(*stream_, residual.tensor(), weight.tensor(), 1e-5f, memory.tensor(),
+                             *packed, bias_or_none, out.tensor());
+        EXPECT_EQ(out.values(), expected.values()) << rows << " rows of " << hidden;
+        EXPECT_EQ(residual.values(), before.values());
+      }
+    }
+  }
+}
+
+TEST_P(NormGatedLinearTest, HasTheBitsOfANormAndAProduct) {
+  for (const int64_t hidden : {32, 33, 512}) {
+    const DType dtype = hidden % 32 == 0 ? DType::kQ4_1 : DType::kF32;
+    const RandomLinear gate(dtype, hidden, 37, 1);
+    const RandomLinear up(dtype, hidden, 37, 2);
+    const auto packed = *backend_->PackGatedLinear(gate.source(), up.source());
+    Matrix weight(1, hidden, 3);
+    for (const int64_t rows : {0, 1, 3, 33}) {
+      Matrix residual(rows, hidden, 4);
+      Matrix normed(rows, hidden);
+      Matrix expected(rows, 37);
+      backend_->RmsNorm(*stream_, residual.tensor(), weight.tensor(), 1e-5f, normed.tensor());
+      backend_->GatedLinear(*stream_, normed.tensor(), *packed, expected.tensor());
+      Matrix memory(rows, hidden);
+      Matrix out(rows, 37);
+      backend_->NormGatedLinear(*stream_, residual.tensor(), weight.tensor(), 1e-5f,
+                                memory.tensor(), *packed, out.tensor());
+      EXPECT_EQ(out.values(), expected.values()) << rows << " rows of " << hidden;
+    }
   }
 }
 

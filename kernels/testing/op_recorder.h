@@ -95,6 +95,16 @@ class OpRecorder : public Backend {
   void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
     Call(Op::kGatedLinear, stream, [&] { backend_->GatedLinear(stream, x, w, out); });
   }
+  void NormLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps, Tensor normed,
+                  const PackedLinear& w, Tensor bias, Tensor out) override {
+    Call(Op::kNormLinear, stream,
+         [&] { backend_->NormLinear(stream, residual, norm_weight, eps, normed, w, bias, out); });
+  }
+  void NormGatedLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps,
+                       Tensor normed, const PackedGatedLinear& w, Tensor out) override {
+    Call(Op::kNormGatedLinear, stream,
+         [&] { backend_->NormGatedLinear(stream, residual, norm_weight, eps, normed, w, out); });
+  }
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
     Call(Op::kRopeAngles, stream,
