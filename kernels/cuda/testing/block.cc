@@ -17,7 +17,6 @@ using boost::context::fiber;
 
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kLanes = 32;
-constexpr size_t kMaxSharedBytes = size_t{227} << 10;  // Of a block, on an H100.
 
 std::atomic<ThreadOrder> g_order = ThreadOrder::kForward;
 
@@ -181,12 +180,12 @@ thread_local Block t_block;
 void SetThreadOrder(ThreadOrder order) { g_order = order; }
 
 void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
-  for (uint32_t z = 0; z < grid.z; ++z) {
-    for (uint32_t y = 0; y < grid.y; ++y) {
-      for (uint32_t x = 0; x < grid.x; ++x) {
-        t_block.Run(grid, block, {x, y, z}, shared_bytes, kernel);
-      }
-    }
+  const uint32_t blocks = grid.x * grid.y * grid.z;
+  const bool backward = g_order == ThreadOrder::kBackward;
+  for (uint32_t i = 0; i < blocks; ++i) {
+    const uint32_t at = backward ? blocks - 1 - i : i;
+    t_block.Run(grid, block, {at % grid.x, at / grid.x % grid.y, at / (grid.x * grid.y)},
+                shared_bytes, kernel);
   }
 }
 

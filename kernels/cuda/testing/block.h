@@ -27,9 +27,13 @@ struct ThreadIndex {
   uint32_t warp = 0;
 };
 
+// Shared memory of a block, on an H100.
+inline constexpr size_t kMaxSharedBytes = size_t{227} << 10;
+
 enum class ThreadOrder { kForward, kBackward };
 
-// For all blocks that begin from here on.
+// For all grids that begin from here on: in which order their blocks run, and the threads of each
+// block.
 void SetThreadOrder(ThreadOrder order);
 
 // Runs `kernel` once for each thread of each block. `shared_bytes` are zero at the start of each

@@ -74,6 +74,18 @@ T atomicMax(T* to, T value) {
   return seen;
 }
 
+// Counts up to `last`, then from 0 again.
+inline unsigned atomicInc(unsigned* to, unsigned last) {
+  const std::atomic_ref<unsigned> shared(*to);
+  unsigned seen = shared.load(std::memory_order_relaxed);
+  while (
+      !shared.compare_exchange_weak(seen, seen >= last ? 0 : seen + 1, std::memory_order_relaxed)) {
+  }
+  return seen;
+}
+// The blocks of a grid run one after the other.
+inline void __threadfence() {}
+
 using std::isnan;
 using std::max;
 using std::min;

@@ -44,6 +44,7 @@ Memory& TheMemory() {
 }
 
 std::atomic<cudaError_t> g_fault = cudaSuccess;
+std::atomic<uint64_t> g_launches = 0;
 thread_local int t_device = 0;
 thread_local cudaError_t t_last_error = cudaSuccess;
 
@@ -157,8 +158,13 @@ void WaitForAllStreams() {
 namespace phalanx::kernels::cuda::emulator {
 
 void Launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes, Work kernel) {
-  stream->Push([=, kernel = std::move(kernel)] { RunGrid(grid, block, shared_bytes, kernel); });
+  stream->Push([=, kernel = std::move(kernel)] {
+    g_launches.fetch_add(1, std::memory_order_relaxed);
+    RunGrid(grid, block, shared_bytes, kernel);
+  });
 }
+
+uint64_t Launches() { return g_launches.load(std::memory_order_relaxed); }
 
 void Enqueue(cudaStream_t stream, Work work) { stream->Push(std::move(work)); }
 
@@ -204,6 +210,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       break;
     case cudaDevAttrMultiProcessorCount:
       *value = 4;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(phalanx::kernels::cuda::emulator::kMaxSharedBytes);
       break;
     default:
       *value = 0;

@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #include "kernels/cuda/testing/block.h"
@@ -17,6 +18,9 @@ namespace phalanx::kernels::cuda::emulator {
 // Queues a kernel.
 void Launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes,
             std::function<void()> kernel);
+
+// How many kernels have begun to run in this process, those of graphs included.
+uint64_t Launches();
 
 // Queues any other work, for stand-ins of libraries that queue theirs on streams.
 void Enqueue(cudaStream_t stream, std::function<void()> work);

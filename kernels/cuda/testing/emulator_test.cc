@@ -1,6 +1,7 @@
 // The emulator itself: what it does as a GPU does, and which faults of a kernel it finds.
 #include "kernels/cuda/testing/emulator.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <future>
@@ -100,6 +101,27 @@ TEST_F(EmulatorTest, GridsRunEveryBlockWithItsIndex) {
   EXPECT_EQ(runs, std::vector<int>(runs.size(), 1));
 }
 
+TEST_F(EmulatorTest, BlocksRunInEitherOrderAndTheLastOneIsKnownByACounter) {
+  for (const ThreadOrder order : {ThreadOrder::kForward, ThreadOrder::kBackward}) {
+    SetThreadOrder(order);
+    unsigned counter = 0;
+    std::vector<uint32_t> blocks;
+    std::vector<uint32_t> last;
+    for (int run = 0; run < 2; ++run) {
+      RunGrid(dim3(2, 1, 3), dim3(1), 0, [&] {
+        const uint32_t block = blockIdx.z * 2 + blockIdx.x;
+        blocks.push_back(block);
+        if (atomicInc(&counter, 5) == 5) last.push_back(block);
+      });
+      EXPECT_EQ(counter, 0u);
+    }
+    std::vector<uint32_t> expected = {0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5};
+    if (order == ThreadOrder::kBackward) std::reverse(expected.begin(), expected.end());
+    EXPECT_EQ(blocks, expected);
+    EXPECT_EQ(last, std::vector<uint32_t>(2, expected.back()));
+  }
+}
+
 cudaStream_t NewStream() {
   cudaStream_t stream = nullptr;
   EXPECT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
@@ -159,6 +181,7 @@ TEST_F(EmulatorTest, ACaptureRunsNothingAndItsGraphRunsAllOfItEachTime) {
   EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
   cudaStreamSynchronize(stream);
   EXPECT_EQ(value, 0);
+  const uint64_t launches = Launches();
   cudaGraphExec_t executable = nullptr;
   cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
@@ -166,6 +189,7 @@ TEST_F(EmulatorTest, ACaptureRunsNothingAndItsGraphRunsAllOfItEachTime) {
   cudaGraphLaunch(executable, stream);
   cudaStreamSynchronize(stream);
   EXPECT_EQ(value, 220);
+  EXPECT_EQ(Launches(), launches + 2);
   cudaGraphExecDestroy(executable);
   cudaStreamDestroy(stream);
 }
