@@ -6,10 +6,13 @@
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/numbers.h"
+#include "kernels/cuda/shared_segments.h"
 #include "kernels/cuda/warp.h"
 
 namespace phalanx::kernels::cuda {
 namespace {
+
+using namespace attention;  // NOLINT: what these kernels are made of.
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpSize;
@@ -20,41 +23,6 @@ constexpr int kDimsPerLane = kMaxHeadDim / kWarpSize;
 // Query heads that a block takes at once, so that each key and value that it reads serves all of
 // them. More heads of a KV head go to further blocks.
 constexpr int kGroup = 4;
-
-// 2^x, for the exponential with the factor log2(e) taken into the scale of scores.
-__device__ __forceinline__ float Exp2(float x) { return exp2f(x); }
-constexpr float kLog2E = 1.44269504f;
-
-// What attention over some keys gives for one query head, spread over the lanes of a warp. Scores
-// are in units of a factor of two.
-template <int kDims>
-struct State {
-  float max;
-  float sum;
-  float values[kDims];
-
-  __device__ void Clear() {
-    max = -INFINITY;
-    sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kDims; ++i) values[i] = 0.0f;
-  }
-
-  // Adds what further keys give. Products and sums are rounded apart, so that it has the same bits
-  // in each kernel that calls it.
-  __device__ void Merge(float other_max, float other_sum, const float* other_values) {
-    const float new_max = fmaxf(max, other_max);
-    if (new_max == -INFINITY) return;  // No keys on either side.
-    const float mine = Exp2(max - new_max);
-    const float theirs = Exp2(other_max - new_max);
-    sum = fmaf(sum, mine, other_sum * theirs);
-#pragma unroll
-    for (int i = 0; i < kDims; ++i) {
-      values[i] = fmaf(values[i], mine, other_values[i] * theirs);
-    }
-    max = new_max;
-  }
-};
 
 // A block's shared memory: the queries, then what its warps found in a segment.
 struct SharedLayout {
@@ -224,103 +192,49 @@ class Attention {
   const int32_t* table_;
 };
 
-// Each warp writes the output of one head.
-template <typename T>
-__device__ void WriteHead(const State<kDimsPerLane>& state, int head_dim, T* out) {
-  const float inverse = 1.0f / state.sum;
+// Leaves the result of a segment in memory.
+__device__ void StorePartial(const State<kDimsPerLane>& state, float* partial, int head_dim) {
 #pragma unroll
   for (int i = 0; i < kDimsPerLane; ++i) {
     const int d = LaneId() + i * kWarpSize;
-    if (d < head_dim) out[d] = FromFloat<T>(state.values[i] * inverse);
+    if (d < head_dim) partial[d] = state.values[i];
+  }
+  if (LaneId() == 0) {
+    partial[head_dim] = state.max;
+    partial[head_dim + 1] = state.sum;
   }
 }
 
-// One block for each token and group of heads takes all segments.
+// The block of a token and a group of heads takes all segments. If the launch has several blocks
+// for them, each takes the segments from blockIdx.z on in steps of gridDim.z, and the last one to
+// be done merges what all have found.
 template <typename T, typename Kv>
 __global__ void __launch_bounds__(kThreads)
     AttentionKernel(StepBatch batch, const T* qkv, int64_t qkv_cols, int local_q_heads, float scale,
-                    KvLayer cache, T* out) {
+                    KvLayer cache, AttentionWorkspace workspace, T* out) {
   WaitForPrevious();
   Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache);
+  const int segments = attention.segments();
+  const int blocks = SharingBlocks(segments);
+  const int block = static_cast<int>(blockIdx.z);
+  if (block >= blocks) return;
+  const int head_dim = cache.head_dim;
+  // Each warp has one head, if there are as many.
+  const bool has_head = WarpId() < attention.num_heads();
+  const int64_t head = attention.token() * local_q_heads + attention.first_head() + WarpId();
   State<kDimsPerLane> state;
   state.Clear();
-  for (int segment = 0; segment < attention.segments(); ++segment) {
+  for (int segment = block; segment < segments; segment += blocks) {
     attention.AddSegment(segment, state);
-  }
-  if (WarpId() < attention.num_heads()) {
-    const int64_t head = attention.token() * local_q_heads + attention.first_head() + WarpId();
-    WriteHead(state, cache.head_dim, out + head * cache.head_dim);
-  }
-}
-
-// Where the result of a segment lies: head_dim values, the highest score, the sum.
-__device__ float* PartialOf(const AttentionWorkspace& workspace, int64_t head, int segment,
-                            int head_dim) {
-  return workspace.partials + (head * workspace.max_segments + segment) * (head_dim + 2);
-}
-
-// The blocks of one z take the segments z, z + gridDim.z, ... and leave their results in memory.
-template <typename T, typename Kv>
-__global__ void __launch_bounds__(kThreads)
-    SplitAttentionKernel(StepBatch batch, const T* qkv, int64_t qkv_cols, int local_q_heads,
-                         float scale, KvLayer cache, AttentionWorkspace workspace) {
-  WaitForPrevious();
-  Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache);
-  for (int segment = static_cast<int>(blockIdx.z); segment < attention.segments();
-       segment += gridDim.z) {
-    State<kDimsPerLane> state;
+    if (blocks == 1) continue;
+    if (has_head) StorePartial(state, PartialOf(workspace, head, segment, head_dim), head_dim);
     state.Clear();
-    attention.AddSegment(segment, state);
-    if (WarpId() >= attention.num_heads()) continue;
-    const int64_t head = attention.token() * local_q_heads + attention.first_head() + WarpId();
-    float* const partial = PartialOf(workspace, head, segment, cache.head_dim);
-#pragma unroll
-    for (int i = 0; i < kDimsPerLane; ++i) {
-      const int d = LaneId() + i * kWarpSize;
-      if (d < cache.head_dim) partial[d] = state.values[i];
-    }
-    if (LaneId() == 0) {
-      partial[cache.head_dim] = state.max;
-      partial[cache.head_dim + 1] = state.sum;
-    }
   }
-}
-
-// One warp for each token and head merges the segments in order.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    MergeSegmentsKernel(StepBatch batch, int local_q_heads, int head_dim,
-                        AttentionWorkspace workspace, T* out) {
-  WaitForPrevious();
-  const int64_t head = int64_t{blockIdx.x} * kWarps + WarpId();
-  if (head >= int64_t{batch.num_tokens} * local_q_heads) return;
-  const int keys = batch.positions[head / local_q_heads] + 1;
-  State<kDimsPerLane> state;
-  state.Clear();
-  for (int segment = 0; segment * kSegmentTokens < keys; ++segment) {
-    const float* const partial = PartialOf(workspace, head, segment, head_dim);
-    float values[kDimsPerLane];
-#pragma unroll
-    for (int i = 0; i < kDimsPerLane; ++i) {
-      const int d = LaneId() + i * kWarpSize;
-      values[i] = d < head_dim ? partial[d] : 0.0f;
-    }
-    state.Merge(partial[head_dim], partial[head_dim + 1], values);
+  if (blocks > 1) {
+    if (!IsLastOfBlocks(workspace, blocks)) return;
+    if (has_head) state = MergeSegments<kDimsPerLane>(workspace, head, segments, head_dim);
   }
-  WriteHead(state, head_dim, out + head * head_dim);
-}
-
-// Blocks that share out a sequence's segments. More would only begin and end where contexts are
-// short; at 32 thousand tokens each has four.
-constexpr int kSplits = 32;
-
-template <typename T>
-void LaunchMerge(cudaStream_t stream, const StepBatch& batch, int local_q_heads, int head_dim,
-                 const AttentionWorkspace& workspace, T* out) {
-  const int64_t heads = int64_t{batch.num_tokens} * local_q_heads;
-  Launch(stream,
-         {.grid = dim3(static_cast<uint32_t>(CeilDivide(heads, kWarps))), .block = dim3(kThreads)},
-         MergeSegmentsKernel<T>, batch, local_q_heads, head_dim, workspace, out);
+  if (has_head) WriteHead(state, head_dim, out + head * head_dim);
 }
 
 template <typename T, typename Kv>
@@ -333,15 +247,11 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
       .grid = dim3(static_cast<uint32_t>(batch.num_tokens), static_cast<uint32_t>(groups)),
       .block = dim3(kThreads),
       .shared_bytes = SharedBytes(cache.head_dim)};
-  if (workspace.max_segments <= 1 || batch.num_tokens > kMaxSplitTokens) {
-    Launch(stream, shape, AttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale, cache,
-           out);
-    return;
+  if (workspace.max_segments > 1 && batch.num_tokens <= kMaxSplitTokens) {
+    shape.grid.z = static_cast<uint32_t>(std::min(kSplits, workspace.max_segments));
   }
-  shape.grid.z = static_cast<uint32_t>(std::min(kSplits, workspace.max_segments));
-  Launch(stream, shape, SplitAttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale,
-         cache, workspace);
-  LaunchMerge(stream, batch, local_q_heads, cache.head_dim, workspace, out);
+  Launch(stream, shape, AttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale, cache,
+         workspace, out);
 }
 
 }  // namespace
@@ -349,14 +259,6 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
 size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments) {
   return sizeof(float) *
          static_cast<size_t>(kMaxSplitTokens * q_heads * max_segments * (head_dim + 2));
-}
-
-void LaunchMergeSegments(cudaStream_t stream, const StepBatch& batch, int local_q_heads,
-                         int head_dim, const AttentionWorkspace& workspace, const Tensor& out) {
-  WithType(out.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    LaunchMerge<T>(stream, batch, local_q_heads, head_dim, workspace, static_cast<T*>(out.data));
-  });
 }
 
 void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,

@@ -31,20 +31,20 @@ inline constexpr int kMaxSplitTokens = 16;
 // The largest head that fits: a lane of a warp holds this much of it, divided by 32.
 inline constexpr int kMaxHeadDim = 256;
 
-// Where the segments' results lie between two kernels: for each token and query head, and for each
-// segment, head_dim weighed values, the highest score (in units of a factor of two) and the sum of
-// weights.
+// What blocks that share out a sequence's segments keep in memory. Once all of them are done, the
+// last one merges their results.
 struct AttentionWorkspace {
+  // The results: for each token and query head, and for each segment, head_dim weighed values, the
+  // highest score (in units of a factor of two) and the sum of weights.
   float* partials = nullptr;
+  // Blocks that are done: for each token and query head, though some kernels have fewer pieces of
+  // work. Zeros before and after each kernel.
+  unsigned* counters = nullptr;
   int max_segments = 0;  // Of a sequence of the longest context.
 };
 
 // Bytes of `partials`.
 size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments);
-
-// Merges what kernels have left in the workspace for each token and head, and writes it to `out`.
-void LaunchMergeSegments(cudaStream_t stream, const StepBatch& batch, int local_q_heads,
-                         int head_dim, const AttentionWorkspace& workspace, const Tensor& out);
 
 // qkv and out are of one type, float32 or bfloat16; qkv.rows = batch.num_tokens.
 void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,

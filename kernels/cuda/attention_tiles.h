@@ -11,6 +11,7 @@
 #include "kernels/cuda/kv_layout.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
+#include "kernels/cuda/shared_segments.h"
 #include "kernels/step_batch.h"
 
 namespace phalanx::kernels::cuda::attention {
@@ -21,11 +22,9 @@ inline constexpr int kRows = 16;      // Of a warp's matrix of queries.
 inline constexpr int kTileKeys = 64;  // A whole number of KV blocks.
 inline constexpr int kKeyTiles = kTileKeys / 8;
 inline constexpr int kTilesPerSegment = kSegmentTokens / kTileKeys;
-inline constexpr float kLog2E = 1.44269504f;
 
 __device__ __forceinline__ int Lane() { return static_cast<int>(threadIdx.x % kWarpSize); }
 __device__ __forceinline__ int Warp() { return static_cast<int>(threadIdx.x / kWarpSize); }
-__device__ __forceinline__ float Exp2(float x) { return exp2f(x); }
 
 // What a block works on: the queries of one sequence for one KV head. Row r of the sequence's
 // matrix of queries is head r % group of its token r / group.
@@ -174,8 +173,8 @@ struct RowState {
   }
 };
 
-// The states of segments, merged. As State::Merge of attention.cu.cc, with the same roundings. The
-// values lie where `values` says: in registers, or in shared memory where these do not suffice.
+// The states of segments, merged. As State::Merge of shared_segments.h, with the same roundings.
+// The values lie where `values` says: in registers, or in shared memory where these do not suffice.
 template <int kTiles, typename Values>
 struct MergedState {
   Values values;

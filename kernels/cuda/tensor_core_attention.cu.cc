@@ -132,8 +132,9 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim>& kv, Shar
   FinishSums(state);
 }
 
-// The block of (sequence, KV head) takes all segments; or, if there is a workspace, those from
-// blockIdx.z on in steps of gridDim.z, and leaves their results there.
+// The block of (sequence, KV head) takes all segments. If the launch has several blocks for them,
+// each takes the segments from blockIdx.z on in steps of gridDim.z, and the last one to be done
+// merges what all have found.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads, 2)
     DecodeAttentionKernel(StepBatch batch, const BFloat16* qkv, int local_q_heads, float scale,
@@ -142,22 +143,25 @@ __global__ void __launch_bounds__(kThreads, 2)
   constexpr int kTiles = kDim / 8 / kWarps;
   const int group = local_q_heads / cache.num_kv_heads;
   const Queries queries(batch, static_cast<int>(blockIdx.x), group, static_cast<int>(blockIdx.y));
+  const int num_keys = queries.LastKey(0) + 1;
+  const int segments = (num_keys + kSegmentTokens - 1) / kSegmentTokens;
+  const int blocks = SharingBlocks(segments);
+  const int block = static_cast<int>(blockIdx.z);
+  if (block >= blocks) return;
   auto* const memory = DynamicShared<BFloat16>();
   KvTiles<kDim> kv(memory, queries, cache);
   // All warps have the same rows; each fetches them for itself.
   QueryRows<kDim> query(memory + KvTiles<kDim>::kElements);
   query.Fetch(queries, qkv, local_q_heads + 2 * cache.num_kv_heads, 0);
   const int last_keys[2] = {queries.LastKey(Lane() / 4), queries.LastKey(Lane() / 4 + 8)};
-  const int num_keys = queries.LastKey(0) + 1;
-  const int segments = (num_keys + kSegmentTokens - 1) / kSegmentTokens;
   auto& shared = *reinterpret_cast<SharedScores*>(memory + KvTiles<kDim>::kElements +
                                                   QueryRows<kDim>::kElements);
   MergedState<kTiles, ValuesInRegisters<kTiles>> total;
-  for (int segment = static_cast<int>(blockIdx.z); segment < segments; segment += gridDim.z) {
+  for (int segment = block; segment < segments; segment += blocks) {
     RowState<kTiles> state;
     state.Clear();
     AddSegment<kDim>(query, kv, shared, segment, num_keys, last_keys, scale * kLog2E, state);
-    if (workspace.partials == nullptr) {
+    if (blocks == 1) {
       total.Add(state);
       continue;
     }
@@ -166,8 +170,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const int row = Lane() / 4 + i * 8;
       if (row >= queries.num_rows) continue;
       float* const partial =
-          workspace.partials +
-          (queries.HeadOf(row, local_q_heads) * workspace.max_segments + segment) * (kDim + 2);
+          PartialOf(workspace, queries.HeadOf(row, local_q_heads), segment, kDim);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
@@ -181,17 +184,21 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
     }
   }
-  if (workspace.partials == nullptr) {
+  if (blocks == 1) {
     WriteRows<kDim>(total, queries, 0, Warp() * kTiles, local_q_heads, out);
+    return;
+  }
+  if (!IsLastOfBlocks(workspace, blocks)) return;
+  for (int row = Warp(); row < queries.num_rows; row += kWarps) {
+    const int64_t head = queries.HeadOf(row, local_q_heads);
+    WriteHead(MergeSegments<kDim / kWarpSize>(workspace, head, segments, kDim), kDim,
+              out + head * kDim);
   }
 }
 
-// Blocks that share out a sequence's segments.
-constexpr int kSplits = 32;
-
 template <int kDim>
 void LaunchOfDim(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
-                 float scale, const KvLayer& cache, AttentionWorkspace workspace,
+                 float scale, const KvLayer& cache, const AttentionWorkspace& workspace,
                  const Tensor& out) {
   const auto* const in = static_cast<const BFloat16*>(qkv.data);
   auto* const to = static_cast<BFloat16*>(out.data);
@@ -213,11 +220,8 @@ void LaunchOfDim(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
                     splits ? static_cast<uint32_t>(std::min(kSplits, workspace.max_segments)) : 1);
   shape.shared_bytes = kDecodeBytes<kDim>;
   AllowSharedBytes(DecodeAttentionKernel<kDim>, shape.shared_bytes);
-  AttentionWorkspace used = workspace;
-  if (!splits) used.partials = nullptr;
-  Launch(stream, shape, DecodeAttentionKernel<kDim>, batch, in, local_q_heads, scale, cache, used,
-         to);
-  if (splits) LaunchMergeSegments(stream, batch, local_q_heads, kDim, workspace, out);
+  Launch(stream, shape, DecodeAttentionKernel<kDim>, batch, in, local_q_heads, scale, cache,
+         workspace, to);
 }
 
 }  // namespace

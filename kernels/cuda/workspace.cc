@@ -38,6 +38,7 @@ size_t Workspace::Place(std::byte* base, const WorkspaceLimits& limits) {
     take(attention_.partials,
          AttentionPartialBytes(limits.local_q_heads, limits.head_dim, attention_.max_segments) /
              sizeof(float));
+    take(attention_.counters, static_cast<size_t>(kMaxSplitTokens * limits.local_q_heads));
   }
   return offset;
 }

@@ -117,9 +117,11 @@ constexpr int64_t kDigitValues = 256;
 constexpr int64_t kLogProbTerms = 3;
 
 // Attention works on segments of a sequence. Steps of few tokens share them out, and keep for each
-// token, query head and segment a weighed value and two more numbers.
+// token, query head and segment a weighed value and two more numbers, and for each token and query
+// head a counter.
 constexpr int64_t kSegmentTokens = 256;
 constexpr int64_t kMaxSplitTokens = 16;
+constexpr int64_t kCounterBytes = 4;
 
 void AddSamplerWords(int64_t rows, Arrays* arrays) {
   arrays->Add(rows, kWordBytes);
@@ -157,6 +159,7 @@ int64_t GpuWorkspaceBytes(const ModelSpec& spec, const Shard& shard, const GpuSt
   if (segments > 1) {
     arrays.Add(kMaxSplitTokens * shard.q_heads.size() * segments * (spec.head_dim + 2),
                kFloatBytes);
+    arrays.Add(kMaxSplitTokens * shard.q_heads.size(), kCounterBytes);
   }
   return arrays.bytes();
 }
