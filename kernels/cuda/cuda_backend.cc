@@ -221,6 +221,39 @@ class CudaBackend final : public Backend {
     }
   }
 
+  // For few rows in bfloat16 each is one kernel, for others a norm and a product.
+  void NormLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps, Tensor normed,
+                  const PackedLinear& w, Tensor bias, Tensor out) override {
+    CheckTensors(Op::kNormLinear, {residual, norm_weight, normed, bias, out});
+    const auto& segments = static_cast<const CudaLinear&>(w).segments();
+    const bool suits = normed.dtype == DType::kBF16 && out.dtype == DType::kBF16 &&
+                       std::all_of(segments.begin(), segments.end(), [&](const Segment& segment) {
+                         return SuitsNorm(segment.matrix, residual);
+                       });
+    if (!suits) {
+      return Backend::NormLinear(stream, residual, norm_weight, eps, normed, w, bias, out);
+    }
+    if (residual.rows == 0) return;
+    for (const Segment& segment : segments) {
+      const LinearOutput to =
+          OutputOf(segment, static_cast<const float*>(bias.data), out, /*adds=*/false);
+      LaunchTensorCoreNormLinear(Handle(stream), {residual, norm_weight, eps}, segment.matrix, to);
+    }
+  }
+
+  void NormGatedLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps,
+                       Tensor normed, const PackedGatedLinear& w, Tensor out) override {
+    CheckTensors(Op::kNormGatedLinear, {residual, norm_weight, normed, out});
+    const auto& weights = static_cast<const CudaGatedLinear&>(w);
+    const DeviceMatrix& gate = weights.gate();
+    const DeviceMatrix& up = weights.up();
+    if (normed.dtype != DType::kBF16 || gate.format != up.format || !SuitsNorm(gate, residual)) {
+      return Backend::NormGatedLinear(stream, residual, norm_weight, eps, normed, w, out);
+    }
+    if (residual.rows == 0) return;
+    LaunchTensorCoreNormGatedLinear(Handle(stream), {residual, norm_weight, eps}, gate, up, out);
+  }
+
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
     CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
@@ -338,16 +371,22 @@ class CudaBackend final : public Backend {
     return *workspace_;
   }
 
+  // The part of `out`, and of a bias that may be null, that a segment's outputs go to.
+  static LinearOutput OutputOf(const Segment& segment, const float* bias, const Tensor& out,
+                               bool adds) {
+    const size_t offset = static_cast<size_t>(segment.first_output) * BlockBytes(out.dtype);
+    return {.data = static_cast<std::byte*>(out.data) + offset,
+            .dtype = out.dtype,
+            .row_stride = out.cols,
+            .bias = bias == nullptr ? nullptr : bias + segment.first_output,
+            .adds = adds};
+  }
+
   void Multiply(Stream& stream, const Tensor& x, const PackedLinear& w, const float* bias,
                 const Tensor& out, bool adds) {
     if (x.rows == 0) return;
     for (const Segment& segment : static_cast<const CudaLinear&>(w).segments()) {
-      const size_t offset = static_cast<size_t>(segment.first_output) * BlockBytes(out.dtype);
-      const LinearOutput to = {.data = static_cast<std::byte*>(out.data) + offset,
-                               .dtype = out.dtype,
-                               .row_stride = out.cols,
-                               .bias = bias == nullptr ? nullptr : bias + segment.first_output,
-                               .adds = adds};
+      const LinearOutput to = OutputOf(segment, bias, out, adds);
       if (UsesTensorCores(x, segment.matrix)) {
         LaunchTensorCoreLinear(Handle(stream), x, segment.matrix, to);
       } else {

@@ -3,6 +3,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/norm.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/cuda/warp.h"
 #include "kernels/cuda/weights.h"
@@ -11,7 +12,6 @@ namespace phalanx::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarpSize;
 
 // One thread for each of `count` elements.
 LaunchShape ForEach(int64_t count) {
@@ -80,41 +80,13 @@ __global__ void EmbedKernel(StepBatch batch, DeviceMatrix matrix, int64_t first_
 
 // --- Norms ---
 
-// The sum of squares of a row, over its threads.
-template <int kCount, typename T>
-__device__ float SumOfSquares(const T* row, int64_t cols) {
-  float sum = 0.0f;
-  for (int64_t i = threadIdx.x * kCount; i < cols; i += blockDim.x * kCount) {
-    float x[kCount];
-    LoadFloats<kCount>(row + i, x);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) sum += x[j] * x[j];
-  }
-  return BlockSum<kWarps>(sum);
-}
+static_assert(kThreads == kNormThreads);
 
-template <int kCount, typename T, typename Out>
-__device__ void WriteNorm(const T* row, const float* weight, float eps, float squares, int64_t cols,
-                          Out* out) {
-  const float scale = 1.0f / sqrtf(squares / static_cast<float>(cols) + eps);
-  for (int64_t i = threadIdx.x * kCount; i < cols; i += blockDim.x * kCount) {
-    float x[kCount];
-    float w[kCount];
-    LoadFloats<kCount>(row + i, x);
-    LoadFloats<kCount>(weight + i, w);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) x[j] = x[j] * scale * w[j];
-    StoreFloats<kCount>(x, out + i);
-  }
-}
-
-// `out` may be `x`: a thread writes only what it alone reads.
 template <int kCount, typename T, typename Out>
 __global__ void RmsNormKernel(const T* x, const float* weight, float eps, int64_t cols, Out* out) {
   WaitForPrevious();
-  const T* const row = x + blockIdx.x * cols;
-  WriteNorm<kCount>(row, weight, eps, SumOfSquares<kCount>(row, cols), cols,
-                    out + blockIdx.x * cols);
+  const int64_t at = blockIdx.x * cols;
+  NormRows<kCount, 1>(x + at, 1, cols, weight, eps, out + at, cols);
 }
 
 template <int kCount, typename Residual, typename T>
@@ -133,17 +105,13 @@ __global__ void AddRmsNormKernel(Residual* residual, const T* delta, const float
     StoreFloats<kCount>(x, row + i);
   }
   // Each thread reads back what it wrote itself.
-  WriteNorm<kCount>(row, weight, eps, SumOfSquares<kCount>(row, cols), cols,
-                    out + blockIdx.x * cols);
+  NormRows<kCount, 1>(row, 1, cols, weight, eps, out + blockIdx.x * cols, cols);
 }
-
-// Elements that a thread takes at once: rows must begin at whole pieces of them.
-constexpr int kPack = 8;
 
 template <typename Function>
 void WithCount(int64_t cols, Function f) {
-  if (cols % kPack == 0) {
-    f(std::integral_constant<int, kPack>());
+  if (cols % kNormPack == 0) {
+    f(std::integral_constant<int, kNormPack>());
   } else {
     f(std::integral_constant<int, 1>());
   }

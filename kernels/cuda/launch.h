@@ -37,6 +37,19 @@ inline bool OverlapsKernels() {
 }
 #endif
 
+// The most shared memory that a block can have on the current device.
+inline size_t MaxSharedBytes() {
+  static const size_t bytes = [] {
+    int device = 0;
+    int most = 0;
+    const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                       cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                              device) == cudaSuccess;
+    return known ? static_cast<size_t>(most) : size_t{48} << 10;
+  }();
+  return bytes;
+}
+
 // Queues `kernel` on `stream`. A grid without blocks does nothing. Launch errors are sticky:
 // cudaGetLastError has them. Each kernel that is launched here calls WaitForPrevious.
 template <typename... Params, typename... Args>

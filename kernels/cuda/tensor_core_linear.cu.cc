@@ -1,10 +1,14 @@
 #include "kernels/cuda/tensor_core_linear.h"
 
+#include <cstddef>
+#include <type_traits>
+
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/linear_tiles.h"
 #include "kernels/cuda/mma.h"
+#include "kernels/cuda/norm.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/cuda/weight_tiles.h"
 #include "kernels/cuda/weights.h"
@@ -21,10 +25,71 @@ constexpr int kStreamThreads = kRanges * kWarpSize;
 // Tiles that a warp has asked memory for before it needs the first one.
 constexpr int kAhead = 4;
 
-// Sums of this warp's range for one tile of outputs and kTiles times kTileTokens rows.
-template <WeightFormat kFormat, int kTiles>
-__device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x, int64_t rows,
-                         bool waits, float (&sums)[kTiles][4]) {
+// The rows that weights are multiplied with, `stride` elements apart.
+struct InputRows {
+  const BFloat16* data = nullptr;
+  int64_t stride = 0;
+};
+
+// Where a kernel has them from: an earlier kernel.
+struct PlainInputs {
+  const BFloat16* x;
+
+  // To be called by all threads of a block, once it has asked for weights.
+  __device__ InputRows Await(const DeviceMatrix& m, int64_t rows, BFloat16* memory) const {
+    WaitForPrevious();
+    return {x, m.in_features};
+  }
+};
+
+// Or they are the norms of rows of the residual, which each block takes for itself and keeps in
+// shared memory.
+struct NormedInputs {
+  const float* residual;
+  const float* weight;
+  float eps;
+
+  // The lanes of a warp read pieces of several rows at once. These lie in different banks of shared
+  // memory if rows are an odd number of chunks apart.
+  __host__ __device__ static int64_t Stride(int64_t in_features) {
+    return (in_features / kChunkInputs | 1) * kChunkInputs;
+  }
+  static size_t Bytes(int64_t rows, int64_t in_features) {
+    return static_cast<size_t>(rows * Stride(in_features)) * sizeof(BFloat16);
+  }
+
+  __device__ InputRows Await(const DeviceMatrix& m, int64_t rows, BFloat16* memory) const {
+    static_assert(kStreamThreads == kNormThreads && kChunkInputs % kNormPack == 0);
+    WaitForPrevious();
+    const int64_t stride = Stride(m.in_features);
+    NormRows<kNormPack, kTileTokens>(residual, static_cast<int>(rows), m.in_features, weight, eps,
+                                     memory, stride);
+    __syncthreads();
+    return {memory, stride};
+  }
+};
+
+// Whether the kernels for a format have registers to spare for a second block on a multiprocessor.
+// From compute capability 10.0 on the compiler takes more of them for levels of 8 bits.
+template <WeightFormat kFormat>
+constexpr bool kTakesFewRegisters = kFormat != WeightFormat::kF32;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <>
+constexpr bool kTakesFewRegisters<WeightFormat::kLevels8> = false;
+#endif
+
+// Blocks that a multiprocessor is to have room for. Where they take norms there are two if that can
+// be, so that one reads weights meanwhile.
+template <WeightFormat kFormat, typename Inputs>
+constexpr int kMinBlocks = !std::is_same_v<Inputs, NormedInputs> ? 1
+                           : kTakesFewRegisters<kFormat>         ? 2
+                                                                 : 1;
+
+// Sums of this warp's range for one tile of outputs and kTiles times kTileTokens rows, which
+// `await` gives. Weights are written by no kernel, so the first ones are asked for before that.
+template <WeightFormat kFormat, int kTiles, typename Await>
+__device__ void SumRange(const DeviceMatrix& m, int64_t tile, int64_t rows, Await await,
+                         float (&sums)[kTiles][4]) {
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
@@ -37,8 +102,7 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x,
   for (int i = 0; i < kAhead; ++i) {
     if (begin + i < end) ahead[i].Load(m, tile, begin + i);
   }
-  // Weights are written by no kernel, so they may be read before the one that writes x is done.
-  if (waits) WaitForPrevious();
+  const InputRows x = await();
   for (int64_t first = begin; first < end; first += kAhead) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
@@ -51,7 +115,7 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, const BFloat16* x,
         const int64_t row = t * kTileTokens + Lane() / 4;
         InputTile inputs = {};
         if (row < rows) {
-          inputs = LoadInputs<kFormat>(x + row * m.in_features + chunk * kChunkInputs, Lane());
+          inputs = LoadInputs<kFormat>(x.data + row * x.stride + chunk * kChunkInputs, Lane());
         }
         weights.Multiply(inputs, sums[t]);
       }
@@ -94,13 +158,14 @@ class RangeSums {
   float* const memory_;
 };
 
-template <WeightFormat kFormat, int kTiles, typename Out>
-__global__ void __launch_bounds__(kStreamThreads, 1)
-    StreamKernel(const BFloat16* x, int64_t rows, DeviceMatrix w, LinearOutput out) {
+template <WeightFormat kFormat, int kTiles, typename Out, typename Inputs>
+__global__ void __launch_bounds__(kStreamThreads, kMinBlocks<kFormat, Inputs>)
+    StreamKernel(Inputs inputs, int64_t rows, DeviceMatrix w, LinearOutput out) {
   PHALANX_SHARED float memory[kRanges * RangeSums<kTiles>::kElements];
   RangeSums<kTiles> ranges(memory);
   float sums[kTiles][4];
-  SumRange<kFormat, kTiles>(w, blockIdx.x, x, rows, /*waits=*/true, sums);
+  const auto await = [&] { return inputs.Await(w, rows, DynamicShared<BFloat16>()); };
+  SumRange<kFormat, kTiles>(w, blockIdx.x, rows, await, sums);
   ranges.Store(sums);
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < ranges.kElements; i += kStreamThreads) {
@@ -110,18 +175,27 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   }
 }
 
-template <WeightFormat kFormat, int kTiles>
-__global__ void __launch_bounds__(kStreamThreads, 1)
-    GatedStreamKernel(const BFloat16* x, int64_t rows, DeviceMatrix gate, DeviceMatrix up,
+// Shared memory for the sums of both matrices.
+template <int kTiles>
+constexpr size_t kGatedSumsBytes = sizeof(float[2][kRanges][RangeSums<kTiles>::kElements]);
+
+template <WeightFormat kFormat, int kTiles, typename Inputs>
+__global__ void __launch_bounds__(kStreamThreads, kMinBlocks<kFormat, Inputs>)
+    GatedStreamKernel(Inputs inputs, int64_t rows, DeviceMatrix gate, DeviceMatrix up,
                       BFloat16* out) {
   constexpr int kElements = RangeSums<kTiles>::kElements;
   float* const memory = DynamicShared<float>();
   RangeSums<kTiles> gates(memory);
   RangeSums<kTiles> ups(memory + kRanges * kElements);
+  auto* const rest =
+      reinterpret_cast<BFloat16*>(DynamicShared<std::byte>() + kGatedSumsBytes<kTiles>);
+  InputRows x;
+  const auto await = [&] { return x = inputs.Await(gate, rows, rest); };
+  const auto again = [&] { return x; };
   float sums[kTiles][4];
-  SumRange<kFormat, kTiles>(gate, blockIdx.x, x, rows, /*waits=*/true, sums);
+  SumRange<kFormat, kTiles>(gate, blockIdx.x, rows, await, sums);
   gates.Store(sums);
-  SumRange<kFormat, kTiles>(up, blockIdx.x, x, rows, /*waits=*/false, sums);
+  SumRange<kFormat, kTiles>(up, blockIdx.x, rows, again, sums);
   ups.Store(sums);
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kElements; i += kStreamThreads) {
@@ -202,8 +276,9 @@ void LaunchTyped(cudaStream_t stream, const BFloat16* x, int64_t rows, const Dev
     return;
   }
   WithTiles(rows, [&](auto tiles) {
-    Launch(stream, StreamShape(w.out_features), StreamKernel<kFormat, decltype(tiles)::value, Out>,
-           x, rows, w, out);
+    Launch(stream, StreamShape(w.out_features),
+           StreamKernel<kFormat, decltype(tiles)::value, Out, PlainInputs>, PlainInputs{x}, rows, w,
+           out);
   });
 }
 
@@ -219,17 +294,45 @@ void LaunchGatedTyped(cudaStream_t stream, const BFloat16* x, int64_t rows,
   }
   WithTiles(rows, [&](auto tiles) {
     constexpr int kTiles = decltype(tiles)::value;
-    constexpr size_t kBytes = 2 * kRanges * RangeSums<kTiles>::kElements * sizeof(float);
-    AllowSharedBytes(GatedStreamKernel<kFormat, kTiles>, kBytes);
+    constexpr auto kKernel = GatedStreamKernel<kFormat, kTiles, PlainInputs>;
+    AllowSharedBytes(kKernel, kGatedSumsBytes<kTiles>);
     LaunchShape shape = StreamShape(gate.out_features);
-    shape.shared_bytes = kBytes;
-    Launch(stream, shape, GatedStreamKernel<kFormat, kTiles>, x, rows, gate, up, out);
+    shape.shared_bytes = kGatedSumsBytes<kTiles>;
+    Launch(stream, shape, kKernel, PlainInputs{x}, rows, gate, up, out);
   });
+}
+
+// --- With the norm of their inputs ---
+
+// Shared memory that a block may ask for: a multiprocessor has room for two of them, and for what
+// CUDA keeps of it for each.
+size_t MaxNormBlockBytes() { return MaxSharedBytes() / 2 - 2048; }
+
+NormedInputs InputsOf(const NormOfRows& norm) {
+  return {.residual = static_cast<const float*>(norm.residual.data),
+          .weight = static_cast<const float*>(norm.weight.data),
+          .eps = norm.eps};
+}
+
+// `kernel` has `sums_bytes` of shared memory for its sums.
+template <typename Kernel, typename... Arguments>
+void LaunchNormed(cudaStream_t stream, Kernel kernel, const NormOfRows& norm, size_t sums_bytes,
+                  int64_t outputs, Arguments... arguments) {
+  LaunchShape shape = StreamShape(outputs);
+  shape.shared_bytes = sums_bytes + NormedInputs::Bytes(norm.residual.rows, norm.residual.cols);
+  AllowSharedBytes(kernel, MaxNormBlockBytes());
+  Launch(stream, shape, kernel, InputsOf(norm), norm.residual.rows, arguments...);
 }
 
 }  // namespace
 
 bool SuitsTensorCores(const DeviceMatrix& w) { return w.in_features % kChunkInputs == 0; }
+
+bool SuitsNorm(const DeviceMatrix& w, const Tensor& residual) {
+  const int64_t rows = residual.rows;
+  return SuitsTensorCores(w) && residual.dtype == DType::kF32 && rows <= kTileTokens &&
+         kGatedSumsBytes<1> + NormedInputs::Bytes(rows, w.in_features) <= MaxNormBlockBytes();
+}
 
 void LaunchTensorCoreLinear(cudaStream_t stream, const Tensor& x, const DeviceMatrix& w,
                             const LinearOutput& out) {
@@ -246,6 +349,23 @@ void LaunchTensorCoreGatedLinear(cudaStream_t stream, const Tensor& x, const Dev
   WithFormat(gate.format, [&](auto format) {
     LaunchGatedTyped<decltype(format)::value>(stream, static_cast<const BFloat16*>(x.data), x.rows,
                                               gate, up, static_cast<BFloat16*>(out.data));
+  });
+}
+
+void LaunchTensorCoreNormLinear(cudaStream_t stream, const NormOfRows& norm, const DeviceMatrix& w,
+                                const LinearOutput& out) {
+  WithFormat(w.format, [&](auto format) {
+    LaunchNormed(stream, StreamKernel<decltype(format)::value, 1, BFloat16, NormedInputs>, norm,
+                 /*sums_bytes=*/0, w.out_features, w, out);
+  });
+}
+
+void LaunchTensorCoreNormGatedLinear(cudaStream_t stream, const NormOfRows& norm,
+                                     const DeviceMatrix& gate, const DeviceMatrix& up,
+                                     const Tensor& out) {
+  WithFormat(gate.format, [&](auto format) {
+    LaunchNormed(stream, GatedStreamKernel<decltype(format)::value, 1, NormedInputs>, norm,
+                 kGatedSumsBytes<1>, gate.out_features, gate, up, static_cast<BFloat16*>(out.data));
   });
 }
 

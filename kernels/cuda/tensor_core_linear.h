@@ -28,6 +28,25 @@ void LaunchTensorCoreLinear(cudaStream_t stream, const Tensor& x, const DeviceMa
 void LaunchTensorCoreGatedLinear(cudaStream_t stream, const Tensor& x, const DeviceMatrix& gate,
                                  const DeviceMatrix& up, const Tensor& out);
 
+// The RMS norm of each row of the residual, as x of a product. The bits are those of LaunchRmsNorm.
+struct NormOfRows {
+  Tensor residual;
+  Tensor weight;
+  float eps = 0.0f;
+};
+
+// Whether a product of few rows can take the norm itself, in bfloat16: the residual is float32, and
+// its rows are few enough for the shared memory of a block.
+bool SuitsNorm(const DeviceMatrix& w, const Tensor& residual);
+
+// The products of the norms, with the bits that the norms in memory would give; the residual suits,
+// and out is bfloat16.
+void LaunchTensorCoreNormLinear(cudaStream_t stream, const NormOfRows& norm, const DeviceMatrix& w,
+                                const LinearOutput& out);
+void LaunchTensorCoreNormGatedLinear(cudaStream_t stream, const NormOfRows& norm,
+                                     const DeviceMatrix& gate, const DeviceMatrix& up,
+                                     const Tensor& out);
+
 }  // namespace phalanx::kernels::cuda
 
 #endif  // PHALANX_KERNELS_CUDA_TENSOR_CORE_LINEAR_H_

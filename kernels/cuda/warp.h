@@ -1,5 +1,4 @@
-// Sums and maxima over the threads of a warp or a block. The order of sums is fixed. Only for
-// kernel sources.
+// Sums and maxima over the threads of a warp. The order of sums is fixed. Only for kernel sources.
 #ifndef PHALANX_KERNELS_CUDA_WARP_H_
 #define PHALANX_KERNELS_CUDA_WARP_H_
 
@@ -30,20 +29,6 @@ __device__ __forceinline__ T WarpMax(T value) {
     value = other > value ? other : value;
   }
   return value;
-}
-
-// All threads of the block get the result. To be called by all of them; blocks are of kWarps warps.
-template <int kWarps, typename T>
-__device__ T BlockSum(T value) {
-  PHALANX_SHARED T of_warps[kWarps];
-  value = WarpSum(value);
-  __syncthreads();  // The last call's sums have been read.
-  if (LaneId() == 0) of_warps[WarpId()] = value;
-  __syncthreads();
-  T sum = of_warps[0];
-#pragma unroll
-  for (int warp = 1; warp < kWarps; ++warp) sum += of_warps[warp];
-  return sum;
 }
 
 }  // namespace phalanx::kernels::cuda

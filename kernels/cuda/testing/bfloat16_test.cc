@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/testing/bfloat16_matrix.h"
 #include "kernels/cuda/testing/cuda_variants.h"
 #include "kernels/dequantize.h"
 #include "kernels/reference/reference_backend.h"
@@ -24,43 +25,6 @@ namespace {
 // Half the distance from 1 to the next number.
 constexpr double kStored = 0x1p-8;
 constexpr double kSummed = 0x1p-24;
-
-class BFloat16Matrix {
- public:
-  BFloat16Matrix(int64_t rows, int64_t cols, uint32_t seed = 0) : rows_(rows), cols_(cols) {
-    values_.resize(rows * cols);
-    if (seed == 0) return;
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    for (uint16_t& value : values_) value = FloatToBFloat16(normal(random));
-  }
-
-  Tensor tensor() { return {values_.data(), DType::kBF16, rows_, cols_}; }
-  Tensor FirstRows(int64_t rows) { return {values_.data(), DType::kBF16, rows, cols_}; }
-  float at(int64_t row, int64_t col) const { return BFloat16ToFloat(values_[row * cols_ + col]); }
-  const AlignedVector<uint16_t>& bits() const { return values_; }
-  AlignedVector<uint16_t>& bits() { return values_; }
-
- private:
-  const int64_t rows_;
-  const int64_t cols_;
-  AlignedVector<uint16_t> values_;
-};
-
-class FloatMatrix {
- public:
-  FloatMatrix(int64_t rows, int64_t cols, float value) : rows_(rows), cols_(cols) {
-    values_.assign(rows * cols, value);
-  }
-  Tensor tensor() { return {values_.data(), DType::kF32, rows_, cols_}; }
-  float at(int64_t row, int64_t col) const { return values_[row * cols_ + col]; }
-  AlignedVector<float>& values() { return values_; }
-
- private:
-  const int64_t rows_;
-  const int64_t cols_;
-  AlignedVector<float> values_;
-};
 
 class BFloat16Test : public testing::TestWithParam<CudaVariant> {
  protected:

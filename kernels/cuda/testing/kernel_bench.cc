@@ -86,7 +86,10 @@ class Bench {
     std::printf("copy                          %41.0f GB/s\n", copy_rate_ / 1e9);
   }
 
-  void Linear(const char* name, int64_t inputs, int64_t outputs, int64_t rows, DType out_type) {
+  // If `normed` is given, the product is measured once more under that name, with the norm of its
+  // inputs.
+  void Linear(const char* name, int64_t inputs, int64_t outputs, int64_t rows, DType out_type,
+              const char* normed = nullptr) {
     const RandomLinear random(weights_, inputs, 64, 1);
     std::vector<const std::byte*> row_pointers;
     const LinearSource source = random.source();
@@ -100,8 +103,17 @@ class Bench {
     const Tensor out = Take(out_type, rows, outputs);
     const double seconds =
         TimeRecorded([&](int i) { backend_->Linear(*stream_, x, *copies[i], {}, out); });
-    Print(name, rows, seconds, static_cast<double>(copies[0]->bytes()),
-          2.0 * static_cast<double>(inputs * outputs * rows));
+    const auto bytes = static_cast<double>(copies[0]->bytes());
+    const double flops = 2.0 * static_cast<double>(inputs * outputs * rows);
+    Print(name, rows, seconds, bytes, flops);
+    if (normed != nullptr) {
+      const Tensor residual = Take(DType::kF32, rows, inputs);
+      const Tensor weight = Take(DType::kF32, 1, inputs);
+      const double both = TimeRecorded([&](int i) {
+        backend_->NormLinear(*stream_, residual, weight, 1e-5f, x, *copies[i], {}, out);
+      });
+      Print(normed, rows, both, bytes, flops);
+    }
     memory_.clear();
   }
 
@@ -120,8 +132,15 @@ class Bench {
     const Tensor out = Take(DType::kBF16, rows, shape_.ffn);
     const double seconds =
         TimeRecorded([&](int i) { backend_->GatedLinear(*stream_, x, *copies[i], out); });
-    Print("gate and up", rows, seconds, static_cast<double>(copies[0]->bytes()),
-          4.0 * static_cast<double>(shape_.hidden * shape_.ffn * rows));
+    const auto bytes = static_cast<double>(copies[0]->bytes());
+    const double flops = 4.0 * static_cast<double>(shape_.hidden * shape_.ffn * rows);
+    Print("gate and up", rows, seconds, bytes, flops);
+    const Tensor residual = Take(DType::kF32, rows, shape_.hidden);
+    const Tensor weight = Take(DType::kF32, 1, shape_.hidden);
+    const double both = TimeRecorded([&](int i) {
+      backend_->NormGatedLinear(*stream_, residual, weight, 1e-5f, x, *copies[i], out);
+    });
+    Print("norm, gate and up", rows, both, bytes, flops);
     memory_.clear();
   }
 
@@ -249,7 +268,7 @@ void RunAll(const Shape& shape, DType weights, const std::vector<int>& rows) {
   Bench bench(shape, weights);
   bench.MeasureCopy();
   for (const int n : rows) {
-    bench.Linear("q, k and v", shape.hidden, shape.qkv, n, DType::kBF16);
+    bench.Linear("q, k and v", shape.hidden, shape.qkv, n, DType::kBF16, "norm, q, k and v");
     bench.Linear("attention's output", shape.hidden, shape.hidden, n, DType::kBF16);
     bench.GatedLinear(n);
     bench.Linear("down", shape.ffn, shape.hidden, n, DType::kBF16);
