@@ -95,7 +95,16 @@ class ShardedDecoder final : public Decoder {
   // the counts to find the rank that is behind.
   void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
 
-  // residual += x W^T, whose parts on all ranks are summed; hidden = norm of it.
+  // Products take the norm of the residual. A rank that is alone leaves each norm to the op of the
+  // product. Several ranks have it in `hidden`: after a layer's half, it is part of the sum over
+  // ranks.
+  bool norm_is_in_hidden() const { return shard_.world > 1; }
+  // hidden = norm of the residual.
+  void NormResidual(int64_t rows, Tensor norm);
+  // out = product with the residual's norm.
+  void MultiplyNorm(Tensor norm, const kernels::PackedLinear& w, Tensor bias, Tensor out);
+  void MultiplyNorm(Tensor norm, const kernels::PackedGatedLinear& w, Tensor out);
+  // residual += x W^T, whose parts on all ranks are summed. `norm` is that of the next product.
   absl::Status AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm);
 
   Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
@@ -207,32 +216,34 @@ absl::Status ShardedDecoder::ComputeHidden(const StepBatch& batch) {
 
 absl::Status ShardedDecoder::Forward(const StepBatch& batch) {
   RETURN_IF_ERROR(EmbedTokens(batch));
+  if (norm_is_in_hidden()) {
+    NormResidual(batch.num_tokens, Norm(*weights_.layers[0].attention_norm));
+  }
   for (int layer = 0; layer < spec_.num_layers; ++layer) {
     RETURN_IF_ERROR(Attend(batch, layer));
     RETURN_IF_ERROR(FeedForward(batch, layer));
   }
+  // No layer takes the last norm: logits are products of some of its rows.
+  if (!norm_is_in_hidden()) NormResidual(batch.num_tokens, Norm(*weights_.final_norm));
   return absl::OkStatus();
 }
 
-// residual = embeddings; hidden = norm of it.
+// residual = embeddings.
 absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
   const Tensor residual = FirstRows(act_.residual, batch.num_tokens);
   backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
   Mark();
   // Each rank has some rows of the table and zeros for the tokens of others, so the sum is exact.
   RETURN_IF_ERROR(collectives_.Sum(residual));
-  backend_.RmsNorm(*stream_, residual, Norm(*weights_.layers[0].attention_norm), spec_.rms_norm_eps,
-                   FirstRows(act_.hidden, batch.num_tokens));
   // Once a step: all layers turn by the same angles.
   backend_.RopeAngles(*stream_, batch, act_.inv_freq, spec_.rope.attention_factor,
                       FirstRows(act_.cos_sin, batch.num_tokens));
   return absl::OkStatus();
 }
 
-// residual += attention(hidden); hidden = norm of it.
+// residual += attention(norm of it).
 absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
   const LayerWeights& w = weights_.layers[layer];
-  const Tensor hidden = FirstRows(act_.hidden, batch.num_tokens);
   const Tensor qkv = FirstRows(act_.qkv, batch.num_tokens);
   const Tensor attention = FirstRows(act_.attention, batch.num_tokens);
   const int local_q_heads = shard_.q_heads.size();
@@ -240,7 +251,7 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
 
   const Tensor qkv_bias =
       w.qkv_bias == nullptr ? Tensor{} : Tensor{w.qkv_bias->data(), DType::kF32, 1, qkv.cols};
-  backend_.Linear(*stream_, hidden, *w.qkv, qkv_bias, qkv);
+  MultiplyNorm(Norm(*w.attention_norm), *w.qkv, qkv_bias, qkv);
   Mark();
   backend_.RopeAndWriteKv(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
                           qkv, *cache_, layer);
@@ -250,30 +261,52 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
   return AddProduct(attention, *w.attention_out, Norm(*w.ffn_norm));
 }
 
-// residual += down(silu(gate(hidden)) * up(hidden)); hidden = norm of it.
+// residual += down(silu(gate(norm of it)) * up(norm of it)).
 absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
   const LayerWeights& w = weights_.layers[layer];
-  const Tensor hidden = FirstRows(act_.hidden, batch.num_tokens);
   const Tensor ffn = FirstRows(act_.ffn, batch.num_tokens);
-
-  backend_.GatedLinear(*stream_, hidden, *w.gate_up, ffn);
+  MultiplyNorm(Norm(*w.ffn_norm), *w.gate_up, ffn);
   Mark();
   // This rank's columns of the feed-forward give a part of each output's sum, as in attention.
   return AddProduct(ffn, *w.down, NormAfter(layer));
 }
 
+void ShardedDecoder::NormResidual(int64_t rows, Tensor norm) {
+  backend_.RmsNorm(*stream_, FirstRows(act_.residual, rows), norm, spec_.rms_norm_eps,
+                   FirstRows(act_.hidden, rows));
+}
+
+void ShardedDecoder::MultiplyNorm(Tensor norm, const kernels::PackedLinear& w, Tensor bias,
+                                  Tensor out) {
+  const Tensor hidden = FirstRows(act_.hidden, out.rows);
+  if (norm_is_in_hidden()) {
+    backend_.Linear(*stream_, hidden, w, bias, out);
+  } else {
+    backend_.NormLinear(*stream_, FirstRows(act_.residual, out.rows), norm, spec_.rms_norm_eps,
+                        hidden, w, bias, out);
+  }
+}
+
+void ShardedDecoder::MultiplyNorm(Tensor norm, const kernels::PackedGatedLinear& w, Tensor out) {
+  const Tensor hidden = FirstRows(act_.hidden, out.rows);
+  if (norm_is_in_hidden()) {
+    backend_.GatedLinear(*stream_, hidden, w, out);
+  } else {
+    backend_.NormGatedLinear(*stream_, FirstRows(act_.residual, out.rows), norm, spec_.rms_norm_eps,
+                             hidden, w, out);
+  }
+}
+
 absl::Status ShardedDecoder::AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm) {
   const Tensor residual = FirstRows(act_.residual, x.rows);
-  // What was in it has been used up by the first product of the attention or feed-forward.
-  const Tensor hidden = FirstRows(act_.hidden, x.rows);
-  if (shard_.world == 1) {
+  if (!norm_is_in_hidden()) {
     backend_.LinearAdd(*stream_, x, w, residual);
     Mark();
     // Changes nothing; see Collectives.
-    RETURN_IF_ERROR(collectives_.Sum(residual));
-    backend_.RmsNorm(*stream_, residual, norm, spec_.rms_norm_eps, hidden);
-    return absl::OkStatus();
+    return collectives_.Sum(residual);
   }
+  // What was in it has been used up by the first product of the attention or feed-forward.
+  const Tensor hidden = FirstRows(act_.hidden, x.rows);
   backend_.Linear(*stream_, x, w, /*bias=*/{}, hidden);
   Mark();
   return collectives_.SumAddRmsNorm(backend_, residual, hidden, norm, spec_.rms_norm_eps, hidden);

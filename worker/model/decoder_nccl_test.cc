@@ -1,5 +1,6 @@
 // The forward pass on ranks that queue it: emulated GPUs, with NCCL's stand-in between them. Steps
 // of one token a sequence are replays of what was recorded when the decoder was made.
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/testing/emulator.h"
 #include "model/testing/tiny_model.h"
 #include "worker/comm/nccl_communicator_factory.h"
 #include "worker/comm/testing/nccl_stand_in.h"
@@ -21,11 +23,15 @@
 namespace phalanx {
 namespace {
 
-std::unique_ptr<kernels::Backend> Cuda() {
-  auto backend = kernels::MakeCudaBackend({.activations = kernels::DType::kF32});
+using kernels::DType;
+
+std::unique_ptr<kernels::Backend> CudaWith(DType activations) {
+  auto backend = kernels::MakeCudaBackend({.activations = activations});
   CHECK_OK(backend.status());
   return *std::move(backend);
 }
+std::unique_ptr<kernels::Backend> Cuda() { return CudaWith(DType::kF32); }
+std::unique_ptr<kernels::Backend> CudaInBFloat16() { return CudaWith(DType::kBF16); }
 
 std::vector<std::unique_ptr<Communicator>> NcclRanks(int world) {
   NcclCommunicatorFactory factory(NcclStandIn(), {});
@@ -67,6 +73,72 @@ TEST(DecoderNcclTest, TokensAreThoseOfOneCpuOnAnyNumberOfRanks) {
     SCOPED_TRACE(world);
     RankGroup group(path, kLimits, Cuda, NcclRanks(world));
     EXPECT_EQ(Greedy(group, kSteps), expected);
+  }
+}
+
+// Contexts of so many tokens that blocks share out the segments of a sequence.
+constexpr StepLimits kLongLimits = {
+    .max_step_tokens = 64, .max_seqs = 4, .max_blocks_per_seq = 20, .kv_blocks = 80};
+
+// A model whose attention is made for the tensor cores if heads have 64 dimensions.
+std::string WriteModel(const std::string& name, int num_layers, int head_dim) {
+  return WriteTinyModel(name, {.num_layers = num_layers,
+                               .num_q_heads = 4,
+                               .num_kv_heads = 2,
+                               .head_dim = head_dim,
+                               .context_tokens = 320});
+}
+
+// Kernels of one step in which `seqs` sequences decode.
+uint64_t KernelsOfADecode(const std::string& path, int seqs) {
+  RankGroup group(path, kLongLimits, CudaInBFloat16, NcclRanks(1));
+  std::vector<TestSequence> sequences;
+  for (int i = 0; i < seqs; ++i) sequences.push_back(Sequence(i, RandomTokens(5 + i, 3 + i)));
+  uint64_t before = 0;
+  for (int step = 0; step < 2; ++step) {
+    StepBuilder builder;
+    for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
+    before = kernels::cuda::emulator::Launches();
+    EXPECT_TRUE(group.Run(builder.Finish()).ok());
+    for (TestSequence& sequence : sequences) sequence.tokens.push_back(1);
+  }
+  return kernels::cuda::emulator::Launches() - before;
+}
+
+// Query, key and value with their norm; rotation; attention; its output; gate and up with their
+// norm; down.
+TEST(DecoderNcclTest, ADecodeOnOneRankTakesSixKernelsALayer) {
+  for (const int head_dim : {32, 64}) {
+    const std::string two = WriteModel("two_layers.gguf", 2, head_dim);
+    const std::string five = WriteModel("five_layers.gguf", 5, head_dim);
+    for (const int seqs : {1, 4}) {
+      EXPECT_EQ(KernelsOfADecode(five, seqs) - KernelsOfADecode(two, seqs), 3 * 6u)
+          << seqs << " sequences, heads of " << head_dim;
+    }
+  }
+}
+
+// Kernels for few rows take norms themselves, those for many do not, and blocks share out the
+// segments of a decode: all of it gives the same bits.
+TEST(DecoderNcclTest, LogitsInBFloat16AreTheSameBitsHoweverAPromptIsCut) {
+  const std::vector<int32_t> prompt = RandomTokens(264, 4);
+  for (const int head_dim : {32, 64}) {
+    RankGroup group(WriteModel("cut.gguf", 1, head_dim), kLongLimits, CudaInBFloat16, NcclRanks(1));
+    // The last `singles` tokens come one by one, as in a decode.
+    const auto logits = [&](int slot, int chunk, int singles) {
+      TestSequence sequence = {.tokens = prompt, .slot = slot};
+      for (int i = 0; i < kLongLimits.max_blocks_per_seq; ++i) {
+        sequence.blocks.push_back(1 + i * kLongLimits.max_seqs + slot);
+      }
+      while (sequence.pending_tokens() > 0) {
+        const int in_chunks = sequence.pending_tokens() - singles;
+        StepBuilder builder;
+        builder.Add(sequence, in_chunks > 0 ? std::min(chunk, in_chunks) : 1);
+        EXPECT_TRUE(group.Run(builder.Finish()).ok());
+      }
+      return group.Logits(0);
+    };
+    EXPECT_EQ(logits(1, 8, 12), logits(0, 64, 0)) << "heads of " << head_dim;
   }
 }
 
