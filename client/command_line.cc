@@ -12,6 +12,7 @@
 #include "client/format.h"
 #include "client/inspection_format.h"
 #include "model/generation/sampling.h"
+#include "model/sharding/kv_type.h"
 
 namespace phalanx {
 namespace {
@@ -194,6 +195,14 @@ CLI::App* AddInspect(CLI::App& app, CommandLine* line) {
       ->add_option("--device", line->device,
                    "What it would be served on: cpu; or cuda, NVIDIA GPUs, one for each rank")
       ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  std::vector<std::string> kv_types = {"auto"};
+  for (const KvType type : kAllKvTypes) kv_types.emplace_back(KvTypeName(type));
+  command
+      ->add_option("--kv_cache_dtype", line->kv_cache_dtype,
+                   "What keys and values are kept in, as the worker's --kv_cache_dtype: f32, bf16, "
+                   "int8, or on GPUs fp8; auto is f32 on CPUs and bf16 on GPUs")
+      ->check(CLI::IsMember(kv_types))
       ->capture_default_str();
   command
       ->add_option("--memory", line->memory_bytes,

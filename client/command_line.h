@@ -68,7 +68,8 @@ struct CommandLine {
   // memory_bytes is unset, each has an equal part of this machine's. On GPUs each has gpu_bytes, or
   // 80 GiB.
   std::optional<std::string> path;
-  std::string device = "cpu";  // Or "cuda".
+  std::string device = "cpu";           // Or "cuda".
+  std::string kv_cache_dtype = "auto";  // Or a name of KvType.
   int tp = 1;
   std::optional<uint64_t> memory_bytes;
   std::optional<uint64_t> gpu_bytes;

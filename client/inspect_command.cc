@@ -12,6 +12,7 @@
 #include "client/exit_code.h"
 #include "client/inspection.h"
 #include "client/inspection_format.h"
+#include "model/sharding/kv_type.h"
 
 namespace phalanx {
 namespace {
@@ -20,6 +21,13 @@ constexpr uint64_t kDefaultGpuBytes = uint64_t{80} << 30;
 
 int64_t AsSigned(uint64_t bytes) {
   return static_cast<int64_t>(std::min<uint64_t>(bytes, std::numeric_limits<int64_t>::max()));
+}
+
+KvType KvTypeOf(const CommandLine& line, InspectedDevice device) {
+  for (const KvType type : kAllKvTypes) {
+    if (line.kv_cache_dtype == KvTypeName(type)) return type;
+  }
+  return DefaultKvType(device);
 }
 
 // On CPUs; 0 if it cannot be told.
@@ -39,13 +47,21 @@ int Inspect(const CommandLine& line, Terminal* terminal) {
         "phalanx: --memory is for --device cpu and --gpu_memory for --device cuda\n");
     return kExitUsage;
   }
+  const KvType kv_type = KvTypeOf(line, device);
+  if (!is_on_gpus && kv_type == KvType::kFp8) {
+    terminal->WriteError(
+        "phalanx: a CPU keeps keys and values in f32, bf16 or int8; --kv_cache_dtype fp8 is for "
+        "--device cuda\n");
+    return kExitUsage;
+  }
   const int64_t memory =
       is_on_gpus ? AsSigned(line.gpu_bytes.value_or(kDefaultGpuBytes)) : MemoryOfARank(line);
   if (memory == 0) {
     terminal->WriteError("phalanx: how much memory there is cannot be told; use --memory\n");
     return kExitUsage;
   }
-  const absl::StatusOr<Inspection> found = InspectModel(*line.path, device, line.tp, memory);
+  const absl::StatusOr<Inspection> found =
+      InspectModel(*line.path, device, kv_type, line.tp, memory);
   if (!found.ok()) {
     terminal->WriteError(absl::StrCat("phalanx: ", absl::StatusCodeToString(found.status().code()),
                                       ": ", found.status().message(), "\n"));

@@ -137,10 +137,32 @@ TEST(InspectTest, TellsWhatFitsOnGpus) {
   // The model's context is shorter than all the lengths that are asked for.
   EXPECT_EQ(found["sequences_that_fit"], json::object());
   EXPECT_THAT(RunInspect(line).output,
-              AllOf(HasSubstr("a token in all ranks together, bfloat16\n"),
+              AllOf(HasSubstr("a token in all ranks together, bf16\n"),
                     HasSubstr("With 1.00 GiB on each GPU, the KV cache of the group holds " +
                               std::to_string(tokens) + " tokens."),
                     HasSubstr("Nothing would be refused.\n")));
+}
+
+TEST(InspectTest, TellsWhatKeysAndValuesTakeInOtherTypes) {
+  CommandLine on_cpu = LineFor(WriteTinyModel("tiny.gguf"));
+  CommandLine on_gpu = LineForGpus(*on_cpu.path);
+  EXPECT_EQ(JsonOf(on_cpu)["kv_cache_dtype"], "f32");
+  EXPECT_EQ(JsonOf(on_gpu)["kv_cache_dtype"], "bf16");
+  const int64_t bf16_tokens = JsonOf(on_gpu)["kv_cache_tokens"].get<int64_t>();
+  for (CommandLine* const line : {&on_cpu, &on_gpu}) {
+    line->kv_cache_dtype = "int8";
+    // A byte for each number, and a scale for the key and the value of each of six heads.
+    EXPECT_EQ(JsonOf(*line)["kv_bytes_per_token"], 2 * 3 * (32 + 32 + 2 * 4));
+    EXPECT_EQ(JsonOf(*line)["kv_cache_dtype"], "int8");
+    EXPECT_THAT(RunInspect(*line).output, HasSubstr("a token in all ranks together, int8\n"));
+  }
+  on_gpu.kv_cache_dtype = "fp8";
+  EXPECT_NEAR(JsonOf(on_gpu)["kv_cache_tokens"].get<double>(),
+              static_cast<double>(bf16_tokens) * 128 / 72, 33);
+  on_cpu.kv_cache_dtype = "fp8";
+  const Result refused = RunInspect(on_cpu);
+  EXPECT_EQ(refused.exit_code, kExitUsage);
+  EXPECT_THAT(refused.errors, HasSubstr("a CPU keeps keys and values in f32, bf16 or int8"));
 }
 
 TEST(InspectTest, CountsTheSequencesThatFitOnGpus) {

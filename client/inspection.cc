@@ -81,28 +81,29 @@ void ReadPartsOfFolder(Inspection* found) {
 }
 
 RankMemory MemoryOnCpu(const ModelSpec& spec, const Shard& shard, const WeightPlan& plan,
-                       int64_t memory_bytes) {
+                       KvType kv_type, int64_t memory_bytes) {
   const int kv_heads = shard.kv_heads.size();
   const int64_t weight_bytes = CpuWeightBytes(plan);
-  return {
-      .shard = shard,
-      .weight_bytes = weight_bytes,
-      .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads),
-      .longest_context_tokens = LongestContextTokens(spec, kv_heads, memory_bytes - weight_bytes)};
+  return {.shard = shard,
+          .weight_bytes = weight_bytes,
+          .kv_bytes_per_token = CpuKvBytesPerToken(spec, kv_heads, kv_type),
+          .longest_context_tokens =
+              LongestContextTokens(spec, kv_heads, kv_type, memory_bytes - weight_bytes)};
 }
 
 RankMemory MemoryOnGpu(const ModelSpec& spec, const Shard& shard, const WeightPlan& plan,
-                       int64_t memory_bytes) {
+                       KvType kv_type, int64_t memory_bytes) {
   const int kv_heads = shard.kv_heads.size();
   const GpuStepLimits limits;
   RankMemory rank{.shard = shard,
                   .weight_bytes = GpuWeightBytes(plan),
-                  .kv_bytes_per_token = GpuKvBytesPerToken(spec, kv_heads),
+                  .kv_bytes_per_token = GpuKvBytesPerToken(spec, kv_heads, kv_type),
                   .step_bytes = GpuWorkspaceBytes(spec, shard, limits) +
                                 GpuActivationBytes(spec, shard, limits),
                   .reserved_bytes = GpuReservedBytes(shard)};
-  rank.kv_cache_tokens = GpuKvCacheTokens(
-      spec, kv_heads, memory_bytes - rank.weight_bytes - rank.step_bytes - rank.reserved_bytes);
+  rank.kv_cache_tokens =
+      GpuKvCacheTokens(spec, kv_heads, kv_type,
+                       memory_bytes - rank.weight_bytes - rank.step_bytes - rank.reserved_bytes);
   rank.longest_context_tokens =
       static_cast<int>(std::min<int64_t>(rank.kv_cache_tokens, spec.context_tokens));
   return rank;
@@ -130,9 +131,10 @@ void PlanRanks(const Checkpoint& checkpoint, Inspection* found) {
     if (!shard.ok()) return Refuse(shard.status(), found);
     const auto plan = PlanWeights(checkpoint, spec, *shard);
     if (!plan.ok()) return Refuse(plan.status(), found);
-    found->ranks.push_back(found->device == InspectedDevice::kCuda
-                               ? MemoryOnGpu(spec, *shard, *plan, found->memory_bytes)
-                               : MemoryOnCpu(spec, *shard, *plan, found->memory_bytes));
+    found->ranks.push_back(
+        found->device == InspectedDevice::kCuda
+            ? MemoryOnGpu(spec, *shard, *plan, found->kv_type, found->memory_bytes)
+            : MemoryOnCpu(spec, *shard, *plan, found->kv_type, found->memory_bytes));
     const RankMemory& memory = found->ranks.back();
     if (memory.longest_context_tokens > 0) continue;
     const int64_t beside = memory.step_bytes + memory.reserved_bytes;
@@ -163,11 +165,12 @@ int64_t Inspection::kv_cache_tokens() const {
       ->kv_cache_tokens;
 }
 
-absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device, int world,
-                                        int64_t memory_bytes) {
+absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device,
+                                        KvType kv_type, int world, int64_t memory_bytes) {
   Inspection found;
   found.path = path;
   found.device = device;
+  found.kv_type = kv_type;
   found.world = world;
   found.memory_bytes = memory_bytes;
   std::error_code ignored;
@@ -186,8 +189,8 @@ absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice
   Refuse(CheckUnfollowed(*found.defaults, {}), &found);
   const int kv_heads = found.spec->num_kv_heads;
   found.kv_bytes_per_token = device == InspectedDevice::kCuda
-                                 ? GpuKvBytesPerToken(*found.spec, kv_heads)
-                                 : CpuKvBytesPerToken(*found.spec, kv_heads);
+                                 ? GpuKvBytesPerToken(*found.spec, kv_heads, kv_type)
+                                 : CpuKvBytesPerToken(*found.spec, kv_heads, kv_type);
   AddTensors((*checkpoint)->tensors(), &found);
   SetTokenizer((*checkpoint)->ReadTokenizer(), &found);
   PlanRanks(**checkpoint, &found);

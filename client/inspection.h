@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/generation/generation_defaults.h"
+#include "model/sharding/kv_type.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
 #include "model/text/tokenizer_assets.h"
@@ -18,6 +19,11 @@ namespace phalanx {
 
 // What the model would be served on.
 enum class InspectedDevice { kCpu, kCuda };
+
+// What that device keeps keys and values in unless it is told.
+constexpr KvType DefaultKvType(InspectedDevice device) {
+  return device == InspectedDevice::kCuda ? kGpuKvType : kCpuKvType;
+}
 
 // The memory of one rank: on CPUs, see model/sharding/cpu_memory.h; on GPUs, gpu_memory.h.
 struct RankMemory {
@@ -51,6 +57,7 @@ struct Inspection {
   std::optional<TokenizerAssets> tokenizer;
 
   InspectedDevice device = InspectedDevice::kCpu;
+  KvType kv_type = kCpuKvType;
   int world = 1;
   int64_t memory_bytes = 0;        // Of each rank.
   std::vector<RankMemory> ranks;   // Empty if the model cannot be cut or loaded.
@@ -70,11 +77,12 @@ struct Inspection {
 inline constexpr int kSequenceTokens[] = {4096, 32768, 131072};
 
 // Looks at the model at `path`, cut over `world` ranks of `memory_bytes` each, which on GPUs is the
-// memory of the GPU. Neither weights nor a server nor a GPU is needed. The errors of
+// memory of the GPU, with keys and values kept in `kv_type`, which on CPUs is not kFp8. Neither
+// weights nor a server nor a GPU is needed. The errors of
 // Checkpoint::Open for a path that holds no model: NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE,
 // INVALID_ARGUMENT. All else that is wrong is in `refused`.
-absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device, int world,
-                                        int64_t memory_bytes);
+absl::StatusOr<Inspection> InspectModel(const std::string& path, InspectedDevice device,
+                                        KvType kv_type, int world, int64_t memory_bytes);
 
 }  // namespace phalanx
 

@@ -265,7 +265,7 @@ void AddDefaults(const GenerationDefaults& defaults, Lines* lines) {
 void AddMemory(const Inspection& found, Lines* lines) {
   lines->Add("KV cache",
              absl::StrCat(BytesText(found.kv_bytes_per_token), " a token in all ranks together, ",
-                          found.device == InspectedDevice::kCuda ? "bfloat16" : "float32"));
+                          KvTypeName(found.kv_type)));
   if (!found.ranks.empty()) lines->AddRaw(MemoryTable(found));
 }
 
@@ -287,7 +287,8 @@ absl::string_view InspectJsonHelp() {
          "fingerprint, parameters, tensors {count, bytes, types}, network, tokenizer,\n"
          "chat_template {bytes, named}, default_sampling,\n"
          "unfollowed_defaults {key: value}, default_max_new_tokens, default_max_length,\n"
-         "device (cpu or cuda), tp, memory_bytes_per_rank, kv_bytes_per_token,\n"
+         "device (cpu or cuda), tp, memory_bytes_per_rank, kv_cache_dtype,\n"
+         "kv_bytes_per_token,\n"
          "ranks [{rank, query_heads, kv_heads, ffn_columns, vocab_rows, weight_bytes,\n"
          "kv_bytes_per_token, longest_context_tokens; on GPUs also step_bytes,\n"
          "reserved_bytes, kv_cache_tokens}], longest_context_tokens, kv_cache_tokens and\n"
@@ -332,6 +333,7 @@ std::string InspectionJson(const Inspection& found) {
                {"device", found.device == InspectedDevice::kCuda ? "cuda" : "cpu"},
                {"tp", found.world},
                {"memory_bytes_per_rank", found.memory_bytes},
+               {"kv_cache_dtype", KvTypeName(found.kv_type)},
                {"kv_bytes_per_token", nullptr},
                {"ranks", nullptr},
                {"longest_context_tokens", nullptr},

@@ -38,6 +38,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
+#include "kernels/kv_dtype.h"
 #include "kernels/sample_shard.h"
 #include "kernels/step_batch.h"
 #include "kernels/tensor.h"
@@ -143,7 +144,8 @@ class KvCache {
     int num_blocks = 0;
     int num_kv_heads = 0;  // This rank's.
     int head_dim = 0;
-    DType dtype = DType::kF32;  // Of keys and values. Attention takes it from here.
+    // Of keys and values. Attention takes it from here.
+    KvDType dtype = KvDType::kF32;
   };
   virtual ~KvCache() = default;
   virtual const Shape& shape() const = 0;
@@ -185,8 +187,9 @@ class Backend {
   // to.
   virtual DType activation_dtype() const = 0;
   virtual DType residual_dtype() const = 0;
-  // What keys and values are best kept in.
-  virtual DType kv_cache_dtype() const { return DType::kF32; }
+  // What the KV caches of models are to be kept in: what the backend was made for, or what suits it
+  // best.
+  virtual KvDType kv_cache_dtype() const { return KvDType::kF32; }
   // Whether ops return before they are done. If so, the next step should be called for while one
   // runs.
   virtual bool is_asynchronous() const { return false; }
@@ -225,7 +228,7 @@ class Backend {
   // their types may.
   virtual absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
       const LinearSource& gate, const LinearSource& up) = 0;
-  // INVALID_ARGUMENT for a type that attention cannot read.
+  // INVALID_ARGUMENT for a type that attention cannot read, naming those that it can.
   virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) = 0;
   // Makes the workspace, in place of an earlier one; to be called before the first op, when no op
   // runs. Ops beyond the limits are bugs of the caller. All streams share the workspace, so the ops
@@ -309,14 +312,18 @@ class Backend {
   // qkv: [num_tokens, (local_q_heads + 2 * local_kv_heads) * head_dim], q heads, then k, then v.
   // Half-split pairs: dims (j, j + rotary_dim / 2) of a head turn by angle j; dims from rotary_dim
   // on pass unchanged. Token t goes to slot positions[t] % 16 of the block
-  // block_tables[slots[seq_of_token[t]], positions[t] / 16] of `layer`.
+  // block_tables[slots[seq_of_token[t]], positions[t] / 16] of `layer`. Keys, once rotated, and
+  // values are stored as they are in qkv, rounded to the cache's type: to bfloat16 to the nearest
+  // number, to 8 bits as kernels/kv_quantize.h says.
   virtual void RopeAndWriteKv(Stream& stream, const StepBatch& batch, Tensor cos_sin,
                               int local_q_heads, Tensor qkv, KvCache& cache, int layer) = 0;
 
   // Causal attention of each token over the cached keys 0..positions[t] of its own sequence:
   // out[t, h] = sum_s softmax_s(scale * q[t, h] . k[s, g]) v[s, g], g = h / (q heads per KV head).
   // qkv as above, after RopeAndWriteKv of the same layer; out: [num_tokens, local_q_heads *
-  // head_dim]. local_q_heads is a multiple of the cache's num_kv_heads. Softmax in float32.
+  // head_dim]. local_q_heads is a multiple of the cache's num_kv_heads. Softmax in float32. All
+  // keys and values, those of the token itself too, are as the cache has them: so a token has the
+  // same bits however its prompt was cut into steps.
   virtual void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                               float scale, const KvCache& cache, int layer, Tensor out) = 0;
 

@@ -10,7 +10,8 @@ Platform CpuPlatform() {
   Platform platform;
   // Always strict: on a CPU that costs next to nothing.
   platform.make_backend = [](const Platform::BackendOptions& options) {
-    return kernels::MakeCpuBackend({.num_threads = options.num_threads});
+    return kernels::MakeCpuBackend({.num_threads = options.num_threads,
+                                    .kv_cache = options.kv_cache.value_or(kernels::KvDType::kF32)});
   };
   platform.memory = []() -> absl::StatusOr<MemorySource> {
     return MemorySource{.free = GetFreeMemory()};

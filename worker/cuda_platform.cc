@@ -103,6 +103,7 @@ absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
       [device, activations = options.activations](const Platform::BackendOptions& backend) {
         return kernels::MakeCudaBackend({.device = device,
                                          .activations = activations,
+                                         .kv_cache = backend.kv_cache,
                                          .determinism = backend.determinism,
                                          .loading_threads = backend.num_threads});
       };

@@ -257,9 +257,10 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   ModelSpec spec = checkpoint->spec();
   if (!options.model_name.empty()) spec.name = options.model_name;
   options.threads = ThreadsPerRank(options);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<kernels::Backend> backend,
-      platform.make_backend({.num_threads = options.threads, .determinism = options.determinism}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend,
+                   platform.make_backend({.num_threads = options.threads,
+                                          .determinism = options.determinism,
+                                          .kv_cache = options.kv_cache_dtype}));
   if (backend->determinism() != options.determinism) {
     LOG(INFO) << "the backend keeps determinism "
               << kernels::DeterminismName(backend->determinism()) << ", though --determinism is "

@@ -55,7 +55,8 @@ absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
   RETURN_IF_ERROR(LimitContext(options, spec));
   ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend,
                    platform.make_backend({.num_threads = ThreadsPerRank(options),
-                                          .determinism = options.determinism}));
+                                          .determinism = options.determinism,
+                                          .kv_cache = options.kv_cache_dtype}));
   ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint->fingerprint(), *backend));
   LOG(INFO) << "joining the group at " << options.group_socket;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,

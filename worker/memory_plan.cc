@@ -32,7 +32,9 @@ std::string Row(absl::string_view name, absl::string_view weights, absl::string_
                          program, total);
 }
 
-std::string Table(absl::Span<const RankBytes> ranks, const MemorySource& memory) {
+// `kv` says what keys and values take.
+std::string TableOf(absl::Span<const RankBytes> ranks, const MemorySource& memory,
+                    absl::string_view kv) {
   std::string table = Row("", "weights", "KV cache", "activations", memory.overhead_name, "total");
   RankBytes sum;
   for (const RankBytes& rank : ranks) {
@@ -49,6 +51,7 @@ std::string Table(absl::Span<const RankBytes> ranks, const MemorySource& memory)
         &table, Row("together", BytesText(sum.weights), BytesText(sum.kv_cache),
                     BytesText(sum.activations), BytesText(sum.overhead), BytesText(sum.total())));
   }
+  absl::StrAppend(&table, "\n  KV cache in ", kv);
   const auto add_free = [&](absl::string_view name, int64_t bytes) {
     if (bytes == FreeMemory::kUnlimited) return;
     absl::StrAppend(&table, "\n  free in ", name, ": ", BytesText(bytes));
@@ -152,6 +155,17 @@ int64_t MemoryPlanner::KvBlockBytes(const MemorySource& memory) const {
   return memory.of_each_rank ? most : sum;
 }
 
+std::string MemoryPlanner::DescribeKv(const MemorySource& memory) const {
+  const int64_t bytes = KvBlockBytes(memory) / kernels::kKvBlockTokens;
+  return absl::StrCat(kernels::KvDTypeName(backend_->kv_cache_dtype()), ", ", BytesText(bytes),
+                      memory.of_each_rank ? " a token" : " a token in all ranks together");
+}
+
+std::string MemoryPlanner::Table(absl::Span<const RankBytes> ranks,
+                                 const MemorySource& memory) const {
+  return TableOf(ranks, memory, DescribeKv(memory));
+}
+
 int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess,
                                      const MemorySource& memory) const {
   const int64_t block_bytes = KvBlockBytes(memory);
@@ -177,7 +191,8 @@ absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options
     if (excess <= 0) {
       LOG(INFO) << "memory: " << BytesText(Total(ranks)) << " for " << ranks.size()
                 << (ranks.size() == 1 ? " rank" : " ranks") << " with a KV cache of "
-                << settled.kv_cache_tokens << " tokens, " << BytesText(memory.free.least())
+                << settled.kv_cache_tokens << " tokens (" << DescribeKv(memory) << "), "
+                << BytesText(memory.free.least())
                 << (memory.of_each_rank ? " are free for each" : " are free");
       return limits;
     }

@@ -80,6 +80,10 @@ class MemoryPlanner {
   // The bytes of one KV block: of all ranks together, or of the one that has most if each has
   // memory of its own.
   int64_t KvBlockBytes(const MemorySource& memory) const;
+  // What keys and values are kept in and the bytes of a token, as KvBlockBytes counts them.
+  std::string DescribeKv(const MemorySource& memory) const;
+  // The table of what ranks hold and what is free.
+  std::string Table(absl::Span<const RankBytes> ranks, const MemorySource& memory) const;
   // The largest KV cache with which a group fits that is `excess` bytes too large with `limits`.
   int MostKvCacheTokens(const StepLimits& limits, int64_t excess, const MemorySource& memory) const;
 

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,8 +23,11 @@ struct Platform {
     int num_threads = 1;
     // What is asked for; Backend::determinism tells what it keeps.
     kernels::Determinism determinism = kernels::Determinism::kStrict;
+    // What KV caches are to be kept in: Backend::kv_cache_dtype. None: what suits the device.
+    std::optional<kernels::KvDType> kv_cache = std::nullopt;
   };
-  // Makes the backend of this process. INVALID_ARGUMENT for fewer than one thread.
+  // Makes the backend of this process. INVALID_ARGUMENT for fewer than one thread or a type of KV
+  // caches that the device cannot read.
   std::function<absl::StatusOr<std::unique_ptr<kernels::Backend>>(const BackendOptions&)>
       make_backend;
   // The memory that the backend allocates from, as it is now. Errors are those of the device.

@@ -54,6 +54,10 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
               << absl::StrFormat("%.2f %%", 100 * weights.quantization_error)
               << " of their size (root mean square)";
   }
+  const kernels::KvDType kv_cache = backend->kv_cache_dtype();
+  if (kernels::HasKvScales(kv_cache)) {
+    absl::StrAppend(&model.weights_digest, "-kv_", kernels::KvDTypeName(kv_cache));
+  }
   checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
   ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits, backend,
@@ -63,7 +67,8 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
             << " query and " << shard.kv_heads.size() << " KV heads, " << shard.ffn.size()
             << " FFN columns, " << shard.vocab.size() << " vocabulary rows; weights "
             << model.weight_bytes / kMiB << " MiB, KV cache "
-            << model.decoder->kv_arena_bytes() / kMiB << " MiB, activations "
+            << model.decoder->kv_arena_bytes() / kMiB << " MiB in "
+            << kernels::KvDTypeName(kv_cache) << ", activations "
             << model.decoder->activation_bytes() / kMiB << " MiB; " << backend->Describe()
             << ", determinism " << kernels::DeterminismName(backend->determinism())
             << "; digest of all weights " << model.weights_digest;

@@ -23,7 +23,8 @@ struct RankModel {
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
   // Of the whole files, see model/checkpoint/weights_digest.h, with the form behind it if weights
-  // were quantized.
+  // were quantized, and the type of KV caches if keys and values are: with these, answers are those
+  // of other weights.
   std::string weights_digest;
 };
 

@@ -1,7 +1,10 @@
 #include "worker/worker_options.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -28,6 +31,29 @@ const char* DeviceName(DeviceKind device) {
     if (kind == device) return text;
   }
   return "";
+}
+
+// "auto" for none.
+const char* KvCacheDTypeName(std::optional<kernels::KvDType> dtype) {
+  return dtype.has_value() ? kernels::KvDTypeName(*dtype) : "auto";
+}
+
+void AddKvCacheDTypeOption(CLI::App& app, std::optional<kernels::KvDType>* dtype) {
+  std::vector<std::string> names = {KvCacheDTypeName(std::nullopt)};
+  for (const kernels::KvDType each : kernels::kAllKvDTypes) names.emplace_back(KvDTypeName(each));
+  app.add_option_function<std::string>(
+         "--kv_cache_dtype",
+         [dtype](const std::string& name) {
+           dtype->reset();
+           for (const kernels::KvDType each : kernels::kAllKvDTypes) {
+             if (name == KvDTypeName(each)) *dtype = each;
+           }
+         },
+         "What keys and values are kept in: f32; bf16; int8 or fp8 (e4m3; GPUs only), with a scale "
+         "for each key and value of a head; auto, f32 on CPUs and the type of the activations on "
+         "GPUs")
+      ->check(CLI::IsMember(names))
+      ->default_str(KvCacheDTypeName(*dtype));
 }
 
 CLI::Option* AddDeterminismOption(CLI::App& app, kernels::Determinism* determinism) {
@@ -72,7 +98,7 @@ void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
            options.activations = name == "f32" ? kernels::DType::kF32 : kernels::DType::kBF16;
          },
          "What GPUs compute with: bf16; or f32, as exact as CPUs, which compute in it always, but "
-         "many times slower and with a KV cache of twice the size")
+         "many times slower")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->default_str("bf16")
       ->group(group);
@@ -179,6 +205,7 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
          "much that changes them")
       ->check(CLI::IsMember({"file", "int8", "int4"}))
       ->default_str(WeightFormName(options.weights));
+  AddKvCacheDTypeOption(app, &options.kv_cache_dtype);
   app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
   AddHostPortOption(app, "--listen", &options.listen, PortUse::kListen,
                     "Where coordinators connect; [::] is every address of the machine");
@@ -247,7 +274,9 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
       flag("metrics_listen", options.metrics_listen.ToString()),
       flag("log_format", LogFormatName(options.log_format)),
       flag("determinism", kernels::DeterminismName(options.determinism)),
-      flag("weights", WeightFormName(options.weights)), flag("device", DeviceName(options.device)),
+      flag("weights", WeightFormName(options.weights)),
+      flag("kv_cache_dtype", KvCacheDTypeName(options.kv_cache_dtype)),
+      flag("device", DeviceName(options.device)),
       flag("activations", options.activations == kernels::DType::kF32 ? "f32" : "bf16"),
       flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
       flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),

@@ -2,6 +2,7 @@
 #ifndef PHALANX_WORKER_WORKER_OPTIONS_H_
 #define PHALANX_WORKER_WORKER_OPTIONS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,7 @@ struct WorkerOptions {
   std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
   kernels::DType activations = kernels::DType::kBF16;  // On GPUs.
   WeightForm weights = WeightForm::kFile;
+  std::optional<kernels::KvDType> kv_cache_dtype = std::nullopt;  // None: what suits the device.
   int threads = 0;          // 0: the CPU budget divided by the ranks.
   int context_tokens = 0;   // 0: as much as the model has and fits.
   int kv_cache_tokens = 0;  // 0: see worker/memory_plan.h.

@@ -32,6 +32,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.devices = {2, 0, 5};
   leader.activations = kernels::DType::kF32;
   leader.weights = WeightForm::kInt4;
+  leader.kv_cache_dtype = kernels::KvDType::kFp8;
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -49,6 +50,22 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.devices, (std::vector<int>{2, 0, 5}));
   EXPECT_EQ(rank.activations, kernels::DType::kF32);
   EXPECT_EQ(rank.weights, WeightForm::kInt4);
+  EXPECT_EQ(rank.kv_cache_dtype, kernels::KvDType::kFp8);
+}
+
+TEST(WorkerOptionsTest, TheKvCacheIsOfTheTypeThatIsGivenOrTheDevices) {
+  EXPECT_EQ(Parse({"--model=m"}).kv_cache_dtype, std::nullopt);
+  EXPECT_EQ(Parse({"--model=m", "--kv_cache_dtype=auto"}).kv_cache_dtype, std::nullopt);
+  for (const kernels::KvDType dtype : kernels::kAllKvDTypes) {
+    const std::string name = kernels::KvDTypeName(dtype);
+    EXPECT_EQ(Parse({"--model=m", "--kv_cache_dtype=" + name}).kv_cache_dtype, dtype);
+  }
+  EXPECT_THROW(Parse({"--model=m", "--kv_cache_dtype=int4"}), CLI::ParseError);
+  WorkerOptions automatic;
+  automatic.model_path = "m";
+  automatic.group_socket = "@socket";
+  const std::vector<std::string> command = RankCommand(automatic, 0);
+  EXPECT_EQ(Parse({command.begin() + 1, command.end()}).kv_cache_dtype, std::nullopt);
 }
 
 TEST(WorkerOptionsTest, TheDevicesDefaultsHoldForWhatTheCommandLineLeavesOut) {

@@ -39,6 +39,26 @@ struct Softmax {
   float shrink[kHeads];  // exp(old max - new max) of the latest chunk: the factor for older sums.
 };
 
+// Eight elements of the KV cache: floats, upper halves of floats, and levels.
+PHALANX_AVX2_INLINE __m256 LoadEight(const float* from) { return _mm256_loadu_ps(from); }
+PHALANX_AVX2_INLINE __m256 LoadEight(const uint16_t* from) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+PHALANX_AVX2_INLINE __m256 LoadEight(const int8_t* from) {
+  const __m128i levels = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(levels));
+}
+
+// Whether keys and values have scales.
+template <typename Element>
+inline constexpr bool kHasScales = sizeof(Element) == 1;
+
+// The scales of a block: those of keys, then those of values.
+PHALANX_AVX2_INLINE const float* ScalesOf(const AttentionTask& task, int32_t block) {
+  return reinterpret_cast<const float*>(task.scales + block * task.block_stride);
+}
+
 // Blocks that are scored at once, and vectors of dimensions that are mixed at once. Each vector of
 // each head is a chain of multiply-adds, in which every one waits for the one before. A
 // multiply-add takes about four cycles and two can start in each, so eight chains are needed to
@@ -51,14 +71,15 @@ constexpr int MixVectors(int heads) { return heads == 1 ? 8 : heads <= 3 ? 4 : 2
 // past the last key get -infinity. Keys lie across in the arena, [head_dim, kKvBlockTokens]: a
 // vector holds one dimension of eight tokens, so a score is finished in its lane without a sum over
 // lanes.
-template <int kHeads, int kBlocks>
+template <typename Element, int kHeads, int kBlocks>
 PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* query, int first,
                                        Chunk<kHeads>& chunk) {
   constexpr int kVectors = kBlocks * kKvBlockTokens / kLanes;
-  const float* keys[kBlocks];
+  const Element* keys[kBlocks];
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
-    keys[b] = task.keys + chunk.blocks[first / kKvBlockTokens + b] * task.block_stride;
+    keys[b] = reinterpret_cast<const Element*>(
+        task.keys + chunk.blocks[first / kKvBlockTokens + b] * task.block_stride);
   }
   __m256 sum[kHeads][kVectors];
 #pragma GCC unroll 4
@@ -73,7 +94,7 @@ PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* q
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       // A block of 16 tokens is two vectors.
-      const __m256 key = _mm256_loadu_ps(keys[v / 2] + d * kKvBlockTokens + v % 2 * kLanes);
+      const __m256 key = LoadEight(keys[v / 2] + d * kKvBlockTokens + v % 2 * kLanes);
 #pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) sum[h][v] = _mm256_fmadd_ps(q[h], key, sum[h][v]);
     }
@@ -86,16 +107,21 @@ PHALANX_AVX2_INLINE void ScoreBlocksAt(const AttentionTask& task, const float* q
     // Slots past the last key hold whatever an earlier owner of the block left, NaN perhaps: the
     // blend drops it, where a product with zero would not.
     const __m256 is_key = _mm256_castsi256_ps(FirstLanes(chunk.num_keys - at));
+    __m256 factor = scale;
+    if constexpr (kHasScales<Element>) {
+      const float* const scales = ScalesOf(task, chunk.blocks[at / kKvBlockTokens]);
+      factor = _mm256_mul_ps(factor, _mm256_loadu_ps(scales + at % kKvBlockTokens));
+    }
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
       _mm256_store_ps(chunk.p[h] + at,
-                      _mm256_blendv_ps(nothing, _mm256_mul_ps(sum[h][v], scale), is_key));
+                      _mm256_blendv_ps(nothing, _mm256_mul_ps(sum[h][v], factor), is_key));
     }
   }
 }
 
 // p = scale * query . key for the whole chunk.
-template <int kHeads>
+template <typename Element, int kHeads>
 PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
                                Chunk<kHeads>& chunk) {
   constexpr int kBlocks = ScoreBlocks(kHeads);
@@ -104,10 +130,10 @@ PHALANX_AVX2_INLINE void Score(const AttentionTask& task, const float* query,
   // block table holds no block numbers.
   for (; first + (kBlocks - 1) * kKvBlockTokens < chunk.num_keys;
        first += kBlocks * kKvBlockTokens) {
-    ScoreBlocksAt<kHeads, kBlocks>(task, query, first, chunk);
+    ScoreBlocksAt<Element, kHeads, kBlocks>(task, query, first, chunk);
   }
   for (; first < chunk.num_keys; first += kKvBlockTokens) {
-    ScoreBlocksAt<kHeads, 1>(task, query, first, chunk);
+    ScoreBlocksAt<Element, kHeads, 1>(task, query, first, chunk);
   }
 }
 
@@ -137,7 +163,7 @@ PHALANX_AVX2_INLINE void Exponentiate(int h, Chunk<kHeads>& chunk, Softmax<kHead
 // out = out * shrink + p . values, for kVectors vectors of dimensions, of which the first begins at
 // dimension `d` and the last may reach past head_dim. The rows of values are padded to whole
 // vectors (kv_arena.h), so they can be read whole; `out` is not padded.
-template <int kHeads, int kVectors>
+template <typename Element, int kHeads, int kVectors>
 PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chunk,
                              const Softmax<kHeads>& softmax, int d, float* out) {
   const int value_stride = KvArena::ValueStride(task.head_dim);
@@ -152,17 +178,25 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
           _mm256_mul_ps(LoadFirst(out + h * task.head_dim + at, task.head_dim - at), shrink);
     }
   }
-  const float* values = nullptr;
+  const Element* values = nullptr;
+  const float* scales = nullptr;
   for (int s = 0; s < chunk.num_keys; ++s, values += value_stride) {
     if (s % kKvBlockTokens == 0) {
-      values = task.values + chunk.blocks[s / kKvBlockTokens] * task.block_stride + d;
+      const int32_t block = chunk.blocks[s / kKvBlockTokens];
+      values = reinterpret_cast<const Element*>(task.values + block * task.block_stride) + d;
+      if constexpr (kHasScales<Element>) scales = ScalesOf(task, block) + kKvBlockTokens;
     }
     __m256 p[kHeads];
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) p[h] = _mm256_broadcast_ss(chunk.p[h] + s);
+    for (int h = 0; h < kHeads; ++h) {
+      p[h] = _mm256_broadcast_ss(chunk.p[h] + s);
+      if constexpr (kHasScales<Element>) {
+        p[h] = _mm256_mul_ps(p[h], _mm256_broadcast_ss(scales + s % kKvBlockTokens));
+      }
+    }
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const __m256 value = _mm256_loadu_ps(values + v * kLanes);
+      const __m256 value = LoadEight(values + v * kLanes);
 #pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) sum[h][v] = _mm256_fmadd_ps(p[h], value, sum[h][v]);
     }
@@ -180,7 +214,7 @@ PHALANX_AVX2_INLINE void Mix(const AttentionTask& task, const Chunk<kHeads>& chu
 // kHeads query heads, of which `first_head` is the first. Chunks are counted from the sequence's
 // first token, never from the step's: that makes a token's output the same bits however steps are
 // cut.
-template <int kHeads>
+template <typename Element, int kHeads>
 PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
   const float* query = task.query + first_head * task.head_dim;
   float* out = task.out + first_head * task.head_dim;
@@ -194,14 +228,14 @@ PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
   for (int64_t first = 0; first < task.num_keys; first += kChunkTokens) {
     chunk.blocks = task.blocks + first / kKvBlockTokens;
     chunk.num_keys = static_cast<int>(std::min<int64_t>(kChunkTokens, task.num_keys - first));
-    Score(task, query, chunk);
+    Score<Element>(task, query, chunk);
     for (int h = 0; h < kHeads; ++h) Exponentiate(h, chunk, softmax);
     constexpr int kVectors = MixVectors(kHeads);
     int d = 0;
     for (; d + kVectors * kLanes <= task.head_dim; d += kVectors * kLanes) {
-      Mix<kHeads, kVectors>(task, chunk, softmax, d, out);
+      Mix<Element, kHeads, kVectors>(task, chunk, softmax, d, out);
     }
-    for (; d < task.head_dim; d += kLanes) Mix<kHeads, 1>(task, chunk, softmax, d, out);
+    for (; d < task.head_dim; d += kLanes) Mix<Element, kHeads, 1>(task, chunk, softmax, d, out);
   }
   for (int h = 0; h < kHeads; ++h) {
     const float inverse = 1.0f / softmax.sum[h];
@@ -209,19 +243,28 @@ PHALANX_AVX2 void Attend(const AttentionTask& task, int first_head) {
   }
 }
 
+template <typename Element>
+PHALANX_AVX2 void AttendAll(const AttentionTask& task) {
+  int head = 0;
+  for (; head + kMaxHeads <= task.num_heads; head += kMaxHeads) {
+    Attend<Element, kMaxHeads>(task, head);
+  }
+  switch (task.num_heads - head) {
+    case 1:
+      return Attend<Element, 1>(task, head);
+    case 2:
+      return Attend<Element, 2>(task, head);
+    case 3:
+      return Attend<Element, 3>(task, head);
+  }
+}
+
 }  // namespace
 
 void Attention(const AttentionTask& task) {
-  int head = 0;
-  for (; head + kMaxHeads <= task.num_heads; head += kMaxHeads) Attend<kMaxHeads>(task, head);
-  switch (task.num_heads - head) {
-    case 1:
-      return Attend<1>(task, head);
-    case 2:
-      return Attend<2>(task, head);
-    case 3:
-      return Attend<3>(task, head);
-  }
+  if (task.dtype == KvDType::kInt8) return AttendAll<int8_t>(task);
+  if (task.dtype == KvDType::kBF16) return AttendAll<uint16_t>(task);
+  AttendAll<float>(task);
 }
 
 }  // namespace phalanx::kernels::avx2

@@ -36,7 +36,8 @@ constexpr int64_t kLeastParallelElements = 8192;
 // given come from this backend, hence the casts to its own types.
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int num_threads, const KernelSet& kernels) : kernels_(kernels), team_(num_threads) {}
+  CpuBackend(const CpuOptions& options, const KernelSet& kernels)
+      : kernels_(kernels), kv_cache_dtype_(options.kv_cache), team_(options.num_threads) {}
 
   std::string Describe() const override {
     const int n = team_.num_threads();
@@ -46,6 +47,7 @@ class CpuBackend : public Backend {
   Determinism determinism() const override { return Determinism::kStrict; }
   DType activation_dtype() const override { return DType::kF32; }
   DType residual_dtype() const override { return DType::kF32; }
+  KvDType kv_cache_dtype() const override { return kv_cache_dtype_; }
 
   std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
 
@@ -252,8 +254,10 @@ class CpuBackend : public Backend {
                           .head_dim = head_dim,
                           .num_keys = batch.positions[t] + 1,
                           .blocks = BlockTable(batch, t),
+                          .dtype = arena.shape().dtype,
                           .keys = arena.keys(layer, kv_head),
                           .values = arena.values(layer, kv_head),
+                          .scales = arena.scales(layer, kv_head),
                           .block_stride = arena.block_stride(),
                           .scale = scale,
                           .out = out.f32() + t * out.cols + first_head * head_dim});
@@ -380,6 +384,7 @@ class CpuBackend : public Backend {
   }
 
   const KernelSet& kernels_;
+  const KvDType kv_cache_dtype_;
   ThreadTeam team_;
   std::unique_ptr<HostBuffer> workspace_;  // Null before Reserve.
 };
@@ -398,10 +403,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.instructions == CpuInstructions::kAvx2 && Avx2Kernels() == nullptr) {
     return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
   }
+  if (absl::Status status = KvArena::CheckDType(options.kv_cache); !status.ok()) return status;
   // kAvx2 is known to be there, and then is the best.
   const bool portable = options.instructions == CpuInstructions::kPortable;
-  return std::make_unique<CpuBackend>(options.num_threads,
-                                      portable ? PortableKernels() : BestKernels());
+  return std::make_unique<CpuBackend>(options, portable ? PortableKernels() : BestKernels());
 }
 
 }  // namespace phalanx::kernels

@@ -20,11 +20,14 @@ struct CpuOptions {
   // Threads that compute, the calling one included; at least 1.
   int num_threads = 1;
   CpuInstructions instructions = CpuInstructions::kBest;
+  // Backend::kv_cache_dtype; not kFp8.
+  KvDType kv_cache = KvDType::kF32;
 };
 
 // Differs from the reference only by the rounding of float32 sums: weights are dequantized to the
 // same bits. Results do not depend on the number of threads, only on `instructions`.
-// INVALID_ARGUMENT for fewer than one thread or instructions that this machine lacks.
+// INVALID_ARGUMENT for fewer than one thread, instructions that this machine lacks, or a KV cache
+// in fp8.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
 
 }  // namespace phalanx::kernels

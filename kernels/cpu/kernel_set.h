@@ -3,9 +3,11 @@
 #ifndef PHALANX_KERNELS_CPU_KERNEL_SET_H_
 #define PHALANX_KERNELS_CPU_KERNEL_SET_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cpu/packed_matrix.h"
+#include "kernels/kv_dtype.h"
 
 namespace phalanx::kernels {
 
@@ -26,10 +28,12 @@ struct AttentionTask {
   int head_dim = 0;
   int64_t num_keys = 0;             // At least 1.
   const int32_t* blocks = nullptr;  // Block numbers of the sequence, from its first token.
-  // Keys and values of this layer and KV head in block 0; see kv_arena.h for the layout.
-  const float* keys = nullptr;
-  const float* values = nullptr;
-  int64_t block_stride = 0;  // Floats from a block to the next, for keys and for values.
+  // Keys, values and scales of this layer and KV head in block 0; see kv_arena.h for the layout.
+  KvDType dtype = KvDType::kF32;  // Or kBF16 or kInt8.
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  const std::byte* scales = nullptr;  // Only kInt8 has them.
+  int64_t block_stride = 0;           // Bytes from a block to the next, for all three.
   float scale = 0.0f;
   float* out = nullptr;  // [num_heads, head_dim]
 };

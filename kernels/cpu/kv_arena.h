@@ -6,14 +6,16 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/host_memory.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
 
-// float32, [num_blocks, num_layers, num_kv_heads] of {keys [head_dim, kKvBlockTokens], values
-// [kKvBlockTokens, value_stride]}. Keys lie across, so that a vector holds one dimension of several
+// [num_blocks, num_layers, num_kv_heads] of {keys [head_dim, kKvBlockTokens], values
+// [kKvBlockTokens, value_stride]}, and for int8 {key scales [kKvBlockTokens], value scales
+// [kKvBlockTokens]}, float32. Keys lie across, so that a vector holds one dimension of several
 // tokens and their scores come out in its lanes. Values lie along, so that a vector holds several
 // dimensions of one token; they are padded with zeros to whole vectors. The block is the outermost
 // dimension, so that the system gives memory only to blocks that are used.
@@ -21,32 +23,37 @@ class KvArena : public KvCache {
  public:
   // bytes() of what Create makes.
   static size_t Bytes(const Shape& shape);
-  // RESOURCE_EXHAUSTED if the memory cannot be had, INVALID_ARGUMENT for another type than float32.
+  // RESOURCE_EXHAUSTED if the memory cannot be had, and the errors of CheckDType.
   static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape);
+  // INVALID_ARGUMENT for fp8.
+  static absl::Status CheckDType(KvDType dtype);
 
   const Shape& shape() const override { return shape_; }
   size_t bytes() const override { return arena_->bytes(); }
 
-  // Floats from one token's values to the next token's.
-  int value_stride() const { return ValueStride(shape_.head_dim); }
-  // Floats from a block to the next.
+  // Bytes from a block to the next.
   int64_t block_stride() const { return BlockStride(shape_); }
 
-  // Where the keys and values of a layer and KV head begin in block 0.
-  const float* keys(int layer, int kv_head) const;
-  const float* values(int layer, int kv_head) const;
+  // Where the keys and values of a layer and KV head begin in block 0, and the scales of keys,
+  // which those of values follow.
+  const std::byte* keys(int layer, int kv_head) const { return Head(layer, kv_head); }
+  const std::byte* values(int layer, int kv_head) const;
+  const std::byte* scales(int layer, int kv_head) const;
 
   // Stores the keys and values of one token, [num_kv_heads, head_dim] each.
   void Write(int layer, int64_t block, int slot, const float* keys, const float* values);
 
-  // Rounded up to whole vectors of eight floats.
+  // Elements from one token's values to the next token's: whole vectors of eight.
   static constexpr int ValueStride(int head_dim) { return (head_dim + 7) / 8 * 8; }
 
  private:
   KvArena(const Shape& shape, std::unique_ptr<HostBuffer> arena);
 
-  // Where the keys of a layer and KV head begin in block 0; their values follow.
-  float* Head(int layer, int kv_head) const;
+  // Where the keys of a layer and KV head begin in block 0; all else of them follows.
+  std::byte* Head(int layer, int kv_head) const;
+  // In bytes: of keys, of keys and values, and of all of a head in a block.
+  static int64_t KeyBytes(const Shape& shape);
+  static int64_t ScalesAt(const Shape& shape);
   static int64_t HeadStride(const Shape& shape);
   static int64_t BlockStride(const Shape& shape);
 

@@ -3,6 +3,7 @@
 // reorder a single sum of floats and so cannot vectorise it.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -46,20 +47,34 @@ void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   }
 }
 
+// Elements of the KV cache: floats, upper halves of floats, and levels.
+float ToFloat(float x) { return x; }
+float ToFloat(uint16_t bfloat16) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bfloat16) << 16);
+}
+float ToFloat(int8_t level) { return level; }
+
 // scale * query . key for all slots of one block. Slots past the sequence's last token get scores
-// too, of whatever they hold; the caller does not look at these.
-void BlockScores(const AttentionTask& task, const float* query, const float* keys,
-                 std::array<float, kKvBlockTokens>& scores) {
+// too, of whatever they hold; the caller does not look at these. `scales` are those of keys; none
+// if null.
+template <typename Element>
+void BlockScores(const AttentionTask& task, const float* query, const Element* keys,
+                 const float* scales, std::array<float, kKvBlockTokens>& scores) {
   scores.fill(0.0f);
   for (int d = 0; d < task.head_dim; ++d) {
-    for (int s = 0; s < kKvBlockTokens; ++s) scores[s] += query[d] * keys[d * kKvBlockTokens + s];
+    for (int s = 0; s < kKvBlockTokens; ++s) {
+      scores[s] += query[d] * ToFloat(keys[d * kKvBlockTokens + s]);
+    }
   }
-  for (float& score : scores) score *= task.scale;
+  for (int s = 0; s < kKvBlockTokens; ++s) {
+    scores[s] *= scales == nullptr ? task.scale : task.scale * scales[s];
+  }
 }
 
 // One head, with a running maximum: when a block has a larger score, what was summed before
 // shrinks, so that no weight is above 1 and no exponential overflows. Blocks are counted from the
 // sequence's first token, so the bits do not depend on how steps are cut.
+template <typename Element>
 void AttendHead(const AttentionTask& task, const float* query, float* out) {
   const int value_stride = KvArena::ValueStride(task.head_dim);
   float max = -std::numeric_limits<float>::infinity();
@@ -68,8 +83,11 @@ void AttendHead(const AttentionTask& task, const float* query, float* out) {
   std::array<float, kKvBlockTokens> scores;
   for (int64_t first = 0; first < task.num_keys; first += kKvBlockTokens) {
     const int64_t block = task.blocks[first / kKvBlockTokens];
-    const float* values = task.values + block * task.block_stride;
-    BlockScores(task, query, task.keys + block * task.block_stride, scores);
+    const int64_t at = block * task.block_stride;
+    const auto* const values = reinterpret_cast<const Element*>(task.values + at);
+    const float* const scales =
+        task.dtype == KvDType::kInt8 ? reinterpret_cast<const float*>(task.scales + at) : nullptr;
+    BlockScores(task, query, reinterpret_cast<const Element*>(task.keys + at), scales, scores);
     const int64_t count = std::min<int64_t>(kKvBlockTokens, task.num_keys - first);
     const float new_max = std::max(max, *std::max_element(scores.begin(), scores.begin() + count));
     const float shrink = std::exp(max - new_max);
@@ -79,16 +97,26 @@ void AttendHead(const AttentionTask& task, const float* query, float* out) {
     for (int64_t s = 0; s < count; ++s) {
       const float p = std::exp(scores[s] - max);
       sum += p;
-      for (int d = 0; d < task.head_dim; ++d) out[d] += p * values[s * value_stride + d];
+      const float weight = scales == nullptr ? p : p * scales[kKvBlockTokens + s];
+      for (int d = 0; d < task.head_dim; ++d) {
+        out[d] += weight * ToFloat(values[s * value_stride + d]);
+      }
     }
   }
   for (int d = 0; d < task.head_dim; ++d) out[d] /= sum;
 }
 
-void Attention(const AttentionTask& task) {
+template <typename Element>
+void AttendHeads(const AttentionTask& task) {
   for (int h = 0; h < task.num_heads; ++h) {
-    AttendHead(task, task.query + h * task.head_dim, task.out + h * task.head_dim);
+    AttendHead<Element>(task, task.query + h * task.head_dim, task.out + h * task.head_dim);
   }
+}
+
+void Attention(const AttentionTask& task) {
+  if (task.dtype == KvDType::kInt8) return AttendHeads<int8_t>(task);
+  if (task.dtype == KvDType::kBF16) return AttendHeads<uint16_t>(task);
+  AttendHeads<float>(task);
 }
 
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {

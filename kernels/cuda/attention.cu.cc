@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/kv_numbers.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/cuda/shared_segments.h"
@@ -114,19 +115,27 @@ class Attention {
     const int end = min(num_keys_, (segment + 1) * kSegmentTokens);
     for (int first = segment * kSegmentTokens + WarpId() * kKvBlockTokens; first < end;
          first += kWarps * kKvBlockTokens) {
-      const int64_t base = cache_.Offset(table_[first / kKvBlockTokens], kv_head_, 0);
+      const int32_t block = table_[first / kKvBlockTokens];
+      const int64_t base = cache_.Offset(block, kv_head_, 0);
       const Kv* const keys = static_cast<const Kv*>(cache_.keys) + base;
       const Kv* const values = static_cast<const Kv*>(cache_.values) + base;
       const int token = lane / 2;
       const bool is_key = first + token < end;
       float scores[kGroup] = {};
+      float key_scale = 1.0f;
+      float value_scale = 1.0f;
+      if (kHasScales<Kv> && is_key) {
+        const int64_t at = cache_.ScaleOffset(block, kv_head_, token);
+        key_scale = cache_.key_scales[at];
+        value_scale = cache_.value_scales[at];
+      }
       if (is_key) {
         const Kv* const key = keys + token * head_dim;
         const int half = (head_dim + 1) / 2;
         const int begin = lane % 2 * half;
         const int stop = min(begin + half, head_dim);
         for (int d = begin; d < stop; ++d) {
-          const float k = ToFloat(key[d]);
+          const float k = ToFloat(key[kHasScales<Kv> ? cache_.KeyPlace(d) : d]);
 #pragma unroll
           for (int h = 0; h < kGroup; ++h) {
             if (h < num_heads_) scores[h] = fmaf(shared_.query(memory_, h)[d], k, scores[h]);
@@ -136,8 +145,10 @@ class Attention {
 #pragma unroll
       for (int h = 0; h < kGroup; ++h) {
         if (h >= num_heads_) continue;
-        const float score = scores[h] + __shfl_xor_sync(kAllLanes, scores[h], 1);
-        AddBlock(is_key ? score : -INFINITY, values, min(end - first, kKvBlockTokens), states[h]);
+        float score = scores[h] + __shfl_xor_sync(kAllLanes, scores[h], 1);
+        if (kHasScales<Kv>) score *= key_scale;
+        AddBlock(is_key ? score : -INFINITY, value_scale, values, min(end - first, kKvBlockTokens),
+                 states[h]);
       }
     }
 #pragma unroll
@@ -156,21 +167,25 @@ class Attention {
     }
   }
 
-  // Adds one KV block to a head's state; `score` is that of token lane / 2.
-  __device__ void AddBlock(float score, const Kv* values, int tokens, State<kDimsPerLane>& state) {
+  // Adds one KV block to a head's state; `score` is that of token lane / 2, and `value_scale` that
+  // of its value.
+  __device__ void AddBlock(float score, float value_scale, const Kv* values, int tokens,
+                           State<kDimsPerLane>& state) {
     const float max = fmaxf(state.max, WarpMax(score));
     const float kept = Exp2(state.max - max);
     const float weight = Exp2(score - max);
     // Each weight is in two lanes.
     state.sum = fmaf(state.sum, kept, WarpSum(LaneId() % 2 == 0 ? weight : 0.0f));
+    const float factor = kHasScales<Kv> ? weight * value_scale : weight;
     float added[kDimsPerLane] = {};
     for (int token = 0; token < tokens; ++token) {
-      const float w = __shfl_sync(kAllLanes, weight, token * 2);
+      const float w = __shfl_sync(kAllLanes, factor, token * 2);
 #pragma unroll
       for (int i = 0; i < kDimsPerLane; ++i) {
         const int d = LaneId() + i * kWarpSize;
         if (d < cache_.head_dim) {
-          added[i] = fmaf(w, ToFloat(values[token * cache_.head_dim + d]), added[i]);
+          const int place = kHasScales<Kv> ? cache_.ValuePlace(d) : d;
+          added[i] = fmaf(w, ToFloat(values[token * cache_.head_dim + place]), added[i]);
         }
       }
     }
@@ -265,7 +280,7 @@ void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Ten
                           int local_q_heads, float scale, const KvLayer& cache,
                           const AttentionWorkspace& workspace, const Tensor& out) {
   WithType(qkv.dtype, [&](auto tag) {
-    WithType(cache.dtype, [&](auto kv_tag) {
+    WithKvType(cache.dtype, [&](auto kv_tag) {
       using T = typename decltype(tag)::Type;
       using Kv = typename decltype(kv_tag)::Type;
       LaunchTyped<T, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace,

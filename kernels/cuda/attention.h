@@ -6,6 +6,12 @@
 // on nothing but positions, so a token's bits do not depend on its batch or on how its prompt was
 // cut into steps. Whether blocks of a launch share the segments out among them, or one takes them
 // all, makes no difference either.
+//
+// Of keys and values in 8 bits, products are made with the levels. A score is multiplied by its
+// key's scale. A weight is multiplied by its value's scale before it multiplies the levels, and
+// enters the sum of weights without it. On the tensor cores levels are bfloat16 numbers, which hold
+// them exactly, and weights, with the scale, are rounded to bfloat16, as they are without. All this
+// is done key by key, so bits do not depend on batches or steps with these types either.
 // Source: Milakov and Gimelshein 2018, arXiv 1805.02867 (online softmax); Dao et al. 2023,
 // "Flash-Decoding for long-context inference".
 #ifndef PHALANX_KERNELS_CUDA_ATTENTION_H_

@@ -1,5 +1,5 @@
-// What attention on the tensor cores is made of: tiles of queries, keys and values in shared
-// memory, scores, and the state of a softmax over the keys so far. Only for
+// What attention on the tensor cores is made of, beside the tiles of keys and values of kv_tiles.h:
+// queries in shared memory, scores, and the state of a softmax over the keys so far. Only for
 // tensor_core_attention.cu.cc.
 #ifndef PHALANX_KERNELS_CUDA_ATTENTION_TILES_H_
 #define PHALANX_KERNELS_CUDA_ATTENTION_TILES_H_
@@ -8,7 +8,8 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kv_layout.h"
+#include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_tiles.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/cuda/shared_segments.h"
@@ -16,96 +17,12 @@
 
 namespace phalanx::kernels::cuda::attention {
 
-inline constexpr int kWarps = 4;
-inline constexpr int kThreads = kWarps * kWarpSize;
-inline constexpr int kRows = 16;      // Of a warp's matrix of queries.
-inline constexpr int kTileKeys = 64;  // A whole number of KV blocks.
+inline constexpr int kRows = 16;  // Of a warp's matrix of queries.
 inline constexpr int kKeyTiles = kTileKeys / 8;
 inline constexpr int kTilesPerSegment = kSegmentTokens / kTileKeys;
 
 __device__ __forceinline__ int Lane() { return static_cast<int>(threadIdx.x % kWarpSize); }
 __device__ __forceinline__ int Warp() { return static_cast<int>(threadIdx.x / kWarpSize); }
-
-// What a block works on: the queries of one sequence for one KV head. Row r of the sequence's
-// matrix of queries is head r % group of its token r / group.
-struct Queries {
-  const int32_t* table;  // Of the sequence's KV blocks.
-  int64_t first_token;   // In the batch.
-  int num_rows;
-  int group;
-  int kv_head;
-  int num_keys;  // Of the last token.
-  int first_position;
-
-  __device__ Queries(const StepBatch& batch, int seq, int group_size, int head)
-      : table(batch.block_tables + int64_t{batch.slots[seq]} * batch.max_blocks_per_seq),
-        first_token(batch.query_starts[seq]),
-        num_rows((batch.query_starts[seq + 1] - batch.query_starts[seq]) * group_size),
-        group(group_size),
-        kv_head(head),
-        num_keys(batch.kv_lengths[seq]),
-        first_position(batch.positions[first_token]) {}
-
-  // The last key that a row may see; -1 for a row that is none.
-  __device__ int LastKey(int row) const {
-    return row < num_rows ? first_position + row / group : -1;
-  }
-  // Where the row's head begins, in elements, in a tensor of `heads` heads a token.
-  __device__ int64_t HeadOf(int row, int64_t heads) const {
-    return (first_token + row / group) * heads + kv_head * group + row % group;
-  }
-};
-
-// Where piece `piece` of row `row` of a matrix in shared memory lies in its row. Pieces of 16 bytes
-// are swapped about, by the row's number, so that reading the same piece of eight rows, or four
-// pieces of two rows, does not wait for one bank of memory.
-__device__ __forceinline__ int Swapped(int piece, int row) {
-  return piece ^ ((row & 1) << 2 | (row & 2) | (row & 4) >> 2);
-}
-
-// Tiles of keys and values in shared memory, two at once.
-template <int kDim>
-class KvTiles {
- public:
-  static constexpr int kPieces = kDim / 8;  // Of a row.
-  static constexpr int kTileElements = kTileKeys * kDim;
-  static constexpr int kElements = 2 * 2 * kTileElements;
-
-  __device__ KvTiles(BFloat16* memory, const Queries& queries, const KvLayer& cache)
-      : memory_(memory), queries_(queries), cache_(cache) {}
-
-  // Asks for tile `tile` of the sequence. Keys that it has not are zeros.
-  __device__ void Fetch(int tile) {
-    for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kPieces; i += kThreads) {
-      const int in_tile = i / kPieces;
-      const int key = tile * kTileKeys + in_tile;
-      const bool is_there = key < queries_.num_keys;
-      const int64_t from =
-          cache_.Offset(is_there ? queries_.table[key / kKvBlockTokens] : kPaddingBlock,
-                        queries_.kv_head, key % kKvBlockTokens) +
-          i % kPieces * 8;
-      BFloat16* const to = Stage(tile) + in_tile * kDim + Swapped(i % kPieces, in_tile) * 8;
-      CopyToShared(to, static_cast<const BFloat16*>(cache_.keys) + from, is_there);
-      CopyToShared(to + kTileElements, static_cast<const BFloat16*>(cache_.values) + from,
-                   is_there);
-    }
-  }
-
-  // The piece `piece` of a key, by its number in the tile.
-  __device__ uint4 Key(int tile, int key, int piece) const {
-    return *reinterpret_cast<const uint4*>(Stage(tile) + key * kDim + Swapped(piece, key) * 8);
-  }
-  __device__ const BFloat16* Value(int tile, int key, int piece) const {
-    return Stage(tile) + kTileElements + key * kDim + Swapped(piece, key) * 8;
-  }
-
- private:
-  __device__ BFloat16* Stage(int tile) const { return memory_ + tile % 2 * 2 * kTileElements; }
-
-  BFloat16* const memory_;
-  const Queries& queries_;
-  const KvLayer& cache_;
-};
 
 // A warp's 16 rows of queries in shared memory.
 template <int kDim>
@@ -214,9 +131,9 @@ struct ValuesInSharedMemory {
 };
 
 // Scores of a warp's rows for the keys [8 first, 8 (first + kCount)) of a tile.
-template <int kDim, int kCount>
-__device__ void Score(const QueryRows<kDim>& queries, const KvTiles<kDim>& kv, int tile, int first,
-                      float (&scores)[kCount][4]) {
+template <int kDim, typename Kv, int kCount>
+__device__ void Score(const QueryRows<kDim>& queries, const KvTiles<kDim, Kv>& kv, int tile,
+                      int first, float (&scores)[kCount][4]) {
 #pragma unroll
   for (int n = 0; n < kCount; ++n) {
 #pragma unroll
@@ -236,10 +153,46 @@ __device__ void Score(const QueryRows<kDim>& queries, const KvTiles<kDim>& kv, i
   }
 }
 
+// Adds the products of weights of 32 keys of a tile, from 32 `half` on, with their values.
+template <int kDim, int kTiles>
+__device__ void AddValues(const KvTiles<kDim, BFloat16>& kv, int tile, int half, int first,
+                          const uint32_t (&weights)[2][4], RowState<kTiles>& state) {
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+#pragma unroll
+    for (int t = 0; t < kTiles; t += 2) {
+      uint32_t values[4];
+      const int key = (half * 2 + step) * 16 + Lane() % 16;
+      LoadTransposedTiles(kv.Value(tile, key, first + t + Lane() / 16), values);
+      MultiplyTiles(weights[step], {values[0], values[1]}, state.values[t]);
+      MultiplyTiles(weights[step], {values[2], values[3]}, state.values[t + 1]);
+    }
+  }
+}
+
+// The same of levels: what is transposed as numbers of 16 bits are the levels of dimensions d and
+// d + 8, so a lane gets those of two keys.
+template <int kDim, typename Kv, int kTiles>
+__device__ void AddValues(const KvTiles<kDim, Kv>& kv, int tile, int half, int first,
+                          const uint32_t (&weights)[2][4], RowState<kTiles>& state) {
+#pragma unroll
+  for (int t = 0; t < kTiles; t += 2) {
+    uint32_t levels[4];
+    LoadTransposedTiles(kv.Value(tile, half * 32 + Lane(), (first + t) / 2), levels);
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+      const LevelPairs low = PairsOf<Kv>(levels[2 * step]);
+      const LevelPairs high = PairsOf<Kv>(levels[2 * step + 1]);
+      MultiplyTiles(weights[step], {low.even, high.even}, state.values[t]);
+      MultiplyTiles(weights[step], {low.odd, high.odd}, state.values[t + 1]);
+    }
+  }
+}
+
 // Adds a tile of keys, whose scores the warp has, to the state of its rows: the values' dimensions
 // from tile `first` of 8 dimensions on.
-template <int kDim, int kTiles>
-__device__ void AddTile(const KvTiles<kDim>& kv, int tile, int first, const int (&last_keys)[2],
+template <int kDim, typename Kv, int kTiles>
+__device__ void AddTile(const KvTiles<kDim, Kv>& kv, int tile, int first, const int (&last_keys)[2],
                         float scale, float (&scores)[kKeyTiles][4], RowState<kTiles>& state) {
   const int first_key = tile * kTileKeys + Lane() % 4 * 2;
   float new_max[2] = {state.max[0], state.max[1]};
@@ -248,7 +201,9 @@ __device__ void AddTile(const KvTiles<kDim>& kv, int tile, int first, const int 
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const bool sees = first_key + n * 8 + j % 2 <= last_keys[j / 2];
-      scores[n][j] = sees ? scores[n][j] * scale : -INFINITY;
+      float factor = scale;
+      if constexpr (kHasScales<Kv>) factor *= kv.KeyScale(tile, n * 8 + Lane() % 4 * 2 + j % 2);
+      scores[n][j] = sees ? scores[n][j] * factor : -INFINITY;
       new_max[j / 2] = fmaxf(new_max[j / 2], scores[n][j]);
     }
   }
@@ -269,27 +224,26 @@ __device__ void AddTile(const KvTiles<kDim>& kv, int tile, int first, const int 
   }
   // The weights are the left factor of the product with the values, and so in the same lanes.
 #pragma unroll
-  for (int step = 0; step < kTileKeys / 16; ++step) {
-    uint32_t weights[4];
+  for (int half = 0; half < kTileKeys / 32; ++half) {
+    uint32_t weights[2][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float(&s)[4] = scores[2 * step + half];
+    for (int n = 0; n < 4; ++n) {
+      float(&s)[4] = scores[4 * half + n];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        s[j] = s[j] == -INFINITY ? 0.0f : Exp2(s[j] - new_max[j / 2]);
+        const bool sees = s[j] != -INFINITY;
+        s[j] = sees ? Exp2(s[j] - new_max[j / 2]) : 0.0f;
         state.sum[j / 2] += s[j];
+        if constexpr (kHasScales<Kv>) {
+          // A key that the row does not see may have any scale.
+          const int key = (4 * half + n) * 8 + Lane() % 4 * 2 + j % 2;
+          s[j] = sees ? s[j] * kv.ValueScale(tile, key) : 0.0f;
+        }
       }
-      weights[2 * half] = PackBFloat16(s[0], s[1]);
-      weights[2 * half + 1] = PackBFloat16(s[2], s[3]);
+      weights[n / 2][n % 2 * 2] = PackBFloat16(s[0], s[1]);
+      weights[n / 2][n % 2 * 2 + 1] = PackBFloat16(s[2], s[3]);
     }
-#pragma unroll
-    for (int t = 0; t < kTiles; t += 2) {
-      uint32_t values[4];
-      const int key = step * 16 + Lane() % 16;
-      LoadTransposedTiles(kv.Value(tile, key, first + t + Lane() / 16), values);
-      MultiplyTiles(weights, {values[0], values[1]}, state.values[t]);
-      MultiplyTiles(weights, {values[2], values[3]}, state.values[t + 1]);
-    }
+    AddValues(kv, tile, half, first, weights, state);
   }
 }
 

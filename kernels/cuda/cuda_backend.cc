@@ -71,7 +71,10 @@ class CudaBackend final : public Backend {
   Determinism determinism() const override { return options_.determinism; }
   DType activation_dtype() const override { return options_.activations; }
   DType residual_dtype() const override { return DType::kF32; }
-  DType kv_cache_dtype() const override { return options_.activations; }
+  KvDType kv_cache_dtype() const override {
+    const bool is_exact = options_.activations == DType::kF32;
+    return options_.kv_cache.value_or(is_exact ? KvDType::kF32 : KvDType::kBF16);
+  }
 
   bool is_asynchronous() const override { return true; }
   bool can_record() const override { return true; }

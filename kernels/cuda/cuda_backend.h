@@ -3,18 +3,21 @@
 #define PHALANX_KERNELS_CUDA_CUDA_BACKEND_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
+#include "kernels/kv_dtype.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
 
 struct CudaBackendOptions {
   int device = 0;  // Of those that the process sees (CUDA_VISIBLE_DEVICES), from 0.
-  // kBF16, or kF32 for results as exact as those of CPUs at a fraction of the speed. Keys and
-  // values are kept in the same type.
+  // kBF16, or kF32 for results as exact as those of CPUs at a fraction of the speed.
   DType activations = DType::kBF16;
+  // Backend::kv_cache_dtype; by default that of the activations.
+  std::optional<KvDType> kv_cache = std::nullopt;
   Determinism determinism = Determinism::kStrict;
   // Threads of the host that put weights in order while they are loaded; at least 1.
   int loading_threads = 1;

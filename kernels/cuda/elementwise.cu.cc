@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/kv_numbers.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/numbers.h"
@@ -11,7 +12,8 @@
 namespace phalanx::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * kWarpSize;
 
 // One thread for each of `count` elements.
 LaunchShape ForEach(int64_t count) {
@@ -133,6 +135,51 @@ __global__ void RopeAnglesKernel(StepBatch batch, const float* inv_freq, int64_t
   row[half + j] = sinf(angle) * factor;
 }
 
+// Writes a row to the cache: `place` says where each dimension goes.
+template <typename Kv, typename T, typename Place>
+__device__ void WriteLevels(const T* row, int head_dim, Place place, Kv* to, float* scale_to) {
+  uint32_t amax = 0;
+  for (int d = LaneId(); d < head_dim; d += kWarpSize) {
+    amax = max(amax, KvMagnitude(ToFloat(row[d])));
+  }
+  const KvScale scale = KvScaleOf(kKvDTypeOf<Kv>, WarpMax(amax));
+  for (int d = LaneId(); d < head_dim; d += kWarpSize) {
+    to[place(d)] = LevelOf<Kv>(ToFloat(row[d]), scale);
+  }
+  if (LaneId() == 0) *scale_to = scale.scale;
+}
+
+// The keys and values of one token, [num_kv_heads, head_dim] each. A block has a warp for each row
+// that is quantized, in turns.
+template <typename T, typename Kv>
+__device__ void WriteKv(const KvLayer& cache, int64_t block, int slot, const T* keys,
+                        const T* values) {
+  const int head_dim = cache.head_dim;
+  if constexpr (kHasScales<Kv>) {
+    for (int row = WarpId(); row < 2 * cache.num_kv_heads; row += kWarps) {
+      const int head = row / 2;
+      const int64_t to = cache.Offset(block, head, slot);
+      const int64_t scale_to = cache.ScaleOffset(block, head, slot);
+      if (row % 2 == 0) {
+        WriteLevels(
+            keys + head * head_dim, head_dim, [&](int d) { return cache.KeyPlace(d); },
+            static_cast<Kv*>(cache.keys) + to, cache.key_scales + scale_to);
+      } else {
+        WriteLevels(
+            values + head * head_dim, head_dim, [&](int d) { return cache.ValuePlace(d); },
+            static_cast<Kv*>(cache.values) + to, cache.value_scales + scale_to);
+      }
+    }
+  } else {
+    for (int i = static_cast<int>(threadIdx.x); i < cache.num_kv_heads * head_dim;
+         i += blockDim.x) {
+      const int64_t to = cache.Offset(block, i / head_dim, slot) + i % head_dim;
+      static_cast<Kv*>(cache.keys)[to] = FromFloat<Kv>(ToFloat(keys[i]));
+      static_cast<Kv*>(cache.values)[to] = FromFloat<Kv>(ToFloat(values[i]));
+    }
+  }
+}
+
 // One block for each token.
 template <typename T, typename Kv>
 __global__ void RopeAndWriteKvKernel(StepBatch batch, const float* cos_sin, int half,
@@ -160,12 +207,8 @@ __global__ void RopeAndWriteKvKernel(StepBatch batch, const float* cos_sin, int 
   const int64_t block =
       batch.block_tables[slot * batch.max_blocks_per_seq + position / kKvBlockTokens];
   const T* const keys = row + local_q_heads * head_dim;
-  const T* const values = keys + cache.num_kv_heads * head_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < cache.num_kv_heads * head_dim; i += blockDim.x) {
-    const int64_t to = cache.Offset(block, i / head_dim, position % kKvBlockTokens) + i % head_dim;
-    static_cast<Kv*>(cache.keys)[to] = FromFloat<Kv>(ToFloat(keys[i]));
-    static_cast<Kv*>(cache.values)[to] = FromFloat<Kv>(ToFloat(values[i]));
-  }
+  WriteKv<T, Kv>(cache, block, position % kKvBlockTokens, keys,
+                 keys + cache.num_kv_heads * head_dim);
 }
 
 template <typename T>
@@ -242,7 +285,7 @@ void LaunchRopeAngles(cudaStream_t stream, const StepBatch& batch, const Tensor&
 void LaunchRopeAndWriteKv(cudaStream_t stream, const StepBatch& batch, const Tensor& cos_sin,
                           int local_q_heads, const Tensor& qkv, const KvLayer& cache) {
   WithType(qkv.dtype, [&](auto tag) {
-    WithType(cache.dtype, [&](auto kv_tag) {
+    WithKvType(cache.dtype, [&](auto kv_tag) {
       using T = typename decltype(tag)::Type;
       using Kv = typename decltype(kv_tag)::Type;
       Launch(stream, ForEachRow(batch.num_tokens), RopeAndWriteKvKernel<T, Kv>, batch,

@@ -15,8 +15,7 @@ namespace phalanx::kernels::cuda {
 
 class KvArena final : public KvCache {
  public:
-  // INVALID_ARGUMENT for types other than float32 and bfloat16, and for heads larger than
-  // kMaxHeadDim; RESOURCE_EXHAUSTED if it does not fit.
+  // INVALID_ARGUMENT for heads larger than kMaxHeadDim; RESOURCE_EXHAUSTED if it does not fit.
   static absl::StatusOr<std::unique_ptr<KvArena>> Create(int device, const Shape& shape);
   static size_t Bytes(const Shape& shape);
 

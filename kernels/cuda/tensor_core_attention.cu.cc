@@ -1,9 +1,11 @@
 #include "kernels/cuda/tensor_core_attention.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/attention_tiles.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/kv_numbers.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
@@ -34,12 +36,13 @@ __device__ bool FindRows(const StepBatch& batch, int group, int* seq, int* first
   return false;
 }
 
-template <int kDim>
-constexpr size_t kPromptBytes = (KvTiles<kDim>::kElements + kWarps * QueryRows<kDim>::kElements) *
+template <int kDim, typename Kv>
+constexpr size_t kPromptBytes = (KvTiles<kDim, Kv>::kElements +
+                                 kWarps * QueryRows<kDim>::kElements) *
                                     sizeof(BFloat16) +
                                 kThreads* kDim / 2 * sizeof(float);
 
-template <int kDim>
+template <int kDim, typename Kv>
 __global__ void __launch_bounds__(kThreads)
     PromptAttentionKernel(StepBatch batch, const BFloat16* qkv, int local_q_heads, float scale,
                           KvLayer cache, BFloat16* out) {
@@ -51,8 +54,8 @@ __global__ void __launch_bounds__(kThreads)
   const Queries queries(batch, seq, group, static_cast<int>(blockIdx.y));
   const int first_row = block_row + Warp() * kRows;
   const int64_t heads_per_token = local_q_heads + 2 * cache.num_kv_heads;
-  KvTiles<kDim> kv(DynamicShared<BFloat16>(), queries, cache);
-  QueryRows<kDim> query(DynamicShared<BFloat16>() + KvTiles<kDim>::kElements +
+  KvTiles<kDim, Kv> kv(DynamicShared<BFloat16>(), queries, cache);
+  QueryRows<kDim> query(DynamicShared<BFloat16>() + KvTiles<kDim, Kv>::kElements +
                         Warp() * QueryRows<kDim>::kElements);
   query.Fetch(queries, qkv, heads_per_token, first_row);
   const int last_keys[2] = {queries.LastKey(first_row + Lane() / 4),
@@ -62,8 +65,9 @@ __global__ void __launch_bounds__(kThreads)
   const int tiles = queries.LastKey(last_row) / kTileKeys + 1;
   RowState<kDim / 8> of_segment;
   of_segment.Clear();
-  auto* const totals = reinterpret_cast<float*>(
-      DynamicShared<BFloat16>() + KvTiles<kDim>::kElements + kWarps * QueryRows<kDim>::kElements);
+  auto* const totals =
+      reinterpret_cast<float*>(DynamicShared<BFloat16>() + KvTiles<kDim, Kv>::kElements +
+                               kWarps * QueryRows<kDim>::kElements);
   MergedState<kDim / 8, ValuesInSharedMemory> total = {.values = {totals}};
 #pragma unroll
   for (int i = 0; i < kDim / 2; ++i) totals[i * kThreads + threadIdx.x] = 0.0f;
@@ -75,8 +79,8 @@ __global__ void __launch_bounds__(kThreads)
     AwaitCopies<1>();
     __syncthreads();
     float scores[kKeyTiles][4];
-    Score<kDim>(query, kv, tile, 0, scores);
-    AddTile<kDim>(kv, tile, 0, last_keys, scale * kLog2E, scores, of_segment);
+    Score(query, kv, tile, 0, scores);
+    AddTile(kv, tile, 0, last_keys, scale * kLog2E, scores, of_segment);
     if (tile % kTilesPerSegment == kTilesPerSegment - 1 || tile == tiles - 1) {
       FinishSums(of_segment);
       total.Add(of_segment);
@@ -92,15 +96,16 @@ __global__ void __launch_bounds__(kThreads)
 // The warps' scores of a tile, exchanged.
 using SharedScores = float[kKeyTiles][4][kWarpSize];
 
-template <int kDim>
-constexpr size_t kDecodeBytes = (KvTiles<kDim>::kElements + QueryRows<kDim>::kElements) *
+template <int kDim, typename Kv>
+constexpr size_t kDecodeBytes = (KvTiles<kDim, Kv>::kElements + QueryRows<kDim>::kElements) *
                                     sizeof(BFloat16) +
                                 sizeof(SharedScores);
 
 // The state of one segment, for this warp's quarter of the dimensions.
-template <int kDim>
-__device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim>& kv, SharedScores& shared,
-                           int segment, int num_keys, const int (&last_keys)[2], float scale,
+template <int kDim, typename Kv>
+__device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim, Kv>& kv,
+                           SharedScores& shared, int segment, int num_keys,
+                           const int (&last_keys)[2], float scale,
                            RowState<kDim / 8 / kWarps>& state) {
   constexpr int kMine = kKeyTiles / kWarps;
   const int begin = segment * kTilesPerSegment;
@@ -113,7 +118,7 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim>& kv, Shar
     AwaitCopies<1>();
     __syncthreads();
     float mine[kMine][4];
-    Score<kDim>(query, kv, tile, Warp() * kMine, mine);
+    Score(query, kv, tile, Warp() * kMine, mine);
 #pragma unroll
     for (int n = 0; n < kMine; ++n) {
 #pragma unroll
@@ -126,7 +131,7 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim>& kv, Shar
 #pragma unroll
       for (int j = 0; j < 4; ++j) scores[n][j] = shared[n][j][Lane()];
     }
-    AddTile<kDim>(kv, tile, Warp() * (kDim / 8 / kWarps), last_keys, scale, scores, state);
+    AddTile(kv, tile, Warp() * (kDim / 8 / kWarps), last_keys, scale, scores, state);
     __syncthreads();  // Scores and stage may be overwritten.
   }
   FinishSums(state);
@@ -135,7 +140,7 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim>& kv, Shar
 // The block of (sequence, KV head) takes all segments. If the launch has several blocks for them,
 // each takes the segments from blockIdx.z on in steps of gridDim.z, and the last one to be done
 // merges what all have found.
-template <int kDim>
+template <int kDim, typename Kv>
 __global__ void __launch_bounds__(kThreads, 2)
     DecodeAttentionKernel(StepBatch batch, const BFloat16* qkv, int local_q_heads, float scale,
                           KvLayer cache, AttentionWorkspace workspace, BFloat16* out) {
@@ -149,18 +154,18 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int block = static_cast<int>(blockIdx.z);
   if (block >= blocks) return;
   auto* const memory = DynamicShared<BFloat16>();
-  KvTiles<kDim> kv(memory, queries, cache);
+  KvTiles<kDim, Kv> kv(memory, queries, cache);
   // All warps have the same rows; each fetches them for itself.
-  QueryRows<kDim> query(memory + KvTiles<kDim>::kElements);
+  QueryRows<kDim> query(memory + KvTiles<kDim, Kv>::kElements);
   query.Fetch(queries, qkv, local_q_heads + 2 * cache.num_kv_heads, 0);
   const int last_keys[2] = {queries.LastKey(Lane() / 4), queries.LastKey(Lane() / 4 + 8)};
-  auto& shared = *reinterpret_cast<SharedScores*>(memory + KvTiles<kDim>::kElements +
+  auto& shared = *reinterpret_cast<SharedScores*>(memory + KvTiles<kDim, Kv>::kElements +
                                                   QueryRows<kDim>::kElements);
   MergedState<kTiles, ValuesInRegisters<kTiles>> total;
   for (int segment = block; segment < segments; segment += blocks) {
     RowState<kTiles> state;
     state.Clear();
-    AddSegment<kDim>(query, kv, shared, segment, num_keys, last_keys, scale * kLog2E, state);
+    AddSegment(query, kv, shared, segment, num_keys, last_keys, scale * kLog2E, state);
     if (blocks == 1) {
       total.Add(state);
       continue;
@@ -196,8 +201,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-template <int kDim>
-void LaunchOfDim(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
+template <int kDim, typename Kv>
+void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
                  float scale, const KvLayer& cache, const AttentionWorkspace& workspace,
                  const Tensor& out) {
   const auto* const in = static_cast<const BFloat16*>(qkv.data);
@@ -210,24 +215,25 @@ void LaunchOfDim(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
     const int64_t blocks =
         int64_t{batch.num_tokens} * group / kBlockRows + std::min(batch.num_seqs, batch.num_tokens);
     shape.grid = dim3(static_cast<uint32_t>(blocks), kv_heads);
-    shape.shared_bytes = kPromptBytes<kDim>;
-    AllowSharedBytes(PromptAttentionKernel<kDim>, shape.shared_bytes);
-    Launch(stream, shape, PromptAttentionKernel<kDim>, batch, in, local_q_heads, scale, cache, to);
+    shape.shared_bytes = kPromptBytes<kDim, Kv>;
+    AllowSharedBytes(PromptAttentionKernel<kDim, Kv>, shape.shared_bytes);
+    Launch(stream, shape, PromptAttentionKernel<kDim, Kv>, batch, in, local_q_heads, scale, cache,
+           to);
     return;
   }
   const bool splits = workspace.max_segments > 1 && batch.num_tokens <= kMaxSplitTokens;
   shape.grid = dim3(static_cast<uint32_t>(batch.num_seqs), kv_heads,
                     splits ? static_cast<uint32_t>(std::min(kSplits, workspace.max_segments)) : 1);
-  shape.shared_bytes = kDecodeBytes<kDim>;
-  AllowSharedBytes(DecodeAttentionKernel<kDim>, shape.shared_bytes);
-  Launch(stream, shape, DecodeAttentionKernel<kDim>, batch, in, local_q_heads, scale, cache,
+  shape.shared_bytes = kDecodeBytes<kDim, Kv>;
+  AllowSharedBytes(DecodeAttentionKernel<kDim, Kv>, shape.shared_bytes);
+  Launch(stream, shape, DecodeAttentionKernel<kDim, Kv>, batch, in, local_q_heads, scale, cache,
          workspace, to);
 }
 
 }  // namespace
 
 bool SuitsTensorCores(const KvLayer& cache, int local_q_heads) {
-  return cache.dtype == DType::kBF16 && (cache.head_dim == 64 || cache.head_dim == 128) &&
+  return cache.dtype != KvDType::kF32 && (cache.head_dim == 64 || cache.head_dim == 128) &&
          local_q_heads / cache.num_kv_heads <= kRows;
 }
 
@@ -235,11 +241,17 @@ void LaunchTensorCoreAttention(cudaStream_t stream, const StepBatch& batch, cons
                                int local_q_heads, float scale, const KvLayer& cache,
                                const AttentionWorkspace& workspace, const Tensor& out) {
   if (batch.num_tokens == 0) return;
-  if (cache.head_dim == 64) {
-    LaunchOfDim<64>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
-  } else {
-    LaunchOfDim<128>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
-  }
+  WithKvType(cache.dtype, [&](auto kv_tag) {
+    using Kv = typename decltype(kv_tag)::Type;
+    // SuitsTensorCores has refused it.
+    if constexpr (!std::is_same_v<Kv, float>) {
+      if (cache.head_dim == 64) {
+        LaunchTyped<64, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
+      } else {
+        LaunchTyped<128, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
+      }
+    }
+  });
 }
 
 }  // namespace phalanx::kernels::cuda

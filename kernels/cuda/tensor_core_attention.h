@@ -1,5 +1,5 @@
-// Paged attention on the tensor cores, for bfloat16. What attention.h says of segments holds here
-// too; within a segment, keys are taken in tiles of 64.
+// Paged attention on the tensor cores, for bfloat16. What attention.h says of segments and of keys
+// and values in 8 bits holds here too; within a segment, keys are taken in tiles of 64.
 //
 // The query heads that share a KV head are rows of one matrix, so each key and value is read once
 // for all of them. There are two kernels. The one for prompts has warps with 16 rows each, which
@@ -19,8 +19,8 @@
 
 namespace phalanx::kernels::cuda {
 
-// Whether these kernels can read the cache: bfloat16, heads of 64 or 128 dimensions, and at most 16
-// query heads for a KV head.
+// Whether these kernels can read the cache: bfloat16 or 8 bits, heads of 64 or 128 dimensions, and
+// at most 16 query heads for a KV head.
 bool SuitsTensorCores(const KvLayer& cache, int local_q_heads);
 
 // As LaunchPagedAttention; qkv and out are bfloat16 and the cache suits.

@@ -13,6 +13,7 @@
 #include "kernels/check_tensors.h"
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
+#include "kernels/kv_quantize.h"
 #include "kernels/linear_source.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sample.h"
@@ -57,8 +58,32 @@ class ReferenceGatedLinear : public PackedGatedLinear {
   const std::unique_ptr<PackedLinear> up_;
 };
 
-// float32, for each layer: keys [num_blocks, kKvBlockTokens, num_kv_heads, head_dim], then values
-// of the same shape.
+// The float32 numbers that a row of a key or a value reads as, once it has been rounded to the
+// cache's type.
+void RoundRow(KvDType dtype, const float* row, int count, float* to) {
+  uint32_t amax = 0;
+  for (int d = 0; d < count; ++d) amax = std::max(amax, KvMagnitude(row[d]));
+  const KvScale scale = HasKvScales(dtype) ? KvScaleOf(dtype, amax) : KvScale();
+  for (int d = 0; d < count; ++d) {
+    switch (dtype) {
+      case KvDType::kF32:
+        to[d] = row[d];
+        break;
+      case KvDType::kBF16:
+        to[d] = BFloat16ToFloat(FloatToBFloat16(row[d]));
+        break;
+      case KvDType::kInt8:
+        to[d] = static_cast<float>(Int8Level(row[d], scale)) * scale.scale;
+        break;
+      case KvDType::kFp8:
+        to[d] = DecodeE4m3(Fp8Level(row[d], scale)) * scale.scale;
+        break;
+    }
+  }
+}
+
+// float32 whatever the type is, for each layer: keys [num_blocks, kKvBlockTokens, num_kv_heads,
+// head_dim], then values of the same shape, as they read.
 class ReferenceKvCache : public KvCache {
  public:
   ReferenceKvCache(const Shape& shape, std::unique_ptr<HostBuffer> arena)
@@ -154,6 +179,7 @@ class ReferenceBackend : public Backend {
   Determinism determinism() const override { return Determinism::kStrict; }
   DType activation_dtype() const override { return types_.activations; }
   DType residual_dtype() const override { return types_.residual; }
+  KvDType kv_cache_dtype() const override { return types_.kv_cache; }
 
   std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
 
@@ -208,9 +234,6 @@ class ReferenceBackend : public Backend {
   absl::Status Reserve(const WorkspaceLimits& limits) override { return absl::OkStatus(); }
 
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
-    if (shape.dtype != DType::kF32) {
-      return absl::InvalidArgumentError("the reference keeps keys and values as float32");
-    }
     absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(KvCacheBytes(shape));
     if (!arena.ok()) return arena.status();
     return std::make_unique<ReferenceKvCache>(shape, *std::move(arena));
@@ -336,8 +359,9 @@ class ReferenceBackend : public Backend {
       const int slot = position % kKvBlockTokens;
       for (int g = 0; g < kv_heads; ++g) {
         const float* key = heads.data() + (local_q_heads + g) * head_dim;
-        std::copy_n(key, head_dim, kv.Key(layer, block, slot, g));
-        std::copy_n(key + kv_heads * head_dim, head_dim, kv.Value(layer, block, slot, g));
+        const KvDType dtype = cache.shape().dtype;
+        RoundRow(dtype, key, head_dim, kv.Key(layer, block, slot, g));
+        RoundRow(dtype, key + kv_heads * head_dim, head_dim, kv.Value(layer, block, slot, g));
       }
     }
   }

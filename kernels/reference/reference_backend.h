@@ -12,10 +12,11 @@ namespace phalanx::kernels {
 // Computes with weights of every DType, which take 4 bytes an element, and float32 activations.
 std::unique_ptr<Backend> MakeReferenceBackend();
 
-// kF32 or kBF16.
+// The first two are kF32 or kBF16.
 struct ReferenceTypes {
   DType activations = DType::kF32;
   DType residual = DType::kF32;
+  KvDType kv_cache = KvDType::kF32;
 };
 
 // The same with activations of other types, as accelerators have them: what is stored in bf16 is

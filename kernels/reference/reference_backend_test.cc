@@ -240,6 +240,61 @@ TEST_F(ReferenceBackendTest, TheCacheHasKeysAsTheyAreStored) {
   EXPECT_EQ(out.floats(), (Floats{0, 0, 2, 4}));
 }
 
+TEST_F(ReferenceBackendTest, TheCacheHasValuesOfItsType) {
+  // One token, whose output is its own value. In int8 the first value makes the scale 1, and the
+  // second lies between two levels. In fp8 the largest of 448 does, and 17 lies between 16 and 18.
+  struct Case {
+    KvDType dtype;
+    Floats value;
+    Floats expected;
+  };
+  for (const Case& c :
+       {Case{KvDType::kF32, {1 + kFine, 3}, {1 + kFine, 3}},
+        Case{KvDType::kBF16, {1 + kFine, 3}, {1, 3}}, Case{KvDType::kInt8, {-127, 2.5f}, {-127, 2}},
+        Case{KvDType::kFp8, {448, 17}, {448, 16}}}) {
+    const auto cache = *backend_->AllocateKvCache(
+        {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2, .dtype = c.dtype});
+    StepBuilder step(1);
+    step.Add(0, 1, {0});
+    Floats cos_sin = {1, 0};
+    Floats qkv = {1, 0, 1, 0, c.value[0], c.value[1]};
+    Floats out = {0, 0};
+    backend_->RopeAndWriteKv(*stream_, step.batch(), View(cos_sin, 1), 1, View(qkv, 1), *cache, 0);
+    backend_->PagedAttention(*stream_, step.batch(), View(qkv, 1), 1, 1.0f, *cache, 0,
+                             View(out, 1));
+    EXPECT_EQ(out, c.expected) << KvDTypeName(c.dtype);
+  }
+}
+
+TEST_F(ReferenceBackendTest, KeysAreRoundedOnceTheyAreRotated) {
+  // Rotated by a quarter and doubled, the key (63.5, 1.3 | 1.3) is (-2.6, 127 | 1.3): in int8 with
+  // scale 1 it reads as (-3, 127 | 1). Two tokens of values 0 and 1 tell what it reads as: the
+  // query picks one dimension.
+  const auto cache = *backend_->AllocateKvCache({.num_layers = 1,
+                                                 .num_blocks = 1,
+                                                 .num_kv_heads = 1,
+                                                 .head_dim = 3,
+                                                 .dtype = KvDType::kInt8});
+  const Floats expected = {-3, 127, 1};
+  for (int d = 0; d < 3; ++d) {
+    StepBuilder step(1);
+    step.Add(0, 2, {0});
+    Floats cos_sin = {1, 0, 0, 2};
+    Floats qkv = {0, 0, 0, 0,     0,    0,    0, 0, 0,  //
+                  0, 0, 0, 63.5f, 1.3f, 1.3f, 1, 0, 0};
+    // The query is turned too: what becomes (1, 0) was (0, -1 / 2).
+    qkv[9] = d == 1 ? 0.5f : 0.0f;
+    qkv[10] = d == 0 ? -0.5f : 0.0f;
+    qkv[11] = d == 2 ? 1.0f : 0.0f;
+    Floats out(6);
+    backend_->RopeAndWriteKv(*stream_, step.batch(), View(cos_sin, 2), 1, View(qkv, 2), *cache, 0);
+    backend_->PagedAttention(*stream_, step.batch(), View(qkv, 2), 1, 0.01f, *cache, 0,
+                             View(out, 2));
+    const double weight = std::exp(0.01 * expected[d]);
+    EXPECT_NEAR(out[3], weight / (1 + weight), 1e-6) << d;
+  }
+}
+
 TEST_F(ReferenceBackendTest, EmbeddingIsRoundedToTheTypeOfTheResidual) {
   const auto table = Pack({{1 + kFine, 2}});
   StepBuilder step(1);

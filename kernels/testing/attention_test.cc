@@ -1,137 +1,15 @@
 // Rotary embedding, KV cache and paged attention against the reference.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/testing/attention_run.h"
 #include "kernels/testing/op_suite.h"
 #include "kernels/testing/step_builder.h"
 
 namespace phalanx::kernels {
 namespace {
-
-constexpr float kScale = 0.125f;
-
-struct Heads {
-  int q_heads;
-  int kv_heads;
-  int head_dim;
-  int rotary_dim;
-
-  int64_t qkv_cols() const { return int64_t{q_heads + 2 * kv_heads} * head_dim; }
-};
-
-// One sequence: its qkv rows before rotation, and its blocks, which DealBlocks fills in.
-struct Sequence {
-  Sequence(const Heads& heads, int num_tokens, int seed)
-      : qkv(num_tokens, heads.qkv_cols(), seed), blocks((num_tokens + 15) / 16) {}
-  Matrix qkv;
-  std::vector<int32_t> blocks;
-  int rope_list = 0;
-};
-
-// Tokens [first, first + count) of a sequence.
-struct Chunk {
-  Sequence* sequence;
-  int first;
-  int count;
-};
-
-// A backend with a cache of two layers, of which the second is used.
-class AttentionRun {
- public:
-  AttentionRun(Backend& backend, const Heads& heads, int num_blocks)
-      : backend_(backend),
-        heads_(heads),
-        stream_(backend.NewStream()),
-        cache_(*backend.AllocateKvCache({.num_layers = 2,
-                                         .num_blocks = num_blocks,
-                                         .num_kv_heads = heads.kv_heads,
-                                         .head_dim = heads.head_dim})) {}
-
-  // Runs one step; returns the attention output of its tokens.
-  Matrix Step(const std::vector<Chunk>& chunks) {
-    StepBuilder step(64);
-    int64_t tokens = 0;
-    for (const Chunk& c : chunks) {
-      step.Add(c.first, c.count, c.sequence->blocks, c.sequence->rope_list);
-      tokens += c.count;
-    }
-    Matrix qkv(tokens, heads_.qkv_cols());
-    auto to = qkv.values().begin();
-    for (const Chunk& c : chunks) {
-      to = std::copy_n(c.sequence->qkv.row(c.first), c.count * heads_.qkv_cols(), to);
-    }
-    Matrix cos_sin(tokens, heads_.rotary_dim);
-    Matrix out(tokens, int64_t{heads_.q_heads} * heads_.head_dim, 99);
-    backend_.RopeAngles(*stream_, step.batch(), InverseFrequencies().tensor(), 1.25f,
-                        cos_sin.tensor());
-    backend_.RopeAndWriteKv(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
-                            *cache_, 1);
-    backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kScale, *cache_,
-                            1, out.tensor());
-    EXPECT_TRUE(stream_->Synchronize().ok());
-    rotated_ = qkv.values();
-    return out;
-  }
-
-  // The qkv rows of the last step, after rotation.
-  const AlignedVector<float>& rotated() const { return rotated_; }
-
- private:
-  Matrix& InverseFrequencies() {
-    const int half = heads_.rotary_dim / 2;
-    for (int list = 0; list < 2; ++list) {
-      for (int j = 0; j < half; ++j) {
-        inv_freq_.values()[list * half + j] =
-            std::pow(10000.0f, -static_cast<float>(j) / half) / static_cast<float>(1 + 3 * list);
-      }
-    }
-    return inv_freq_;
-  }
-
-  Backend& backend_;
-  const Heads heads_;
-  const std::unique_ptr<Stream> stream_;
-  const std::unique_ptr<KvCache> cache_;
-  Matrix inv_freq_{2, heads_.rotary_dim / 2};
-  AlignedVector<float> rotated_;
-};
-
-// Gives every sequence its own blocks, shuffled; returns how many there are.
-int DealBlocks(std::vector<Sequence>& sequences) {
-  size_t total = 0;
-  for (const Sequence& s : sequences) total += s.blocks.size();
-  std::vector<int32_t> all(total);
-  std::iota(all.begin(), all.end(), 0);
-  std::shuffle(all.begin(), all.end(), std::mt19937(5));
-  auto from = all.begin();
-  for (Sequence& s : sequences) {
-    std::copy_n(from, s.blocks.size(), s.blocks.begin());
-    from += s.blocks.size();
-  }
-  return static_cast<int>(total);
-}
-
-double Largest(const AlignedVector<float>& values) {
-  double largest = 0;
-  for (float v : values) largest = std::max(largest, std::abs(double{v}));
-  return largest;
-}
-
-// Bound on the error of an attention output, if no element of q, k or v is above `m` in size. A
-// score is a sum of head_dim products: its error is that many roundings of at most head_dim * m^2.
-// The error acts on a weight through its exponent, and once more through the maximum that is
-// subtracted there. Queries and keys carry 4 roundings each from their rotation. The exponential of
-// a weight has 4 roundings; the sums over n tokens and over the chunks add at most n + 8, once in
-// the sum of weighed values and once in the sum of weights that it is divided by. An output is at
-// most m in size.
-double AttentionBound(const Heads& heads, int64_t n, double m) {
-  const double score = std::abs(kScale) * heads.head_dim * m * m;
-  return m * (2 * score * Roundings(heads.head_dim + 12) + Roundings(2.0 * n + 24));
-}
 
 class AttentionSuite : public OpTest {
  protected:
@@ -156,7 +34,7 @@ class AttentionSuite : public OpTest {
         ASSERT_NEAR(run.rotated()[i], truth.rotated()[i], 2 * m * Roundings(5));
       }
       for (size_t i = 0; i < out.values().size(); ++i) {
-        ASSERT_NEAR(out.values()[i], expected.values()[i], AttentionBound(heads, n, m));
+        ASSERT_NEAR(out.values()[i], expected.values()[i], AttentionBound(heads, n, {m, m, m}));
       }
     }
   }

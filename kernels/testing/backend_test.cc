@@ -1,4 +1,5 @@
 // What every backend does beside its ops, and what it does to callers that break the contract.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -49,20 +50,30 @@ TEST_P(BackendTest, TellsBytesBeforeItTakesThem) {
   const RandomLinear up(DType::kF16, 64, 11, 4);
   EXPECT_EQ(backend_->GatedLinearBytes({DType::kQ4_1, 64, 11}, {DType::kF16, 64, 11}),
             (*backend_->PackGatedLinear(first.source(), up.source()))->bytes());
-  const KvCache::Shape shape = {.num_layers = 3, .num_blocks = 5, .num_kv_heads = 2, .head_dim = 6};
-  EXPECT_EQ(backend_->KvCacheBytes(shape), (*backend_->AllocateKvCache(shape))->bytes());
+  for (const KvDType dtype : GetParam().kv_dtypes) {
+    const KvCache::Shape shape = {
+        .num_layers = 3, .num_blocks = 5, .num_kv_heads = 2, .head_dim = 6, .dtype = dtype};
+    EXPECT_EQ(backend_->KvCacheBytes(shape), (*backend_->AllocateKvCache(shape))->bytes());
+  }
 }
 
-TEST_P(BackendTest, RefusesACacheOfATypeThatItCannotRead) {
-  EXPECT_EQ(backend_
-                ->AllocateKvCache({.num_layers = 1,
-                                   .num_blocks = 1,
-                                   .num_kv_heads = 1,
-                                   .head_dim = 2,
-                                   .dtype = DType::kQ4_0})
-                .status()
-                .code(),
-            absl::StatusCode::kInvalidArgument);
+TEST_P(BackendTest, TakesCachesOfItsTypesAndRefusesTheOthersByName) {
+  for (const KvDType dtype : kAllKvDTypes) {
+    const auto cache = backend_->AllocateKvCache(
+        {.num_layers = 1, .num_blocks = 1, .num_kv_heads = 1, .head_dim = 2, .dtype = dtype});
+    const std::vector<KvDType>& taken = GetParam().kv_dtypes;
+    if (std::find(taken.begin(), taken.end(), dtype) != taken.end()) {
+      ASSERT_TRUE(cache.ok()) << cache.status();
+      EXPECT_EQ((*cache)->shape().dtype, dtype);
+      continue;
+    }
+    EXPECT_EQ(cache.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(cache.status().message().find(KvDTypeName(dtype)), std::string::npos);
+    for (const KvDType possible : taken) {
+      EXPECT_NE(cache.status().message().find(KvDTypeName(possible)), std::string::npos)
+          << cache.status();
+    }
+  }
 }
 
 TEST_P(BackendTest, TellsTheWorkspaceAndRefusesOneThatIsTooLarge) {

@@ -29,7 +29,7 @@ class OpRecorder : public Backend {
   Determinism determinism() const override { return backend_->determinism(); }
   DType activation_dtype() const override { return backend_->activation_dtype(); }
   DType residual_dtype() const override { return backend_->residual_dtype(); }
-  DType kv_cache_dtype() const override { return backend_->kv_cache_dtype(); }
+  KvDType kv_cache_dtype() const override { return backend_->kv_cache_dtype(); }
   int DecodeBatchSize(int num_seqs) const override { return backend_->DecodeBatchSize(num_seqs); }
   std::unique_ptr<Stream> NewStream() override { return backend_->NewStream(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {

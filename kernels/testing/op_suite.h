@@ -36,6 +36,8 @@ struct BackendUnderTest {
   const char* name;
   // Fails where this machine cannot run it; the tests are then skipped, with the status as reason.
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
+  // What it takes for KV caches.
+  std::vector<KvDType> kv_dtypes = {std::begin(kAllKvDTypes), std::end(kAllKvDTypes)};
 };
 
 // For GoogleTest's messages.

@@ -14,7 +14,7 @@ constexpr int64_t kGroupRows = 8;
 // kernels/cpu/packed_linear.cc lets the parts of one type begin on a cache line.
 constexpr int64_t kAlignment = 64;
 // kernels/cpu/kv_arena.h fills up values to whole vectors.
-constexpr int64_t kVectorFloats = 8;
+constexpr int64_t kVectorNumbers = 8;
 
 constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -88,13 +88,14 @@ int64_t CpuWeightBytes(const WeightPlan& plan) {
   return bytes;
 }
 
-int64_t CpuKvBytesPerToken(const ModelSpec& spec, int kv_heads) {
-  const int64_t floats = spec.head_dim + RoundUp(spec.head_dim, kVectorFloats);
-  return floats * static_cast<int64_t>(sizeof(float)) * spec.num_layers * kv_heads;
+int64_t CpuKvBytesPerToken(const ModelSpec& spec, int kv_heads, KvType type) {
+  const int64_t numbers = spec.head_dim + RoundUp(spec.head_dim, kVectorNumbers);
+  const int64_t of_head = numbers * KvNumberBytes(type) + 2 * KvScaleBytes(type);
+  return of_head * spec.num_layers * kv_heads;
 }
 
-int LongestContextTokens(const ModelSpec& spec, int kv_heads, int64_t bytes) {
-  const int64_t block_bytes = kCpuKvBlockTokens * CpuKvBytesPerToken(spec, kv_heads);
+int LongestContextTokens(const ModelSpec& spec, int kv_heads, KvType type, int64_t bytes) {
+  const int64_t block_bytes = kCpuKvBlockTokens * CpuKvBytesPerToken(spec, kv_heads, type);
   const int64_t tokens = std::max<int64_t>(bytes, 0) / block_bytes * kCpuKvBlockTokens;
   return static_cast<int>(std::min<int64_t>(tokens, spec.context_tokens));
 }

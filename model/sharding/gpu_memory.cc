@@ -147,8 +147,9 @@ int64_t GpuWeightBytes(const WeightPlan& plan) {
   return bytes;
 }
 
-int64_t GpuKvBytesPerToken(const ModelSpec& spec, int kv_heads) {
-  return 2 * kBfloat16Bytes * spec.head_dim * spec.num_layers * kv_heads;
+int64_t GpuKvBytesPerToken(const ModelSpec& spec, int kv_heads, KvType type) {
+  const int64_t of_head = 2 * (spec.head_dim * KvNumberBytes(type) + KvScaleBytes(type));
+  return of_head * spec.num_layers * kv_heads;
 }
 
 int64_t GpuWorkspaceBytes(const ModelSpec& spec, const Shard& shard, const GpuStepLimits& limits) {
@@ -192,8 +193,8 @@ int64_t GpuReservedBytes(const Shard& shard) {
   return kGpuContextBytes + (shard.world > 1 ? kGpuNcclBytes : 0);
 }
 
-int64_t GpuKvCacheTokens(const ModelSpec& spec, int kv_heads, int64_t bytes) {
-  const int64_t block_bytes = kGpuKvBlockTokens * GpuKvBytesPerToken(spec, kv_heads);
+int64_t GpuKvCacheTokens(const ModelSpec& spec, int kv_heads, KvType type, int64_t bytes) {
+  const int64_t block_bytes = kGpuKvBlockTokens * GpuKvBytesPerToken(spec, kv_heads, type);
   return std::max<int64_t>(bytes / block_bytes - 1, 0) * kGpuKvBlockTokens;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "model/sharding/kv_type.h"
 #include "model/sharding/shard.h"
 #include "model/sharding/weight_plan.h"
 #include "model/spec/spec.h"
@@ -32,9 +33,8 @@ struct GpuStepLimits {
 // The bytes of all weights of one rank.
 int64_t GpuWeightBytes(const WeightPlan& plan);
 
-// The bytes of the keys and values of one token in all layers, as bfloat16, for `kv_heads` of the
-// model's heads.
-int64_t GpuKvBytesPerToken(const ModelSpec& spec, int kv_heads);
+// The bytes of the keys and values of one token in all layers for `kv_heads` of the model's heads.
+int64_t GpuKvBytesPerToken(const ModelSpec& spec, int kv_heads, KvType type);
 
 // The memory that the kernels work in: Workspace::Bytes in kernels/cuda.
 int64_t GpuWorkspaceBytes(const ModelSpec& spec, const Shard& shard, const GpuStepLimits& limits);
@@ -48,7 +48,7 @@ int64_t GpuReservedBytes(const Shard& shard);
 
 // The tokens of the largest KV cache that fits into `bytes`: whole blocks, without the one that no
 // sequence owns; 0 if there is no room for one.
-int64_t GpuKvCacheTokens(const ModelSpec& spec, int kv_heads, int64_t bytes);
+int64_t GpuKvCacheTokens(const ModelSpec& spec, int kv_heads, KvType type, int64_t bytes);
 
 // How many sequences of `tokens` tokens a KV cache of `cache_tokens` holds.
 int64_t SequencesThatFit(int64_t cache_tokens, int64_t tokens);

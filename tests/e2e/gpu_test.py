@@ -56,6 +56,32 @@ def test_weights_are_quantized_on_request(cluster, tiny_folder, device):
     assert serving.stub().GetModel(pb.GetModelRequest()).weights_digest.endswith("-int8")
 
 
+@pytest.mark.parametrize("device, dtype", [("cpu", "bf16"), ("cpu", "int8"), ("cuda", "int8"), ("cuda", "fp8")])
+def test_keys_and_values_are_kept_in_the_type_that_is_asked_for(cluster, tiny_folder, device, dtype):
+    flags = ["--device", device, "--kv_cache_dtype", dtype, "--max_seqs", "8", "--max_step_tokens", "64"]
+    serving = cluster.serve_on_emulator(str(tiny_folder), tp=2, worker_flags=flags)
+    together = answers(serving)
+    assert all(len(tokens) == 24 for tokens in together)
+    # The same alone as under load, and again.
+    stub = serving.stub()
+    request = pb.GenerateRequest(text="x" * 70, sampling=SEEDED, ignore_eos=True, max_new_tokens=24)
+    assert list(read_answer(stub.Generate(request)).token_ids) == together[-1]
+    log = serving.worker.log()
+    assert re.search(rf"KV cache \d+ MiB in {dtype}", log), log
+    assert re.search(rf"with a KV cache of \d+ tokens \({dtype}, .* a token", log), log
+    digest = stub.GetModel(pb.GetModelRequest()).weights_digest
+    assert digest.endswith(f"-kv_{dtype}") == (dtype != "bf16"), digest
+
+
+def test_a_type_of_kv_caches_that_the_device_cannot_read_is_refused_at_start(tiny_folder):
+    refused = run_worker("--model", str(tiny_folder), "--device", "cpu", "--kv_cache_dtype", "fp8")
+    assert refused.returncode == 1
+    assert "a CPU keeps keys and values in f32, bf16 or int8, not in fp8" in refused.stderr
+    unknown = run_worker("--model", str(tiny_folder), "--kv_cache_dtype", "int4")
+    assert unknown.returncode == 2
+    assert "--kv_cache_dtype" in unknown.stderr
+
+
 def running_stream(serving):
     """An answer that goes on for longer than the test."""
     request = pb.GenerateRequest(text="abc", sampling=GREEDY, ignore_eos=True, max_new_tokens=900)

@@ -9,7 +9,7 @@
 
 namespace phalanx {
 
-RankGroup MakeTestGroup(const std::string& path, int world) {
+RankGroup MakeTestGroup(const std::string& path, int world, kernels::KvDType kv_cache) {
   NcclCommunicatorFactory factory(NcclStandIn(), {});
   CommunicatorFactory::Meeting meeting = *factory.Meet(world, absl::Minutes(1));
   std::vector<std::unique_ptr<Communicator>> ranks;
@@ -19,8 +19,15 @@ RankGroup MakeTestGroup(const std::string& path, int world) {
   }
   return RankGroup(
       path, kTinyModelLimits,
-      [] { return *kernels::MakeCudaBackend({.activations = kernels::DType::kF32}); },
+      [=] {
+        return *kernels::MakeCudaBackend(
+            {.activations = kernels::DType::kF32, .kv_cache = kv_cache});
+      },
       std::move(ranks));
+}
+
+std::vector<kernels::KvDType> RoundedTestKvDTypes() {
+  return {kernels::KvDType::kInt8, kernels::KvDType::kFp8};
 }
 
 int MostTestRanks() { return 2; }

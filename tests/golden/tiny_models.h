@@ -38,9 +38,13 @@ struct GoldenModel {
 
 std::vector<std::string> GoldenModelNames();
 
-// A group of `world` ranks with the model at `path`. Each test program is linked with one
-// definition: of CPUs in cpu_test_group.cc, of GPUs in cuda_test_group.cc.
-RankGroup MakeTestGroup(const std::string& path, int world);
+// A group of `world` ranks with the model at `path`, and keys and values in `kv_cache`. Each test
+// program is linked with one definition: of CPUs in cpu_test_group.cc, of GPUs in
+// cuda_test_group.cc.
+RankGroup MakeTestGroup(const std::string& path, int world,
+                        kernels::KvDType kv_cache = kernels::KvDType::kF32);
+// What else they take for keys and values.
+std::vector<kernels::KvDType> RoundedTestKvDTypes();
 // How many ranks are tried at most: where GPUs are emulated, each takes its time.
 int MostTestRanks();
 

@@ -115,6 +115,43 @@ TEST_P(TinyModelTest, LogitsInBfloat16LieWithinItsRounding) {
   }
 }
 
+// What rounding keys and values changes. Let u be its size, relative to a row: that of one bfloat16
+// number, 2^-9; half of a level of int8, where the largest of head_dim numbers has level 127 and is
+// at most sqrt(head_dim) times their root mean square; half of the distance of two numbers of fp8,
+// 2^-4. In each layer values carry u, and keys move scores by u times their size, which is 2 in the
+// mean here: 3 u a layer, which to first order add up at worst.
+TEST_P(TinyModelTest, LogitsWithRoundedKeysAndValuesLieWithinTheirRounding) {
+  for (const kernels::KvDType dtype : RoundedTestKvDTypes()) {
+    RankGroup group = MakeTestGroup(golden_.path, 1, dtype);
+    const double u = dtype == kernels::KvDType::kBF16  ? 0x1p-9
+                     : dtype == kernels::KvDType::kFp8 ? 0x1p-4
+                                                       : std::sqrt(group.spec().head_dim) / 254;
+    for (size_t i = 0; i < golden_.prompts.size(); ++i) {
+      const double error = NormError(Forward(group, golden_.prompts[i]),
+                                     golden_.logits.at(absl::StrCat("logits.", i)));
+      EXPECT_LT(error, 3 * u * group.spec().num_layers) << kernels::KvDTypeName(dtype);
+      EXPECT_GT(error, u / 64) << kernels::KvDTypeName(dtype) << " is not rounded";
+    }
+  }
+}
+
+TEST_P(TinyModelTest, ContinuationsWithRoundedKeysAndValuesAreTheSameAloneAndTogether) {
+  RankGroup group = MakeTestGroup(golden_.path, 2, RoundedTestKvDTypes().back());
+  GroupExecutor executor(&group);
+  std::vector<GenerationRequest> requests;
+  for (const std::vector<int32_t>& prompt : golden_.prompts) {
+    requests.push_back({.prompt_token_ids = prompt,
+                        .max_new_tokens = 8,
+                        .eos_token_ids = {},
+                        .sampling = {},
+                        .long_rope_policy = LongRopePolicy::kReference});
+  }
+  const auto together = RunEngine(group, executor, requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(RunEngine(group, executor, {requests[i]})[0].tokens, together[i].tokens);
+  }
+}
+
 // All prompts at once, those before the border beside those behind it, for every number of ranks.
 TEST_P(TinyModelTest, GreedyContinuationsAreThoseOfGenerate) {
   std::vector<GenerationRequest> requests;

@@ -23,6 +23,7 @@
 #include "prometheus/registry.h"
 #include "worker/engine/engine.h"
 #include "worker/group/step_runner.h"
+#include "worker/model/activations.h"
 #include "worker/model/decoder.h"
 
 namespace phalanx {
@@ -33,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   bool tiny = false;
   std::string weights = "bf16";
+  std::string kv_cache_dtype = "bf16";
   std::string determinism = "strict";
   int saturated_seconds = 20;
   bool decode_only = false;
@@ -188,16 +190,25 @@ class Bench {
     const DType dtype = options.weights == "q8_0"   ? DType::kQ8_0
                         : options.weights == "q4_0" ? DType::kQ4_0
                                                     : DType::kBF16;
-    backend_ = OrDie(kernels::MakeCudaBackend({.determinism = options.determinism == "fast"
+    const kernels::KvDType kv_cache = options.kv_cache_dtype == "int8"  ? kernels::KvDType::kInt8
+                                      : options.kv_cache_dtype == "fp8" ? kernels::KvDType::kFp8
+                                                                        : kernels::KvDType::kBF16;
+    backend_ = OrDie(kernels::MakeCudaBackend({.kv_cache = kv_cache,
+                                               .determinism = options.determinism == "fast"
                                                                   ? kernels::Determinism::kFast
                                                                   : kernels::Determinism::kStrict,
                                                .loading_threads = 8}));
     DecoderWeights weights = RandomWeights(dtype, backend_.get()).Make(spec);
     weight_bytes_ = static_cast<double>(weights.bytes);
-    decoder_ = OrDie(Decoder::Create(spec, OrDie(ShardModel(spec, 0, 1)), std::move(weights),
-                                     limits, backend_.get(), nullptr, absl::Minutes(1)));
-    std::printf("%s, weights %s (%.2f GB), KV cache %.2f GB, determinism %s, on %s\n",
+    const Shard shard = OrDie(ShardModel(spec, 0, 1));
+    const size_t block_bytes =
+        backend_->KvCacheBytes(KvCacheShape(spec, shard, /*num_blocks=*/1, *backend_));
+    kv_token_bytes_ = static_cast<double>(block_bytes) / kernels::kKvBlockTokens;
+    decoder_ = OrDie(Decoder::Create(spec, shard, std::move(weights), limits, backend_.get(),
+                                     nullptr, absl::Minutes(1)));
+    std::printf("%s, weights %s (%.2f GB), KV cache %s (%.2f GB), determinism %s, on %s\n",
                 spec.name.c_str(), options.weights.c_str(), weight_bytes_ / 1e9,
+                options.kv_cache_dtype.c_str(),
                 static_cast<double>(decoder_->kv_arena_bytes()) / 1e9, options.determinism.c_str(),
                 backend_->Describe().c_str());
   }
@@ -215,8 +226,7 @@ class Bench {
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const auto tokens = static_cast<double>(run.sink.tokens() - before);
     const double step_seconds = seconds * batch / tokens;
-    const double kv_bytes = 2.0 * spec_.num_layers * spec_.num_kv_heads * spec_.head_dim * 2;
-    const double bytes = weight_bytes_ + kv_bytes * batch * context;
+    const double bytes = weight_bytes_ + kv_token_bytes_ * batch * context;
     std::printf("decode    batch %4d  context %6d  %9.1f tok/s  %7.3f ms a step  %6.0f GB/s\n",
                 batch, context, tokens / seconds, step_seconds * 1e3, bytes / step_seconds / 1e9);
     std::fflush(stdout);
@@ -324,6 +334,7 @@ class Bench {
   std::unique_ptr<kernels::Backend> backend_;
   std::unique_ptr<Decoder> decoder_;
   double weight_bytes_ = 0;
+  double kv_token_bytes_ = 0;
 };
 
 void RunAll(const Options& options) {
@@ -358,6 +369,8 @@ int main(int argc, char** argv) {
   app.add_flag("--tiny", options.tiny, "A tiny model, to see that the program works");
   app.add_option("--weights", options.weights, "bf16, q8_0 or q4_0")
       ->check(CLI::IsMember({"bf16", "q8_0", "q4_0"}));
+  app.add_option("--kv_cache_dtype", options.kv_cache_dtype, "bf16, int8 or fp8")
+      ->check(CLI::IsMember({"bf16", "int8", "fp8"}));
   app.add_option("--determinism", options.determinism, "strict or fast")
       ->check(CLI::IsMember({"strict", "fast"}));
   app.add_option("--saturated_seconds", options.saturated_seconds,

@@ -26,11 +26,13 @@ absl::StatusOr<RankIdentity> OwnIdentity(absl::string_view model_fingerprint,
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> program, MappedFile::Open("/proc/self/exe"));
   ContentDigest digest;
   digest.Add(program->bytes());
-  return RankIdentity{.model_fingerprint = std::string(model_fingerprint),
-                      .build = digest.Hex(),
-                      .arithmetic = absl::StrCat(backend.Arithmetic(), ", ",
-                                                 kernels::DeterminismName(backend.determinism()),
-                                                 ", glibc ", gnu_get_libc_version())};
+  return RankIdentity{
+      .model_fingerprint = std::string(model_fingerprint),
+      .build = digest.Hex(),
+      .arithmetic =
+          absl::StrCat(backend.Arithmetic(), ", ", kernels::DeterminismName(backend.determinism()),
+                       ", KV cache ", kernels::KvDTypeName(backend.kv_cache_dtype()), ", glibc ",
+                       gnu_get_libc_version())};
 }
 
 absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIdentity& leaders) {
@@ -45,7 +47,7 @@ absl::Status CheckSameIdentity(int rank, const RankIdentity& own, const RankIden
   if (own.arithmetic != leaders.arithmetic) {
     return Refuse(rank, "computes with", own.arithmetic, leaders.arithmetic,
                   "sums would differ in their last bits: all ranks of a group need the same "
-                  "instructions, --determinism and libraries");
+                  "instructions, --determinism, --kv_cache_dtype and libraries");
   }
   return absl::OkStatus();
 }

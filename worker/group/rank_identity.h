@@ -19,8 +19,9 @@ struct RankIdentity {
   std::string model_fingerprint;
   // A digest of the program's file.
   std::string build;
-  // The backend's arithmetic and level of determinism, and the library whose mathematical functions
-  // it calls, such as "avx2, strict, glibc 2.36". Others round differently.
+  // The backend's arithmetic, level of determinism and type of KV caches, and the library whose
+  // mathematical functions it calls, such as "avx2, strict, KV cache f32, glibc 2.36". Others round
+  // differently.
   std::string arithmetic;
 };
 

@@ -19,10 +19,23 @@ TEST(RankIdentityTest, TheOwnOneIsOfTheProgramTheMachineAndTheModel) {
   ASSERT_TRUE(own.ok()) << own.status();
   EXPECT_EQ(own->model_fingerprint, "model");
   EXPECT_THAT(own->build, testing::MatchesRegex("[0-9a-f]{32}"));
-  EXPECT_THAT(own->arithmetic, testing::MatchesRegex("reference F32 F32, strict, glibc [0-9.]+"));
+  EXPECT_THAT(own->arithmetic,
+              testing::MatchesRegex("reference F32 F32, strict, KV cache f32, glibc [0-9.]+"));
   const absl::StatusOr<RankIdentity> again = OwnIdentity("model", *backend);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(CheckSameIdentity(1, *again, *own).ok());
+}
+
+TEST(RankIdentityTest, AnotherTypeOfKvCachesIsRefused) {
+  const auto identity = [](kernels::KvDType dtype) {
+    return *OwnIdentity("model", *kernels::MakeTypedReferenceBackend({.kv_cache = dtype}));
+  };
+  const absl::Status status =
+      CheckSameIdentity(2, identity(kernels::KvDType::kFp8), identity(kernels::KvDType::kInt8));
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(
+      std::string(status.message()),
+      AllOf(HasSubstr("KV cache fp8"), HasSubstr("KV cache int8"), HasSubstr("--kv_cache_dtype")));
 }
 
 TEST(RankIdentityTest, EachDifferenceIsRefusedByName) {

@@ -77,22 +77,28 @@ TEST_F(GpuMemoryTest, EveryTypeTakesSoManyBytes) {
 TEST_F(GpuMemoryTest, KvCache) {
   static_assert(kGpuKvBlockTokens == kernels::kKvBlockTokens);
   static_assert(kGpuMaxHeadDim == kernels::cuda::kMaxHeadDim);
+  EXPECT_STREQ(kernels::KvDTypeName(backend_->kv_cache_dtype()), KvTypeName(kGpuKvType));
   for (const int head_dim : {6, 16, 64}) {
-    ModelSpec spec;
-    spec.num_layers = 3;
-    spec.head_dim = head_dim;
-    const auto cache = backend_->AllocateKvCache({.num_layers = 3,
-                                                  .num_blocks = 5,
-                                                  .num_kv_heads = 2,
-                                                  .head_dim = head_dim,
-                                                  .dtype = backend_->kv_cache_dtype()});
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    const auto bytes = static_cast<int64_t>((*cache)->bytes());
-    EXPECT_EQ(GpuKvBytesPerToken(spec, 2) * 5 * kGpuKvBlockTokens, bytes) << head_dim;
-    // One block is no sequence's.
-    EXPECT_EQ(GpuKvCacheTokens(spec, 2, bytes), 4 * kGpuKvBlockTokens);
-    EXPECT_EQ(GpuKvCacheTokens(spec, 2, bytes - 1), 3 * kGpuKvBlockTokens);
-    EXPECT_EQ(GpuKvCacheTokens(spec, 2, -5), 0);
+    for (size_t i = 0; i < std::size(kAllKvTypes); ++i) {
+      const KvType type = kAllKvTypes[i];
+      const kernels::KvDType dtype = kernels::kAllKvDTypes[i];
+      EXPECT_STREQ(KvTypeName(type), kernels::KvDTypeName(dtype));
+      ModelSpec spec;
+      spec.num_layers = 3;
+      spec.head_dim = head_dim;
+      const auto cache = backend_->AllocateKvCache({.num_layers = 3,
+                                                    .num_blocks = 5,
+                                                    .num_kv_heads = 2,
+                                                    .head_dim = head_dim,
+                                                    .dtype = dtype});
+      ASSERT_TRUE(cache.ok()) << cache.status();
+      const auto bytes = static_cast<int64_t>((*cache)->bytes());
+      EXPECT_EQ(GpuKvBytesPerToken(spec, 2, type) * 5 * kGpuKvBlockTokens, bytes) << head_dim;
+      // One block is no sequence's.
+      EXPECT_EQ(GpuKvCacheTokens(spec, 2, type, bytes), 4 * kGpuKvBlockTokens);
+      EXPECT_EQ(GpuKvCacheTokens(spec, 2, type, bytes - 1), 3 * kGpuKvBlockTokens);
+      EXPECT_EQ(GpuKvCacheTokens(spec, 2, type, -5), 0);
+    }
   }
 }
 

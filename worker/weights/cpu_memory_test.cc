@@ -91,16 +91,24 @@ TEST_F(CpuMemoryTest, EveryTypeIsPackedIntoSoManyBytes) {
 
 TEST_F(CpuMemoryTest, KvCache) {
   static_assert(kCpuKvBlockTokens == kernels::kKvBlockTokens);
+  EXPECT_STREQ(kernels::KvDTypeName(backend_->kv_cache_dtype()), KvTypeName(kCpuKvType));
   for (const int head_dim : {6, 16, 64}) {
-    ModelSpec spec;
-    spec.num_layers = 3;
-    spec.head_dim = head_dim;
-    const auto cache = backend_->AllocateKvCache(
-        {.num_layers = 3, .num_blocks = 5, .num_kv_heads = 2, .head_dim = head_dim});
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    EXPECT_EQ(CpuKvBytesPerToken(spec, 2) * 5 * kernels::kKvBlockTokens,
-              static_cast<int64_t>((*cache)->bytes()))
-        << head_dim;
+    for (const auto& [type, dtype] : {std::pair(KvType::kF32, kernels::KvDType::kF32),
+                                      std::pair(KvType::kBF16, kernels::KvDType::kBF16),
+                                      std::pair(KvType::kInt8, kernels::KvDType::kInt8)}) {
+      ModelSpec spec;
+      spec.num_layers = 3;
+      spec.head_dim = head_dim;
+      const auto cache = backend_->AllocateKvCache({.num_layers = 3,
+                                                    .num_blocks = 5,
+                                                    .num_kv_heads = 2,
+                                                    .head_dim = head_dim,
+                                                    .dtype = dtype});
+      ASSERT_TRUE(cache.ok()) << cache.status();
+      EXPECT_EQ(CpuKvBytesPerToken(spec, 2, type) * 5 * kernels::kKvBlockTokens,
+                static_cast<int64_t>((*cache)->bytes()))
+          << head_dim << " " << KvTypeName(type);
+    }
   }
 }
 
@@ -109,13 +117,15 @@ TEST(LongestContextTest, IsInWholeBlocksAndAtMostTheModels) {
   spec.num_layers = 2;
   spec.head_dim = 8;
   spec.context_tokens = 100;
-  const int64_t block = 16 * CpuKvBytesPerToken(spec, 1);
-  EXPECT_EQ(CpuKvBytesPerToken(spec, 1), 2 * 2 * 8 * 4);
-  EXPECT_EQ(LongestContextTokens(spec, 1, -5), 0);
-  EXPECT_EQ(LongestContextTokens(spec, 1, block - 1), 0);
-  EXPECT_EQ(LongestContextTokens(spec, 1, 2 * block + 1), 32);
-  EXPECT_EQ(LongestContextTokens(spec, 2, 2 * block + 1), 16);
-  EXPECT_EQ(LongestContextTokens(spec, 1, 100 * block), 100);
+  constexpr KvType kType = KvType::kF32;
+  const int64_t block = 16 * CpuKvBytesPerToken(spec, 1, kType);
+  EXPECT_EQ(CpuKvBytesPerToken(spec, 1, kType), 2 * 2 * 8 * 4);
+  EXPECT_EQ(CpuKvBytesPerToken(spec, 1, KvType::kInt8), 2 * 2 * (8 + 4));
+  EXPECT_EQ(LongestContextTokens(spec, 1, kType, -5), 0);
+  EXPECT_EQ(LongestContextTokens(spec, 1, kType, block - 1), 0);
+  EXPECT_EQ(LongestContextTokens(spec, 1, kType, 2 * block + 1), 32);
+  EXPECT_EQ(LongestContextTokens(spec, 2, kType, 2 * block + 1), 16);
+  EXPECT_EQ(LongestContextTokens(spec, 1, kType, 100 * block), 100);
 }
 
 }  // namespace
