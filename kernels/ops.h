@@ -280,12 +280,14 @@ class Backend {
   virtual void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) = 0;
 
   // residual += x W^T. x: [rows, in_features]; residual: [rows, out_features]. The products are
-  // summed in float32 or better and not rounded further before they are added; in float32 the
-  // result has the bits of Linear without a bias, followed by an addition.
+  // summed in float32 or better and not rounded further before they are added; in float32, at
+  // Determinism::kStrict, the result has the bits of Linear without a bias, followed by an
+  // addition.
   virtual void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) = 0;
 
   // out = silu(x Wg^T) * (x Wu^T), silu(x) = x / (1 + exp(-x)), where the products are as those of
-  // Linear into float32. x: [rows, in_features]; out: [rows, out_features].
+  // Linear into float32, to the bit at Determinism::kStrict. x: [rows, in_features]; out: [rows,
+  // out_features].
   // Source: Shazeer 2020, arXiv 2002.05202 (SwiGLU); LlamaMLP in transformers.
   virtual void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) = 0;
 

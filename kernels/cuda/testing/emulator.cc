@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -66,12 +67,17 @@ struct CUgraphExec_st {
   std::vector<Work> works;
 };
 
-struct CUevent_st {
+// Shared by the streams, since an event may be destroyed while they have not come to it.
+struct EventState {
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t recorded = 0;  // How often cudaEventRecord was called, and how many of these are done.
   uint64_t done = 0;
   std::chrono::steady_clock::time_point time;
+};
+
+struct CUevent_st {
+  const std::shared_ptr<EventState> state = std::make_shared<EventState>();
 };
 
 struct CUstream_st {
@@ -371,41 +377,44 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const auto state = event->state;
   uint64_t number;
   {
-    const std::lock_guard lock(event->mutex);
-    number = ++event->recorded;
+    const std::lock_guard lock(state->mutex);
+    number = ++state->recorded;
   }
   stream->Push([=] {
-    const std::lock_guard lock(event->mutex);
-    event->done = std::max(event->done, number);
-    event->time = std::chrono::steady_clock::now();
-    event->changed.notify_all();
+    const std::lock_guard lock(state->mutex);
+    state->done = std::max(state->done, number);
+    state->time = std::chrono::steady_clock::now();
+    state->changed.notify_all();
   });
   return Done();
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (g_fault != cudaSuccess) return Return(g_fault);
-  const std::lock_guard lock(event->mutex);
-  return event->done == event->recorded ? cudaSuccess : cudaErrorNotReady;
+  const std::lock_guard lock(event->state->mutex);
+  return event->state->done == event->state->recorded ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  const auto state = event->state;
   uint64_t number;
   {
-    const std::lock_guard lock(event->mutex);
-    number = event->recorded;
+    const std::lock_guard lock(state->mutex);
+    number = state->recorded;
   }
   stream->Push([=] {
-    std::unique_lock lock(event->mutex);
-    event->changed.wait(lock, [&] { return event->done >= number; });
+    std::unique_lock lock(state->mutex);
+    state->changed.wait(lock, [&] { return state->done >= number; });
   });
   return Done();
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  const auto time = end->state->time - start->state->time;
+  *milliseconds = std::chrono::duration<float, std::milli>(time).count();
   return Done();
 }
 
