@@ -17,6 +17,7 @@
 #include "kernels/cuda/library_products.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sampling.h"
+#include "kernels/cuda/span_timer.h"
 #include "kernels/cuda/tensor_core_attention.h"
 #include "kernels/cuda/tensor_core_linear.h"
 #include "kernels/cuda/weight_upload.h"
@@ -108,6 +109,10 @@ class CudaBackend final : public Backend {
     // The interface has no way to say so, and nothing would work.
     std::fprintf(stderr, "%s\n", stream.status().ToString().c_str());
     std::abort();
+  }
+
+  std::unique_ptr<SpanTimer> NewSpanTimer() override {
+    return std::make_unique<CudaSpanTimer>(device_.number);
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {

@@ -45,6 +45,8 @@ Memory& TheMemory() {
 }
 
 std::atomic<cudaError_t> g_fault = cudaSuccess;
+// By how much AdvanceClock has put the clock forward.
+std::atomic<std::chrono::nanoseconds> g_advance = std::chrono::nanoseconds(0);
 thread_local int t_device = 0;
 thread_local cudaError_t t_last_error = cudaSuccess;
 
@@ -73,10 +75,21 @@ struct EventState {
   std::condition_variable changed;
   uint64_t recorded = 0;  // How often cudaEventRecord was called, and how many of these are done.
   uint64_t done = 0;
-  std::chrono::steady_clock::time_point time;
+  std::chrono::nanoseconds time{};
+  // Whether it was recorded last while its stream was captured, and is no node of the graph.
+  bool captured = false;
+
+  // What a stream does that comes to it for the `number`th time.
+  void Reach(uint64_t number) {
+    const std::lock_guard lock(mutex);
+    done = std::max(done, number);
+    time = std::chrono::steady_clock::now().time_since_epoch() + g_advance.load();
+    changed.notify_all();
+  }
 };
 
 struct CUevent_st {
+  bool tells_time = true;
   const std::shared_ptr<EventState> state = std::make_shared<EventState>();
 };
 
@@ -173,6 +186,8 @@ void SetDevices(int count, size_t memory_bytes) {
   TheMemory().devices = std::clamp(count, 0, kMaxDevices);
   TheMemory().limit = memory_bytes;
 }
+
+void AdvanceClock(std::chrono::nanoseconds time) { g_advance = g_advance.load() + time; }
 
 void SetFault(cudaError_t error) {
   g_fault = error;
@@ -367,7 +382,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
+  *event = new CUevent_st{.tells_time = (flags & cudaEventDisableTiming) == 0};
   return Done();
 }
 
@@ -377,25 +392,39 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  return cudaEventRecordWithFlags(event, stream, cudaEventRecordDefault);
+}
+
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
   const auto state = event->state;
-  uint64_t number;
-  {
-    const std::lock_guard lock(state->mutex);
-    number = ++state->recorded;
+  const bool is_node = flags == cudaEventRecordExternal;
+  const bool captures = stream->capture.has_value();
+  if (is_node && !captures) return Return(cudaErrorInvalidValue);
+  const std::lock_guard lock(state->mutex);
+  state->captured = captures && !is_node;
+  if (state->captured) return Done();
+  if (is_node) {
+    // Each run of the graph records it anew.
+    stream->Push([state] {
+      uint64_t number;
+      {
+        const std::lock_guard lock(state->mutex);
+        number = ++state->recorded;
+      }
+      state->Reach(number);
+    });
+  } else {
+    stream->Push([state, number = ++state->recorded] { state->Reach(number); });
   }
-  stream->Push([=] {
-    const std::lock_guard lock(state->mutex);
-    state->done = std::max(state->done, number);
-    state->time = std::chrono::steady_clock::now();
-    state->changed.notify_all();
-  });
   return Done();
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (g_fault != cudaSuccess) return Return(g_fault);
+  const EventState& state = *event->state;
   const std::lock_guard lock(event->state->mutex);
-  return event->state->done == event->state->recorded ? cudaSuccess : cudaErrorNotReady;
+  if (state.captured) return Return(cudaErrorCapturedEvent);
+  return state.done == state.recorded ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
@@ -413,8 +442,17 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  const auto time = end->state->time - start->state->time;
-  *milliseconds = std::chrono::duration<float, std::milli>(time).count();
+  std::chrono::nanoseconds times[2];
+  for (int i = 0; i < 2; ++i) {
+    const cudaEvent_t event = i == 0 ? start : end;
+    EventState& state = *event->state;
+    const std::lock_guard lock(state.mutex);
+    if (state.captured) return Return(cudaErrorCapturedEvent);
+    if (!event->tells_time || state.recorded == 0) return Return(cudaErrorInvalidResourceHandle);
+    if (state.done != state.recorded) return Return(cudaErrorNotReady);
+    times[i] = state.time;
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(times[1] - times[0]).count();
   return Done();
 }
 
