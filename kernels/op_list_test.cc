@@ -23,6 +23,7 @@ const std::set<std::string>& MethodsThatAreNoOps() {
                                                                 "activation_dtype",
                                                                 "residual_dtype",
                                                                 "NewStream",
+                                                                "NewSpanTimer",
                                                                 "Allocate",
                                                                 "PackLinear",
                                                                 "PackGatedLinear",

@@ -88,6 +88,26 @@ class Stream {
   virtual void Abort() = 0;
 };
 
+// Measures how long spans of ops take, from when the backend comes to the first op of a span until
+// it is done with the last one: by its own clock, which runs on while an op waits for another
+// device. Measuring costs time, so it is meant for some steps only. Engine thread only.
+class SpanTimer {
+ public:
+  virtual ~SpanTimer() = default;
+
+  // Forgets the spans so far, which must have been awaited.
+  virtual void Clear() = 0;
+  // The ops of `stream` that are called between these two are a span. Spans do not overlap. In
+  // Backend::Record a span becomes part of the recording, which measures it anew each time that it
+  // runs; the timer must outlive the recording, and must not be cleared.
+  virtual void Begin(Stream& stream) = 0;
+  virtual void End(Stream& stream) = 0;
+  // The sum of the times of all spans, which must have been awaited; of recorded ones, the times of
+  // the last run, of which there must have been one. Does not block. INTERNAL after a device fault
+  // and if a span could not be measured.
+  virtual absl::StatusOr<absl::Duration> Total() = 0;
+};
+
 // A piece of backend memory, aligned to kTensorAlignment, zeroed when made.
 class Buffer {
  public:
@@ -215,6 +235,8 @@ class Backend {
   // out. ---
 
   virtual std::unique_ptr<Stream> NewStream() = 0;
+  // Null if ops are done when they return: then the host's clock tells how long they take.
+  virtual std::unique_ptr<SpanTimer> NewSpanTimer() { return nullptr; }
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
   // Memory of the host that the backend copies from and to most quickly, and without making the
   // host wait.
@@ -283,12 +305,14 @@ class Backend {
   virtual void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) = 0;
 
   // residual += x W^T. x: [rows, in_features]; residual: [rows, out_features]. The products are
-  // summed in float32 or better and not rounded further before they are added; in float32 the
-  // result has the bits of Linear without a bias, followed by an addition.
+  // summed in float32 or better and not rounded further before they are added; in float32, at
+  // Determinism::kStrict, the result has the bits of Linear without a bias, followed by an
+  // addition.
   virtual void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) = 0;
 
   // out = silu(x Wg^T) * (x Wu^T), silu(x) = x / (1 + exp(-x)), where the products are as those of
-  // Linear into float32. x: [rows, in_features]; out: [rows, out_features].
+  // Linear into float32, to the bit at Determinism::kStrict. x: [rows, in_features]; out: [rows,
+  // out_features].
   // Source: Shazeer 2020, arXiv 2002.05202 (SwiGLU); LlamaMLP in transformers.
   virtual void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) = 0;
 

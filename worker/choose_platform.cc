@@ -15,7 +15,8 @@ absl::StatusOr<Platform> ChoosePlatform(const WorkerOptions& options) {
                                                 .world = options.group_size(),
                                                 .devices = options.devices,
                                                 .activations = options.activations,
-                                                .determinism = options.determinism});
+                                                .determinism = options.determinism,
+                                                .cache_dir = options.cuda_cache_dir});
   if (cuda.ok() || options.device == DeviceKind::kCuda) return cuda;
   // Without a GPU there is nothing wrong. With one, an answer from the CPU would hide what is.
   if (!absl::IsNotFound(cuda.status())) return cuda;

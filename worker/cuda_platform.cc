@@ -1,8 +1,10 @@
 #include "worker/cuda_platform.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -10,7 +12,9 @@
 #include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "kernels/cuda/cublaslt_api.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/find_cublaslt.h"
 #include "kernels/cuda/gpu_list.h"
 #include "worker/comm/find_nccl.h"
 #include "worker/comm/nccl_api.h"
@@ -70,6 +74,34 @@ absl::StatusOr<MemorySource> MemoryOf(int device, int world) {
                       .is_to_be_filled = true};
 }
 
+// Where what was measured is kept; empty for nowhere.
+std::string CacheFolder(const std::string& chosen) {
+  if (chosen == "none") return "";
+  if (!chosen.empty()) return chosen;
+  for (const auto& [variable, folder] :
+       {std::pair("XDG_CACHE_HOME", "/phalanx"), std::pair("HOME", "/.cache/phalanx")}) {
+    const char* const value = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe)
+    if (value != nullptr && *value != '\0') return absl::StrCat(value, folder);
+  }
+  return "";
+}
+
+// What products of many rows are made by; nothing where our own kernels are to make them all.
+std::optional<kernels::CudaBackendOptions::Library> LibraryFor(const CudaPlatformOptions& options) {
+  if (options.determinism != kernels::Determinism::kFast) return std::nullopt;
+  absl::StatusOr<kernels::cuda::CublasLtApi> api = kernels::cuda::FindCublasLt();
+  if (!api.ok()) {
+    LOG(WARNING) << "products of many rows are left to our own, slower kernels: "
+                 << api.status().message();
+    return std::nullopt;
+  }
+  LOG(INFO) << "cuBLASLt " << kernels::cuda::CublasLtVersionText(api->GetVersion());
+  return kernels::CudaBackendOptions::Library{
+      .api = *api,
+      .cache_folder = CacheFolder(options.cache_dir),
+      .log = [](const std::string& line) { LOG(INFO) << line; }};
+}
+
 // The factory and the table of functions that it is lent.
 class NcclGroups final : public CommunicatorFactory {
  public:
@@ -99,14 +131,15 @@ absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
   Platform platform;
   // Planning costs time that a GPU would wait; more tokens a step make better use of it.
   platform.defaults = {.max_seqs = 128, .max_step_tokens = 2048, .steps_in_flight = 2};
-  platform.make_backend =
-      [device, activations = options.activations](const Platform::BackendOptions& backend) {
-        return kernels::MakeCudaBackend({.device = device,
-                                         .activations = activations,
-                                         .kv_cache = backend.kv_cache,
-                                         .determinism = backend.determinism,
-                                         .loading_threads = backend.num_threads});
-      };
+  platform.make_backend = [device, activations = options.activations,
+                           library = LibraryFor(options)](const Platform::BackendOptions& backend) {
+    return kernels::MakeCudaBackend({.device = device,
+                                     .activations = activations,
+                                     .kv_cache = backend.kv_cache,
+                                     .determinism = backend.determinism,
+                                     .loading_threads = backend.num_threads,
+                                     .library = library});
+  };
   platform.memory = [device, world = options.world] { return MemoryOf(device, world); };
   platform.add_metrics = [device](MetricsEndpoint& endpoint) -> absl::Status {
     ASSIGN_OR_RETURN(const std::string bus_id, kernels::GpuBusId(device));

@@ -57,7 +57,9 @@ class MeasuredExecutor final : public StepExecutor {
   absl::Status Submit(Step step) override { return group_->Submit(std::move(step)); }
   absl::StatusOr<StepResult> Await() override {
     absl::StatusOr<StepResult> result = group_->Await();
-    if (result.ok()) metrics_.ObserveAllReduce(result->comm_time);
+    if (result.ok() && result->comm_time.has_value()) {
+      metrics_.ObserveAllReduce(*result->comm_time);
+    }
     return result;
   }
 

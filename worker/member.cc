@@ -1,6 +1,7 @@
 #include "worker/member.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -40,9 +41,10 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
                     options.step_timeout, options.weights, [&] { return member.abandoned(); }));
   RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
                                    model.weights_digest, endpoint->port()));
-  return member.Serve(*model.decoder, [&](absl::Duration step_time, absl::Duration comm_time) {
-    metrics.ObserveStep(step_time, comm_time);
-  });
+  return member.Serve(*model.decoder,
+                      [&](absl::Duration step_time, std::optional<absl::Duration> comm_time) {
+                        metrics.ObserveStep(step_time, comm_time);
+                      });
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #ifndef PHALANX_WORKER_RANK_METRICS_H_
 #define PHALANX_WORKER_RANK_METRICS_H_
 
+#include <optional>
+
 #include "absl/time/time.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
@@ -18,8 +20,8 @@ class RankMetrics {
   RankMetrics& operator=(const RankMetrics&) = delete;
 
   // To be called once for each step. `comm_time` is the part of `step_time` that was spent in
-  // collectives.
-  void ObserveStep(absl::Duration step_time, absl::Duration comm_time);
+  // collectives, if that was measured.
+  void ObserveStep(absl::Duration step_time, std::optional<absl::Duration> comm_time);
 
  private:
   prometheus::Histogram& step_seconds_;

@@ -102,6 +102,12 @@ void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->default_str("bf16")
       ->group(group);
+  app.add_option("--cuda_cache_dir", options.cuda_cache_dir,
+                 "Where GPUs keep from one start to the next which algorithms of cuBLASLt were "
+                 "fastest (--determinism=fast): a folder, or none")
+      ->default_str("$XDG_CACHE_HOME/phalanx or ~/.cache/phalanx")
+      ->type_name("PATH")
+      ->group(group);
 }
 
 void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
@@ -283,6 +289,9 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
       flag("step_timeout", absl::FormatDuration(options.step_timeout))};
   if (!options.devices.empty()) {
     command.push_back(flag("devices", absl::StrJoin(options.devices, ",")));
+  }
+  if (!options.cuda_cache_dir.empty()) {
+    command.push_back(flag("cuda_cache_dir", options.cuda_cache_dir));
   }
   return command;
 }

@@ -45,6 +45,7 @@ struct WorkerOptions {
   DeviceKind device = DeviceKind::kAuto;
   std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
   kernels::DType activations = kernels::DType::kBF16;  // On GPUs.
+  std::string cuda_cache_dir;  // Empty: in the user's cache folder; "none": nothing is kept.
   WeightForm weights = WeightForm::kFile;
   std::optional<kernels::KvDType> kv_cache_dtype = std::nullopt;  // None: what suits the device.
   int threads = 0;          // 0: the CPU budget divided by the ranks.

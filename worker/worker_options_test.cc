@@ -33,6 +33,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.activations = kernels::DType::kF32;
   leader.weights = WeightForm::kInt4;
   leader.kv_cache_dtype = kernels::KvDType::kFp8;
+  leader.cuda_cache_dir = "/a/folder";
   const std::vector<std::string> command = RankCommand(leader, 2);
   const WorkerOptions rank = Parse({command.begin() + 1, command.end()});
   EXPECT_TRUE(CheckWorkerOptions(rank).ok());
@@ -50,6 +51,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.devices, (std::vector<int>{2, 0, 5}));
   EXPECT_EQ(rank.activations, kernels::DType::kF32);
   EXPECT_EQ(rank.weights, WeightForm::kInt4);
+  EXPECT_EQ(rank.cuda_cache_dir, "/a/folder");
   EXPECT_EQ(rank.kv_cache_dtype, kernels::KvDType::kFp8);
 }
 

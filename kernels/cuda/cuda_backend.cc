@@ -14,8 +14,10 @@
 #include "kernels/cuda/cuda_status.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/kv_arena.h"
+#include "kernels/cuda/library_products.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sampling.h"
+#include "kernels/cuda/span_timer.h"
 #include "kernels/cuda/tensor_core_attention.h"
 #include "kernels/cuda/tensor_core_linear.h"
 #include "kernels/cuda/weight_upload.h"
@@ -55,14 +57,19 @@ struct Device {
 
 class CudaBackend final : public Backend {
  public:
+  // `library` may be null.
   CudaBackend(const CudaBackendOptions& options, Device device,
-              std::unique_ptr<WeightUploader> uploader)
-      : options_(options), device_(std::move(device)), uploader_(std::move(uploader)) {}
+              std::unique_ptr<WeightUploader> uploader, std::unique_ptr<LibraryProducts> library)
+      : options_(options),
+        device_(std::move(device)),
+        uploader_(std::move(uploader)),
+        library_(std::move(library)) {}
 
   std::string Describe() const override {
     return absl::StrCat("cuda, GPU ", device_.number, " ", device_.name, " (compute capability ",
                         device_.major, ".", device_.minor, "), activations ",
-                        DTypeName(options_.activations));
+                        DTypeName(options_.activations),
+                        library_ == nullptr ? "" : ", products of many rows by cuBLASLt");
   }
   std::string Arithmetic() const override {
     return absl::StrCat("cuda ", device_.major, ".", device_.minor, " ",
@@ -96,7 +103,7 @@ class CudaBackend final : public Backend {
   }
   size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
   size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
-    return Workspace::Bytes(limits);
+    return Workspace::Bytes(limits, library_ != nullptr);
   }
 
   std::unique_ptr<Stream> NewStream() override {
@@ -105,6 +112,10 @@ class CudaBackend final : public Backend {
     // The interface has no way to say so, and nothing would work.
     std::fprintf(stderr, "%s\n", stream.status().ToString().c_str());
     std::abort();
+  }
+
+  std::unique_ptr<SpanTimer> NewSpanTimer() override {
+    return std::make_unique<CudaSpanTimer>(device_.number);
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
@@ -117,7 +128,14 @@ class CudaBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {
     if (auto shape = CheckLinearSources(sources); !shape.ok()) return shape.status();
-    return uploader_->UploadMerged(sources);
+    auto linear = uploader_->UploadMerged(sources);
+    if (!linear.ok()) return linear.status();
+    if (library_ != nullptr) {
+      for (const Segment& segment : (*linear)->segments()) {
+        library_->AddMatrix(segment.matrix, LibraryProducts::Role::kLinear, (*linear)->memory());
+      }
+    }
+    return linear;
   }
 
   absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
@@ -125,7 +143,12 @@ class CudaBackend final : public Backend {
     if (auto shape = CheckGatedSources(gate, up); !shape.ok()) return shape.status();
     auto linear = uploader_->Upload({gate, up});
     if (!linear.ok()) return linear.status();
-    return std::make_unique<CudaGatedLinear>(*std::move(linear));
+    auto gated = std::make_unique<CudaGatedLinear>(*std::move(linear));
+    if (library_ != nullptr) {
+      library_->AddMatrix(gated->gate(), LibraryProducts::Role::kGated, gated->memory());
+      library_->AddMatrix(gated->up(), LibraryProducts::Role::kGated, gated->memory());
+    }
+    return gated;
   }
 
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
@@ -133,9 +156,10 @@ class CudaBackend final : public Backend {
   }
 
   absl::Status Reserve(const WorkspaceLimits& limits) override {
-    auto workspace = Workspace::Create(device_.number, limits);
+    auto workspace = Workspace::Create(device_.number, limits, library_ != nullptr);
     if (!workspace.ok()) return workspace.status();
     workspace_ = *std::move(workspace);
+    if (library_ != nullptr) library_->Prepare(limits, workspace_->library());
     return absl::OkStatus();
   }
 
@@ -217,6 +241,7 @@ class CudaBackend final : public Backend {
     const auto& weights = static_cast<const CudaGatedLinear&>(w);
     const DeviceMatrix& gate = weights.gate();
     const DeviceMatrix& up = weights.up();
+    if (library_ != nullptr && library_->MultiplyGated(Handle(stream), x, gate, up, out)) return;
     if (UsesTensorCores(x, gate) && gate.format == up.format) {
       LaunchTensorCoreGatedLinear(Handle(stream), x, gate, up, out);
     } else {
@@ -390,6 +415,9 @@ class CudaBackend final : public Backend {
     if (x.rows == 0) return;
     for (const Segment& segment : static_cast<const CudaLinear&>(w).segments()) {
       const LinearOutput to = OutputOf(segment, bias, out, adds);
+      if (library_ != nullptr && library_->Multiply(Handle(stream), x, segment.matrix, to)) {
+        continue;
+      }
       if (UsesTensorCores(x, segment.matrix)) {
         LaunchTensorCoreLinear(Handle(stream), x, segment.matrix, to);
       } else {
@@ -407,7 +435,26 @@ class CudaBackend final : public Backend {
   const Device device_;
   const std::unique_ptr<WeightUploader> uploader_;
   std::unique_ptr<Workspace> workspace_;
+  const std::unique_ptr<LibraryProducts> library_;  // Null if there is none.
 };
+
+// Null if none is wanted, or the one that is given does not work.
+std::unique_ptr<LibraryProducts> OpenLibrary(const CudaBackendOptions& options,
+                                             const Device& device) {
+  if (options.determinism != Determinism::kFast || !options.library.has_value()) return nullptr;
+  const CudaBackendOptions::Library& wanted = *options.library;
+  auto library = LibraryProducts::Create(wanted.api, {.device = device.number,
+                                                      .device_name = device.name,
+                                                      .major = device.major,
+                                                      .minor = device.minor,
+                                                      .least_rows = wanted.least_rows,
+                                                      .cache_folder = wanted.cache_folder,
+                                                      .log = wanted.log});
+  if (library.ok()) return *std::move(library);
+  wanted.log(absl::StrCat("products of many rows are left to our own kernels: ",
+                          library.status().message()));
+  return nullptr;
+}
 
 absl::StatusOr<Device> OpenDevice(int number) {
   int count = 0;
@@ -443,7 +490,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOption
   if (!device.ok()) return device.status();
   auto uploader = WeightUploader::Create(options.device, options.loading_threads);
   if (!uploader.ok()) return uploader.status();
-  return std::make_unique<CudaBackend>(options, *std::move(device), *std::move(uploader));
+  auto library = OpenLibrary(options, *device);
+  return std::make_unique<CudaBackend>(options, *std::move(device), *std::move(uploader),
+                                       std::move(library));
 }
 
 }  // namespace phalanx::kernels

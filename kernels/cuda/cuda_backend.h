@@ -2,10 +2,14 @@
 #ifndef PHALANX_KERNELS_CUDA_CUDA_BACKEND_H_
 #define PHALANX_KERNELS_CUDA_CUDA_BACKEND_H_
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "kernels/cuda/cublaslt_api.h"
 #include "kernels/dtype.h"
 #include "kernels/kv_dtype.h"
 #include "kernels/ops.h"
@@ -21,10 +25,24 @@ struct CudaBackendOptions {
   Determinism determinism = Determinism::kStrict;
   // Threads of the host that put weights in order while they are loaded; at least 1.
   int loading_threads = 1;
+
+  // At kFast, products of more rows than few are made by cuBLASLt, if it is given: those with
+  // weights of the type of the activations.
+  struct Library {
+    cuda::CublasLtApi api;
+    // Products with fewer rows are left to our own kernels, which read each weight once up to here.
+    int64_t least_rows = 65;
+    // The folder for what was measured about the library, see product_choices.h; empty for none.
+    std::string cache_folder = {};
+    // Gets lines for the log.
+    std::function<void(const std::string&)> log = [](const std::string&) {};
+  };
+  std::optional<Library> library = std::nullopt;
 };
 
 // INVALID_ARGUMENT for other types or fewer than one thread, NOT_FOUND if there is no such device,
-// FAILED_PRECONDITION if this program has no code for it, INTERNAL if it does not work.
+// FAILED_PRECONDITION if this program has no code for it, INTERNAL if it does not work. A library
+// that does not work is told to its log, and done without.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options);
 
 }  // namespace phalanx::kernels

@@ -32,9 +32,10 @@ class CudaLinear final : public PackedLinear {
   int64_t out_features() const override { return out_features_; }
   size_t bytes() const override { return memory_->bytes(); }
   absl::Span<const Segment> segments() const { return segments_; }
+  std::weak_ptr<const CudaBuffer> memory() const { return memory_; }
 
  private:
-  const std::unique_ptr<CudaBuffer> memory_;
+  const std::shared_ptr<const CudaBuffer> memory_;
   const std::vector<Segment> segments_;
   int64_t out_features_ = 0;
 };
@@ -49,6 +50,7 @@ class CudaGatedLinear final : public PackedGatedLinear {
   size_t bytes() const override { return linear_->bytes(); }
   const DeviceMatrix& gate() const { return linear_->segments()[0].matrix; }
   const DeviceMatrix& up() const { return linear_->segments()[1].matrix; }
+  std::weak_ptr<const CudaBuffer> memory() const { return linear_->memory(); }
 
  private:
   const std::unique_ptr<CudaLinear> linear_;

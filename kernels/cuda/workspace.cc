@@ -16,7 +16,7 @@ int MaxSegments(const WorkspaceLimits& limits) {
 
 }  // namespace
 
-size_t Workspace::Place(std::byte* base, const WorkspaceLimits& limits) {
+size_t Workspace::Place(std::byte* base, const WorkspaceLimits& limits, bool uses_library) {
   size_t offset = 0;
   const auto take = [&](auto*& to, size_t count) {
     using T = std::remove_reference_t<decltype(*to)>;
@@ -40,23 +40,31 @@ size_t Workspace::Place(std::byte* base, const WorkspaceLimits& limits) {
              sizeof(float));
     take(attention_.counters, static_cast<size_t>(kMaxSplitTokens * limits.local_q_heads));
   }
+  if (uses_library) {
+    std::byte* memory = nullptr;
+    take(memory, kLibraryWorkspaceBytes);
+    library_.workspace = memory;
+    library_.product_floats = LibraryProductFloats(limits);
+    take(library_.products, static_cast<size_t>(library_.product_floats));
+  }
   return offset;
 }
 
 absl::StatusOr<std::unique_ptr<Workspace>> Workspace::Create(int device,
-                                                             const WorkspaceLimits& limits) {
-  auto memory = CudaBuffer::Create(device, Bytes(limits), "workspace");
+                                                             const WorkspaceLimits& limits,
+                                                             bool uses_library) {
+  auto memory = CudaBuffer::Create(device, Bytes(limits, uses_library), "workspace");
   if (!memory.ok()) return memory.status();
   auto workspace = std::unique_ptr<Workspace>(new Workspace);
   workspace->memory_ = *std::move(memory);
   workspace->limits_ = limits;
-  workspace->Place(workspace->memory_->bytes_at(0), limits);
+  workspace->Place(workspace->memory_->bytes_at(0), limits, uses_library);
   return workspace;
 }
 
-size_t Workspace::Bytes(const WorkspaceLimits& limits) {
+size_t Workspace::Bytes(const WorkspaceLimits& limits, bool uses_library) {
   Workspace measure;
-  return measure.Place(nullptr, limits);
+  return measure.Place(nullptr, limits, uses_library);
 }
 
 SampleShard Workspace::ShardOf(Op op, int64_t rows, int64_t vocab) const {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/library_products.h"
 #include "kernels/op_list.h"
 #include "kernels/ops.h"
 
@@ -16,9 +17,11 @@ namespace phalanx::kernels::cuda {
 
 class Workspace {
  public:
+  // `uses_library`: whether there is to be memory for products by a library.
   static absl::StatusOr<std::unique_ptr<Workspace>> Create(int device,
-                                                           const WorkspaceLimits& limits);
-  static size_t Bytes(const WorkspaceLimits& limits);
+                                                           const WorkspaceLimits& limits,
+                                                           bool uses_library);
+  static size_t Bytes(const WorkspaceLimits& limits, bool uses_library);
 
   // The words of Backend::Sample and TokenLogProbs for whole rows of `vocab` logits. Ends the
   // process, naming the op, if there are more rows than were reserved for.
@@ -28,16 +31,19 @@ class Workspace {
   // Segments may be shared out only if there is memory for as many as the limits tell.
   AttentionWorkspace AttentionFor(int q_heads, int head_dim) const;
 
+  const LibraryMemory& library() const { return library_; }
+
  private:
   Workspace() = default;
   // Places everything from `base` on, and returns the bytes.
-  size_t Place(std::byte* base, const WorkspaceLimits& limits);
+  size_t Place(std::byte* base, const WorkspaceLimits& limits, bool uses_library);
 
   std::unique_ptr<CudaBuffer> memory_;
   WorkspaceLimits limits_;
   SampleShard shard_;
   uint64_t* log_prob_terms_ = nullptr;
   AttentionWorkspace attention_;
+  LibraryMemory library_;
 };
 
 }  // namespace phalanx::kernels::cuda

@@ -55,6 +55,7 @@ PHALANX_OP_SUITE(NormLinear, FusedTest);
 PHALANX_OP_SUITE(NormGatedLinear, FusedTest);
 
 TEST_P(LinearAddTest, HasTheBitsOfLinearAndAnAddition) {
+  if (MayDependOnTheBatch()) GTEST_SKIP() << "only promised at the strict level";
   for (DType dtype : kAllDTypes) {
     for (int64_t out_features : {1, 37, 64}) {
       const RandomLinear linear(dtype, 512, out_features, 1);
@@ -91,6 +92,7 @@ TEST_P(LinearAddTest, TakesSourcesOfDifferentTypes) {
 }
 
 TEST_P(LinearAddTest, ARowIsTheSameBitsInAnyBatch) {
+  if (MayDependOnTheBatch()) GTEST_SKIP() << "only promised at the strict level";
   const auto packed = Pack(*backend_, RandomLinear(DType::kQ8_0, 544, 45, 4));
   Matrix x(40, 544, 5);
   Matrix residual(40, 45, 6);
@@ -176,6 +178,7 @@ TEST_P(GatedLinearTest, KeepsNan) {
 }
 
 TEST_P(GatedLinearTest, ARowIsTheSameBitsInAnyBatch) {
+  if (MayDependOnTheBatch()) GTEST_SKIP() << "only promised at the strict level";
   const RandomLinear gate(DType::kQ4_1, 288, 77, 10);
   const RandomLinear up(DType::kQ4_1, 288, 77, 11);
   const auto packed = *backend_->PackGatedLinear(gate.source(), up.source());

@@ -125,6 +125,7 @@ TEST_P(LinearTest, StacksSourcesOfDifferentTypes) {
 }
 
 TEST_P(LinearTest, ARowIsTheSameBitsInAnyBatch) {
+  if (MayDependOnTheBatch()) GTEST_SKIP() << "only promised at the strict level";
   for (DType dtype : kAllDTypes) {
     const int64_t in_features = WholeBlocks(dtype, 544);
     const RandomLinear linear(dtype, in_features, 45, 8);

@@ -32,6 +32,7 @@ class OpRecorder : public Backend {
   KvDType kv_cache_dtype() const override { return backend_->kv_cache_dtype(); }
   int DecodeBatchSize(int num_seqs) const override { return backend_->DecodeBatchSize(num_seqs); }
   std::unique_ptr<Stream> NewStream() override { return backend_->NewStream(); }
+  std::unique_ptr<SpanTimer> NewSpanTimer() override { return backend_->NewSpanTimer(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return backend_->Allocate(bytes);
   }

@@ -67,6 +67,9 @@ class BackendTest : public testing::TestWithParam<BackendUnderTest> {
                     .ok());
   }
 
+  // Whether bits of a row may differ with the other rows.
+  bool MayDependOnTheBatch() const { return backend_->determinism() != Determinism::kStrict; }
+
   const std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
   std::unique_ptr<OpRecorder> backend_;
   std::unique_ptr<Stream> stream_;

@@ -46,6 +46,23 @@ def test_bfloat16_answers_and_the_log_has_the_memory_plan(cluster, tiny_folder):
     assert "free in GPU 0" in log
 
 
+def test_fast_products_are_measured_once_for_all_starts(cluster, tiny_folder, tmp_path):
+    flags = ["--device", "cuda", "--determinism", "fast", "--cuda_cache_dir", str(tmp_path / "new")]
+    flags += ["--activations", "f32", "--max_seqs", "8", "--max_step_tokens", "72"]
+
+    def start_and_answer():
+        serving = cluster.serve_on_emulator(str(tiny_folder), worker_flags=flags)
+        assert all(len(tokens) == 24 for tokens in answers(serving))
+        assert "left to our own" not in serving.worker.log()
+        return serving.worker.log()
+
+    assert re.search(r"measured \d+ kinds of products in", start_and_answer())
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    log = start_and_answer()
+    assert "are known from an earlier start" in log
+    assert "measured" not in log
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_weights_are_quantized_on_request(cluster, tiny_folder, device):
     flags = ["--device", device, "--weights", "int8", "--max_seqs", "8", "--max_step_tokens", "64"]

@@ -77,10 +77,11 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
       step_tokens(AddHistogram(registry, "phalanx_engine_step_tokens",
                                "Tokens computed in one step, prefill and decode together.",
                                StepTokenBuckets())),
-      all_reduce_seconds(
-          AddHistogram(registry, "phalanx_engine_all_reduce_seconds",
-                       "Time that one step spent in collectives, waiting for peers included.",
-                       StepLatencyBuckets())),
+      all_reduce_seconds(AddHistogram(
+          registry, "phalanx_engine_all_reduce_seconds",
+          "Time that one step spent in collectives, waiting for peers included. On GPUs it "
+          "is measured, and counted, in one step of 64.",
+          StepLatencyBuckets())),
       time_to_first_token_seconds(AddHistogram(
           registry, "phalanx_engine_time_to_first_token_seconds",
           "From a request's submission to its first token.", RequestLatencyBuckets())) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -65,8 +66,9 @@ class GroupMember {
                          absl::string_view weights_digest, int metrics_port);
 
   // Called after a step with the time that it took, and how much of it this rank spent in
-  // collectives.
-  using OnStep = std::function<void(absl::Duration step_time, absl::Duration comm_time)>;
+  // collectives, if that was measured.
+  using OnStep =
+      std::function<void(absl::Duration step_time, std::optional<absl::Duration> comm_time)>;
 
   // Runs steps until the leader says stop (OK). Errors: between steps, UNAVAILABLE when the leader
   // is gone and CANCELLED if interrupted; INTERNAL for a plan that does not fit the ones before;

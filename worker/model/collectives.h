@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -42,9 +43,20 @@ class Collectives {
   // To be called when the stream has been waited for; see Communicator::CheckQueued.
   absl::Status CheckQueued() { return comm_ == nullptr ? absl::OkStatus() : comm_->CheckQueued(); }
 
-  // Time spent in collectives since the last call of Restart, waiting for peers included.
-  absl::Duration time() const { return absl::FromChrono(ticks_); }
+  // Time spent in collectives since the last call of Restart, waiting for peers included, by the
+  // host's clock; nothing if that does not tell it, after TimeBy.
+  std::optional<absl::Duration> time() const {
+    if (!times_by_host_) return std::nullopt;
+    return absl::FromChrono(ticks_);
+  }
   void Restart() { ticks_ = std::chrono::nanoseconds(0); }
+
+  // For backends whose ops return before they are done. The collectives from here on are spans of
+  // `timer`, which is lent, or are not timed if it is null.
+  void TimeBy(kernels::SpanTimer* timer) {
+    times_by_host_ = false;
+    timer_ = timer;
+  }
 
  private:
   template <typename Collective>
@@ -54,15 +66,27 @@ class Collectives {
     // same, because that fails after Communicator::Abort and so ends a step that nobody wants any
     // more.
     if (comm_->world() == 1) return collective();
+    if (!times_by_host_) return InSpan(collective);
     const auto start = std::chrono::steady_clock::now();
     absl::Status status = collective();
     ticks_ += std::chrono::steady_clock::now() - start;
     return status;
   }
 
+  template <typename Collective>
+  absl::Status InSpan(Collective collective) {
+    if (timer_ == nullptr) return collective();
+    timer_->Begin(stream_);
+    absl::Status status = collective();
+    timer_->End(stream_);
+    return status;
+  }
+
   Communicator* const comm_;
   kernels::Stream& stream_;
   std::chrono::nanoseconds ticks_{0};
+  bool times_by_host_ = true;
+  kernels::SpanTimer* timer_ = nullptr;
 };
 
 }  // namespace phalanx

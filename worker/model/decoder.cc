@@ -79,6 +79,17 @@ class ShardedDecoder final : public Decoder {
   absl::Status UploadInverseFrequencies();
   absl::Status RecordForwardPasses();
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
+  // A forward pass of decodes of one size.
+  struct StepRecording {
+    std::unique_ptr<kernels::Recording> plain;
+    // The same with its collectives timed; null in a rank alone.
+    std::unique_ptr<kernels::SpanTimer> timer;
+    std::unique_ptr<kernels::Recording> timed;
+  };
+  absl::Status RecordForwardPass(const StepBatch& batch, StepRecording& recording);
+  // Begins to time the collectives of a step that is launched, if it is the turn of one.
+  void BeginTiming();
+  bool times_this_step() const { return !step_timers_.empty(); }
   // All of a step but its logits, by the recording for its size if there is one.
   absl::Status ComputeHidden(const StepBatch& batch);
 
@@ -128,10 +139,15 @@ class ShardedDecoder final : public Decoder {
   std::optional<ShardedSampler> sampler_;  // None if alone.
   StepChecker checker_;
   std::unique_ptr<StepExchange> exchange_;
-  // By number of sequences: forward passes of decodes.
-  std::map<int, std::unique_ptr<kernels::Recording>> recordings_;
+  // By number of sequences.
+  std::map<int, StepRecording> recordings_;
   uint64_t recorded_progress_ = 0;  // What one of these adds to progress_.
   std::atomic<uint64_t> progress_{0};
+  // Times the collectives that are not recorded; null in a rank alone, and where the host's clock
+  // does. Of the steps in flight at most one is timed.
+  std::unique_ptr<kernels::SpanTimer> timer_;
+  int step_of_round_ = 0;                         // Of kTimedSteps, the first of which is timed.
+  std::vector<kernels::SpanTimer*> step_timers_;  // Of the step that is launched, if it is timed.
 };
 
 absl::Status ShardedDecoder::Init() {
@@ -142,6 +158,8 @@ absl::Status ShardedDecoder::Init() {
   ASSIGN_OR_RETURN(exchange_,
                    StepExchange::Create(limits_, spec_.vocab, &act_, &backend_, stream_.get()));
   RETURN_IF_ERROR(UploadInverseFrequencies());
+  if (shard_.world > 1) timer_ = backend_.NewSpanTimer();
+  if (timer_ != nullptr) collectives_.TimeBy(nullptr);
   return RecordForwardPasses();
 }
 
@@ -151,12 +169,23 @@ absl::Status ShardedDecoder::RecordForwardPasses() {
   if (!backend_.can_record()) return absl::OkStatus();
   for (int num_seqs = 1; num_seqs <= limits_.max_seqs; ++num_seqs) {
     num_seqs = std::min(backend_.DecodeBatchSize(num_seqs), limits_.max_seqs);
-    const uint64_t before = progress();
     const StepBatch batch = exchange_->BatchOf({.num_tokens = num_seqs, .num_seqs = num_seqs});
-    ASSIGN_OR_RETURN(recordings_[num_seqs],
-                     backend_.Record(*stream_, [&] { return Forward(batch); }));
-    recorded_progress_ = progress() - before;
+    RETURN_IF_ERROR(RecordForwardPass(batch, recordings_[num_seqs]));
   }
+  return absl::OkStatus();
+}
+
+absl::Status ShardedDecoder::RecordForwardPass(const StepBatch& batch, StepRecording& recording) {
+  const auto record = [&] { return backend_.Record(*stream_, [&] { return Forward(batch); }); };
+  const uint64_t before = progress();
+  ASSIGN_OR_RETURN(recording.plain, record());
+  recorded_progress_ = progress() - before;
+  if (timer_ == nullptr) return absl::OkStatus();
+  // Looking at the clock takes time and keeps kernels from overlapping, so most steps run without.
+  recording.timer = backend_.NewSpanTimer();
+  collectives_.TimeBy(recording.timer.get());
+  ASSIGN_OR_RETURN(recording.timed, record());
+  collectives_.TimeBy(nullptr);
   return absl::OkStatus();
 }
 
@@ -184,7 +213,7 @@ std::optional<StepBlock> ShardedDecoder::FillUp(const StepBlock& block) const {
 
 absl::Status ShardedDecoder::Launch(const Step& step) {
   RETURN_IF_ERROR(checker_.Check(step));
-  collectives_.Restart();
+  BeginTiming();
   exchange_->Begin();
   const std::optional<StepBlock> padded = FillUp(step.forward);
   const StepBatch batch = exchange_->Upload(padded.has_value() ? *padded : step.forward);
@@ -195,8 +224,21 @@ absl::Status ShardedDecoder::Launch(const Step& step) {
   // match.
   RETURN_IF_ERROR(ScoreTokens(batch, sampling));
   RETURN_IF_ERROR(DrawTokens(batch, sampling));
-  exchange_->End(collectives_.time());
+  exchange_->End({.known = collectives_.time(), .timers = step_timers_});
   return absl::OkStatus();
+}
+
+void ShardedDecoder::BeginTiming() {
+  collectives_.Restart();
+  step_timers_.clear();
+  if (timer_ == nullptr) return;
+  const bool is_timed = step_of_round_ == 0;
+  step_of_round_ = (step_of_round_ + 1) % kTimedSteps;
+  if (is_timed) {
+    timer_->Clear();
+    step_timers_.push_back(timer_.get());
+  }
+  collectives_.TimeBy(is_timed ? timer_.get() : nullptr);
 }
 
 absl::StatusOr<StepResult> ShardedDecoder::Await() {
@@ -209,7 +251,9 @@ absl::StatusOr<StepResult> ShardedDecoder::Await() {
 absl::Status ShardedDecoder::ComputeHidden(const StepBatch& batch) {
   const auto recording = recordings_.find(batch.num_seqs);
   if (!IsDecodeOnly(batch) || recording == recordings_.end()) return Forward(batch);
-  backend_.Replay(*stream_, *recording->second);
+  const StepRecording& recorded = recording->second;
+  if (times_this_step()) step_timers_.push_back(recorded.timer.get());
+  backend_.Replay(*stream_, times_this_step() ? *recorded.timed : *recorded.plain);
   progress_.fetch_add(recorded_progress_, std::memory_order_relaxed);
   return absl::OkStatus();
 }

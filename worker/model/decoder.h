@@ -38,6 +38,10 @@ class Decoder {
   // Steps that may be launched and not awaited.
   static constexpr int kMaxInFlight = kernels::Stream::kMarks;
 
+  // Where ops return before they are done, StepResult::comm_time is measured in the first step and
+  // in each that is so many steps after one that was: the measurement makes a step longer.
+  static constexpr int kTimedSteps = 64;
+
   // Calls for the next step to be computed, and returns when that has been done to the backend, or,
   // if it computes while it is called (launches_ahead), when the step is done. Copies what it needs
   // of `step`. INTERNAL if the step breaks the limits or contradicts itself or the steps before

@@ -1,8 +1,11 @@
 // The forward pass on ranks that queue it: emulated GPUs, with NCCL's stand-in between them. Steps
 // of one token a sequence are replays of what was recorded when the decoder was made.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <utility>
@@ -33,18 +36,24 @@ std::unique_ptr<kernels::Backend> CudaWith(DType activations) {
 std::unique_ptr<kernels::Backend> Cuda() { return CudaWith(DType::kF32); }
 std::unique_ptr<kernels::Backend> CudaInBFloat16() { return CudaWith(DType::kBF16); }
 
-std::vector<std::unique_ptr<Communicator>> NcclRanks(int world) {
-  NcclCommunicatorFactory factory(NcclStandIn(), {});
-  auto meeting = factory.Meet(world, absl::Minutes(1));
+// A rank for each table of functions, all of which are lent.
+std::vector<std::unique_ptr<Communicator>> NcclRanks(const std::vector<const NcclApi*>& apis) {
+  const int world = static_cast<int>(apis.size());
+  auto meeting = NcclCommunicatorFactory(*apis[0], {}).Meet(world, absl::Minutes(1));
   CHECK_OK(meeting.status());
   std::vector<std::unique_ptr<Communicator>> ranks;
   ranks.push_back(std::move(meeting->communicator));
   for (int rank = 1; rank < world; ++rank) {
-    auto joined = factory.Join(meeting->invitation, rank, world, absl::Minutes(1));
+    auto joined = NcclCommunicatorFactory(*apis[rank], {})
+                      .Join(meeting->invitation, rank, world, absl::Minutes(1));
     CHECK_OK(joined.status());
     ranks.push_back(*std::move(joined));
   }
   return ranks;
+}
+
+std::vector<std::unique_ptr<Communicator>> NcclRanks(int world) {
+  return NcclRanks(std::vector<const NcclApi*>(world, &NcclStandIn()));
 }
 
 // The tokens of two sequences that are decoded side by side.
@@ -139,6 +148,50 @@ TEST(DecoderNcclTest, LogitsInBFloat16AreTheSameBitsHoweverAPromptIsCut) {
       return group.Logits(0);
     };
     EXPECT_EQ(logits(1, 8, 12), logits(0, 64, 0)) << "heads of " << head_dim;
+  }
+}
+
+// Rank 1 comes to each sum an hour after rank 0, by the emulator's clock.
+std::counting_semaphore<> arrivals(0);
+std::atomic<int> num_late_sums = 0;
+
+NcclResult SumOfFirst(const void* send, void* receive, size_t count, NcclType type, NcclOp op,
+                      NcclComm comm, cudaStream_t stream) {
+  kernels::cuda::emulator::Enqueue(stream, [] { arrivals.release(); });
+  return NcclStandIn().AllReduce(send, receive, count, type, op, comm, stream);
+}
+
+NcclResult SumOfLate(const void* send, void* receive, size_t count, NcclType type, NcclOp op,
+                     NcclComm comm, cudaStream_t stream) {
+  kernels::cuda::emulator::Enqueue(stream, [] {
+    arrivals.acquire();
+    ++num_late_sums;
+    kernels::cuda::emulator::AdvanceClock(std::chrono::hours(1));
+  });
+  return NcclStandIn().AllReduce(send, receive, count, type, op, comm, stream);
+}
+
+TEST(DecoderNcclTest, OneStepInSoManyTellsHowLongItsCollectivesTook) {
+  NcclApi first = NcclStandIn();
+  first.AllReduce = SumOfFirst;
+  NcclApi late = NcclStandIn();
+  late.AllReduce = SumOfLate;
+  RankGroup group(WriteTinyModel("late.gguf"), kLimits, Cuda, NcclRanks({&first, &late}));
+  TestSequence sequence = Sequence(0, RandomTokens(9, 1));
+  // Steps 0 and 64: one is a prompt, the other one a replay.
+  for (int i = 0; i <= Decoder::kTimedSteps + 1; ++i) {
+    StepBuilder builder;
+    builder.Add(sequence, sequence.pending_tokens());
+    const int before = num_late_sums;
+    const auto step = group.Run(builder.Finish());
+    ASSERT_TRUE(step.ok()) << step.status();
+    sequence.tokens.push_back(step->tokens[0]);
+    ASSERT_EQ(step->comm_time.has_value(), i % Decoder::kTimedSteps == 0) << i;
+    if (!step->comm_time.has_value()) continue;
+    const int sums = num_late_sums - before;
+    EXPECT_GE(sums, 2 * group.spec().num_layers + 1);
+    EXPECT_GE(*step->comm_time, absl::Hours(sums) - absl::Seconds(1));
+    EXPECT_LT(*step->comm_time, absl::Hours(sums) + absl::Minutes(10));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "worker/model/step_exchange.h"
 
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/string_view.h"
@@ -15,6 +16,17 @@ namespace {
 size_t AlignedBytes(size_t bytes) {
   return (bytes + kernels::kTensorAlignment - 1) / kernels::kTensorAlignment *
          kernels::kTensorAlignment;
+}
+
+// Of a step that is done.
+absl::StatusOr<std::optional<absl::Duration>> TotalOf(const StepExchange::CommTime& time) {
+  if (time.timers.empty()) return time.known;
+  absl::Duration total;
+  for (kernels::SpanTimer* const timer : time.timers) {
+    ASSIGN_OR_RETURN(const absl::Duration part, timer->Total());
+    total += part;
+  }
+  return total;
 }
 
 }  // namespace
@@ -87,8 +99,8 @@ void StepExchange::DownloadLogProbs(int rows) {
                       static_cast<size_t>(rows) * sizeof(float));
 }
 
-void StepExchange::End(absl::Duration comm_time) {
-  current_.comm_time = comm_time;
+void StepExchange::End(CommTime comm_time) {
+  current_.comm_time = std::move(comm_time);
   stream_.Mark(current_.slot);
   in_flight_.push_back(current_);
 }
@@ -102,7 +114,7 @@ absl::StatusOr<StepResult> StepExchange::Await(absl::Duration timeout) {
   StepResult result;
   result.tokens.assign(slot.tokens, slot.tokens + step.tokens);
   result.log_probs.assign(slot.log_probs, slot.log_probs + step.log_probs);
-  result.comm_time = step.comm_time;
+  ASSIGN_OR_RETURN(result.comm_time, TotalOf(step.comm_time));
   if (step.log_probs == 0) {
     result.local_logits = activations_.local_logits;
     result.local_logits.rows = step.tokens;

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +25,13 @@ namespace phalanx {
 // only.
 class StepExchange {
  public:
+  // Who tells how long a step spends in collectives.
+  struct CommTime {
+    std::optional<absl::Duration> known = std::nullopt;
+    // Or the sum of these when the step is done, if there are any. They are lent until then.
+    std::vector<kernels::SpanTimer*> timers = {};
+  };
+
   // Steps that may be in flight.
   static constexpr int kMaxInFlight = kernels::Stream::kMarks;
 
@@ -43,10 +52,10 @@ class StepExchange {
   kernels::SamplingBatch Upload(const SamplingBlock& block);
   void DownloadTokens(int rows);
   void DownloadLogProbs(int rows);
-  void End(absl::Duration comm_time);
+  void End(CommTime comm_time);
 
   // Blocks until the oldest step in flight is done, of which there must be one. The errors of
-  // Stream::AwaitMark.
+  // Stream::AwaitMark and SpanTimer::Total.
   absl::StatusOr<StepResult> Await(absl::Duration timeout);
 
  private:
@@ -61,7 +70,7 @@ class StepExchange {
     int slot = 0;
     int tokens = 0;
     int log_probs = 0;
-    absl::Duration comm_time = absl::ZeroDuration();
+    CommTime comm_time = {};
   };
 
   StepExchange(const StepLimits& limits, int64_t vocab, const Activations* activations,

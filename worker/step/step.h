@@ -4,6 +4,7 @@
 #define PHALANX_WORKER_STEP_STEP_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -38,8 +39,9 @@ struct StepResult {
   // f32 in backend memory, until the next step. None if the step scored tokens too. For tests and
   // tools.
   kernels::Tensor local_logits = {};
-  // Time that this rank spent in collectives, waiting for its peers included.
-  absl::Duration comm_time = absl::ZeroDuration();
+  // Time that this rank spent in collectives, waiting for its peers included; nothing if that was
+  // not measured in this step.
+  std::optional<absl::Duration> comm_time = std::nullopt;
 };
 
 }  // namespace phalanx

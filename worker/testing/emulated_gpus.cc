@@ -1,4 +1,6 @@
 // What GPUs the worker with an emulator sees, and how these meet.
+#include "kernels/cuda/find_cublaslt.h"
+#include "kernels/cuda/testing/cublaslt_stand_in.h"
 #include "kernels/cuda/testing/emulator.h"
 #include "worker/comm/find_nccl.h"
 #include "worker/comm/testing/nccl_stand_in.h"
@@ -17,4 +19,9 @@ namespace phalanx {
 
 absl::StatusOr<NcclApi> FindNccl() { return NcclStandIn(); }
 
+namespace kernels::cuda {
+
+absl::StatusOr<CublasLtApi> FindCublasLt() { return CublasLtStandIn(); }
+
+}  // namespace kernels::cuda
 }  // namespace phalanx

@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -45,6 +46,8 @@ Memory& TheMemory() {
 
 std::atomic<cudaError_t> g_fault = cudaSuccess;
 std::atomic<uint64_t> g_launches = 0;
+// By how much AdvanceClock has put the clock forward.
+std::atomic<std::chrono::nanoseconds> g_advance = std::chrono::nanoseconds(0);
 thread_local int t_device = 0;
 thread_local cudaError_t t_last_error = cudaSuccess;
 
@@ -67,12 +70,28 @@ struct CUgraphExec_st {
   std::vector<Work> works;
 };
 
-struct CUevent_st {
+// Shared by the streams, since an event may be destroyed while they have not come to it.
+struct EventState {
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t recorded = 0;  // How often cudaEventRecord was called, and how many of these are done.
   uint64_t done = 0;
-  std::chrono::steady_clock::time_point time;
+  std::chrono::nanoseconds time{};
+  // Whether it was recorded last while its stream was captured, and is no node of the graph.
+  bool captured = false;
+
+  // What a stream does that comes to it for the `number`th time.
+  void Reach(uint64_t number) {
+    const std::lock_guard lock(mutex);
+    done = std::max(done, number);
+    time = std::chrono::steady_clock::now().time_since_epoch() + g_advance.load();
+    changed.notify_all();
+  }
+};
+
+struct CUevent_st {
+  bool tells_time = true;
+  const std::shared_ptr<EventState> state = std::make_shared<EventState>();
 };
 
 struct CUstream_st {
@@ -173,6 +192,8 @@ void SetDevices(int count, size_t memory_bytes) {
   TheMemory().devices = std::clamp(count, 0, kMaxDevices);
   TheMemory().limit = memory_bytes;
 }
+
+void AdvanceClock(std::chrono::nanoseconds time) { g_advance = g_advance.load() + time; }
 
 void SetFault(cudaError_t error) {
   g_fault = error;
@@ -370,7 +391,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
+  *event = new CUevent_st{.tells_time = (flags & cudaEventDisableTiming) == 0};
   return Done();
 }
 
@@ -380,41 +401,67 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  uint64_t number;
-  {
-    const std::lock_guard lock(event->mutex);
-    number = ++event->recorded;
+  return cudaEventRecordWithFlags(event, stream, cudaEventRecordDefault);
+}
+
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+  const auto state = event->state;
+  const bool is_node = flags == cudaEventRecordExternal;
+  const bool captures = stream->capture.has_value();
+  if (is_node && !captures) return Return(cudaErrorInvalidValue);
+  const std::lock_guard lock(state->mutex);
+  state->captured = captures && !is_node;
+  if (state->captured) return Done();
+  if (is_node) {
+    // Each run of the graph records it anew.
+    stream->Push([state] {
+      uint64_t number;
+      {
+        const std::lock_guard lock(state->mutex);
+        number = ++state->recorded;
+      }
+      state->Reach(number);
+    });
+  } else {
+    stream->Push([state, number = ++state->recorded] { state->Reach(number); });
   }
-  stream->Push([=] {
-    const std::lock_guard lock(event->mutex);
-    event->done = std::max(event->done, number);
-    event->time = std::chrono::steady_clock::now();
-    event->changed.notify_all();
-  });
   return Done();
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (g_fault != cudaSuccess) return Return(g_fault);
-  const std::lock_guard lock(event->mutex);
-  return event->done == event->recorded ? cudaSuccess : cudaErrorNotReady;
+  const EventState& state = *event->state;
+  const std::lock_guard lock(event->state->mutex);
+  if (state.captured) return Return(cudaErrorCapturedEvent);
+  return state.done == state.recorded ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  const auto state = event->state;
   uint64_t number;
   {
-    const std::lock_guard lock(event->mutex);
-    number = event->recorded;
+    const std::lock_guard lock(state->mutex);
+    number = state->recorded;
   }
   stream->Push([=] {
-    std::unique_lock lock(event->mutex);
-    event->changed.wait(lock, [&] { return event->done >= number; });
+    std::unique_lock lock(state->mutex);
+    state->changed.wait(lock, [&] { return state->done >= number; });
   });
   return Done();
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  std::chrono::nanoseconds times[2];
+  for (int i = 0; i < 2; ++i) {
+    const cudaEvent_t event = i == 0 ? start : end;
+    EventState& state = *event->state;
+    const std::lock_guard lock(state.mutex);
+    if (state.captured) return Return(cudaErrorCapturedEvent);
+    if (!event->tells_time || state.recorded == 0) return Return(cudaErrorInvalidResourceHandle);
+    if (state.done != state.recorded) return Return(cudaErrorNotReady);
+    times[i] = state.time;
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(times[1] - times[0]).count();
   return Done();
 }
 

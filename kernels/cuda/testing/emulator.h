@@ -7,6 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -27,6 +28,9 @@ void Enqueue(cudaStream_t stream, std::function<void()> work);
 
 // How many devices there are from here on, at most 8, and how much memory each has.
 void SetDevices(int count, size_t memory_bytes);
+
+// Puts the clock by which events tell the time forward, for tests of what takes long.
+void AdvanceClock(std::chrono::nanoseconds time);
 
 // Makes all calls fail with `error` from here on, as after a fault of the device; cudaSuccess mends
 // it, as on a GPU only a new process does.

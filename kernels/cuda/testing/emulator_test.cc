@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <numeric>
 #include <thread>
@@ -240,6 +241,54 @@ TEST_F(EmulatorTest, AFaultStays) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorIllegalAddress);
   SetFault(cudaSuccess);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  cudaStreamDestroy(stream);
+}
+
+TEST_F(EmulatorTest, AnEventInAGraphIsRecordedByEachRunIfItIsANode) {
+  cudaStream_t stream;
+  cudaEvent_t node;
+  cudaEvent_t none;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&node, cudaEventDefault);
+  cudaEventCreateWithFlags(&none, cudaEventDefault);
+  EXPECT_EQ(cudaEventRecordWithFlags(node, stream, cudaEventRecordExternal), cudaErrorInvalidValue);
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+  EXPECT_EQ(cudaEventRecordWithFlags(node, stream, cudaEventRecordExternal), cudaSuccess);
+  EXPECT_EQ(cudaEventRecord(none, stream), cudaSuccess);
+  Enqueue(stream, [] { AdvanceClock(std::chrono::hours(1)); });
+  cudaGraph_t graph;
+  cudaStreamEndCapture(stream, &graph);
+  cudaGraphExec_t executable;
+  cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  float milliseconds = 0;
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, node, node), cudaErrorInvalidResourceHandle);
+  for (int i = 0; i < 2; ++i) cudaGraphLaunch(executable, stream);
+  cudaStreamSynchronize(stream);
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, node, node), cudaSuccess);
+  EXPECT_EQ(cudaEventQuery(none), cudaErrorCapturedEvent);
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, node, none), cudaErrorCapturedEvent);
+  EXPECT_EQ(cudaEventRecord(none, stream), cudaSuccess);
+  cudaStreamSynchronize(stream);
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, node, none), cudaSuccess);
+  EXPECT_GE(milliseconds, 3600e3f - 1);
+  EXPECT_LT(milliseconds, 2 * 3600e3f) << "of the last run";
+  cudaGraphExecDestroy(executable);
+  cudaEventDestroy(node);
+  cudaEventDestroy(none);
+  cudaStreamDestroy(stream);
+}
+
+TEST_F(EmulatorTest, AnEventWithoutTimingTellsNoTime) {
+  cudaStream_t stream;
+  cudaEvent_t event;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  cudaEventRecord(event, stream);
+  cudaStreamSynchronize(stream);
+  float milliseconds = 0;
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, event, event), cudaErrorInvalidResourceHandle);
+  cudaEventDestroy(event);
   cudaStreamDestroy(stream);
 }
 

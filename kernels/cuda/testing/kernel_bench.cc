@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/cublaslt_api.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/ops.h"
@@ -57,20 +58,12 @@ constexpr Shape kTiny = {.hidden = 64,
 
 class Bench {
  public:
-  Bench(const Shape& shape, DType weights)
+  Bench(const Shape& shape, DType weights, const CudaBackendOptions& options)
       : shape_(shape),
         weights_(weights),
-        backend_(OrDie(MakeCudaBackend({.loading_threads = 8}))),
+        backend_(OrDie(MakeCudaBackend(options))),
         stream_(backend_->NewStream()) {
-    const absl::Status status = backend_->Reserve({.max_tokens = 2048,
-                                                   .max_seqs = 128,
-                                                   .hidden = shape.hidden,
-                                                   .local_q_heads = shape.q_heads,
-                                                   .head_dim = shape.head_dim,
-                                                   .local_ffn = shape.ffn,
-                                                   .local_vocab = shape.vocab,
-                                                   .max_blocks_per_seq = 1024});
-    if (!status.ok()) OrDie<int>(status);
+    Reserve();
     std::printf("%s, weights %s\n", backend_->Describe().c_str(), DTypeName(weights));
   }
 
@@ -99,6 +92,7 @@ class Bench {
       copies.push_back(OrDie(backend_->PackLinear(
           {{.dtype = weights_, .in_features = inputs, .rows = row_pointers}})));
     }
+    Reserve();
     const Tensor x = Take(DType::kBF16, rows, inputs);
     const Tensor out = Take(out_type, rows, outputs);
     const double seconds =
@@ -128,6 +122,7 @@ class Bench {
     for (int i = 0; i < shape_.copies; ++i) {
       copies.push_back(OrDie(backend_->PackGatedLinear(source, source)));
     }
+    Reserve();
     const Tensor x = Take(DType::kBF16, rows, shape_.hidden);
     const Tensor out = Take(DType::kBF16, rows, shape_.ffn);
     const double seconds =
@@ -211,6 +206,18 @@ class Bench {
   }
 
  private:
+  // Again once there are weights, since a library is measured with those that there are.
+  void Reserve() {
+    const absl::Status status = backend_->Reserve({.max_tokens = 2048,
+                                                   .max_seqs = 128,
+                                                   .hidden = shape_.hidden,
+                                                   .local_q_heads = shape_.q_heads,
+                                                   .head_dim = shape_.head_dim,
+                                                   .local_ffn = shape_.ffn,
+                                                   .local_vocab = shape_.vocab,
+                                                   .max_blocks_per_seq = 1024});
+    if (!status.ok()) OrDie<int>(status);
+  }
   Tensor Take(DType dtype, int64_t rows, int64_t cols) {
     memory_.push_back(OrDie(backend_->Allocate(RowBytes(dtype, cols) * static_cast<size_t>(rows))));
     return {memory_.back()->data(), dtype, rows, cols};
@@ -265,7 +272,7 @@ class Bench {
 };
 
 void RunAll(const Shape& shape, DType weights, const std::vector<int>& rows) {
-  Bench bench(shape, weights);
+  Bench bench(shape, weights, {.loading_threads = 8});
   bench.MeasureCopy();
   for (const int n : rows) {
     bench.Linear("q, k and v", shape.hidden, shape.qkv, n, DType::kBF16, "norm, q, k and v");
@@ -288,6 +295,26 @@ void RunAll(const Shape& shape, DType weights, const std::vector<int>& rows) {
   bench.Sample(rows.back() < 32 ? 2 : 32, 0.95f);
 }
 
+// Products of many rows as --determinism=fast has them.
+void RunLibrary(const Shape& shape, const std::vector<int>& rows) {
+  const auto api = cuda::LoadCublasLt();
+  if (!api.ok()) {
+    std::printf("without cuBLASLt: %s\n", api.status().ToString().c_str());
+    return;
+  }
+  const auto log = [](const std::string& line) { std::printf("%s\n", line.c_str()); };
+  Bench bench(shape, DType::kBF16,
+              {.determinism = Determinism::kFast,
+               .loading_threads = 8,
+               .library = CudaBackendOptions::Library{.api = *api, .log = log}});
+  bench.MeasureCopy();
+  for (const int n : rows) {
+    bench.Linear("q, k and v", shape.hidden, shape.qkv, n, DType::kBF16);
+    bench.GatedLinear(n);
+    bench.Linear("down", shape.ffn, shape.hidden, n, DType::kBF16);
+  }
+}
+
 }  // namespace
 }  // namespace phalanx::kernels
 
@@ -303,6 +330,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   phalanx::kernels::RunAll({}, DType::kBF16, {1, 8, 32, 128, 1024});
+  phalanx::kernels::RunLibrary({}, {128, 1024, 2048});
   phalanx::kernels::RunAll({}, DType::kQ8_0, {1, 32});
   phalanx::kernels::RunAll({}, DType::kQ4_0, {1, 32});
   return 0;

@@ -142,7 +142,7 @@ class GroupTest : public testing::Test {
     decoder.before_reduce = before_reduce;
     absl::Status status =
         (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
-    if (status.ok()) status = (*member)->Serve(decoder, [](absl::Duration, absl::Duration) {});
+    if (status.ok()) status = (*member)->Serve(decoder, [](auto...) {});
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
   }
