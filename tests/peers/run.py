@@ -28,6 +28,7 @@ CACHE = pathlib.Path(os.environ.get("PHALANX_CACHE", pathlib.Path.home() / ".cac
 SMOLLM2 = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT = 16  # Tokens before those that are decoded, where no depth is asked for.
 QUICK_SECONDS = 165
+BUSY = 0.5  # Load from which on a machine does something else too.
 
 
 def parse_arguments(arguments):
@@ -165,8 +166,8 @@ def start_programs(options, log, exits):
     return programs
 
 
-def report(options, programs, regimes, measured):
-    """The text for people."""
+def report(options, programs, regimes, measured, load):
+    """The text for people. `load` is that of the machine before anything was started."""
     setting = programs[0].setting
     lines = [
         f"{options.model.name} on {setting.get('processor')}, {options.threads} threads, "
@@ -176,8 +177,8 @@ def report(options, programs, regimes, measured):
     lines += [f"{program.name}: {program.setting.get('backend')}" for program in programs[1:]]
     if measured.read_rates:
         lines.append(f"the machine reads {ratios.spread(measured.read_rates, 1)} GB/s")
-    with contextlib.suppress(OSError):
-        lines.append(f"load of the machine at the end: {os.getloadavg()[0]:.1f}")
+    if load > BUSY:
+        lines.append(f"the machine was busy with other work (load {load:.1f}): ratios say little")
     names = [program.name for program in programs]
     rows = ratios.compare(measured.rates, regimes, names, measured.read_percents)
     return "\n".join([*lines, "", *ratios.table(rows)])
@@ -210,6 +211,7 @@ def as_json(options, programs, measured):
 def main(arguments):
     options = parse_arguments(arguments)
     regimes = regimes_of(options)
+    load = os.getloadavg()[0]
     with contextlib.ExitStack() as exits:
         log = exits.enter_context(
             tempfile.NamedTemporaryFile("w", prefix="phalanx-peers.", suffix=".log", delete=False)
@@ -218,7 +220,7 @@ def main(arguments):
         progress = measure.Progress()
         measured = measure.measure(programs, regimes, options.rounds, options.seconds, progress)
         progress.end()
-        print(report(options, programs, regimes, measured))
+        print(report(options, programs, regimes, measured, load))
         if options.json:
             options.json.write_text(json.dumps(as_json(options, programs, measured), indent=2) + "\n")
 
