@@ -11,6 +11,7 @@ import unittest
 import measure
 import ratios
 import run
+import service
 from ratios import Regime
 
 # Answers as the programs do: a decode at RATE times the sequences.
@@ -143,6 +144,58 @@ class PeersTest(unittest.TestCase):
         with self.assertRaisesRegex(measure.PeerError, "a cannot be started"):
             measure.Program("a", ["/nonexistent/program"], self.log)
 
+    # --- Over gRPC ---
+
+    def test_the_client_is_asked_for_the_same_load(self):
+        self.assertEqual(
+            service.bench_flags("decode 8 0 20"),
+            ["--concurrency=8", "--requests=8", "--prompt_tokens=1", "--output_tokens=56"],
+        )
+        self.assertEqual(
+            service.bench_flags("prefill 512"),
+            ["--concurrency=1", "--requests=1", "--prompt_tokens=512", "--output_tokens=1"],
+        )
+
+    def test_rates_come_from_the_medians_of_the_client(self):
+        figures = {"inter_token_seconds": {"p50": 0.05}, "time_to_first_token_seconds": {"p50": 2}}
+        self.assertEqual(service.answer_of("decode 8 16 20", figures)["tokens_per_second"], 160)
+        self.assertEqual(service.answer_of("prefill 512", figures)["tokens_per_second"], 256)
+
+    def test_a_server_tells_its_address(self):
+        line = "ready grpc=127.0.0.1:5 metrics=127.0.0.1:6,127.0.0.1:7\n"
+        self.assertEqual(service.ready_value(line, "grpc"), "127.0.0.1:5")
+        self.assertIsNone(service.ready_value("", "grpc"))
+
+    def server(self, name, text):
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def test_a_service_is_started_asked_and_stopped(self):
+        programs = {
+            "worker": self.server("worker", "echo ready grpc=w:1; exec sleep 100"),
+            "coordinator": self.server("coordinator", 'echo "ready grpc=c:$4"; exec sleep 100'),
+            "phalanx": self.server(
+                "phalanx",
+                """case "$1 $3" in
+                "health c:w:1") ;;
+                "bench c:w:1") echo '{"inter_token_seconds": {"p50": 0.5}}' ;;
+                *) echo "phalanx: $*" >&2; exit 1 ;;
+                esac""",
+            ),
+        }
+        started = service.Service("s", programs, self.model, 2, ["--device", "cpu"], self.log)
+        self.addCleanup(started.close)
+        self.assertEqual(started.ask("decode 3 16 4"), {"tokens_per_second": 6})
+        self.assertIn("skipped", started.ask("decode 1 4096 4"))
+        started.close()
+
+    def test_a_server_that_does_not_start_is_told(self):
+        programs = {name: self.server(name, "exit 1") for name in ("worker", "coordinator", "phalanx")}
+        with self.assertRaisesRegex(measure.PeerError, "s: .*worker did not start; see .*log"):
+            service.Service("s", programs, self.model, 2, [], self.log)
+
     # --- The command ---
 
     def refused(self, *arguments):
@@ -154,6 +207,7 @@ class PeersTest(unittest.TestCase):
     def test_arguments_that_make_no_sense_are_refused(self):
         self.assertIn("there is no", self.refused("--model", "/nonexistent"))
         self.assertIn("at least 1", self.refused("--rounds", "0"))
+        self.assertIn("--engine_bench", self.refused("--service", "--engine_bench", "x"))
         self.assertIn("even number", self.refused("--tp", "--threads", "3"))
 
     def test_quick_measures_fewer_regimes_in_limited_time(self):

@@ -21,6 +21,7 @@ import tempfile
 
 import measure
 import ratios
+import service
 from ratios import Regime
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +57,9 @@ def parse_arguments(arguments):
         "--tp", action="store_true", help="ours also as two processes, with half of the threads each"
     )
     parser.add_argument(
+        "--service", action="store_true", help="ours also over gRPC: a worker and a coordinator"
+    )
+    parser.add_argument(
         "--no_llama", action="store_true", help="ours alone, for example with --tp or --against"
     )
     parser.add_argument(
@@ -74,6 +78,8 @@ def parse_arguments(arguments):
         parser.error(f"there is no {options.model}; tools/install run fetches SmolLM2")
     if options.threads < 1 or options.rounds < 1:
         parser.error("--threads and --rounds are at least 1")
+    if options.service and options.engine_bench:
+        parser.error("--service builds all of ours: leave --engine_bench out")
     if options.tp and options.threads % 2:
         parser.error("--tp needs an even number of --threads")
     if options.quick:
@@ -96,20 +102,24 @@ def regimes_of(options):
     return chosen
 
 
-def build_ours():
-    """The path of engine_bench."""
+def build_ours(options):
+    """Paths of our programs by their names."""
+    targets = {"engine_bench": "worker/bench/engine_bench"}
+    if options.service:
+        targets |= {"worker": "worker/worker_cpu", "coordinator": "coordinator/coordinator"}
+        targets |= {"phalanx": "client/phalanx"}
+    labels = ["//" + ":".join(path.rsplit("/", 1)) for path in targets.values()]
     flags = subprocess.check_output([ROOT / "tools/progress", "--flags"], text=True).split()
-    target = "//worker/bench:engine_bench"
     build = subprocess.Popen(
-        ["bazel", "build", *flags, target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["bazel", "build", *flags, *labels], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     subprocess.run([ROOT / "tools/progress", "build"], stdin=build.stdout, stdout=sys.stderr, check=True)
     if build.wait() != 0:
-        sys.exit(f"run.py: {target} does not build")
+        sys.exit(f"run.py: {' '.join(labels)}: the build failed")
     folder = subprocess.check_output(
         ["bazel", "info", "bazel-bin"], cwd=ROOT, text=True, stderr=subprocess.DEVNULL
     )
-    return pathlib.Path(folder.strip()) / "worker/bench/engine_bench"
+    return {name: pathlib.Path(folder.strip()) / path for name, path in targets.items()}
 
 
 def build_llama():
@@ -142,26 +152,42 @@ def bench_command(program, options, extra=()):
     return [*command, *extra]
 
 
-def start_programs(options, log, exits):
-    """All programs that are compared, ours first."""
-    commands = {}
-    ours = options.engine_bench or build_ours()
-    commands["ours"] = bench_command(ours, options)
+def commands_of(options, engine_bench, drivers):
+    """What is started, by the names that the table has, ours first."""
+    commands = {"ours": bench_command(engine_bench, options)}
     if options.tp:
-        commands["ours, 2 processes"] = bench_command(ours, options, ("--tp", 2))
+        commands["ours, 2 processes"] = bench_command(engine_bench, options, ("--tp", 2))
     if options.against:
         commands["other"] = bench_command(options.against, options)
-    if not options.no_llama:
-        drivers = {"llama.cpp": options.llama_driver} if options.llama_driver else build_llama()
-        for name, driver in drivers.items():
-            commands[name] = [driver, options.model, options.threads]
+    for name, driver in drivers.items():
+        commands[name] = [driver, options.model, options.threads]
         if options.q4_0:
-            for name, driver in drivers.items():
-                commands[f"{name} Q4_0"] = [driver, in_q4_0(options.model, driver), options.threads]
+            commands[f"{name} Q4_0"] = [driver, in_q4_0(options.model, driver), options.threads]
+    return commands
+
+
+def start_programs(options, log, exits):
+    """All programs that are compared, ours first."""
+    if options.engine_bench:
+        ours = {"engine_bench": options.engine_bench}
+    else:
+        ours = build_ours(options)
+    drivers = {}
+    if options.llama_driver:
+        drivers = {"llama.cpp": options.llama_driver}
+    elif not options.no_llama:
+        drivers = build_llama()
     programs = []
-    for name, command in commands.items():
+    for name, command in commands_of(options, ours["engine_bench"], drivers).items():
         print(f"loading {name}", file=sys.stderr)
         programs.append(measure.Program(name, command, log))
+        exits.callback(programs[-1].close)
+    if options.service:
+        print("starting a worker and a coordinator", file=sys.stderr)
+        arguments = ["--device", "cpu", *options.bench_arguments.split()]
+        programs.append(
+            service.Service("ours over gRPC", ours, options.model, options.threads, arguments, log)
+        )
         exits.callback(programs[-1].close)
     return programs
 
