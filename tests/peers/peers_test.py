@@ -90,11 +90,17 @@ class PeersTest(unittest.TestCase):
         regime, other = Regime("decode", 1, 16, 8), Regime("prefill", 1, 256)
         measured = {("a", regime): [10, 12], ("b", regime): [5, 4], ("a", other): [100]}
         rows = ratios.compare(measured, [regime, other], ["a", "b"], {regime: [60, 70]})
-        self.assertEqual(rows[0], ["regime", "a tok/s", "of read", "b tok/s", "over b"])
+        self.assertEqual(rows[0], ["regime", "a tok/s", "of read", "b tok/s", "a / b"])
         self.assertEqual(
             rows[1], ["decode, 1 stream", "11.0", "65 %", "4.5", "2.50 (2.00 to 3.00)"]
         )
         self.assertEqual(rows[2], ["prefill of 256", "100", "", "", ""])
+
+    def test_another_way_to_run_the_first_is_compared_with_it(self):
+        regime = Regime("decode", 1, 16, 8)
+        measured = {("a", regime): [10], ("a halved", regime): [9]}
+        rows = ratios.compare(measured, [regime], ["a", "a halved"], {}, variants=["a halved"])
+        self.assertEqual([rows[0][-1], rows[1][-1]], ["a halved / a", "0.90"])
 
     def test_regimes_that_nobody_measured_are_left_out(self):
         self.assertEqual(len(ratios.compare({}, [Regime("prefill", 1, 256)], ["a"], {})), 1)
@@ -238,7 +244,7 @@ class PeersTest(unittest.TestCase):
         ours = written["programs"]["ours"]["arguments"]
         self.assertEqual(ours[ours.index("--threads") + 1], "2")
         self.assertEqual(ours[-2:], ["--weights", "int8"])
-        halves = written["programs"]["ours, 2 processes"]["arguments"]
+        halves = written["programs"]["2 processes"]["arguments"]
         self.assertEqual(halves[halves.index("--threads") + 1], "1")
         self.assertEqual(halves[-2:], ["--tp", "2"])
 

@@ -66,20 +66,25 @@ def table(rows):
     return lines
 
 
-def compare(measured, regimes, names, read_percents):
-    """The rows of the table: the rates of `names`, the first over each of the others.
+def compare(measured, regimes, names, read_percents, variants=()):
+    """The rows of the table: the rates of `names`, and the ratios of the first to each of the others.
 
     `measured` is by (name, regime): tokens a second, of each round. `read_percents` is by regime.
+    Of `variants`, which are other ways to run what the first runs, the ratio is to the first.
     """
     first, *others = names
+    pairs = [(name, first) if name in variants else (first, name) for name in others]
     rows = [["regime", f"{first} tok/s", "of read", *(f"{name} tok/s" for name in others)]]
-    rows[0] += [f"over {name}" for name in others]
+    rows[0] += [f"{above} / {below}" for above, below in pairs]
     for regime in regimes:
         own = measured.get((first, regime), [])
         percents = read_percents.get(regime, [])
         row = [regime.name, rate(own), f"{statistics.median(percents):.0f} %" if percents else ""]
         row += [rate(measured.get((name, regime), [])) for name in others]
-        row += [spread(ratios(own, measured.get((name, regime), []))) for name in others]
+        row += [
+            spread(ratios(measured.get((above, regime), []), measured.get((below, regime), [])))
+            for above, below in pairs
+        ]
         if any(row[1:]):
             rows.append(row)
     return rows

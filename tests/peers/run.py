@@ -29,6 +29,8 @@ CACHE = pathlib.Path(os.environ.get("PHALANX_CACHE", pathlib.Path.home() / ".cac
 SMOLLM2 = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPT = 16  # Tokens before those that are decoded, where no depth is asked for.
 QUICK_SECONDS = 165
+TWO_PROCESSES = "2 processes"
+OVER_GRPC = "gRPC"
 BUSY = 0.5  # Load from which on a machine does something else too.
 
 
@@ -156,7 +158,7 @@ def commands_of(options, engine_bench, drivers):
     """What is started, by the names that the table has, ours first."""
     commands = {"ours": bench_command(engine_bench, options)}
     if options.tp:
-        commands["ours, 2 processes"] = bench_command(engine_bench, options, ("--tp", 2))
+        commands[TWO_PROCESSES] = bench_command(engine_bench, options, ("--tp", 2))
     if options.against:
         commands["other"] = bench_command(options.against, options)
     for name, driver in drivers.items():
@@ -186,7 +188,7 @@ def start_programs(options, log, exits):
         print("starting a worker and a coordinator", file=sys.stderr)
         arguments = ["--device", "cpu", *options.bench_arguments.split()]
         programs.append(
-            service.Service("ours over gRPC", ours, options.model, options.threads, arguments, log)
+            service.Service(OVER_GRPC, ours, options.model, options.threads, arguments, log)
         )
         exits.callback(programs[-1].close)
     return programs
@@ -206,7 +208,8 @@ def report(options, programs, regimes, measured, load):
     if load > BUSY:
         lines.append(f"the machine was busy with other work (load {load:.1f}): ratios say little")
     names = [program.name for program in programs]
-    rows = ratios.compare(measured.rates, regimes, names, measured.read_percents)
+    variants = (TWO_PROCESSES, OVER_GRPC)
+    rows = ratios.compare(measured.rates, regimes, names, measured.read_percents, variants)
     return "\n".join([*lines, "", *ratios.table(rows)])
 
 
@@ -247,6 +250,8 @@ def main(arguments):
         measured = measure.measure(programs, regimes, options.rounds, options.seconds, progress)
         progress.end()
         print(report(options, programs, regimes, measured, load))
+        # After an error it stays, since the error names it.
+        exits.callback(pathlib.Path(log.name).unlink)
         if options.json:
             options.json.write_text(json.dumps(as_json(options, programs, measured), indent=2) + "\n")
 
