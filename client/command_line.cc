@@ -11,6 +11,7 @@
 #include "client/exit_code.h"
 #include "client/format.h"
 #include "client/inspection_format.h"
+#include "client/load_report.h"
 #include "model/generation/sampling.h"
 #include "model/sharding/kv_type.h"
 
@@ -171,6 +172,62 @@ CLI::App* AddPerplexity(CLI::App& app, CommandLine* line) {
   return command;
 }
 
+void AddLengthRange(CLI::App& command, const std::string& name, LengthRange* range,
+                    const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          name, [range](const std::string& text) { ParseLengthRange(text, range); }, help)
+      ->check([](const std::string& text) {
+        LengthRange ignored;
+        return ParseLengthRange(text, &ignored) ? "" : text + " is no length such as 128 or 64-256";
+      })
+      ->type_name("N or N-M")
+      ->default_str(LengthRangeText(*range));
+}
+
+CLI::App* AddBench(CLI::App& app, CommandLine* line) {
+  CLI::App* const command =
+      AddCommand(app, "bench", "Measure throughput and latency of a server under load", line);
+  LoadOptions& load = line->load;
+  command->add_option("--requests", load.requests, "Requests that are measured")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--concurrency", load.concurrency, "Requests at once, at most")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  AddLengthRange(*command, "--prompt_tokens", &load.prompt_tokens,
+                 "Length of prompts, of random tokens: a number, or a range to draw from");
+  AddLengthRange(*command, "--output_tokens", &load.output_tokens,
+                 "Length of answers, which go on after an end-of-sequence token");
+  command
+      ->add_option("--rate", load.rate,
+                   "Requests a second on average, at random intervals. One that finds "
+                   "--concurrency others under way waits, which counts as its own time. 0 sends "
+                   "each as soon as another one has ended")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  command
+      ->add_option("--warmup", load.warmup,
+                   "Requests that are sent before and not measured; if one fails, nothing is")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--seed", load.seed,
+                   "Of lengths, prompts and intervals: equal seeds, equal load")
+      ->capture_default_str();
+  AddModel(*command, line);
+  AddSamplingParameters(*command, line);
+  AddTimeout(*command, line);
+  command
+      ->add_option("--json", line->json_path,
+                   "A file for the results; \"-\" is standard output, in "
+                   "place of the table")
+      ->type_name("FILE");
+  command->footer(absl::StrCat("Ctrl-C ends it and prints what is known by then.\n\n",
+                               BenchJsonHelp(), "\n\n", ExitCodeHelp()));
+  return command;
+}
+
 CLI::App* AddHealth(CLI::App& app, CommandLine* line) {
   CLI::App* const command =
       AddCommand(app, "health", "Exit with 0 if and only if the server is SERVING", line);
@@ -241,6 +298,7 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
       {AddModels(app, line), Command::kModels},
       {AddTokenize(app, line), Command::kTokenize},
       {AddPerplexity(app, line), Command::kPerplexity},
+      {AddBench(app, line), Command::kBench},
       {AddHealth(app, line), Command::kHealth},
       {AddInspect(app, line), Command::kInspect},
   };

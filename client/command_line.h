@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/load_plan.h"
 #include "phalanx/v1/inference.pb.h"
 
 namespace phalanx {
@@ -19,7 +20,7 @@ enum class ReasoningMode {
   kInline,  // Left in the answer as the model writes it.
 };
 
-enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kHealth, kInspect };
+enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kBench, kHealth, kInspect };
 
 // What is unset is left to the server.
 struct CommandLine {
@@ -59,6 +60,10 @@ struct CommandLine {
   std::optional<std::string> file;
   int32_t window = 0;
   int32_t stride = 0;
+
+  // bench: what is sent, and where the results go as JSON; empty is nowhere, "-" standard output.
+  LoadOptions load;
+  std::string json_path;
 
   // health: how long to wait for SERVING. Zero asks once, for health_timeout at most.
   absl::Duration wait;

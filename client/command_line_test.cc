@@ -179,5 +179,30 @@ TEST(ExitCodeTest, ErrorsNameCodeAndMessageAndHint) {
             "phalanx: NOT_FOUND: no m\nhint: `phalanx models --target h:1` lists the names\n");
 }
 
+TEST(CommandLineTest, BenchReadsLengthsAndLoad) {
+  const CommandLine line =
+      Parsed({"bench", "--requests", "9", "--concurrency", "3", "--prompt_tokens", "64-256",
+              "--output_tokens", "7", "--rate", "2.5", "--warmup", "0", "--seed", "5", "--json",
+              "out.json", "--temperature", "0"});
+  EXPECT_EQ(line.command, Command::kBench);
+  EXPECT_EQ(line.load.requests, 9);
+  EXPECT_EQ(line.load.concurrency, 3);
+  EXPECT_EQ(line.load.prompt_tokens, (LengthRange{64, 256}));
+  EXPECT_EQ(line.load.output_tokens, (LengthRange{7, 7}));
+  EXPECT_EQ(line.load.rate, 2.5);
+  EXPECT_EQ(line.load.warmup, 0);
+  EXPECT_EQ(line.load.seed, 5u);
+  EXPECT_EQ(line.json_path, "out.json");
+  EXPECT_TRUE(RequestTemplate(line).sampling().has_temperature());
+}
+
+TEST(CommandLineTest, BenchRefusesLoadThatMakesNoSense) {
+  EXPECT_EQ(ExitCode({"bench", "--prompt_tokens", "0"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"bench", "--output_tokens", "9-3"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"bench", "--requests", "0"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"bench", "--concurrency", "0"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"bench", "--rate", "-1"}), kExitUsage);
+}
+
 }  // namespace
 }  // namespace phalanx

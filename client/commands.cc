@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "base/options.h"
 #include "base/status.h"
+#include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/command_context.h"
 #include "client/format.h"
@@ -151,6 +152,8 @@ absl::Status Run(CommandContext& context) {
       return Tokenize(context);
     case Command::kPerplexity:
       return Perplexity(context);
+    case Command::kBench:
+      return Bench(context);
     case Command::kHealth:
       return Health(context);
     case Command::kInspect:

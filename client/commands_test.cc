@@ -367,5 +367,70 @@ TEST_F(CommandsTest, WithoutAServerTheCodeIsUnavailable) {
                                      HasSubstr("not SERVING within 50ms: failed to connect")));
 }
 
+v1::Model ModelOf(int vocab_size) {
+  v1::Model model;
+  model.set_name("m");
+  model.set_vocab_size(vocab_size);
+  return model;
+}
+
+TEST_F(CommandsTest, BenchPrintsATable) {
+  server_.AddModel(ModelOf(3));
+  for (int i = 0; i < 5; ++i) server_.AddAnswer(WholeAnswer({"a", "b"}));
+  line_.load = {.requests = 4, .concurrency = 2, .prompt_tokens = {6, 6}, .output_tokens = {2, 2}};
+  EXPECT_EQ(Run(Command::kBench), kExitOk);
+  EXPECT_THAT(pipes_.Output(),
+              AllOf(HasSubstr("m at "), HasSubstr("4 completed, 0 failed"), HasSubstr("p99")));
+  // On no terminal there is no line that is written over.
+  EXPECT_THAT(pipes_.Errors(), IsEmpty());
+  const auto requests = server_.requests();
+  ASSERT_THAT(requests, SizeIs(5));
+  EXPECT_THAT(requests[0].tokens().ids(), SizeIs(6));
+  for (const int32_t id : requests[0].tokens().ids()) EXPECT_LT(id, 3);
+}
+
+TEST_F(CommandsTest, BenchWritesJsonInPlaceOfTheTable) {
+  server_.AddModel(ModelOf(3));
+  for (int i = 0; i < 2; ++i) server_.AddAnswer(WholeAnswer({"a", "b"}));
+  line_.load = {.requests = 1, .concurrency = 1};
+  line_.json_path = "-";
+  EXPECT_EQ(Run(Command::kBench), kExitOk);
+  EXPECT_EQ(nlohmann::json::parse(pipes_.Output())["completed"], 1);
+}
+
+TEST_F(CommandsTest, BenchWithAFailureSaysHowMany) {
+  server_.AddModel(ModelOf(3));
+  server_.AddAnswer(WholeAnswer({"a"}));
+  server_.AddAnswer({.events = {}, .status = absl::ResourceExhaustedError("full")});
+  server_.AddAnswer(WholeAnswer({"a"}));
+  line_.load = {.requests = 2, .concurrency = 1};
+  EXPECT_EQ(Run(Command::kBench), kExitResourceExhausted);
+  EXPECT_THAT(pipes_.Output(), HasSubstr("1 completed, 1 failed\n  1 RESOURCE_EXHAUSTED: full"));
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("1 of 2 requests failed; the first: full"));
+}
+
+TEST_F(CommandsTest, BenchMeasuresNothingIfItsFirstRequestFails) {
+  server_.AddModel(ModelOf(3));
+  server_.AddAnswer({.events = {}, .status = absl::InvalidArgumentError("tokens: too long")});
+  line_.load = {.requests = 2, .concurrency = 1};
+  EXPECT_EQ(Run(Command::kBench), kExitInvalidRequest);
+  EXPECT_THAT(server_.requests(), SizeIs(1));
+}
+
+TEST_F(CommandsTest, InterruptedBenchPrintsWhatThereIs) {
+  server_.AddModel(ModelOf(3));
+  for (int i = 0; i < 2; ++i) server_.AddAnswer(WholeAnswer({"a"}));
+  AddEndlessAnswer("b");
+  line_.load = {.requests = 9, .concurrency = 1};
+  std::thread user([&] {
+    // The warm-up, one that completes, and the one that does not.
+    while (server_.requests().size() < 3) std::this_thread::yield();
+    pipes_.interrupt().Raise(SIGINT);
+  });
+  EXPECT_EQ(Run(Command::kBench), kExitInterrupted);
+  user.join();
+  EXPECT_THAT(pipes_.Output(), HasSubstr("1 completed, 0 failed, interrupted with 1 running"));
+}
+
 }  // namespace
 }  // namespace phalanx

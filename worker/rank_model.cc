@@ -60,6 +60,7 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
   }
   checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
+  if (weights.output != nullptr) model.lookup_bytes = weights.embedding->bytes();
   ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits, backend,
                                                   comm, step_timeout));
   constexpr size_t kMiB = size_t{1} << 20;

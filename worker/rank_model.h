@@ -22,6 +22,9 @@ namespace phalanx {
 struct RankModel {
   std::unique_ptr<Decoder> decoder;
   size_t weight_bytes = 0;
+  // The part of weight_bytes that no step reads in whole: a table of embeddings that is not the
+  // output matrix too.
+  size_t lookup_bytes = 0;
   // Of the whole files, see model/checkpoint/weights_digest.h, with the form behind it if weights
   // were quantized, and the type of KV caches if keys and values are: with these, answers are those
   // of other weights.

@@ -24,7 +24,7 @@ ROOMS = {
     "model": ("files", "generation", "spec", "text", "checkpoint", "sharding"),
     "coordinator": ("text", "admission", "routing", "server"),
     "coordinator/text": ("tokenizer", "jinja", "template", "renderer", "answer"),
-    "worker": ("comm", "weights", "step", "model", "engine", "group", "server"),
+    "worker": ("comm", "weights", "step", "model", "engine", "group", "server", ".", "bench"),
     "kernels": (".", "sampling", "reference", "cpu", "cuda", "bench"),
     "client": (),
     "base": (),
@@ -157,7 +157,7 @@ def rooms(tree):
 def testing_rooms(tree):
     """What test programs share is in testing/, and only they include it."""
     for path, text in tree.items():
-        if not is_cpp(path) or path.startswith(("tests/", "bazel/", "kernels/bench/")):
+        if not is_cpp(path) or path.startswith(("tests/", "bazel/", "kernels/bench/", "worker/bench/")):
             continue
         if "/testing/" in path or path in KERNEL_WORDS:
             continue

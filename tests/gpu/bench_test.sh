@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Both benches measure every case that they name, on the emulator.
 set -euo pipefail
-"$1" --tiny --saturated_seconds 1 --kv_cache_dtype int8 | tee "$TEST_TMPDIR/engine"
-for line in 'decode +batch +1 ' 'decode +batch +4 ' 'prefill +prompt' 'saturated +prompt'; do
-  grep -qE "^$line" "$TEST_TMPDIR/engine"
+"$1" --device cuda --synthetic tiny --synthetic_type bf16 --max_seqs 4 --max_step_tokens 64 \
+  --kv_cache_tokens 1024 --prefill 100 --batches 1,4 --depths 32 --steps 4 --repeats 1 \
+  --saturated_seconds 1 | tee "$TEST_TMPDIR/engine"
+for line in 'prefill +1 +100 ' 'decode +1 +32 ' 'decode +4 +32 ' 'saturated +4 '; do
+  grep -qE "^$line.*[0-9]$" "$TEST_TMPDIR/engine"
 done
 "$2" --tiny | tee "$TEST_TMPDIR/kernels"
 for line in copy 'q, k and v' 'gate and up' down logits norm attention 'greedy tokens' 'tokens, top_p'; do

@@ -2,7 +2,7 @@
 
 Decode as transformers would with a static cache: scaled_dot_product_attention over a cache of fixed
 length, the whole step in one CUDA graph, so that the host's time does not count. Prefill without a
-graph. Prints tokens a second in the lines of engine_bench.
+graph. Prints tokens a second as //worker/bench does.
 """
 
 import time

@@ -15,7 +15,7 @@ readonly PACK=gpu-pack
 # Seconds for each part, 8 minutes together.
 readonly SUITE_LIMIT=60 SANITIZER_LIMIT=60 KERNELS_LIMIT=75 ENGINE_LIMIT=150 PEER_LIMIT=120
 readonly PROGRAMS=(//kernels/cuda/testing:gpu_op_suite //kernels/cuda/testing:kernel_bench
-  //tests/gpu:engine_bench)
+  //worker/bench:gpu_engine_bench)
 
 # Builds the programs, unless PHALANX_GPU_PROGRAMS is the folder of those that were.
 pack() {
@@ -79,9 +79,12 @@ run_all() {
     echo "there is no compute-sanitizer here"
   fi
   part "kernels" "$KERNELS_LIMIT" "$PACK/kernel_bench" || failed=1
-  part "engine, bf16 weights" "$ENGINE_LIMIT" "$PACK/engine_bench" --saturated_seconds 20 || failed=1
-  part "engine, 8-bit weights" "$((ENGINE_LIMIT / 3))" "$PACK/engine_bench" --weights q8_0 \
-    --decode_only || failed=1
+  local -a engine=("$PACK/gpu_engine_bench" --device cuda --synthetic phi4_mini --max_seqs 256
+    --max_step_tokens 8192 --kv_cache_tokens 600000 --batches "1,8,32,128" --repeats 1)
+  part "engine, bf16 weights" "$ENGINE_LIMIT" "${engine[@]}" --synthetic_type bf16 \
+    --prefill 1024,8192 --depths 1024,8192 --steps 100 --saturated_seconds 20 || failed=1
+  part "engine, 8-bit weights" "$((ENGINE_LIMIT / 3))" "${engine[@]}" --synthetic_type q8_0 \
+    --prefill 0 --depths 1024 --steps 200 || failed=1
   if python3 -c 'import torch' 2>/dev/null; then
     part "PyTorch, the same shape" "$PEER_LIMIT" python3 "$PACK/peer.py" || failed=1
   else
@@ -101,8 +104,10 @@ case ${1:-} in
   --dry-run)
     pack || exit 1
     # Each program starts with the libraries of the pack and says that there is no GPU.
-    for program in gpu_op_suite kernel_bench engine_bench; do
-      output=$(part "$program" 60 "$PACK/$program")
+    for program in gpu_op_suite kernel_bench gpu_engine_bench; do
+      options=()
+      [[ $program != gpu_engine_bench ]] || options=(--device cuda --synthetic tiny)
+      output=$(part "$program" 60 "$PACK/$program" "${options[@]}")
       grep -qE 'no NVIDIA driver|driver|no GPU' <<<"$output" || {
         echo "$program did not say that there is no GPU:" >&2
         echo "$output" >&2
