@@ -93,7 +93,8 @@ class Progress:
 def measure(programs, regimes, rounds, seconds, progress, clock=time.monotonic):
     """Measures each regime with each program in each round; another program begins each time.
 
-    Ends early once `seconds` are over, or by Ctrl-C: what was measured by then is returned.
+    No program is asked for more once `seconds` are over, or by Ctrl-C: what was measured by then is
+    returned.
     """
     measured = Measured()
     end = clock() + seconds
@@ -104,11 +105,11 @@ def measure(programs, regimes, rounds, seconds, progress, clock=time.monotonic):
             for turn, regime in enumerate(regimes):
                 if number >= regime.rounds:
                     continue
-                if clock() >= end:
-                    measured.cut_short = True
-                    return measured
                 begin = (number + turn) % len(programs)
                 for program in programs[begin:] + programs[:begin]:
+                    if clock() >= end:
+                        measured.cut_short = True
+                        return measured
                     answer = program.ask(regime.line)
                     _note(program, regime, answer, programs[0], measured)
                 _tell(number, rounds, regime, programs, measured, progress)

@@ -223,6 +223,7 @@ class PeersTest(unittest.TestCase):
         self.assertLess(len(run.regimes_of(quick)), len(run.regimes_of(full)))
         self.assertEqual([r.sequences for r in run.regimes_of(full)[:4]], [1, 8, 16, 32])
         self.assertEqual(run.regimes_of(full)[-1].tokens, 4096)
+        self.assertEqual(run.regimes_of(quick)[-1].tokens, 1024)
 
     def test_depth_zero_leaves_the_deep_regime_out(self):
         options = run.parse_arguments(["--model", str(self.model), "--depth", "0"])

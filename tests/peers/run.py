@@ -49,7 +49,9 @@ def parse_arguments(arguments):
         action="store_true",
         help=f"fewer steps and regimes, as many rounds as go into {QUICK_SECONDS} seconds",
     )
-    parser.add_argument("--depth", type=int, default=4096, help="of the last regime; 0 leaves it out")
+    parser.add_argument(
+        "--depth", type=int, help="of the last regime; default: 4096, 1024 if --quick; 0 leaves it out"
+    )
     parser.add_argument(
         "--q4_0",
         action="store_true",
@@ -84,6 +86,8 @@ def parse_arguments(arguments):
         parser.error("--service builds all of ours: leave --engine_bench out")
     if options.tp and options.threads % 2:
         parser.error("--tp needs an even number of --threads")
+    if options.depth is None:
+        options.depth = 1024 if options.quick else 4096
     if options.quick:
         options.seconds = min(options.seconds, QUICK_SECONDS)
     return options
