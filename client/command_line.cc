@@ -258,7 +258,7 @@ CLI::App* AddInspect(CLI::App& app, CommandLine* line) {
   command
       ->add_option("--kv_cache_dtype", line->kv_cache_dtype,
                    "What keys and values are kept in, as the worker's --kv_cache_dtype: f32, bf16, "
-                   "int8, or on GPUs fp8; auto is f32 on CPUs and bf16 on GPUs")
+                   "int8, or on GPUs fp8; auto is bf16")
       ->check(CLI::IsMember(kv_types))
       ->capture_default_str();
   command

@@ -146,7 +146,7 @@ TEST(InspectTest, TellsWhatFitsOnGpus) {
 TEST(InspectTest, TellsWhatKeysAndValuesTakeInOtherTypes) {
   CommandLine on_cpu = LineFor(WriteTinyModel("tiny.gguf"));
   CommandLine on_gpu = LineForGpus(*on_cpu.path);
-  EXPECT_EQ(JsonOf(on_cpu)["kv_cache_dtype"], "f32");
+  EXPECT_EQ(JsonOf(on_cpu)["kv_cache_dtype"], "bf16");
   EXPECT_EQ(JsonOf(on_gpu)["kv_cache_dtype"], "bf16");
   const int64_t bf16_tokens = JsonOf(on_gpu)["kv_cache_tokens"].get<int64_t>();
   for (CommandLine* const line : {&on_cpu, &on_gpu}) {

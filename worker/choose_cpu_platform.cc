@@ -10,7 +10,7 @@ absl::StatusOr<Platform> ChoosePlatform(const WorkerOptions& options) {
         "--device=cuda: this program was built without GPU code; build //worker:worker in place of "
         "//worker:worker_cpu");
   }
-  return CpuPlatform();
+  return CpuPlatform(options);
 }
 
 }  // namespace phalanx

@@ -33,6 +33,19 @@ const char* DeviceName(DeviceKind device) {
   return "";
 }
 
+constexpr std::pair<ActivationType, const char*> kActivationNames[] = {
+    {ActivationType::kAuto, "auto"},
+    {ActivationType::kF32, "f32"},
+    {ActivationType::kBF16, "bf16"},
+    {ActivationType::kInt8, "int8"}};
+
+const char* ActivationName(ActivationType activations) {
+  for (const auto& [type, text] : kActivationNames) {
+    if (type == activations) return text;
+  }
+  return "";
+}
+
 // "auto" for none.
 const char* KvCacheDTypeName(std::optional<kernels::KvDType> dtype) {
   return dtype.has_value() ? kernels::KvDTypeName(*dtype) : "auto";
@@ -50,8 +63,7 @@ void AddKvCacheDTypeOption(CLI::App& app, std::optional<kernels::KvDType>* dtype
            }
          },
          "What keys and values are kept in: f32; bf16; int8 or fp8 (e4m3; GPUs only), with a scale "
-         "for each key and value of a head; auto, f32 on CPUs and the type of the activations on "
-         "GPUs")
+         "for each key and value of a head; auto, f32 beside --activations=f32 and else bf16")
       ->check(CLI::IsMember(names))
       ->default_str(KvCacheDTypeName(*dtype));
 }
@@ -95,12 +107,21 @@ void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
   app.add_option_function<std::string>(
          "--activations",
          [&options](const std::string& name) {
-           options.activations = name == "f32" ? kernels::DType::kF32 : kernels::DType::kBF16;
+           for (const auto& [type, text] : kActivationNames) {
+             if (name == text) options.activations = type;
+           }
          },
-         "What GPUs compute with: bf16; or f32, as exact as CPUs, which compute in it always, but "
-         "many times slower")
-      ->check(CLI::IsMember({"bf16", "f32"}))
-      ->default_str("bf16")
+         "What products are computed with. f32: the most exact, and the slowest; on GPUs by far. "
+         "bf16: for GPUs. int8: for CPUs, where weights are "
+         "quantized; inputs are then rounded to 8 bits, with a scale for each 32 of them. auto: "
+         "bf16 on GPUs, int8 on CPUs")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->default_str(ActivationName(options.activations))
+      ->group(group);
+  app.add_option("--cpu_level", options.cpu_level,
+                 "The processor's instructions that CPUs compute with; auto: the best that it has. "
+                 "All ranks of a group must have the same")
+      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512_vnni"}))
       ->group(group);
   app.add_option("--cuda_cache_dir", options.cuda_cache_dir,
                  "Where GPUs keep from one start to the next which algorithms of cuBLASLt were "
@@ -283,8 +304,9 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
       flag("weights", WeightFormName(options.weights)),
       flag("kv_cache_dtype", KvCacheDTypeName(options.kv_cache_dtype)),
       flag("device", DeviceName(options.device)),
-      flag("activations", options.activations == kernels::DType::kF32 ? "f32" : "bf16"),
-      flag("threads", ThreadsPerRank(options)), flag("context_tokens", options.context_tokens),
+      flag("activations", ActivationName(options.activations)),
+      flag("cpu_level", options.cpu_level), flag("threads", ThreadsPerRank(options)),
+      flag("context_tokens", options.context_tokens),
       flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
       flag("step_timeout", absl::FormatDuration(options.step_timeout))};
   if (!options.devices.empty()) {

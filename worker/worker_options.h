@@ -24,6 +24,14 @@ inline constexpr int kDefaultKvCacheTokens = 16384;
 // What computes. kAuto: GPUs if there are any.
 enum class DeviceKind { kAuto, kCuda, kCpu };
 
+// What products are computed with. kAuto: bfloat16 on GPUs; on CPUs kInt8.
+enum class ActivationType {
+  kAuto,
+  kF32,
+  kBF16,  // GPUs only.
+  kInt8,  // CPUs only: integers where weights are quantized, and float32 where they are floats.
+};
+
 // Defaults of flags that depend on the device; these are those of CPUs.
 struct StepDefaults {
   int max_seqs = 32;
@@ -44,8 +52,9 @@ struct WorkerOptions {
   kernels::Determinism determinism = kernels::Determinism::kStrict;
   DeviceKind device = DeviceKind::kAuto;
   std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
-  kernels::DType activations = kernels::DType::kBF16;  // On GPUs.
-  std::string cuda_cache_dir;  // Empty: in the user's cache folder; "none": nothing is kept.
+  ActivationType activations = ActivationType::kAuto;
+  std::string cpu_level = "auto";  // kernels/cpu/cpu_level.h.
+  std::string cuda_cache_dir;      // Empty: in the user's cache folder; "none": nothing is kept.
   WeightForm weights = WeightForm::kFile;
   std::optional<kernels::KvDType> kv_cache_dtype = std::nullopt;  // None: what suits the device.
   int threads = 0;          // 0: the CPU budget divided by the ranks.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/bench/norm_product_entries.h"
 #include "kernels/bench/op_bench.h"
+#include "kernels/bench/sampling_entries.h"
 #include "kernels/bench/sharded_sampling_entries.h"
 #include "kernels/testing/random_linear.h"
 #include "kernels/testing/step_builder.h"
@@ -13,14 +14,15 @@
 namespace phalanx::kernels {
 namespace {
 
-void ReserveWorkspace(OpBench& bench, int64_t rows) {
+void ReserveWorkspace(OpBench& bench, int64_t rows, int blocks_per_seq = 0) {
   const WorkspaceLimits limits = {.max_tokens = rows,
                                   .max_seqs = rows,
                                   .hidden = kHidden,
                                   .local_q_heads = kQHeads,
                                   .head_dim = kHeadDim,
                                   .local_ffn = kFfn,
-                                  .local_vocab = kVocab};
+                                  .local_vocab = kVocab,
+                                  .max_blocks_per_seq = blocks_per_seq};
   if (!bench.backend->Reserve(limits).ok()) std::abort();
 }
 
@@ -30,6 +32,7 @@ void BenchLinear(benchmark::State& state, OpBench& f, DType dtype, int64_t in, i
                  int copies) {
   const int64_t rows = state.range(0);
   const RandomLinear linear(dtype, in, out, 1);
+  ReserveWorkspace(f, rows);
   std::vector<std::unique_ptr<PackedLinear>> layers;
   layers.reserve(copies);
   for (int i = 0; i < copies; ++i) layers.push_back(*f.backend->PackLinear({linear.source()}));
@@ -104,6 +107,7 @@ void BenchAllLinears(benchmark::State& state, OpBench& f) {
   }
   const auto table =
       *f.backend->PackLinear({RandomLinear(DType::kQ8_0, kHidden, kVocab, 1).source()});
+  ReserveWorkspace(f, rows);
   Activations x(f, rows, kFfn);
   Activations y(f, rows, 2 * kFfn);
   Activations logits(f, logit_rows, kVocab);
@@ -132,6 +136,7 @@ void BenchAttention(benchmark::State& state, OpBench& f, bool decode, int contex
   const int rows = static_cast<int>(state.range(0));
   const int blocks_per_seq = (context + kKvBlockTokens - 1) / kKvBlockTokens;
   const int num_seqs = decode ? rows : 1;
+  ReserveWorkspace(f, rows, blocks_per_seq);
   const auto cache = *f.backend->AllocateKvCache({.num_layers = 1,
                                                   .num_blocks = num_seqs * blocks_per_seq,
                                                   .num_kv_heads = kKvHeads,
@@ -231,18 +236,6 @@ void BenchRopeAngles(benchmark::State& state, OpBench& f) {
   Report(state, f.ceilings, 4.0 * rows * kHeadDim, 2.0 * rows * kHeadDim);
 }
 
-void BenchSample(benchmark::State& state, OpBench& f, const SamplingRow& sampling) {
-  const int rows = static_cast<int>(state.range(0));
-  StepBuilder step(1);
-  step.Add(0, rows, {});
-  for (int i = 0; i < rows; ++i) step.WantLogits(i, sampling);
-  Activations logits(f, rows, kVocab);
-  std::vector<int32_t> tokens(rows);
-  for (auto _ : state)
-    f.backend->Sample(*f.stream, step.sampling(), logits.tensor(), tokens.data());
-  Report(state, f.ceilings, 4.0 * rows * kVocab, 0.0);
-}
-
 // Every other token's row: half as many as there are tokens, at least one.
 void BenchGatherRows(benchmark::State& state, OpBench& f) {
   const int64_t tokens = state.range(0);
@@ -283,17 +276,6 @@ void BenchStoreLastTokens(benchmark::State& state, OpBench& f) {
   Report(state, f.ceilings, 12.0 * static_cast<double>(slots.size()), 0.0);
 }
 
-void BenchTokenLogProbs(benchmark::State& state, OpBench& f) {
-  const int64_t rows = state.range(0);
-  Activations logits(f, rows, kVocab);
-  const std::vector<int32_t> targets(rows, kVocab / 2);
-  std::vector<float> log_probs(rows);
-  for (auto _ : state) {
-    f.backend->TokenLogProbs(*f.stream, logits.tensor(), targets.data(), log_probs.data());
-  }
-  Report(state, f.ceilings, 4.0 * rows * kVocab, kExponentialFlops * rows * kVocab);
-}
-
 }  // namespace
 
 std::vector<OpEntry> AllOpEntries() {
@@ -309,9 +291,6 @@ std::vector<OpEntry> AllOpEntries() {
   };
   const auto attention = [](bool decode, int context) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, decode, context); };
-  };
-  const auto sample = [](SamplingRow row) -> Run {
-    return [=](benchmark::State& s, OpBench& f) { BenchSample(s, f, row); };
   };
   const std::vector<int64_t> rows = {1, 8, 256};
   const std::vector<int64_t> decodes = {1, 8};
@@ -343,13 +322,10 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kRopeAndWriteKv, "RopeAndWriteKv", rows, BenchRope},
       {Op::kUpdateBlockTables, "UpdateBlockTables", decodes, BenchUpdateBlockTables},
       {Op::kGatherRows, "GatherRows", rows, BenchGatherRows},
-      {Op::kStoreLastTokens, "StoreLastTokens", decodes, BenchStoreLastTokens},
-      {Op::kSample, "Sample/greedy", decodes, sample({})},
-      {Op::kSample, "Sample/temperature", decodes, sample({.temperature = 0.8f})},
-      {Op::kSample, "Sample/top_p", decodes, sample({.temperature = 0.8f, .top_p = 0.9f})},
-      {Op::kTokenLogProbs, "TokenLogProbs", decodes, BenchTokenLogProbs}};
+      {Op::kStoreLastTokens, "StoreLastTokens", decodes, BenchStoreLastTokens}};
   entries.insert(entries.end(), std::begin(others), std::end(others));
-  for (const auto& more : {NormProductEntries(), ShardedSamplingEntries()}) {
+  for (const std::vector<OpEntry>& more :
+       {NormProductEntries(), SamplingEntries(), ShardedSamplingEntries()}) {
     entries.insert(entries.end(), more.begin(), more.end());
   }
   return entries;

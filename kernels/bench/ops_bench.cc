@@ -1,13 +1,19 @@
 // Every op of the CPU backend at the shapes of SmolLM2-135M, as bandwidth and arithmetic, each also
 // in percent of what the same threads reach in the same run on plain reads and multiply-adds.
 //
-// Usage: ops_bench [--threads=N] [Google Benchmark's own flags]
+// Usage: ops_bench [--threads=N] [--activations=int8|f32] [--cpu_level=LEVEL]
+//                  [Google Benchmark's own flags]
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "kernels/bench/ceilings.h"
 #include "kernels/bench/op_entries.h"
@@ -16,28 +22,48 @@
 namespace phalanx::kernels {
 namespace {
 
-// Takes --threads=N out of the arguments; by default 2. Exits where N is no number of threads.
-int TakeThreads(int& argc, char** argv) {
-  int threads = 2;
+// Takes the flags of this program out of the arguments. Exits where a value is none.
+CpuOptions TakeOptions(int& argc, char** argv) {
+  CpuOptions options = {.num_threads = 2, .products = CpuProducts::kInt8};
   int kept = 1;
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
-    if (!absl::ConsumePrefix(&argument, "--threads=")) {
-      argv[kept++] = argv[i];
-    } else if (!absl::SimpleAtoi(argument, &threads) || threads < 1) {
+    if (absl::ConsumePrefix(&argument, "--threads=")) {
+      if (absl::SimpleAtoi(argument, &options.num_threads) && options.num_threads >= 1) continue;
       std::fprintf(stderr, "ops_bench: --threads wants a number from 1 on\n");
       std::exit(2);
+    } else if (absl::ConsumePrefix(&argument, "--activations=")) {
+      if (argument != "int8" && argument != "f32") {
+        std::fprintf(stderr, "ops_bench: --activations wants int8 or f32\n");
+        std::exit(2);
+      }
+      options.products = argument == "int8" ? CpuProducts::kInt8 : CpuProducts::kFloat32;
+    } else if (absl::ConsumePrefix(&argument, "--cpu_level=")) {
+      const absl::StatusOr<CpuLevel> level = ParseCpuLevel(argument);
+      if (!level.ok()) {
+        std::fprintf(stderr, "ops_bench: --cpu_level: %s\n",
+                     std::string(level.status().message()).c_str());
+        std::exit(2);
+      }
+      options.level = *level;
+    } else {
+      argv[kept++] = argv[i];
     }
   }
   argc = kept;
-  return threads;
+  return options;
 }
 
 int Main(int argc, char** argv) {
-  const int threads = TakeThreads(argc, argv);
-  OpBench bench = {.backend = *MakeCpuBackend({.num_threads = threads}),
+  const CpuOptions options = TakeOptions(argc, argv);
+  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeCpuBackend(options);
+  if (!backend.ok()) {
+    std::fprintf(stderr, "ops_bench: %s\n", std::string(backend.status().message()).c_str());
+    return 2;
+  }
+  OpBench bench = {.backend = *std::move(backend),
                    .stream = nullptr,
-                   .ceilings = MeasureCeilings(threads)};
+                   .ceilings = MeasureCeilings(options.num_threads)};
   bench.stream = bench.backend->NewStream();
   std::printf("%s; ceilings: %.1f GB/s read, %.1f GFLOP/s multiply-add\n",
               bench.backend->Describe().c_str(), bench.ceilings.read_gb_per_s,

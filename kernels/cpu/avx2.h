@@ -5,10 +5,10 @@
 #ifndef PHALANX_KERNELS_CPU_AVX2_H_
 #define PHALANX_KERNELS_CPU_AVX2_H_
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstdint>
+
+#include "kernels/cpu/intrinsics.h"
 
 #define PHALANX_AVX2 __attribute__((target("avx2,fma,f16c")))
 // For functions that take or return vectors. They are always inlined, since no vector register

@@ -8,10 +8,17 @@
 namespace phalanx::kernels::avx2 {
 
 void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end);
-void Attention(const AttentionTask& task);
+float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]);
+void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end);
+void Attention(const AttentionTask& task, int64_t segment, float* states);
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out);
 void Add(const float* delta, int64_t n, float* residual);
 void SiluMul(const float* gate, const float* up, int64_t n, float* out);
+float Highest(const float* logits, int64_t n, bool* has_nan);
+uint64_t WeightsOf(const Weights& weights, const float* logits, int64_t n, uint64_t* out);
+void KeysOf(const float* logits, int64_t n, uint32_t* keys);
+int64_t Select(const float* logits, int64_t n, KeyRange keys, float* out);
+void AddExponentials(const float* logits, int64_t n, float max, ExpSum* sum);
 
 }  // namespace phalanx::kernels::avx2
 

@@ -77,8 +77,9 @@ template <typename Type, int kGroups>
 void LocateGroups(const PackedMatrix& w, int64_t group, int64_t begin,
                   const std::byte* (&groups)[kGroups]) {
   const int64_t offset = begin / BlockElements(Type::kType) * PackedBlockBytes(Type::kType);
+  const auto group_bytes = static_cast<int64_t>(FloatGroupBytes(Type::kType, w.in_features));
   for (int g = 0; g < kGroups; ++g) {
-    groups[g] = w.data + (group + g) * static_cast<int64_t>(w.group_bytes()) + offset;
+    groups[g] = w.data + (group + g) * group_bytes + offset;
   }
 }
 

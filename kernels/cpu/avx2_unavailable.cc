@@ -4,5 +4,6 @@ namespace phalanx::kernels {
 
 // For processors that are not x86-64.
 const KernelSet* Avx2Kernels() { return nullptr; }
+const KernelSet* Avx512Kernels() { return nullptr; }
 
 }  // namespace phalanx::kernels

@@ -1,6 +1,6 @@
 // How the AVX2 kernels read packed weights. ForEachInput walks along the inputs and gives, for each
 // of them, the weights of the eight outputs of a group as a vector. Float types have one loop, and
-// all quantized types share another. The layout is told in packed_matrix.h.
+// all quantized types share another. The layout is told in float_format.h.
 #ifndef PHALANX_KERNELS_CPU_AVX2_WEIGHTS_H_
 #define PHALANX_KERNELS_CPU_AVX2_WEIGHTS_H_
 
@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/avx2.h"
-#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/float_format.h"
 
 namespace phalanx::kernels::avx2 {
 

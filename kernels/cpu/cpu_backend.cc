@@ -5,45 +5,66 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/check_tensors.h"
+#include "kernels/cpu/float_format.h"
+#include "kernels/cpu/int8_format.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/cpu/kv_arena.h"
 #include "kernels/cpu/packed_linear.h"
+#include "kernels/cpu/paged_attention.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/sharded_sampling.h"
 #include "kernels/cpu/thread_team.h"
+#include "kernels/cpu/weight_arena.h"
 #include "kernels/host_memory.h"
-#include "kernels/sampling/log_prob.h"
-#include "kernels/sampling/sample.h"
-#include "kernels/sampling/sharded_sample.h"
 
 namespace phalanx::kernels {
 namespace {
 
-// Groups of outputs that a thread takes at once. The AVX2 kernel for a single row handles four
-// groups together; a smaller grain would cut these apart.
-constexpr int64_t kLinearGrain = 4;
+// Outputs that a thread takes at once. Kernels handle up to four groups of outputs together; a
+// smaller grain would cut these apart.
+constexpr int64_t kLinearGrainOutputs = 32;
 
 // Work on fewer elements is done by the calling thread alone: it takes less time than it takes
 // another thread to begin.
 constexpr int64_t kLeastParallelElements = 8192;
+
+KvDType KvDTypeOf(const CpuOptions& options) {
+  const bool is_exact = options.products == CpuProducts::kFloat32;
+  return options.kv_cache.value_or(is_exact ? KvDType::kF32 : KvDType::kBF16);
+}
 
 // Ops ignore their stream, because they are done when they return. Weights and caches that they are
 // given come from this backend, hence the casts to its own types.
 class CpuBackend : public Backend {
  public:
   CpuBackend(const CpuOptions& options, const KernelSet& kernels)
-      : kernels_(kernels), kv_cache_dtype_(options.kv_cache), team_(options.num_threads) {}
+      : kernels_(kernels),
+        products_(options.products),
+        kv_cache_dtype_(KvDTypeOf(options)),
+        float_format_(kernels.linear),
+        int8_format_(kernels.int8),
+        team_(options.num_threads),
+        sampling_(&team_, kernels.logits) {
+    formats_.floats = &float_format_;
+    formats_.quantized = &float_format_;
+    if (products_ == CpuProducts::kInt8) formats_.quantized = &int8_format_;
+  }
 
   std::string Describe() const override {
     const int n = team_.num_threads();
-    return absl::StrCat("cpu ", kernels_.name, ", ", n, n == 1 ? " thread" : " threads");
+    return absl::StrCat("cpu ", kernels_.name, ", ", n, n == 1 ? " thread" : " threads",
+                        ", products with quantized weights in ",
+                        products_ == CpuProducts::kInt8 ? "int8" : "float32");
   }
-  std::string Arithmetic() const override { return kernels_.name; }
+  std::string Arithmetic() const override {
+    return absl::StrCat(kernels_.name, products_ == CpuProducts::kInt8 ? " int8" : "");
+  }
   Determinism determinism() const override { return Determinism::kStrict; }
   DType activation_dtype() const override { return DType::kF32; }
   DType residual_dtype() const override { return DType::kF32; }
@@ -60,31 +81,38 @@ class CpuBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(
       absl::Span<const LinearSource> sources) override {
-    return CpuLinear::Create(sources, team_);
+    return CpuLinear::Create(sources, formats_, arena_, team_);
   }
 
   absl::StatusOr<std::unique_ptr<PackedGatedLinear>> PackGatedLinear(
       const LinearSource& gate, const LinearSource& up) override {
-    return CpuGatedLinear::Create(gate, up, team_);
+    return CpuGatedLinear::Create(gate, up, formats_, arena_, team_);
   }
 
   size_t LinearBytes(absl::Span<const LinearSize> sources) const override {
-    return CpuLinear::Bytes(sources);
+    return CpuLinear::Bytes(sources, formats_);
   }
   size_t GatedLinearBytes(const LinearSize& gate, const LinearSize& up) const override {
-    return CpuLinear::BytesApart({gate, up});
+    return CpuLinear::BytesApart({gate, up}, formats_);
   }
   size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
-  // One product of LinearAdd, or one of the two of GatedLinear, of a whole step.
   size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
-    return static_cast<size_t>(limits.max_tokens * std::max(limits.hidden, limits.local_ffn)) *
-           sizeof(float);
+    return PreparedBytes(limits) + AttentionBytes(limits) + SamplingWordsBytes(limits.max_seqs) +
+           ProductBytes(limits);
   }
 
   absl::Status Reserve(const WorkspaceLimits& limits) override {
     absl::StatusOr<std::unique_ptr<HostBuffer>> buffer = HostBuffer::Create(WorkspaceBytes(limits));
     if (!buffer.ok()) return buffer.status();
     workspace_ = *std::move(buffer);
+    prepared_bytes_ = PreparedBytes(limits);
+    auto* const bytes = static_cast<std::byte*>(workspace_->data());
+    const size_t sampling_at = prepared_bytes_ + AttentionBytes(limits);
+    attention_.emplace(kernels_.attention, limits,
+                       reinterpret_cast<float*>(bytes + prepared_bytes_), &team_);
+    sampling_words_ = PlaceSamplingWords(bytes + sampling_at, limits.max_seqs);
+    sampling_rows_ = limits.max_seqs;
+    product_at_ = sampling_at + SamplingWordsBytes(limits.max_seqs);
     return absl::OkStatus();
   }
 
@@ -142,15 +170,16 @@ class CpuBackend : public Backend {
     // Threads share out the outputs and not the rows: a decode has few rows, and this way each
     // weight is read and decoded by one thread only.
     for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
-      const LinearTask task = {
-          .weights = &segment.matrix,
-          .x = x.f32(),
-          .rows = x.rows,
-          .bias = bias.data == nullptr ? nullptr : bias.f32() + segment.first_output,
-          .out = out.f32() + segment.first_output,
-          .out_stride = w.out_features()};
-      team_.ParallelFor(segment.matrix.groups(), kLinearGrain,
-                        [&](int64_t begin, int64_t end) { kernels_.linear(task, begin, end); });
+      LinearTask task = {.weights = &segment.matrix,
+                         .x = x.f32(),
+                         .rows = x.rows,
+                         .bias = bias.data == nullptr ? nullptr : bias.f32() + segment.first_output,
+                         .out = out.f32() + segment.first_output,
+                         .out_stride = w.out_features()};
+      Prepare(Op::kLinear, task);
+      ForEachGroups(segment.matrix, [&](int64_t begin, int64_t end) {
+        segment.matrix.format->Run(task, begin, end);
+      });
     }
   }
 
@@ -158,17 +187,18 @@ class CpuBackend : public Backend {
     CheckTensors(Op::kLinearAdd, {x, residual});
     if (x.rows == 0) return;
     const int64_t n = w.out_features();
-    float* const product = Workspace(Op::kLinearAdd, x.rows * n);
+    float* const product = Product(Op::kLinearAdd, x.rows * n);
     for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
-      const LinearTask task = {.weights = &segment.matrix,
-                               .x = x.f32(),
-                               .rows = x.rows,
-                               .out = product + segment.first_output,
-                               .out_stride = n};
+      LinearTask task = {.weights = &segment.matrix,
+                         .x = x.f32(),
+                         .rows = x.rows,
+                         .out = product + segment.first_output,
+                         .out_stride = n};
+      Prepare(Op::kLinearAdd, task);
       float* const sum = residual.f32() + segment.first_output;
       // The thread that made a product adds it, while it is in its cache.
-      team_.ParallelFor(segment.matrix.groups(), kLinearGrain, [&](int64_t begin, int64_t end) {
-        kernels_.linear(task, begin, end);
+      ForEachGroups(segment.matrix, [&](int64_t begin, int64_t end) {
+        segment.matrix.format->Run(task, begin, end);
         const Columns columns = ColumnsOfGroups(begin, end, segment.matrix);
         for (int64_t i = 0; i < x.rows; ++i) {
           const int64_t at = i * n + columns.first;
@@ -184,24 +214,34 @@ class CpuBackend : public Backend {
     const auto& weights = static_cast<const CpuGatedLinear&>(w);
     const int64_t n = w.out_features();
     // `out` holds the gate until it is multiplied.
-    const LinearTask gate = {.weights = &weights.gate(),
-                             .x = x.f32(),
-                             .rows = x.rows,
-                             .out = out.f32(),
-                             .out_stride = n};
-    const LinearTask up = {.weights = &weights.up(),
-                           .x = x.f32(),
-                           .rows = x.rows,
-                           .out = Workspace(Op::kGatedLinear, x.rows * n),
-                           .out_stride = n};
-    team_.ParallelFor(weights.gate().groups(), kLinearGrain, [&](int64_t begin, int64_t end) {
-      kernels_.linear(gate, begin, end);
-      kernels_.linear(up, begin, end);
-      const Columns columns = ColumnsOfGroups(begin, end, weights.gate());
-      for (int64_t i = 0; i < x.rows; ++i) {
-        const int64_t at = i * n + columns.first;
-        kernels_.silu_mul(gate.out + at, up.out + at, columns.count, gate.out + at);
-      }
+    LinearTask gate = {.weights = &weights.gate(),
+                       .x = x.f32(),
+                       .rows = x.rows,
+                       .out = out.f32(),
+                       .out_stride = n};
+    LinearTask up = {.weights = &weights.up(),
+                     .x = x.f32(),
+                     .rows = x.rows,
+                     .out = Product(Op::kGatedLinear, x.rows * n),
+                     .out_stride = n};
+    if (gate.weights->dtype == up.weights->dtype) {
+      Prepare(Op::kGatedLinear, gate);
+      up.prepared = gate.prepared;
+      ForEachGroups(weights.gate(), [&](int64_t begin, int64_t end) {
+        weights.gate().format->Run(gate, begin, end);
+        weights.up().format->Run(up, begin, end);
+        MultiplyGated(gate, up, begin, end);
+      });
+      return;
+    }
+    // There is room for one prepared input only.
+    Prepare(Op::kGatedLinear, up);
+    ForEachGroups(weights.up(),
+                  [&](int64_t begin, int64_t end) { weights.up().format->Run(up, begin, end); });
+    Prepare(Op::kGatedLinear, gate);
+    ForEachGroups(weights.gate(), [&](int64_t begin, int64_t end) {
+      weights.gate().format->Run(gate, begin, end);
+      MultiplyGated(gate, up, begin, end);
     });
   }
 
@@ -238,31 +278,12 @@ class CpuBackend : public Backend {
   void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                       float scale, const KvCache& cache, int layer, Tensor out) override {
     CheckTensors(Op::kPagedAttention, {qkv, out});
-    const auto& arena = static_cast<const KvArena&>(cache);
-    const int head_dim = arena.shape().head_dim;
-    const int kv_heads = arena.shape().num_kv_heads;
-    const int group = local_q_heads / kv_heads;
-    // A part is one token and one KV head, with the query heads that share it. Keys are not shared
-    // out among threads: that would change the order of sums with the number of threads. A later
-    // token of the same sequence is in the cache already, and is left out by num_keys.
-    const auto attend = [&](uint32_t part) {
-      const int64_t t = part / kv_heads;
-      const int kv_head = static_cast<int>(part % kv_heads);
-      const int64_t first_head = int64_t{kv_head} * group;
-      kernels_.attention({.query = qkv.f32() + t * qkv.cols + first_head * head_dim,
-                          .num_heads = group,
-                          .head_dim = head_dim,
-                          .num_keys = batch.positions[t] + 1,
-                          .blocks = BlockTable(batch, t),
-                          .dtype = arena.shape().dtype,
-                          .keys = arena.keys(layer, kv_head),
-                          .values = arena.values(layer, kv_head),
-                          .scales = arena.scales(layer, kv_head),
-                          .block_stride = arena.block_stride(),
-                          .scale = scale,
-                          .out = out.f32() + t * out.cols + first_head * head_dim});
-    };
-    team_.Run(static_cast<uint32_t>(batch.num_tokens * kv_heads), attend);
+    if (!attention_.has_value()) {
+      std::fprintf(stderr, "%s: was called before Reserve\n", OpName(Op::kPagedAttention));
+      std::abort();
+    }
+    attention_->Run(batch, qkv, local_q_heads, scale, static_cast<const KvArena&>(cache), layer,
+                    out);
   }
 
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
@@ -274,8 +295,7 @@ class CpuBackend : public Backend {
 
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
-    ForEachRow(batch.num_logit_rows, logits.cols,
-               [&](int64_t i) { tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]); });
+    sampling_.Sample(batch, logits, WordsFor(Op::kSample, logits).shard, tokens);
   }
 
   void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
@@ -286,59 +306,51 @@ class CpuBackend : public Backend {
   void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
                      float* log_probs) override {
     CheckTensors(Op::kTokenLogProbs, {logits});
-    ForEachRow(logits.rows, logits.cols * kTranscendentalCost,
-               [&](int64_t i) { log_probs[i] = LogProb(Row(logits, i), targets[i]); });
+    sampling_.TokenLogProbs(logits, targets, WordsFor(Op::kTokenLogProbs, logits), log_probs);
   }
 
   void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
     CheckTensors(Op::kRowMaxima, {logits});
-    RowMaximaOnCpu(team_, logits, first_id, maxima);
+    sampling_.RowMaxima(logits, first_id, maxima);
   }
 
   void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
                CutKind kind, int digit) override {
     CheckTensors(Op::kCutSums, {logits});
-    CutSumsOnCpu(team_, batch, logits, shard, kind, digit);
+    sampling_.CutSums(batch, logits, shard, kind, digit);
   }
 
   void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
                  const SampleShard& shard, CutKind kind, int digit) override {
     CheckTensors(Op::kNarrowCut, {logits});
-    // With the last digit, ties may have to be looked for among all logits of a row.
-    const int64_t row_cost = digit == kCutDigits - 1 ? logits.cols : kDigitValues;
-    ForEachRow(batch.num_logit_rows, row_cost,
-               [&](int64_t i) { NarrowRow(batch, logits, shard, i, kind, digit); });
+    sampling_.NarrowCut(batch, logits, shard, kind, digit);
   }
 
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {
     CheckTensors(Op::kKeptWeights, {logits});
-    KeptWeightsOnCpu(team_, batch, logits, shard);
+    sampling_.KeptWeights(batch, logits, shard);
   }
 
   void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
                   const SampleShard& shard) override {
     CheckTensors(Op::kDrawTokens, {logits});
-    // Looks at the sums of the runs, and at the tokens of one run.
-    ForEachRow(batch.num_logit_rows, kDigitValues + logits.cols / kDigitValues,
-               [&](int64_t i) { DrawRow(batch, logits, shard, i); });
+    sampling_.DrawTokens(batch, logits, shard);
   }
 
   void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
-    for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<int32_t>(drawn[i]) - 1;
+    sampling_.TakeTokens(rows, drawn, tokens);
   }
 
   void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
                     const uint64_t* maxima, uint64_t* terms) override {
     CheckTensors(Op::kLogProbTerms, {logits});
-    LogProbTermsOnCpu(team_, logits, first_id, targets, maxima, terms);
+    sampling_.LogProbTerms(logits, first_id, targets, maxima, terms);
   }
 
   void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
                        float* log_probs) override {
-    for (int64_t i = 0; i < rows; ++i) {
-      log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
-    }
+    sampling_.CombineLogProbs(rows, maxima, terms, log_probs);
   }
 
  private:
@@ -347,27 +359,83 @@ class CpuBackend : public Backend {
     int64_t first;
     int64_t count;
   };
-  // The outputs of some groups. The last group may have fewer than eight.
+  // The outputs of some groups. The last group may have fewer than the others.
   static Columns ColumnsOfGroups(int64_t group_begin, int64_t group_end,
                                  const PackedMatrix& matrix) {
-    const int64_t first = group_begin * kGroupRows;
-    return {first, std::min(group_end * kGroupRows, matrix.out_features) - first};
+    const int64_t group_rows = matrix.format->group_rows();
+    const int64_t first = group_begin * group_rows;
+    return {first, std::min(group_end * group_rows, matrix.out_features) - first};
   }
 
-  // Ends the process, naming the op, if not so many floats have been reserved.
-  float* Workspace(Op op, int64_t elements) {
-    const size_t bytes = static_cast<size_t>(elements) * sizeof(float);
-    const size_t reserved = workspace_ == nullptr ? 0 : workspace_->bytes();
-    if (bytes > reserved) {
-      std::fprintf(stderr, "%s: takes %zu bytes of workspace, but %zu are reserved\n", OpName(op),
-                   bytes, reserved);
-      std::abort();
+  // Calls run(begin, end) for groups that cover all of `matrix`, on any thread.
+  template <typename Function>
+  void ForEachGroups(const PackedMatrix& matrix, Function run) {
+    team_.ParallelFor(matrix.groups(), kLinearGrainOutputs / matrix.format->group_rows(), run);
+  }
+
+  // gate.out = silu(gate.out) * up.out, for the outputs of some groups.
+  void MultiplyGated(const LinearTask& gate, const LinearTask& up, int64_t group_begin,
+                     int64_t group_end) const {
+    const Columns columns = ColumnsOfGroups(group_begin, group_end, *gate.weights);
+    for (int64_t i = 0; i < gate.rows; ++i) {
+      const int64_t at = i * gate.out_stride + columns.first;
+      kernels_.silu_mul(gate.out + at, up.out + at, columns.count, gate.out + at);
     }
-    return static_cast<float*>(workspace_->data());
   }
 
-  static absl::Span<const float> Row(Tensor x, int64_t i) {
-    return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
+  // The workspace is the input of a product as its format wants it; then what attention works in;
+  // then the words of Sample and TokenLogProbs; and then one product of LinearAdd, or one of the
+  // two of GatedLinear, of a whole step.
+  size_t PreparedBytes(const WorkspaceLimits& limits) const {
+    const int64_t widest =
+        std::max({limits.hidden, limits.local_ffn, limits.local_q_heads * limits.head_dim});
+    const size_t bytes =
+        formats_.quantized->PreparedBytes(std::max(limits.max_tokens, limits.max_seqs), widest);
+    return RoundUp(bytes);
+  }
+  size_t AttentionBytes(const WorkspaceLimits& limits) const {
+    return RoundUp(PagedAttentionRunner::ScratchBytes(limits, team_.num_threads()));
+  }
+  static size_t RoundUp(size_t bytes) {
+    return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+  }
+  static size_t ProductBytes(const WorkspaceLimits& limits) {
+    return static_cast<size_t>(limits.max_tokens * std::max(limits.hidden, limits.local_ffn)) *
+           sizeof(float);
+  }
+
+  // Ends the process, naming the op, if the workspace has less than it takes.
+  void CheckWorkspace(Op op, size_t bytes, size_t reserved) const {
+    if (bytes <= reserved) return;
+    std::fprintf(stderr, "%s: takes %zu bytes of workspace, but %zu are reserved\n", OpName(op),
+                 bytes, reserved);
+    std::abort();
+  }
+
+  float* Product(Op op, int64_t elements) {
+    const size_t reserved = workspace_ == nullptr ? 0 : workspace_->bytes() - product_at_;
+    CheckWorkspace(op, static_cast<size_t>(elements) * sizeof(float), reserved);
+    return reinterpret_cast<float*>(static_cast<std::byte*>(workspace_->data()) + product_at_);
+  }
+
+  // The words for the rows of `logits`, which are whole.
+  SamplingWords WordsFor(Op op, const Tensor& logits) {
+    CheckWorkspace(op, SamplingWordsBytes(logits.rows), SamplingWordsBytes(sampling_rows_));
+    SamplingWords words = sampling_words_;
+    words.shard.vocab = logits.cols;
+    return words;
+  }
+
+  // Brings the inputs of a product into the form that its format wants.
+  void Prepare(Op op, LinearTask& task) {
+    const LinearFormat& format = *task.weights->format;
+    const size_t bytes = format.PreparedBytes(task.rows, task.weights->in_features);
+    if (bytes == 0) return;
+    CheckWorkspace(op, bytes, prepared_bytes_);
+    auto* const to = static_cast<std::byte*>(workspace_->data());
+    ForEachRow(format.PrepareParts(task.rows), task.rows * task.weights->in_features,
+               [&](int64_t part) { format.Prepare(task, part, part + 1, to); });
+    task.prepared = to;
   }
 
   // What an exponential, sine or cosine costs, in multiply-adds on one element; a rough figure.
@@ -384,14 +452,38 @@ class CpuBackend : public Backend {
   }
 
   const KernelSet& kernels_;
+  const CpuProducts products_;
   const KvDType kv_cache_dtype_;
+  const FloatFormat float_format_;
+  const Int8Format int8_format_;
+  LinearFormats formats_;
+  WeightArena arena_;
   ThreadTeam team_;
+  const CpuSampling sampling_;
   std::unique_ptr<HostBuffer> workspace_;  // Null before Reserve.
+  std::optional<PagedAttentionRunner> attention_;
+  SamplingWords sampling_words_;
+  int64_t sampling_rows_ = 0;
+  size_t product_at_ = 0;
+  size_t prepared_bytes_ = 0;  // Of the workspace.
 };
 
-const KernelSet& BestKernels() {
-  const KernelSet* const avx2 = Avx2Kernels();
-  return avx2 == nullptr ? PortableKernels() : *avx2;
+// Null if this machine lacks what the level takes.
+const KernelSet* KernelsOf(CpuLevel level) {
+  switch (level) {
+    case CpuLevel::kPortable:
+      return &PortableKernels();
+    case CpuLevel::kAvx2:
+      return Avx2Kernels();
+    case CpuLevel::kAvx512Vnni:
+      return Avx512Kernels();
+    case CpuLevel::kBest:
+      break;
+  }
+  for (const KernelSet* kernels : {Avx512Kernels(), Avx2Kernels()}) {
+    if (kernels != nullptr) return kernels;
+  }
+  return &PortableKernels();
 }
 
 }  // namespace
@@ -400,13 +492,14 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.num_threads < 1) {
     return absl::InvalidArgumentError(absl::StrCat("num_threads: ", options.num_threads));
   }
-  if (options.instructions == CpuInstructions::kAvx2 && Avx2Kernels() == nullptr) {
-    return absl::InvalidArgumentError("this machine lacks AVX2, FMA or F16C");
+  const KernelSet* const kernels = KernelsOf(options.level);
+  if (kernels == nullptr) {
+    return absl::InvalidArgumentError(options.level == CpuLevel::kAvx2
+                                          ? "this machine lacks AVX2, FMA or F16C"
+                                          : "this machine lacks AVX-512 or its VNNI");
   }
-  if (absl::Status status = KvArena::CheckDType(options.kv_cache); !status.ok()) return status;
-  // kAvx2 is known to be there, and then is the best.
-  const bool portable = options.instructions == CpuInstructions::kPortable;
-  return std::make_unique<CpuBackend>(options, portable ? PortableKernels() : BestKernels());
+  if (absl::Status status = KvArena::CheckDType(KvDTypeOf(options)); !status.ok()) return status;
+  return std::make_unique<CpuBackend>(options, *kernels);
 }
 
 }  // namespace phalanx::kernels

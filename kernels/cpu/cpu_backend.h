@@ -1,33 +1,36 @@
 // The backend for machines without an accelerator: threads and vector instructions, float32
-// activations, weights in about the size they have in their file.
+// activations, weights in about the size that they have in their file.
 #ifndef PHALANX_KERNELS_CPU_CPU_BACKEND_H_
 #define PHALANX_KERNELS_CPU_CPU_BACKEND_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
 
-enum class CpuInstructions {
-  kBest,      // The best that this machine has; which, Backend::Arithmetic tells.
-  kPortable,  // What every machine has.
-  kAvx2,      // AVX2, FMA and F16C.
+// How products with quantized weights are computed. Those with float weights are always in float32.
+enum class CpuProducts {
+  kFloat32,  // Weights are dequantized to the bits that the reference has.
+  kInt8,     // Inputs are rounded to 8 bits, with a scale for each 32 of them; int8_layout.h.
 };
 
 struct CpuOptions {
   // Threads that compute, the calling one included; at least 1.
   int num_threads = 1;
-  CpuInstructions instructions = CpuInstructions::kBest;
-  // Backend::kv_cache_dtype; not kFp8.
-  KvDType kv_cache = KvDType::kF32;
+  CpuLevel level = CpuLevel::kBest;
+  CpuProducts products = CpuProducts::kFloat32;
+  // Backend::kv_cache_dtype; not kFp8. None: kF32 beside kFloat32, and kBF16 beside kInt8, where
+  // inputs are rounded more than that anyway.
+  std::optional<KvDType> kv_cache = std::nullopt;
 };
 
-// Differs from the reference only by the rounding of float32 sums: weights are dequantized to the
-// same bits. Results do not depend on the number of threads, only on `instructions`.
-// INVALID_ARGUMENT for fewer than one thread, instructions that this machine lacks, or a KV cache
-// in fp8.
+// With products in float32 it differs from the reference only by the rounding of sums. Results do
+// not depend on the number of threads, only on `level` and `products`. INVALID_ARGUMENT for fewer
+// than one thread, a level that this machine lacks, or a KV cache in fp8.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
 
 }  // namespace phalanx::kernels

@@ -1,10 +1,13 @@
 // What the CPU backend promises beyond the contract of all backends, which kernels/testing tests.
 #include "kernels/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/reference/reference_backend.h"
 #include "kernels/testing/matrix.h"
 #include "kernels/testing/random_linear.h"
 #include "kernels/testing/step_builder.h"
@@ -17,23 +20,40 @@ TEST(MakeCpuBackendTest, RefusesFewerThanOneThread) {
 }
 
 TEST(MakeCpuBackendTest, DescribesItself) {
-  const auto backend =
-      MakeCpuBackend({.num_threads = 2, .instructions = CpuInstructions::kPortable});
+  const auto backend = MakeCpuBackend({.num_threads = 2, .level = CpuLevel::kPortable});
   ASSERT_TRUE(backend.ok()) << backend.status();
-  EXPECT_EQ((*backend)->Describe(), "cpu portable, 2 threads");
+  EXPECT_EQ((*backend)->Describe(),
+            "cpu portable, 2 threads, products with quantized weights in float32");
   EXPECT_EQ((*backend)->Arithmetic(), "portable");
   EXPECT_EQ((*backend)->determinism(), Determinism::kStrict);
 }
 
+// Ranks compare it, so what computes otherwise must say otherwise.
+TEST(MakeCpuBackendTest, TellsTheArithmeticOfProducts) {
+  const auto backend =
+      MakeCpuBackend({.level = CpuLevel::kPortable, .products = CpuProducts::kInt8});
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  EXPECT_EQ((*backend)->Arithmetic(), "portable int8");
+}
+
+TEST(ParseCpuLevelTest, KnowsTheNamesAndTellsThemWhereThereIsAnother) {
+  EXPECT_EQ(*ParseCpuLevel("avx512_vnni"), CpuLevel::kAvx512Vnni);
+  EXPECT_EQ(*ParseCpuLevel("avx2"), CpuLevel::kAvx2);
+  EXPECT_EQ(*ParseCpuLevel("portable"), CpuLevel::kPortable);
+  EXPECT_EQ(*ParseCpuLevel("auto"), CpuLevel::kBest);
+  EXPECT_EQ(ParseCpuLevel("AVX2").status().message(),
+            "\"AVX2\" is none of auto, portable, avx2 and avx512_vnni");
+}
+
 // The same work on backends of any number of threads.
-class CpuThreadsTest : public testing::TestWithParam<CpuInstructions> {
+class CpuThreadsTest : public testing::TestWithParam<CpuLevel> {
  protected:
   void SetUp() override {
-    const auto one = MakeCpuBackend({.instructions = GetParam()});
+    const auto one = MakeCpuBackend({.level = GetParam()});
     if (!one.ok()) GTEST_SKIP() << one.status();
   }
   std::unique_ptr<Backend> WithThreads(int threads) {
-    return *MakeCpuBackend({.num_threads = threads, .instructions = GetParam()});
+    return *MakeCpuBackend({.num_threads = threads, .level = GetParam()});
   }
 };
 
@@ -81,6 +101,13 @@ AlignedVector<float> Attention(Backend& backend) {
   step.Add(0, 3, {1});
   const auto cache = *backend.AllocateKvCache(
       {.num_layers = 1, .num_blocks = 4, .num_kv_heads = kKvHeads, .head_dim = kHeadDim});
+  EXPECT_TRUE(backend
+                  .Reserve({.max_tokens = kTokens,
+                            .max_seqs = 2,
+                            .local_q_heads = kQHeads,
+                            .head_dim = kHeadDim,
+                            .max_blocks_per_seq = 3})
+                  .ok());
   const auto stream = backend.NewStream();
   Matrix cos_sin(kTokens, kHeadDim, 1);
   Matrix qkv(kTokens, (kQHeads + 2 * kKvHeads) * kHeadDim, 2);
@@ -96,11 +123,66 @@ TEST_P(CpuThreadsTest, BitsOfAttentionDoNotDependOnTheirNumber) {
   for (int threads : {2, 5}) EXPECT_EQ(Attention(*WithThreads(threads)), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllInstructions, CpuThreadsTest,
-                         testing::Values(CpuInstructions::kPortable, CpuInstructions::kAvx2),
-                         [](const auto& info) {
-                           return info.param == CpuInstructions::kAvx2 ? "Avx2" : "Portable";
-                         });
+// Keys and values of a sequence of kLongTokens tokens, written in one go.
+constexpr int kLongTokens = 2500;
+constexpr int kLongBlocks = (kLongTokens + kKvBlockTokens - 1) / kKvBlockTokens;
+constexpr int kLongQHeads = 6;
+constexpr int kLongKvHeads = 2;
+constexpr int kLongHeadDim = 24;
+
+// Attention of the last `count` tokens; with `decodes`, of these tokens one by one, each as a
+// sequence of its own with the same blocks.
+AlignedVector<float> LongAttention(Backend& backend, int count, bool decodes) {
+  EXPECT_TRUE(backend
+                  .Reserve({.max_tokens = kLongTokens,
+                            .max_seqs = count,
+                            .local_q_heads = kLongQHeads,
+                            .head_dim = kLongHeadDim,
+                            .max_blocks_per_seq = kLongBlocks})
+                  .ok());
+  const auto cache = *backend.AllocateKvCache({.num_layers = 1,
+                                               .num_blocks = kLongBlocks,
+                                               .num_kv_heads = kLongKvHeads,
+                                               .head_dim = kLongHeadDim});
+  std::vector<int32_t> blocks(kLongBlocks);
+  for (int i = 0; i < kLongBlocks; ++i) blocks[i] = (i * 7 + 3) % kLongBlocks;
+  const auto stream = backend.NewStream();
+  Matrix cos_sin(kLongTokens, kLongHeadDim, 1);
+  Matrix qkv(kLongTokens, (kLongQHeads + 2 * kLongKvHeads) * kLongHeadDim, 2);
+  StepBuilder fill(kLongBlocks);
+  fill.Add(0, kLongTokens, blocks);
+  backend.RopeAndWriteKv(*stream, fill.batch(), cos_sin.tensor(), kLongQHeads, qkv.tensor(), *cache,
+                         0);
+  StepBuilder step(kLongBlocks);
+  if (decodes) {
+    for (int i = 0; i < count; ++i) step.Add(kLongTokens - count + i, 1, blocks);
+  } else {
+    step.Add(kLongTokens - count, count, blocks);
+  }
+  Matrix queries = qkv.Rows(kLongTokens - count, count);
+  Matrix out(count, kLongQHeads * kLongHeadDim);
+  backend.PagedAttention(*stream, step.batch(), queries.tensor(), kLongQHeads, 0.2f, *cache, 0,
+                         out.tensor());
+  return out.values();
+}
+
+// Whether threads share out the segments of a sequence depends on the step; the bits do not.
+TEST_P(CpuThreadsTest, BitsOfAttentionOverManyKeysDoNotDependOnTheStep) {
+  const AlignedVector<float> prompt = LongAttention(*WithThreads(1), 40, false);
+  EXPECT_EQ(LongAttention(*WithThreads(3), 40, false), prompt);
+  // 80 parts, which are not cut further, and 2, which are.
+  EXPECT_EQ(LongAttention(*WithThreads(3), 40, true), prompt);
+  const AlignedVector<float> last = LongAttention(*WithThreads(3), 1, true);
+  EXPECT_TRUE(std::equal(last.begin(), last.end(), prompt.end() - last.size()));
+  const auto reference = MakeReferenceBackend();
+  const AlignedVector<float> expected = LongAttention(*reference, 1, true);
+  for (size_t i = 0; i < last.size(); ++i) EXPECT_NEAR(last[i], expected[i], 1e-5) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuThreadsTest,
+                         testing::Values(CpuLevel::kPortable, CpuLevel::kAvx2,
+                                         CpuLevel::kAvx512Vnni),
+                         [](const auto& info) { return std::string(CpuLevelName(info.param)); });
 
 }  // namespace
 }  // namespace phalanx::kernels

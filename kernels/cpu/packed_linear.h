@@ -10,13 +10,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/linear_format.h"
 #include "kernels/cpu/thread_team.h"
-#include "kernels/host_memory.h"
+#include "kernels/cpu/weight_arena.h"
 #include "kernels/linear_source.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
+
+// The formats of one backend, for weights of each type. They outlive the weights.
+struct LinearFormats {
+  const LinearFormat* floats = nullptr;
+  const LinearFormat* quantized = nullptr;
+
+  const LinearFormat* For(DType dtype) const { return IsQuantized(dtype) ? quantized : floats; }
+};
 
 class CpuLinear : public PackedLinear {
  public:
@@ -26,19 +34,21 @@ class CpuLinear : public PackedLinear {
     int64_t first_output = 0;
   };
 
-  // Packs on all threads of `team`. Errors as Backend::PackLinear.
+  // Packs into memory of `arena` on all threads of `team`. Errors as Backend::PackLinear.
   static absl::StatusOr<std::unique_ptr<CpuLinear>> Create(absl::Span<const LinearSource> sources,
-                                                           ThreadTeam& team);
+                                                           const LinearFormats& formats,
+                                                           WeightArena& arena, ThreadTeam& team);
   // The same with a segment for each source, whatever their types.
   static absl::StatusOr<std::unique_ptr<CpuLinear>> CreateApart(
-      absl::Span<const LinearSource> sources, ThreadTeam& team);
+      absl::Span<const LinearSource> sources, const LinearFormats& formats, WeightArena& arena,
+      ThreadTeam& team);
   // bytes() of what Create and CreateApart make of sources of these sizes.
-  static size_t Bytes(absl::Span<const LinearSize> sources);
-  static size_t BytesApart(absl::Span<const LinearSize> sources);
+  static size_t Bytes(absl::Span<const LinearSize> sources, const LinearFormats& formats);
+  static size_t BytesApart(absl::Span<const LinearSize> sources, const LinearFormats& formats);
 
   int64_t in_features() const override { return shape_.in_features; }
   int64_t out_features() const override { return shape_.out_features; }
-  size_t bytes() const override { return weights_->bytes(); }
+  size_t bytes() const override { return weights_.bytes(); }
 
   absl::Span<const Segment> segments() const { return segments_; }
 
@@ -49,21 +59,23 @@ class CpuLinear : public PackedLinear {
   // `segments` have no data yet.
   static absl::StatusOr<std::unique_ptr<CpuLinear>> Pack(absl::Span<const LinearSource> sources,
                                                          std::vector<Segment> segments,
-                                                         ThreadTeam& team);
-  CpuLinear(LinearShape shape, std::vector<Segment> segments, std::unique_ptr<HostBuffer> weights);
+                                                         WeightArena& arena, ThreadTeam& team);
+  CpuLinear(LinearShape shape, std::vector<Segment> segments, WeightArena::Part weights);
 
   const LinearShape shape_;
   const std::vector<Segment> segments_;
-  const std::unique_ptr<HostBuffer> weights_;
+  const WeightArena::Part weights_;
 };
 
 // Both matrices one behind the other: a thread takes the same outputs of the one and then of the
-// other. They share one buffer, because a large one gets huge pages.
+// other.
 class CpuGatedLinear : public PackedGatedLinear {
  public:
   // Errors as Backend::PackGatedLinear.
   static absl::StatusOr<std::unique_ptr<CpuGatedLinear>> Create(const LinearSource& gate,
                                                                 const LinearSource& up,
+                                                                const LinearFormats& formats,
+                                                                WeightArena& arena,
                                                                 ThreadTeam& team);
 
   int64_t in_features() const override { return both_->in_features(); }

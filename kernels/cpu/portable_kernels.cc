@@ -7,8 +7,10 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/float_format.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/cpu/kv_arena.h"
+#include "kernels/cpu/portable_int8.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -71,52 +73,54 @@ void BlockScores(const AttentionTask& task, const float* query, const Element* k
   }
 }
 
-// One head, with a running maximum: when a block has a larger score, what was summed before
-// shrinks, so that no weight is above 1 and no exponential overflows. Blocks are counted from the
-// sequence's first token, so the bits do not depend on how steps are cut.
+// The keys of one segment for one row, with a running maximum: when a block has a larger score,
+// what was summed before shrinks, so that no weight is above 1 and no exponential overflows. Blocks
+// are counted from the sequence's first token, so the bits do not depend on how steps are cut.
 template <typename Element>
-void AttendHead(const AttentionTask& task, const float* query, float* out) {
+void AttendRow(const AttentionTask& task, int row, int64_t segment, const AttentionState& state) {
   const int value_stride = KvArena::ValueStride(task.head_dim);
-  float max = -std::numeric_limits<float>::infinity();
-  float sum = 0.0f;
-  std::fill_n(out, task.head_dim, 0.0f);
+  float* const out = state.values();
   std::array<float, kKvBlockTokens> scores;
-  for (int64_t first = 0; first < task.num_keys; first += kKvBlockTokens) {
+  const int64_t begin = segment * kAttentionSegmentTokens;
+  const int64_t end = std::min(begin + kAttentionSegmentTokens, task.num_keys_of(row));
+  for (int64_t first = begin; first < end; first += kKvBlockTokens) {
     const int64_t block = task.blocks[first / kKvBlockTokens];
     const int64_t at = block * task.block_stride;
     const auto* const values = reinterpret_cast<const Element*>(task.values + at);
     const float* const scales =
         task.dtype == KvDType::kInt8 ? reinterpret_cast<const float*>(task.scales + at) : nullptr;
-    BlockScores(task, query, reinterpret_cast<const Element*>(task.keys + at), scales, scores);
-    const int64_t count = std::min<int64_t>(kKvBlockTokens, task.num_keys - first);
-    const float new_max = std::max(max, *std::max_element(scores.begin(), scores.begin() + count));
-    const float shrink = std::exp(max - new_max);
-    max = new_max;
-    sum *= shrink;
+    BlockScores(task, task.query_of(row), reinterpret_cast<const Element*>(task.keys + at), scales,
+                scores);
+    const int64_t count = std::min<int64_t>(kKvBlockTokens, end - first);
+    const float max =
+        std::max(state.max(), *std::max_element(scores.begin(), scores.begin() + count));
+    const float shrink = std::exp(state.max() - max);
+    state.max() = max;
+    state.sum() *= shrink;
     for (int d = 0; d < task.head_dim; ++d) out[d] *= shrink;
     for (int64_t s = 0; s < count; ++s) {
       const float p = std::exp(scores[s] - max);
-      sum += p;
+      state.sum() += p;
       const float weight = scales == nullptr ? p : p * scales[kKvBlockTokens + s];
       for (int d = 0; d < task.head_dim; ++d) {
         out[d] += weight * ToFloat(values[s * value_stride + d]);
       }
     }
   }
-  for (int d = 0; d < task.head_dim; ++d) out[d] /= sum;
 }
 
-template <typename Element>
-void AttendHeads(const AttentionTask& task) {
-  for (int h = 0; h < task.num_heads; ++h) {
-    AttendHead<Element>(task, task.query + h * task.head_dim, task.out + h * task.head_dim);
+void Attention(const AttentionTask& task, int64_t segment, float* states) {
+  for (int row = 0; row < task.num_rows(); ++row) {
+    const AttentionState state = {states + row * AttentionState::Floats(task.head_dim)};
+    state.Clear(task.head_dim);
+    if (task.dtype == KvDType::kInt8) {
+      AttendRow<int8_t>(task, row, segment, state);
+    } else if (task.dtype == KvDType::kBF16) {
+      AttendRow<uint16_t>(task, row, segment, state);
+    } else {
+      AttendRow<float>(task, row, segment, state);
+    }
   }
-}
-
-void Attention(const AttentionTask& task) {
-  if (task.dtype == KvDType::kInt8) return AttendHeads<int8_t>(task);
-  if (task.dtype == KvDType::kBF16) return AttendHeads<uint16_t>(task);
-  AttendHeads<float>(task);
 }
 
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
@@ -139,12 +143,15 @@ void SiluMul(const float* gate, const float* up, int64_t n, float* out) {
 }  // namespace
 
 const KernelSet& PortableKernels() {
-  static constexpr KernelSet kKernels = {.name = "portable",
-                                         .linear = Linear,
-                                         .attention = Attention,
-                                         .rms_norm = RmsNorm,
-                                         .add = Add,
-                                         .silu_mul = SiluMul};
+  static const KernelSet kKernels = {
+      .name = "portable",
+      .linear = Linear,
+      .int8 = {.quantize_block = portable::QuantizeBlock, .run = portable::LinearInt8},
+      .attention = Attention,
+      .rms_norm = RmsNorm,
+      .add = Add,
+      .silu_mul = SiluMul,
+      .logits = ScalarLogitKernels()};
   return kKernels;
 }
 

@@ -5,10 +5,10 @@
 #include <atomic>
 #include <numeric>
 
-#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sharded_sample.h"
+#include "kernels/sampling/whole_rows.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kLeastPiece = 8192;
 // Pieces for each thread: some, so that threads that are late find less to do.
 constexpr int64_t kPiecesPerThread = 4;
+// With so many rows for each thread, little time is lost while the last row keeps one thread busy.
+constexpr int64_t kWholeRowsPerThread = 4;
 
 void AddTo(uint64_t& sum, uint64_t value) {
   if (value != 0) std::atomic_ref<uint64_t>(sum).fetch_add(value, std::memory_order_relaxed);
@@ -29,64 +31,159 @@ void RaiseTo(uint64_t& maximum, uint64_t value) {
   }
 }
 
-// Into how many pieces to cut each of `rows` rows of `cols` logits.
-int64_t PiecesPerRow(const ThreadTeam& team, int64_t rows, int64_t cols) {
-  const int64_t wanted = (team.num_threads() * kPiecesPerThread + rows - 1) / rows;
-  return std::clamp<int64_t>(cols / kLeastPiece, 1, wanted);
-}
-
-// Calls piece(row, begin, end) for pieces [begin, end) that cover [0, cols) of each of `rows` rows,
-// on any thread.
-void ForEachPiece(ThreadTeam& team, int64_t rows, int64_t cols,
-                  absl::FunctionRef<void(int64_t row, int64_t begin, int64_t end)> piece) {
-  if (rows == 0) return;
-  const int64_t pieces = PiecesPerRow(team, rows, cols);
-  team.Run(static_cast<uint32_t>(rows * pieces), [&](uint32_t part) {
-    const int64_t p = part % pieces;
-    piece(part / pieces, cols * p / pieces, cols * (p + 1) / pieces);
-  });
-}
-
 absl::Span<const float> Columns(Tensor logits, int64_t row, int64_t begin, int64_t end) {
   return {logits.f32() + row * logits.cols + begin, static_cast<size_t>(end - begin)};
 }
 
+Tensor RowTensor(Tensor logits, int64_t i) {
+  return {logits.f32() + i * logits.cols, logits.dtype, 1, logits.cols};
+}
+
+// The words of row `i` of a world of one rank, as those of a batch of its own.
+SampleShard RowWords(const SampleShard& shard, int64_t i) {
+  SampleShard row = shard;
+  row.maxima += i;
+  row.cuts += 2 * i;
+  row.sums += i * kDigitValues;
+  row.sums_of_ranks = row.sums;
+  row.kept += i;
+  row.kept_of_ranks = row.kept;
+  row.drawn += i;
+  return row;
+}
+
+SamplingWords Place(std::byte* base, int64_t rows, size_t* bytes) {
+  size_t offset = 0;
+  const auto take = [&](auto*& to, int64_t count) {
+    using T = std::remove_reference_t<decltype(*to)>;
+    to = reinterpret_cast<T*>(base + offset);
+    const size_t size = static_cast<size_t>(count) * sizeof(T);
+    offset += (size + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+  };
+  SamplingWords words;
+  SampleShard& shard = words.shard;
+  take(shard.maxima, rows);
+  take(shard.cuts, 2 * rows);
+  take(shard.sums, rows * kDigitValues);
+  take(shard.kept, rows);
+  take(shard.drawn, rows);
+  take(words.log_prob_terms, rows * kLogProbTerms);
+  // All ranks are this one.
+  shard.sums_of_ranks = shard.sums;
+  shard.kept_of_ranks = shard.kept;
+  *bytes = offset;
+  return words;
+}
+
 }  // namespace
 
-void RowMaximaOnCpu(ThreadTeam& team, Tensor logits, int64_t first_id, uint64_t* maxima) {
-  std::fill_n(maxima, logits.rows, 0);
-  ForEachPiece(team, logits.rows, logits.cols, [&](int64_t row, int64_t begin, int64_t end) {
-    RaiseTo(maxima[row], MaximumOf(Columns(logits, row, begin, end), first_id + begin));
+size_t SamplingWordsBytes(int64_t rows) {
+  size_t bytes = 0;
+  Place(nullptr, rows, &bytes);
+  return bytes;
+}
+
+SamplingWords PlaceSamplingWords(void* memory, int64_t rows) {
+  size_t bytes = 0;
+  return Place(static_cast<std::byte*>(memory), rows, &bytes);
+}
+
+struct CpuSampling::WholeRows {
+  const CpuSampling& sampling;
+  const SamplingBatch& batch;
+  const Tensor logits;
+  const SampleShard& shard;
+  int32_t* const tokens;
+
+  void RowMaxima() const { sampling.RowMaxima(logits, 0, shard.maxima); }
+  void CutSums(CutKind kind, int digit) const {
+    sampling.CutSums(batch, logits, shard, kind, digit);
+  }
+  void NarrowCut(CutKind kind, int digit) const {
+    sampling.NarrowCut(batch, logits, shard, kind, digit);
+  }
+  void KeptWeights() const { sampling.KeptWeights(batch, logits, shard); }
+  void DrawTokens() const { sampling.DrawTokens(batch, logits, shard); }
+  void TakeTokens() const { sampling.TakeTokens(logits.rows, shard.drawn, tokens); }
+};
+
+void CpuSampling::Sample(const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+                         int32_t* tokens) const {
+  if (!GivesOutRows(logits.rows)) {
+    DrawWholeRows(batch, WholeRows{*this, batch, logits, shard, tokens});
+    return;
+  }
+  ForEachRowAlone(logits.rows, [&](int64_t i, const CpuSampling& alone) {
+    SamplingBatch row;
+    row.num_logit_rows = 1;
+    row.sampling = batch.sampling + i;
+    NoteWants({row.sampling, 1}, shard.vocab, &row);
+    DrawWholeRows(row, WholeRows{alone, row, RowTensor(logits, i), RowWords(shard, i), tokens + i});
   });
 }
 
-void CutSumsOnCpu(ThreadTeam& team, const SamplingBatch& batch, Tensor logits,
-                  const SampleShard& shard, CutKind kind, int digit) {
+void CpuSampling::TokenLogProbs(Tensor logits, const int32_t* targets, const SamplingWords& words,
+                                float* log_probs) const {
+  const auto score = [](const CpuSampling& sampling, Tensor rows, const int32_t* of_rows,
+                        uint64_t* maxima, uint64_t* terms, float* to) {
+    sampling.RowMaxima(rows, 0, maxima);
+    sampling.LogProbTerms(rows, 0, of_rows, maxima, terms);
+    sampling.CombineLogProbs(rows.rows, maxima, terms, to);
+  };
+  uint64_t* const maxima = words.shard.maxima;
+  uint64_t* const terms = words.log_prob_terms;
+  if (!GivesOutRows(logits.rows)) {
+    score(*this, logits, targets, maxima, terms, log_probs);
+    return;
+  }
+  ForEachRowAlone(logits.rows, [&](int64_t i, const CpuSampling& alone) {
+    score(alone, RowTensor(logits, i), targets + i, maxima + i, terms + i * kLogProbTerms,
+          log_probs + i);
+  });
+}
+
+void CpuSampling::RowMaxima(Tensor logits, int64_t first_id, uint64_t* maxima) const {
+  std::fill_n(maxima, logits.rows, 0);
+  ForEachPiece(logits.rows, logits.cols, [&](int64_t row, int64_t begin, int64_t end) {
+    RaiseTo(maxima[row], MaximumOf(Columns(logits, row, begin, end), first_id + begin, kernels_));
+  });
+}
+
+void CpuSampling::CutSums(const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+                          CutKind kind, int digit) const {
   const int64_t rows = batch.num_logit_rows;
   std::fill_n(shard.sums, rows * kDigitValues, 0);
-  ForEachPiece(team, rows, logits.cols, [&](int64_t i, int64_t begin, int64_t end) {
+  ForEachPiece(rows, logits.cols, [&](int64_t i, int64_t begin, int64_t end) {
     const RowShard row = RowOf(batch, logits, shard, i);
     if (!HasCut(row, kind)) return;
     std::array<uint64_t, kDigitValues> sums = {};
-    AddCutSums(row, begin, end, kind, digit, sums.data());
+    AddCutSums(row, begin, end, kind, digit, sums.data(), kernels_);
     uint64_t* const of_row = shard.sums + i * kDigitValues;
     for (int value = 0; value < kDigitValues; ++value) AddTo(of_row[value], sums[value]);
   });
 }
 
-void KeptWeightsOnCpu(ThreadTeam& team, const SamplingBatch& batch, Tensor logits,
-                      const SampleShard& shard) {
+void CpuSampling::NarrowCut(const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
+                            CutKind kind, int digit) const {
+  // With the last digit, ties may have to be looked for among all logits of a row.
+  const int64_t row_cost = digit == kCutDigits - 1 ? logits.cols : kDigitValues;
+  ForEachRow(batch.num_logit_rows, row_cost,
+             [&](int64_t i) { NarrowRow(batch, logits, shard, i, kind, digit, kernels_); });
+}
+
+void CpuSampling::KeptWeights(const SamplingBatch& batch, Tensor logits,
+                              const SampleShard& shard) const {
   const int64_t rows = batch.num_logit_rows;
   if (rows == 0) return;
   // A piece is some of the runs of a row.
-  const int64_t pieces = std::min<int64_t>(PiecesPerRow(team, rows, logits.cols), kDigitValues);
-  team.Run(static_cast<uint32_t>(rows * pieces), [&](uint32_t part) {
+  const int64_t pieces = std::min<int64_t>(PiecesPerRow(rows, logits.cols), kDigitValues);
+  team_.Run(static_cast<uint32_t>(rows * pieces), [&](uint32_t part) {
     const int64_t i = part / pieces;
     const int64_t p = part % pieces;
     const RowShard row = RowOf(batch, logits, shard, i);
     const int end = static_cast<int>(kDigitValues * (p + 1) / pieces);
     for (int run = static_cast<int>(kDigitValues * p / pieces); run < end; ++run) {
-      shard.sums[i * kDigitValues + run] = KeptWeightOfRun(row, run);
+      shard.sums[i * kDigitValues + run] = KeptWeightOfRun(row, run, kernels_);
     }
   });
   for (int64_t i = 0; i < rows; ++i) {
@@ -95,13 +192,70 @@ void KeptWeightsOnCpu(ThreadTeam& team, const SamplingBatch& batch, Tensor logit
   }
 }
 
-void LogProbTermsOnCpu(ThreadTeam& team, Tensor logits, int64_t first_id, const int32_t* targets,
-                       const uint64_t* maxima, uint64_t* terms) {
+void CpuSampling::DrawTokens(const SamplingBatch& batch, Tensor logits,
+                             const SampleShard& shard) const {
+  // Looks at the sums of the runs, and at the tokens of one run.
+  ForEachRow(batch.num_logit_rows, kDigitValues + logits.cols / kDigitValues,
+             [&](int64_t i) { DrawRow(batch, logits, shard, i, kernels_); });
+}
+
+void CpuSampling::TakeTokens(int64_t rows, const uint64_t* drawn, int32_t* tokens) const {
+  for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<int32_t>(drawn[i]) - 1;
+}
+
+void CpuSampling::LogProbTerms(Tensor logits, int64_t first_id, const int32_t* targets,
+                               const uint64_t* maxima, uint64_t* terms) const {
   std::fill_n(terms, logits.rows * kLogProbTerms, 0);
-  ForEachPiece(team, logits.rows, logits.cols, [&](int64_t row, int64_t begin, int64_t end) {
+  ForEachPiece(logits.rows, logits.cols, [&](int64_t row, int64_t begin, int64_t end) {
     const auto of_piece = LogProbTermsOf(Columns(logits, row, begin, end), first_id + begin,
-                                         targets[row], maxima[row]);
+                                         targets[row], maxima[row], kernels_);
     for (int t = 0; t < kLogProbTerms; ++t) AddTo(terms[row * kLogProbTerms + t], of_piece[t]);
+  });
+}
+
+void CpuSampling::CombineLogProbs(int64_t rows, const uint64_t* maxima, const uint64_t* terms,
+                                  float* log_probs) const {
+  for (int64_t i = 0; i < rows; ++i) {
+    log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
+  }
+}
+
+bool CpuSampling::GivesOutRows(int64_t rows) const {
+  return rows > 1 &&
+         (team_.num_threads() == 1 || rows >= kWholeRowsPerThread * team_.num_threads());
+}
+
+template <typename Function>
+void CpuSampling::ForEachRowAlone(int64_t rows, Function row) const {
+  team_.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
+    ThreadTeam this_thread(1);
+    const CpuSampling alone(&this_thread, kernels_);
+    for (int64_t i = begin; i < end; ++i) row(i, alone);
+  });
+}
+
+template <typename Function>
+void CpuSampling::ForEachRow(int64_t rows, int64_t row_cost, Function row) const {
+  const int64_t grain = rows * row_cost < kLeastPiece ? std::max<int64_t>(rows, 1) : 1;
+  team_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row(i);
+  });
+}
+
+int64_t CpuSampling::PiecesPerRow(int64_t rows, int64_t cols) const {
+  // Pieces are for several threads to share.
+  if (team_.num_threads() == 1) return 1;
+  const int64_t wanted = (team_.num_threads() * kPiecesPerThread + rows - 1) / rows;
+  return std::clamp<int64_t>(cols / kLeastPiece, 1, wanted);
+}
+
+template <typename Function>
+void CpuSampling::ForEachPiece(int64_t rows, int64_t cols, Function piece) const {
+  if (rows == 0) return;
+  const int64_t pieces = PiecesPerRow(rows, cols);
+  team_.Run(static_cast<uint32_t>(rows * pieces), [&](uint32_t part) {
+    const int64_t p = part % pieces;
+    piece(part / pieces, cols * p / pieces, cols * (p + 1) / pieces);
   });
 }
 

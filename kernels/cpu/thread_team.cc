@@ -33,7 +33,7 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
 
 ThreadTeam::ThreadTeam(int num_threads) {
   workers_.reserve(num_threads - 1);
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { Work(); });
+  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
 
 ThreadTeam::~ThreadTeam() {
@@ -45,8 +45,13 @@ ThreadTeam::~ThreadTeam() {
 }
 
 void ThreadTeam::Run(uint32_t num_parts, absl::FunctionRef<void(uint32_t part)> task) {
+  RunOnThreads(num_parts, [&](uint32_t part, int) { task(part); });
+}
+
+void ThreadTeam::RunOnThreads(uint32_t num_parts,
+                              absl::FunctionRef<void(uint32_t part, int thread)> task) {
   if (workers_.empty() || num_parts <= 1) {
-    for (uint32_t part = 0; part < num_parts; ++part) task(part);
+    for (uint32_t part = 0; part < num_parts; ++part) task(part, 0);
     return;
   }
   // Plain writes: no worker reads these now, since all parts of the last call are done and none of
@@ -60,7 +65,7 @@ void ThreadTeam::Run(uint32_t num_parts, absl::FunctionRef<void(uint32_t part)> 
   // for.
   calls_.fetch_add(1, std::memory_order_release);
   calls_.notify_all();
-  TakeParts();
+  TakeParts(/*thread=*/0);
   for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != num_parts;) {
     WaitWhile(done_, done);
   }
@@ -82,7 +87,7 @@ void ThreadTeam::ParallelFor(int64_t n, int64_t grain,
   });
 }
 
-void ThreadTeam::TakeParts() {
+void ThreadTeam::TakeParts(int thread) {
   uint64_t open = open_.load(std::memory_order_acquire);
   while (static_cast<uint32_t>(open) != 0) {
     // Takes a part by counting down. A worker that comes late, with an `open` of an earlier call,
@@ -94,20 +99,20 @@ void ThreadTeam::TakeParts() {
     }
     // Read only now that a part is taken: until it is done, Run waits and leaves these as they are.
     const uint32_t num_parts = num_parts_;
-    (*task_)(num_parts - static_cast<uint32_t>(open));
+    (*task_)(num_parts - static_cast<uint32_t>(open), thread);
     if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_parts) done_.notify_one();
     open = open_.load(std::memory_order_acquire);
   }
 }
 
-void ThreadTeam::Work() {
+void ThreadTeam::Work(int thread) {
   for (uint32_t seen = 0;;) {
     // A worker that sleeps through several calls sees the last number only, and joins the call that
     // is open. Run does not depend on it: it waits for parts, not for threads.
     WaitWhile(calls_, seen);
     seen = calls_.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_relaxed)) return;
-    TakeParts();
+    TakeParts(thread);
   }
 }
 

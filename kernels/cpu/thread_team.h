@@ -3,6 +3,7 @@
 #define PHALANX_KERNELS_CPU_THREAD_TEAM_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -28,6 +29,8 @@ class ThreadTeam {
   // Calls task(part) once for each part in [0, num_parts), on any thread and in any order; returns
   // when all calls have returned.
   void Run(uint32_t num_parts, absl::FunctionRef<void(uint32_t part)> task);
+  // As Run; `thread`, below num_threads(), is the thread that the call is on.
+  void RunOnThreads(uint32_t num_parts, absl::FunctionRef<void(uint32_t part, int thread)> task);
 
   // Cuts [0, n) into a few parts for each thread, with borders at multiples of `grain`, and calls
   // task(begin, end) once for each.
@@ -35,18 +38,23 @@ class ThreadTeam {
                    absl::FunctionRef<void(int64_t begin, int64_t end)> task);
 
  private:
-  void Work();
+  void Work(int thread);
   // Takes parts until none is left.
-  void TakeParts();
+  void TakeParts(int thread);
+
+  // What different threads write lies on cache lines of its own.
+  static constexpr size_t kCacheLine = 64;
 
   // The number of the call in the upper 32 bits, and in the lower ones how many of its parts no
   // thread has taken yet. Publishes task_ and num_parts_, which do not change while a part is taken
   // and not done.
-  std::atomic<uint64_t> open_ = 0;
-  const absl::FunctionRef<void(uint32_t)>* task_ = nullptr;
+  alignas(kCacheLine) std::atomic<uint64_t> open_ = 0;
+  alignas(kCacheLine) std::atomic<uint32_t> done_ = 0;  // Parts done in this call.
+  // What the workers wait on; wraps around.
+  alignas(kCacheLine) std::atomic<uint32_t> calls_ = 0;
+  // Written by the caller only.
+  alignas(kCacheLine) const absl::FunctionRef<void(uint32_t, int)>* task_ = nullptr;
   uint32_t num_parts_ = 0;
-  std::atomic<uint32_t> done_ = 0;   // Parts done in this call.
-  std::atomic<uint32_t> calls_ = 0;  // What the workers wait on; wraps around.
   std::atomic<bool> stopping_ = false;
   std::vector<std::thread> workers_;
 };

@@ -77,5 +77,19 @@ TEST(ThreadTeamTest, ParallelForCoversTheRangeOnceInWholeGrains) {
 
 TEST(ThreadTeamTest, StopsWithoutEverBeingUsed) { ThreadTeam team(4); }
 
+TEST(ThreadTeamTest, TellsEachPartItsThread) {
+  constexpr int kThreads = 3;
+  ThreadTeam team(kThreads);
+  for (int call = 0; call < 100; ++call) {
+    // Two parts that are on one thread never overlap, so plain counters do.
+    struct alignas(64) Counter {
+      int parts = 0;
+    };
+    Counter counters[kThreads];
+    team.RunOnThreads(50, [&](uint32_t, int thread) { ++counters[thread].parts; });
+    EXPECT_EQ(counters[0].parts + counters[1].parts + counters[2].parts, 50);
+  }
+}
+
 }  // namespace
 }  // namespace phalanx::kernels

@@ -23,6 +23,7 @@
 #include "kernels/cuda/weight_upload.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/linear_source.h"
+#include "kernels/sampling/whole_rows.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -318,17 +319,7 @@ class CudaBackend final : public Backend {
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
     const SampleShard shard = workspace().ShardOf(Op::kSample, batch.num_logit_rows, logits.cols);
-    RowMaxima(stream, logits, 0, shard.maxima);
-    for (const CutKind kind : {CutKind::kTopK, CutKind::kTopP}) {
-      if (kind == CutKind::kTopK ? !batch.wants_top_k : !batch.wants_top_p) continue;
-      for (int digit = 0; digit < kCutDigits; ++digit) {
-        CutSums(stream, batch, logits, shard, kind, digit);
-        NarrowCut(stream, batch, logits, shard, kind, digit);
-      }
-    }
-    if (batch.wants_draw) KeptWeights(stream, batch, logits, shard);
-    DrawTokens(stream, batch, logits, shard);
-    TakeTokens(stream, batch.num_logit_rows, shard.drawn, tokens);
+    DrawWholeRows(batch, WholeRows{*this, stream, batch, logits, shard, tokens});
   }
 
   void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
@@ -384,6 +375,29 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  // The ops of Sample, for DrawWholeRows.
+  struct WholeRows {
+    CudaBackend& backend;
+    Stream& stream;
+    const SamplingBatch& batch;
+    const Tensor logits;
+    const SampleShard& shard;
+    int32_t* const tokens;
+
+    void RowMaxima() const { backend.RowMaxima(stream, logits, 0, shard.maxima); }
+    void CutSums(CutKind kind, int digit) const {
+      backend.CutSums(stream, batch, logits, shard, kind, digit);
+    }
+    void NarrowCut(CutKind kind, int digit) const {
+      backend.NarrowCut(stream, batch, logits, shard, kind, digit);
+    }
+    void KeptWeights() const { backend.KeptWeights(stream, batch, logits, shard); }
+    void DrawTokens() const { backend.DrawTokens(stream, batch, logits, shard); }
+    void TakeTokens() const {
+      backend.TakeTokens(stream, batch.num_logit_rows, shard.drawn, tokens);
+    }
+  };
+
   // The stream of an op. Ops may be called by any thread, one at a time.
   cudaStream_t Handle(Stream& stream) {
     // A failure shows at Synchronize.

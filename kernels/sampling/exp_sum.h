@@ -7,19 +7,18 @@
 #include <cstdint>
 
 #include "kernels/host_device.h"
+#include "kernels/sampling/weight.h"
 
 namespace phalanx::kernels {
+
+// If x is not above this, exp(x) * 2^88 is below 1.
+inline constexpr double kLeastSumExponent = -61.0;
 
 // Adds floor(exp(x) * 2^88) for x <= 0, in the two words that log_prob.h tells of. As ExpWeight in
 // weight.h, with a polynomial of degree 13, whose remainder is below 2^-57: x = n ln 2 + r with |r|
 // <= ln 2 / 2.
 PHALANX_HOST_DEVICE inline void AddExponential(double x, uint64_t& sum_high, uint64_t& sum_low) {
-  // If x is not above this, exp(x) * 2^88 is below 1.
-  constexpr double kLeastExponent = -61.0;
-  if (!(x > kLeastExponent)) return;
-  constexpr double kLog2E = 1.4426950408889634;
-  constexpr double kLn2High = 0x1.62e42fee00000p-1;  // Few bits: its product with n is exact.
-  constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+  if (!(x > kLeastSumExponent)) return;
   const int n = static_cast<int>(x * kLog2E - 0.5);
   const double r = (x - n * kLn2High) - n * kLn2Low;
   const double r2 = r * r;

@@ -4,22 +4,21 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/sampling/exp_sum.h"
 #include "kernels/sampling/sharded_sample.h"
 
 namespace phalanx::kernels {
 
-ExpSum SumOfExponentials(absl::Span<const float> logits, float max) {
+ExpSum SumOfExponentials(absl::Span<const float> logits, float max, const LogitKernels& kernels) {
   ExpSum sum;
-  for (const float logit : logits)
-    AddExponential(static_cast<double>(logit) - max, sum.high, sum.low);
+  kernels.add_exponentials(logits.data(), static_cast<int64_t>(logits.size()), max, &sum);
   return sum;
 }
 
 std::array<uint64_t, kLogProbTerms> LogProbTermsOf(absl::Span<const float> logits, int64_t first_id,
-                                                   int32_t target, uint64_t maximum) {
+                                                   int32_t target, uint64_t maximum,
+                                                   const LogitKernels& kernels) {
   if (!HasToken(maximum)) return {};
-  const ExpSum sum = SumOfExponentials(logits, HighestLogit(maximum));
+  const ExpSum sum = SumOfExponentials(logits, HighestLogit(maximum), kernels);
   const int64_t i = target - first_id;
   const bool owns = i >= 0 && i < static_cast<int64_t>(logits.size());
   return {sum.high, sum.low, owns ? std::bit_cast<uint32_t>(logits[i]) : 0};

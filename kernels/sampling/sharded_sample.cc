@@ -15,63 +15,97 @@ const SampleCut& CutOf(const RowShard& row, CutKind kind) {
   return row.cuts[static_cast<int>(kind)];
 }
 
-// Calls f(keeps), with a function keeps(key, id) that tells whether top_k keeps a token. Two calls
-// are compiled, so that rows without top_k compare nothing.
+// What of a row the cuts found so far keep; null if they keep all. A cut by top_p keeps only what
+// top_k has kept.
+const SampleCut* CutBefore(const RowShard& row, CutKind kind) {
+  return kind == CutKind::kTopP && HasCut(row, CutKind::kTopK) ? &CutOf(row, CutKind::kTopK)
+                                                               : nullptr;
+}
+const SampleCut* LastCut(const RowShard& row) {
+  for (const CutKind kind : {CutKind::kTopP, CutKind::kTopK}) {
+    if (HasCut(row, kind)) return &CutOf(row, kind);
+  }
+  return nullptr;
+}
+
+Weights WeightsOf(const RowShard& row) {
+  return Weights(HighestLogit(row.maximum), row.sampling.temperature);
+}
+
+// Calls f(logits, n) for those of the logits [begin, end) whose keys are in `keys`, at most
+// kLogitBlock at a time.
 template <typename Function>
-void WithTopK(const RowShard& row, Function f) {
-  if (HasCut(row, CutKind::kTopK)) {
-    const SampleCut cut = CutOf(row, CutKind::kTopK);
-    f([cut](uint32_t key, int64_t id) { return Keeps(cut, key, id); });
-  } else {
-    f([](uint32_t, int64_t) { return true; });
+void ForEachInRange(const RowShard& row, int64_t begin, int64_t end, KeyRange keys,
+                    const LogitKernels& kernels, Function f) {
+  const bool all = keys.least == 0 && keys.most == ~uint32_t{0};
+  std::array<float, kLogitBlock> selected;
+  for (; begin < end; begin += kLogitBlock) {
+    const float* const block = row.logits.data() + begin;
+    const int64_t size = std::min(end - begin, kLogitBlock);
+    if (all) {
+      f(block, size);
+    } else if (const int64_t n = kernels.select(block, size, keys, selected.data()); n > 0) {
+      f(selected.data(), n);
+    }
   }
 }
 
-// Calls f(measure), with what the cut counts for a token: measure(logit, key, id).
+// As ForEachInRange, without those that `cut` drops; it may be null.
 template <typename Function>
-void WithMeasure(const RowShard& row, CutKind kind, Function f) {
-  if (kind == CutKind::kTopK) {
-    f([](float, uint32_t, int64_t) { return uint64_t{1}; });
-    return;
-  }
-  const Weights weights(HighestLogit(row.maximum), row.sampling.temperature);
-  WithTopK(row, [&](auto keeps) {
-    f([&](float logit, uint32_t key, int64_t id) {
-      return keeps(key, id) ? weights(logit) : uint64_t{0};
-    });
-  });
+void ForEachKept(const RowShard& row, int64_t begin, int64_t end, KeyRange keys,
+                 const SampleCut* cut, const LogitKernels& kernels, Function f) {
+  if (cut == nullptr) return ForEachInRange(row, begin, end, keys, kernels, f);
+  // Of the logits with just the key of the cut, those up to its last id are kept.
+  const int64_t border = std::clamp(cut->last_id + int64_t{1} - row.first_id, begin, end);
+  keys.least = std::max(keys.least, cut->key);
+  ForEachInRange(row, begin, border, keys, kernels, f);
+  keys.least = std::max(keys.least, cut->key + 1);
+  ForEachInRange(row, border, end, keys, kernels, f);
 }
 
 // The last of this rank's tokens of just the key of the cut that is kept, where some of them are
 // and some are not: they must sum to `left`.
-int32_t LastOfTies(const RowShard& row, CutKind kind, uint32_t key, uint64_t left) {
+int32_t LastOfTies(const RowShard& row, CutKind kind, uint32_t key, uint64_t left,
+                   const LogitKernels& kernels) {
+  const SampleCut* const before = CutBefore(row, kind);
+  // Equal logits weigh the same.
+  const uint64_t measure = kind == CutKind::kTopK ? 1 : WeightsOf(row)(LogitOfKey(key));
   int64_t last_id = -1;
-  WithMeasure(row, kind, [&](auto measure) {
-    for (size_t i = 0; i < row.logits.size() && left > 0; ++i) {
+  const auto size = static_cast<int64_t>(row.logits.size());
+  std::array<float, kLogitBlock> ties;
+  for (int64_t begin = 0; begin < size && left > 0; begin += kLogitBlock) {
+    const int64_t end = std::min(size, begin + kLogitBlock);
+    const float* const block = row.logits.data() + begin;
+    if (kernels.select(block, end - begin, {key, key}, ties.data()) == 0) continue;
+    for (int64_t i = begin; i < end && left > 0; ++i) {
       if (RankKey(row.logits[i]) != key) continue;
-      last_id = row.first_id + static_cast<int64_t>(i);
-      left -= std::min(left, measure(row.logits[i], key, last_id));
+      last_id = row.first_id + i;
+      if (before == nullptr || Keeps(*before, key, last_id)) left -= std::min(left, measure);
     }
-  });
+  }
   return static_cast<int32_t>(last_id);
 }
 
-// Calls f(weight), with the weight that a token has left after all cuts: weight(i).
-template <typename Function>
-void WithKeptWeights(const RowShard& row, Function f) {
-  const Weights weights(HighestLogit(row.maximum), row.sampling.temperature);
-  const bool by_p = HasCut(row, CutKind::kTopP);
-  const bool by_k = HasCut(row, CutKind::kTopK);
-  if (!by_p && !by_k) {
-    f([&](int64_t i) { return weights(row.logits[i]); });
-    return;
+// The first logit from `begin` on at which the running sum of what tokens weigh after all cuts is
+// above `target`. There is one.
+int64_t ColumnOf(const RowShard& row, int64_t begin, uint64_t target, const LogitKernels& kernels) {
+  const auto size = static_cast<int64_t>(row.logits.size());
+  const SampleCut* const cut = LastCut(row);
+  const Weights weights = WeightsOf(row);
+  std::array<uint64_t, kLogitBlock> of_block;
+  for (; begin < size; begin += kLogitBlock) {
+    const int64_t n = std::min(size - begin, kLogitBlock);
+    kernels.weights(weights, row.logits.data() + begin, n, of_block.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t column = begin + i;
+      const bool kept =
+          cut == nullptr || Keeps(*cut, RankKey(row.logits[column]), row.first_id + column);
+      if (!kept) continue;
+      if (of_block[i] > target) return column;
+      target -= of_block[i];
+    }
   }
-  // top_p keeps only what top_k has kept.
-  const SampleCut cut = CutOf(row, by_p ? CutKind::kTopP : CutKind::kTopK);
-  f([&](int64_t i) {
-    const float logit = row.logits[i];
-    return Keeps(cut, RankKey(logit), row.first_id + i) ? weights(logit) : uint64_t{0};
-  });
+  return size;
 }
 
 }  // namespace
@@ -95,21 +129,24 @@ RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
           .cuts = shard.cuts + 2 * i};
 }
 
-uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id) {
+uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id, const LogitKernels& kernels) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   float max = -kInfinity;
-  size_t best = 0;
+  int64_t block = 0;  // Where the first block with this maximum begins.
   bool has_nan = false;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    has_nan |= std::isnan(logits[i]);
-    if (logits[i] > max) {
-      max = logits[i];
-      best = i;
+  const auto size = static_cast<int64_t>(logits.size());
+  for (int64_t begin = 0; begin < size; begin += kLogitBlock) {
+    const float highest =
+        kernels.highest(logits.data() + begin, std::min(size - begin, kLogitBlock), &has_nan);
+    if (highest > max) {
+      max = highest;
+      block = begin;
     }
   }
   if (has_nan || max == kInfinity) return ~uint64_t{0};
   if (max == -kInfinity) return 0;
-  return MaximumWord(max, first_id + static_cast<int64_t>(best));
+  const auto* const best = std::find(logits.begin() + block, logits.end(), max);
+  return MaximumWord(max, first_id + (best - logits.begin()));
 }
 
 bool IsDrawn(const RowShard& row) { return WantsDraw(row.sampling) && HasToken(row.maximum); }
@@ -119,21 +156,39 @@ bool HasCut(const RowShard& row, CutKind kind) {
 }
 
 void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, int digit,
-                uint64_t* sums) {
-  const uint32_t above = DigitsAbove(digit);
+                uint64_t* sums, const LogitKernels& kernels) {
   const uint32_t known = digit == 0 ? 0 : CutOf(row, kind).key;
+  const KeyRange keys = {known, known | ~DigitsAbove(digit)};
   const int shift = ShiftOfDigit(digit);
-  WithMeasure(row, kind, [&](auto measure) {
-    for (int64_t i = begin; i < end; ++i) {
-      const uint32_t key = RankKey(row.logits[i]);
-      if ((key & above) != known) continue;
-      sums[key >> shift & (kDigitValues - 1)] += measure(row.logits[i], key, row.first_id + i);
-    }
-  });
+  // Neighbours often have the same digit. Four sums for each, since a sum in memory must be written
+  // before the next term can be added.
+  constexpr int kCopies = 4;
+  std::array<uint64_t, kCopies* kDigitValues> copies = {};
+  std::array<uint32_t, kLogitBlock> keys_of_block;
+  const auto sum_of = [&](int64_t i) -> uint64_t& {
+    const uint32_t value = keys_of_block[i] >> shift & (kDigitValues - 1);
+    return copies[i % kCopies * kDigitValues + value];
+  };
+  if (kind == CutKind::kTopK) {
+    ForEachInRange(row, begin, end, keys, kernels, [&](const float* logits, int64_t n) {
+      kernels.keys(logits, n, keys_of_block.data());
+      for (int64_t i = 0; i < n; ++i) ++sum_of(i);
+    });
+  } else {
+    const Weights weights = WeightsOf(row);
+    std::array<uint64_t, kLogitBlock> of_block;
+    ForEachKept(row, begin, end, keys, CutBefore(row, kind), kernels,
+                [&](const float* logits, int64_t n) {
+                  kernels.weights(weights, logits, n, of_block.data());
+                  kernels.keys(logits, n, keys_of_block.data());
+                  for (int64_t i = 0; i < n; ++i) sum_of(i) += of_block[i];
+                });
+  }
+  for (int i = 0; i < kCopies * kDigitValues; ++i) sums[i % kDigitValues] += copies[i];
 }
 
 void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i,
-               CutKind kind, int digit) {
+               CutKind kind, int digit, const LogitKernels& kernels) {
   const RowShard row = RowOf(batch, logits, shard, i);
   if (!HasCut(row, kind)) return;
   SampleCut& cut = shard.cuts[2 * i + static_cast<int>(kind)];
@@ -160,22 +215,27 @@ void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
   } else if (of_rank(shard.rank)[value] <= cut.left) {
     cut.last_id = std::numeric_limits<int32_t>::max();
   } else {
-    cut.last_id = LastOfTies(row, kind, cut.key, cut.left);
+    cut.last_id = LastOfTies(row, kind, cut.key, cut.left, kernels);
   }
 }
 
-uint64_t KeptWeightOfRun(const RowShard& row, int run) {
+uint64_t KeptWeightOfRun(const RowShard& row, int run, const LogitKernels& kernels) {
   if (!IsDrawn(row)) return 0;
   const auto size = static_cast<int64_t>(row.logits.size());
-  const int64_t end = std::min(size, (run + 1) * RunLength(size));
+  // The last runs may have no logits.
+  const int64_t begin = std::min(size, run * RunLength(size));
+  const int64_t end = std::min(size, begin + RunLength(size));
+  const Weights weights = WeightsOf(row);
+  std::array<uint64_t, kLogitBlock> of_block;
   uint64_t sum = 0;
-  WithKeptWeights(row, [&](auto weight) {
-    for (int64_t i = run * RunLength(size); i < end; ++i) sum += weight(i);
+  ForEachKept(row, begin, end, {}, LastCut(row), kernels, [&](const float* logits, int64_t n) {
+    sum += kernels.weights(weights, logits, n, of_block.data());
   });
   return sum;
 }
 
-void DrawRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i) {
+void DrawRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i,
+             const LogitKernels& kernels) {
   const RowShard row = RowOf(batch, logits, shard, i);
   uint64_t& drawn = shard.drawn[i];
   drawn = 0;
@@ -199,10 +259,8 @@ void DrawRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard
   const uint64_t* const run_sums = shard.sums + i * kDigitValues;
   int run = 0;
   while (run_sums[run] <= target) target -= run_sums[run++];
-  int64_t column = run * RunLength(static_cast<int64_t>(row.logits.size()));
-  WithKeptWeights(row, [&](auto weight) {
-    for (uint64_t w; (w = weight(column)) <= target; ++column) target -= w;
-  });
+  const int64_t column =
+      ColumnOf(row, run * RunLength(static_cast<int64_t>(row.logits.size())), target, kernels);
   drawn = static_cast<uint64_t>(row.first_id + column) + 1;
 }
 

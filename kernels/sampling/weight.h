@@ -18,16 +18,19 @@ namespace phalanx::kernels {
 // 64 bits.
 inline constexpr int kWeightBits = 44;
 
+// The constants of the reduction of an exponent x = n ln 2 + r.
+inline constexpr double kLog2E = 1.4426950408889634;
+inline constexpr double kLn2High = 0x1.62e42fee00000p-1;  // Few bits: its product with n is exact.
+inline constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+
+// If x is not above this, exp(x) * 2^44 is below 1.
+inline constexpr double kLeastWeightExponent = -30.6;
+
 // floor(exp(x) * 2^44) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, then a Taylor polynomial of
 // exp(r), even and odd terms apart, whose remainder is below 2^-36. It is written out here, and not
 // left to the C library, because libraries differ in the last bit, and tokens would with them.
 PHALANX_HOST_DEVICE inline uint64_t ExpWeight(double x) {
-  // If x is not above this, exp(x) * 2^44 is below 1.
-  constexpr double kLeastExponent = -30.6;
-  if (!(x > kLeastExponent)) return 0;
-  constexpr double kLog2E = 1.4426950408889634;
-  constexpr double kLn2High = 0x1.62e42fee00000p-1;  // Few bits: its product with n is exact.
-  constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+  if (!(x > kLeastWeightExponent)) return 0;
   const int n = static_cast<int>(x * kLog2E - 0.5);
   const double r = (x - n * kLn2High) - n * kLn2Low;
   const double r2 = r * r;
@@ -50,6 +53,9 @@ class Weights {
     if (logit == max_) return uint64_t{1} << kWeightBits;
     return ExpWeight((static_cast<double>(logit) - max_) * inverse_temperature_);
   }
+
+  PHALANX_HOST_DEVICE float max() const { return max_; }
+  PHALANX_HOST_DEVICE double inverse_temperature() const { return inverse_temperature_; }
 
  private:
   float max_;

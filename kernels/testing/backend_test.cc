@@ -103,6 +103,19 @@ TEST_P(BackendTest, AnOpBeyondTheReservedLimitsEndsTheProcess) {
                "LinearAdd: takes 768 bytes of workspace, but 512 are reserved");
 }
 
+TEST_P(BackendTest, MoreRowsOfLogitsThanWereReservedForEndTheProcess) {
+  const WorkspaceLimits limits = {.max_tokens = 2, .max_seqs = 2, .hidden = 64, .local_ffn = 64};
+  ASSERT_TRUE(backend_->Reserve(limits).ok());
+  if (backend_->WorkspaceBytes(limits) == 0) return;
+  Matrix logits(3, 50, 2);
+  Matrix two = logits.Rows(0, 2);
+  const std::vector<int32_t> targets(3);
+  std::vector<float> log_probs(3);
+  backend_->TokenLogProbs(*stream_, two.tensor(), targets.data(), log_probs.data());
+  EXPECT_DEATH(backend_->TokenLogProbs(*stream_, logits.tensor(), targets.data(), log_probs.data()),
+               "TokenLogProbs: ");
+}
+
 using Tensors = std::array<Tensor, 5>;
 
 // Calls `op` with no rows and the given tensors; returns how many of them it takes.

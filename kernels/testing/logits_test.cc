@@ -1,6 +1,7 @@
 // What is done with rows of logits: gathered, drawn from, scored.
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -54,6 +55,35 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
   reference_->Sample(*stream_, step.sampling(), logits.tensor(), expected.data());
   EXPECT_EQ(tokens, expected);
   EXPECT_EQ(logits.values(), before);
+}
+
+// Rows so long, and so many, that threads share them in one way or the other. Some have ties, and
+// some have no token.
+TEST_P(SampleTest, DrawsTheTokensOfTheReferenceHoweverRowsAreSharedOut) {
+  const std::pair<int, int64_t> shapes[] = {{1, 1}, {1, 50000}, {3, 50000}, {9, 9000}, {40, 333}};
+  for (const auto& [rows, vocab] : shapes) {
+    Matrix logits(rows, vocab, 14);
+    for (float& logit : logits.values()) logit *= 4.0f;
+    StepBuilder step(1);
+    step.Add(0, rows, {0, 1, 2});
+    for (int i = 0; i < rows; ++i) {
+      step.WantLogits(i, {.temperature = static_cast<float>((i + 1) % 4) * 0.5f,
+                          .top_k = i % 3 * 10,
+                          .top_p = i % 2 == 0 ? 0.7f : 1.0f,
+                          .position = i,
+                          .seed = 18});
+      float* const row = logits.values().data() + i * vocab;
+      if (i % 8 == 2) {
+        for (int64_t j = 0; j < vocab; ++j) row[j] = std::trunc(row[j]);
+      }
+      if (i % 8 == 7) row[vocab / 2] = std::numeric_limits<float>::quiet_NaN();
+    }
+    std::vector<int32_t> tokens(rows);
+    std::vector<int32_t> expected(rows);
+    backend_->Sample(*stream_, step.sampling(), logits.tensor(), tokens.data());
+    reference_->Sample(*stream_, step.sampling(), logits.tensor(), expected.data());
+    EXPECT_EQ(tokens, expected) << rows << " rows of " << vocab;
+  }
 }
 
 // The sums are whole numbers and the same everywhere; the logarithms of two C libraries may differ

@@ -38,6 +38,9 @@ struct BackendUnderTest {
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
   // What it takes for KV caches.
   std::vector<KvDType> kv_dtypes = {std::begin(kAllKvDTypes), std::end(kAllKvDTypes)};
+  // Products with quantized weights take inputs that are rounded to 8 bits, with a scale for
+  // each 32.
+  bool rounds_inputs = false;
 };
 
 // For GoogleTest's messages.
@@ -56,7 +59,7 @@ class BackendTest : public testing::TestWithParam<BackendUnderTest> {
     stream_ = backend_->NewStream();
     // Enough for every test.
     ASSERT_TRUE(backend_
-                    ->Reserve({.max_tokens = 64,
+                    ->Reserve({.max_tokens = 128,
                                .max_seqs = 64,
                                .hidden = 512,
                                .local_q_heads = 9,

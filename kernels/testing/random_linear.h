@@ -19,6 +19,8 @@ class RandomLinear {
   // Valid while this object lives and stays where it is.
   LinearSource source() const;
 
+  DType dtype() const { return dtype_; }
+
   // One output's weights in float32.
   std::vector<float> Row(int64_t output) const;
 

@@ -9,8 +9,10 @@
 namespace phalanx {
 namespace {
 
-// kernels/cpu/packed_matrix.h packs this many outputs together, and fills up the last group.
-constexpr int64_t kGroupRows = 8;
+// Outputs that are packed together; the last group of them is filled up. See
+// kernels/cpu/float_format.h and int8_layout.h.
+constexpr int64_t kFloatGroupRows = 8;
+constexpr int64_t kInt8GroupRows = 16;
 // kernels/cpu/packed_linear.cc lets the parts of one type begin on a cache line.
 constexpr int64_t kAlignment = 64;
 // kernels/cpu/kv_arena.h fills up values to whole vectors.
@@ -18,8 +20,8 @@ constexpr int64_t kVectorNumbers = 8;
 
 constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-// The bytes of one block of one output. They are more than in the file: scales of types without a
-// minimum are float32 there, and scales of sub-blocks are whole bytes.
+// The bytes of one block of one output: those of the file, but for scales of sub-blocks, which are
+// whole bytes.
 int64_t PackedBlockBytes(TensorType type) {
   switch (type) {
     case TensorType::kF32:
@@ -28,26 +30,37 @@ int64_t PackedBlockBytes(TensorType type) {
     case TensorType::kBF16:
       return 2;
     case TensorType::kQ4_0:
-    case TensorType::kQ4_1:
     case TensorType::kIQ4_NL:
+      return 18;
+    case TensorType::kQ4_1:
       return 20;
     case TensorType::kQ5_0:
+      return 22;
     case TensorType::kQ5_1:
       return 24;
     case TensorType::kQ8_0:
-      return 36;
+      return 34;
     case TensorType::kQ2_K:
       return 84;
     case TensorType::kQ3_K:
-      return 116;
+      return 114;
     case TensorType::kQ4_K:
       return 148;
     case TensorType::kQ5_K:
       return 180;
     case TensorType::kQ6_K:
-      return 212;
+      return 210;
   }
   return 0;
+}
+
+// Of so many outputs.
+int64_t PackedBytes(TensorType type, int64_t rows, int64_t cols) {
+  const int64_t row_bytes = cols / TensorBlockElements(type) * PackedBlockBytes(type);
+  if (TensorBlockElements(type) == 1) return RoundUp(rows, kFloatGroupRows) * row_bytes;
+  // Each group begins on a cache line.
+  return RoundUp(rows, kInt8GroupRows) / kInt8GroupRows *
+         RoundUp(kInt8GroupRows * row_bytes, kAlignment);
 }
 
 int64_t MatrixBytes(absl::Span<const TensorPart> parts) {
@@ -59,9 +72,7 @@ int64_t MatrixBytes(absl::Span<const TensorPart> parts) {
     for (; first < parts.size() && parts[first].kept_type == part.kept_type; ++first) {
       rows += parts[first].num_rows;
     }
-    const int64_t blocks = part.cols.size() / TensorBlockElements(part.kept_type);
-    bytes +=
-        RoundUp(RoundUp(rows, kGroupRows) * blocks * PackedBlockBytes(part.kept_type), kAlignment);
+    bytes += RoundUp(PackedBytes(part.kept_type, rows, part.cols.size()), kAlignment);
   }
   return bytes;
 }

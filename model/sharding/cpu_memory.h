@@ -15,7 +15,8 @@ namespace phalanx {
 // The KV cache is given out in blocks of this many tokens.
 inline constexpr int kCpuKvBlockTokens = 16;
 
-// The bytes of all weights of one rank, packed: DecoderWeights::bytes in worker/weights.
+// The bytes of all weights of one rank, packed for products in int8, the default of CPUs:
+// DecoderWeights::bytes in worker/weights.
 int64_t CpuWeightBytes(const WeightPlan& plan);
 
 // The bytes of the keys and values of one token in all layers for `kv_heads` of the model's heads.

@@ -11,8 +11,8 @@ enum class KvType { kF32, kBF16, kInt8, kFp8 };
 
 inline constexpr KvType kAllKvTypes[] = {KvType::kF32, KvType::kBF16, KvType::kInt8, KvType::kFp8};
 
-// What they are kept in unless a flag tells.
-inline constexpr KvType kCpuKvType = KvType::kF32;
+// What they are kept in unless flags tell otherwise.
+inline constexpr KvType kCpuKvType = KvType::kBF16;
 inline constexpr KvType kGpuKvType = KvType::kBF16;
 
 // As the worker's flag --kv_cache_dtype has it.

@@ -66,6 +66,7 @@ struct Rank {
         logits(rows * kLocalVocab),
         words(rows * (10 + kWorld + (kWorld + 1) * kernels::kDigitValues)),
         cuts(2 * rows) {
+    if (!backend->Reserve({.max_seqs = rows, .local_vocab = kVocab}).ok()) std::abort();
     std::mt19937 random(static_cast<uint32_t>(rank));
     std::normal_distribution<float> normal(0.0f, 3.0f);
     for (float& logit : logits) logit = normal(random);

@@ -38,7 +38,8 @@ class CpuMemoryTest : public testing::Test {
     }
   }
 
-  const std::unique_ptr<kernels::Backend> backend_ = *kernels::MakeCpuBackend({});
+  const std::unique_ptr<kernels::Backend> backend_ =
+      *kernels::MakeCpuBackend({.products = kernels::CpuProducts::kInt8});
   const std::unique_ptr<kernels::Backend> reference_ = kernels::MakeReferenceBackend();
 };
 

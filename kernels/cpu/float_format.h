@@ -1,13 +1,14 @@
-// The layout of weights in the CPU backend: outputs in groups of eight, one for each lane of a
+// Products in float32 with weights of any type: outputs in groups of eight, one for each lane of a
 // 256-bit vector. A kernel spreads one activation over all lanes and multiplies it with the weights
 // of eight outputs at once.
-#ifndef PHALANX_KERNELS_CPU_PACKED_MATRIX_H_
-#define PHALANX_KERNELS_CPU_PACKED_MATRIX_H_
+#ifndef PHALANX_KERNELS_CPU_FLOAT_FORMAT_H_
+#define PHALANX_KERNELS_CPU_FLOAT_FORMAT_H_
 
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "kernels/cpu/linear_format.h"
 #include "kernels/dtype.h"
 #include "kernels/quant_block.h"
 
@@ -16,7 +17,7 @@ namespace phalanx::kernels {
 // Outputs in a group; the last group of a matrix is filled up with zeros.
 inline constexpr int kGroupRows = 8;
 
-// Inputs of a panel. The rule for every product in this backend: an output's sum over one panel
+// Inputs of a panel. The rule for every product of this format: an output's sum over one panel
 // starts at zero and takes the inputs in ascending order; the sums of the panels are added in
 // ascending order; the bias comes last. Sums of sums keep rounding errors low, and panels fit the
 // caches. Since the order is the same for any number of rows, a row's result does not depend on the
@@ -57,32 +58,41 @@ constexpr size_t PackedBlockBytes(DType dtype) {
          static_cast<size_t>(BlockElements(dtype)) / 8 * CodeBits(dtype) * kGroupRows;
 }
 
-// A matrix in the layout of PackedBlockBytes; does not own it.
-struct PackedMatrix {
-  const std::byte* data = nullptr;  // Aligned to 64 bytes.
-  DType dtype = DType::kF32;
-  int64_t in_features = 0;
-  int64_t out_features = 0;
-
-  int64_t groups() const { return (out_features + kGroupRows - 1) / kGroupRows; }
-  size_t group_bytes() const {
-    return static_cast<size_t>(in_features / BlockElements(dtype)) * PackedBlockBytes(dtype);
-  }
-  size_t bytes() const { return static_cast<size_t>(groups()) * group_bytes(); }
-};
-
-// Packs the groups [group_begin, group_end) of `matrix` to `data`, where matrix.data will point.
-// `rows` are all outputs, as in LinearSource. `data` is zero before.
-void PackGroups(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
-                int64_t group_begin, int64_t group_end, std::byte* data);
+// Bytes of a group of outputs.
+constexpr size_t FloatGroupBytes(DType dtype, int64_t in_features) {
+  return static_cast<size_t>(in_features / BlockElements(dtype)) * PackedBlockBytes(dtype);
+}
 
 // Writes the weights of the inputs [begin, end) of one group to out, [end - begin, kGroupRows],
 // with the bits that Dequantize gives. `begin` and `end` lie at block borders.
 void UnpackGroup(const PackedMatrix& matrix, int64_t group, int64_t begin, int64_t end, float* out);
 
-// Writes the in_features weights of one output, in order.
-void UnpackRow(const PackedMatrix& matrix, int64_t row, float* out);
+class FloatFormat final : public LinearFormat {
+ public:
+  // LinearFormat::Run for some instructions.
+  using Kernel = void (*)(const LinearTask& task, int64_t group_begin, int64_t group_end);
+  explicit FloatFormat(Kernel kernel) : kernel_(kernel) {}
+
+  int group_rows() const override { return kGroupRows; }
+  size_t GroupBytes(DType dtype, int64_t in_features) const override {
+    return FloatGroupBytes(dtype, in_features);
+  }
+  void Pack(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
+            int64_t group_begin, int64_t group_end, std::byte* data) const override;
+  void UnpackRow(const PackedMatrix& matrix, int64_t row, float* out) const override;
+
+  size_t PreparedBytes(int64_t rows, int64_t in_features) const override { return 0; }
+  int64_t PrepareParts(int64_t rows) const override { return 0; }
+  void Prepare(const LinearTask& task, int64_t begin, int64_t end, std::byte* to) const override {}
+
+  void Run(const LinearTask& task, int64_t group_begin, int64_t group_end) const override {
+    kernel_(task, group_begin, group_end);
+  }
+
+ private:
+  const Kernel kernel_;
+};
 
 }  // namespace phalanx::kernels
 
-#endif  // PHALANX_KERNELS_CPU_PACKED_MATRIX_H_
+#endif  // PHALANX_KERNELS_CPU_FLOAT_FORMAT_H_

@@ -1,4 +1,4 @@
-#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/float_format.h"
 
 #include <algorithm>
 #include <array>
@@ -164,18 +164,18 @@ void UnpackBlock(DType dtype, const std::byte* block, int lane, int64_t stride, 
 }
 
 const std::byte* BlockAt(const PackedMatrix& matrix, int64_t group, int64_t input) {
-  return matrix.data + group * matrix.group_bytes() +
+  return matrix.data + group * FloatGroupBytes(matrix.dtype, matrix.in_features) +
          input / BlockElements(matrix.dtype) * PackedBlockBytes(matrix.dtype);
 }
 
 }  // namespace
 
-void PackGroups(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
-                int64_t group_begin, int64_t group_end, std::byte* data) {
+void FloatFormat::Pack(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
+                       int64_t group_begin, int64_t group_end, std::byte* data) const {
   const int64_t blocks = matrix.in_features / BlockElements(matrix.dtype);
   const int64_t row_end = std::min(group_end * kGroupRows, matrix.out_features);
   for (int64_t row = group_begin * kGroupRows; row < row_end; ++row) {
-    std::byte* to = data + row / kGroupRows * matrix.group_bytes();
+    std::byte* to = data + row / kGroupRows * FloatGroupBytes(matrix.dtype, matrix.in_features);
     for (int64_t b = 0; b < blocks; ++b) {
       PackBlock(matrix.dtype, rows[row] + b * BlockBytes(matrix.dtype),
                 static_cast<int>(row % kGroupRows), to + b * PackedBlockBytes(matrix.dtype));
@@ -194,7 +194,7 @@ void UnpackGroup(const PackedMatrix& matrix, int64_t group, int64_t begin, int64
   }
 }
 
-void UnpackRow(const PackedMatrix& matrix, int64_t row, float* out) {
+void FloatFormat::UnpackRow(const PackedMatrix& matrix, int64_t row, float* out) const {
   const int step = BlockElements(matrix.dtype);
   for (int64_t k = 0; k < matrix.in_features; k += step) {
     UnpackBlock(matrix.dtype, BlockAt(matrix, row / kGroupRows, k),

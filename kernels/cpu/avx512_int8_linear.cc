@@ -1,0 +1,290 @@
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/avx512_kernels.h"
+#include "kernels/cpu/int8_layout.h"
+
+// Products by vpdpbusd: each lane of a vector takes four codes of one output and four levels of a
+// row, and adds their products to its sum. int8_layout.h has the arithmetic.
+namespace phalanx::kernels::avx512 {
+namespace {
+
+using int8::kBlockInputs;
+using int8::kUnitWords;
+using int8::kVectorBytes;
+
+// Word `kWord` of a plane of kBits bits, in all lanes.
+template <int kBits, int kWord>
+PHALANX_AVX512_INLINE __m512i Field(const std::byte* plane) {
+  const __m512i lanes = _mm512_load_si512(plane + kWord * kBits / 8 * kVectorBytes);
+  if constexpr (kBits == 8) return lanes;
+  constexpr int kShift = kWord * kBits % 8;
+  const __m512i shifted = kShift == 0 ? lanes : _mm512_srli_epi32(lanes, kShift);
+  return _mm512_and_si512(shifted, _mm512_set1_epi8((1 << kBits) - 1));
+}
+
+// Word `kWord` of a unit: codes, or what a table has for them.
+template <DType kType, int kWord>
+PHALANX_AVX512_INLINE __m512i Codes(const std::byte* unit) {
+  constexpr int kLow = int8::LowBits(kType);
+  constexpr int kHigh = int8::HighBits(kType);
+  __m512i codes = Field<kLow, kWord>(unit);
+  if constexpr (kHigh > 0) {
+    const __m512i high = Field<kHigh, kWord>(unit + kLow * kVectorBytes);
+    codes = _mm512_or_si512(codes, _mm512_slli_epi32(high, kLow));
+  }
+  if constexpr (kType == DType::kIQ4_NL) {
+    // The levels, with 128 added.
+    const __m128i table =
+        _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4NlLevels.data())),
+                      _mm_set1_epi8(-128));
+    codes = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
+  }
+  return codes;
+}
+
+PHALANX_AVX512_INLINE __m512 LoadHalves(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+PHALANX_AVX512_INLINE __m512 LoadSigned(const std::byte* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+PHALANX_AVX512_INLINE __m512 LoadUnsigned(const std::byte* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+
+// D and M of sub-block `s` of a block; M of types that have a minimum.
+template <DType kType>
+PHALANX_AVX512_INLINE void LoadScale(const std::byte* block, int64_t s, __m512& d, __m512& m) {
+  constexpr int kSubBlocks = int8::SubBlocks(kType);
+  d = LoadHalves(block);
+  if constexpr (HasMinimum(kType)) m = LoadHalves(block + 32);
+  if constexpr (kSubBlocks > 1) {
+    const std::byte* const at = block + (HasMinimum(kType) ? 64 : 32) + s * int8::kGroupRows;
+    if constexpr (kType == DType::kQ2_K) {
+      const __m512i both =
+          _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+      const __m512i scale = _mm512_and_si512(both, _mm512_set1_epi32(15));
+      d = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale));
+      m = _mm512_mul_ps(m, _mm512_cvtepi32_ps(_mm512_srli_epi32(both, 4)));
+    } else {
+      d = _mm512_mul_ps(d, LoadSigned(at));
+      if constexpr (HasMinimum(kType)) {
+        m = _mm512_mul_ps(m, LoadUnsigned(at + kSubBlocks * int8::kGroupRows));
+      }
+    }
+  }
+}
+
+// Some rows of a tile of inputs.
+struct Rows {
+  const std::byte* levels;  // Of the first row in block 0.
+  const std::byte* scales;
+  const std::byte* sums;
+  int64_t tile_rows;
+};
+
+PHALANX_AVX512_INLINE __m512i Broadcast32(const std::byte* from) {
+  int32_t value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_epi32(value);
+}
+PHALANX_AVX512_INLINE __m512 BroadcastFloat(const std::byte* from) {
+  float value;
+  std::memcpy(&value, from, sizeof(value));
+  return _mm512_set1_ps(value);
+}
+
+// The dot products of words [kFirst, kEnd) of a unit.
+template <DType kType, int kGroups, int kRows, int kFirst, int kEnd>
+PHALANX_AVX512_INLINE void Dot(const std::byte* const (&units)[kGroups], const std::byte* levels,
+                               __m512i (&dots)[kGroups][kRows]) {
+  if constexpr (kFirst < kEnd) {
+    __m512i codes[kGroups];
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) codes[g] = Codes<kType, kFirst>(units[g]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i word = Broadcast32(levels + r * kBlockInputs + kFirst * 4);
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) {
+        dots[g][r] = _mm512_dpbusd_epi32(dots[g][r], codes[g], word);
+      }
+    }
+    Dot<kType, kGroups, kRows, kFirst + 1, kEnd>(units, levels, dots);
+  }
+}
+
+// Adds sub-block kPart of a unit to the outputs.
+template <DType kType, int kGroups, int kRows, int kPart>
+PHALANX_AVX512_INLINE void AddSubBlock(const std::byte* const (&units)[kGroups],
+                                       const std::byte* const (&scales)[kGroups], int64_t sub_block,
+                                       const Rows& x, int64_t b,
+                                       __m512 (&outputs)[kGroups][kRows]) {
+  constexpr int kParts = kBlockInputs / SubBlockElements(kType);
+  constexpr int kWords = kUnitWords / kParts;
+  const std::byte* const sums = x.sums + (b * kParts + kPart) * x.tile_rows * 4;
+  __m512i dots[kGroups][kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    // Types without a minimum begin at what their zero takes away.
+    const __m512i start = HasMinimum(kType) ? _mm512_setzero_si512() : Broadcast32(sums + r * 4);
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) dots[g][r] = start;
+  }
+  Dot<kType, kGroups, kRows, kPart * kWords, (kPart + 1) * kWords>(
+      units, x.levels + b * x.tile_rows * kBlockInputs, dots);
+  const std::byte* const row_scales = x.scales + b * x.tile_rows * 4;
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    __m512 d = {};
+    __m512 m = {};
+    LoadScale<kType>(scales[g], sub_block, d, m);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 scale = _mm512_mul_ps(d, BroadcastFloat(row_scales + r * 4));
+      outputs[g][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[g][r]), scale, outputs[g][r]);
+      if constexpr (HasMinimum(kType)) {
+        outputs[g][r] = _mm512_fmadd_ps(m, BroadcastFloat(sums + r * 4), outputs[g][r]);
+      }
+    }
+  }
+}
+
+template <int kGroups, int kRows>
+PHALANX_AVX512_INLINE void Store(const LinearTask& task, int64_t group, int64_t row,
+                                 const __m512 (&outputs)[kGroups][kRows]) {
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    const int64_t output = (group + g) * int8::kGroupRows;
+    const int64_t lanes = task.weights->out_features - output;
+    const auto mask = static_cast<__mmask16>(lanes >= 16 ? 0xffff : (1 << lanes) - 1);
+    const __m512 bias = task.bias == nullptr ? _mm512_setzero_ps()
+                                             : _mm512_maskz_loadu_ps(mask, task.bias + output);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      float* const to = task.out + (row + r) * task.out_stride + output;
+      const __m512 sum = task.bias == nullptr ? outputs[g][r] : _mm512_add_ps(outputs[g][r], bias);
+      _mm512_mask_storeu_ps(to, mask, sum);
+    }
+  }
+}
+
+// All inputs of kGroups groups and kRows rows.
+template <DType kType, int kGroups, int kRows>
+PHALANX_AVX512 __attribute__((noinline)) void Multiply(const LinearTask& task, int64_t group,
+                                                       int64_t row, const Rows& x) {
+  const int64_t in_features = task.weights->in_features;
+  const size_t group_bytes = int8::GroupBytes(kType, in_features);
+  const std::byte* units[kGroups];
+  const std::byte* scales[kGroups];
+  __m512 outputs[kGroups][kRows];
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    units[g] = task.weights->data + (group + g) * group_bytes;
+    scales[g] = units[g] + int8::CodeBytes(kType, in_features);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) outputs[g][r] = _mm512_setzero_ps();
+  }
+  constexpr int kUnits = int8::UnitsPerBlock(kType);
+  constexpr int kParts = kBlockInputs / SubBlockElements(kType);
+  int64_t b = 0;
+  for (int64_t block = 0; block < in_features / BlockElements(kType); ++block) {
+    for (int64_t unit = 0; unit < kUnits; ++unit, ++b) {
+      AddSubBlock<kType, kGroups, kRows, 0>(units, scales, unit * kParts, x, b, outputs);
+      if constexpr (kParts == 2) {
+        AddSubBlock<kType, kGroups, kRows, 1>(units, scales, unit * kParts + 1, x, b, outputs);
+      }
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) units[g] += int8::UnitBytes(kType);
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) scales[g] += int8::ScaleBytes(kType);
+  }
+  Store<kGroups, kRows>(task, group, row, outputs);
+}
+
+// Groups and rows that are multiplied together. Each level is loaded once for all groups, and each
+// code once for all rows; two groups and four rows are 8 dot products and 8 outputs of the 32
+// registers. A single row takes four groups, so that there are enough sums that do not wait for
+// each other to keep the processor busy.
+constexpr int kMostRows = 4;
+constexpr int GroupsFor(int rows) { return rows == 1 ? 4 : 2; }
+
+template <DType kType, int kRows>
+PHALANX_AVX512 void RunRows(const LinearTask& task, int64_t group_begin, int64_t group_end,
+                            int64_t row, const Rows& x) {
+  constexpr int kGroups = GroupsFor(kRows);
+  int64_t group = group_begin;
+  for (; group + kGroups <= group_end; group += kGroups) {
+    Multiply<kType, kGroups, kRows>(task, group, row, x);
+  }
+  for (; group < group_end; ++group) Multiply<kType, 1, kRows>(task, group, row, x);
+}
+
+template <DType kType>
+void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, int64_t, const Rows&);
+  static constexpr RowsFunction kByRows[kMostRows] = {RunRows<kType, 1>, RunRows<kType, 2>,
+                                                      RunRows<kType, 3>, RunRows<kType, 4>};
+  const int8::TileLayout layout = {task.weights->in_features, SubBlockElements(kType)};
+  // The weights of a few groups stay in the second-level cache while all rows pass by.
+  constexpr int64_t kStep = 4;
+  for (int64_t group = group_begin; group < group_end; group += kStep) {
+    const int64_t end = std::min(group + kStep, group_end);
+    for (int64_t tile = 0; tile < int8::Tiles(task.rows); ++tile) {
+      const int64_t tile_rows = int8::TileRows(task.rows, tile);
+      const std::byte* const data = task.prepared + layout.TileOffset(tile);
+      // Of about the same height: 5 rows are cut into 3 + 2.
+      const int64_t parts = (tile_rows + kMostRows - 1) / kMostRows;
+      const int64_t most = (tile_rows + parts - 1) / parts;
+      for (int64_t r = 0; r < tile_rows; r += most) {
+        const int64_t rows = std::min<int64_t>(most, tile_rows - r);
+        const Rows x = {data + r * kBlockInputs, data + layout.ScalesOffset(tile_rows) + r * 4,
+                        data + layout.SumsOffset(tile_rows) + r * 4, tile_rows};
+        kByRows[rows - 1](task, group, end, tile * int8::kTileRows + r, x);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  switch (task.weights->dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      return;  // Not of this format.
+    case DType::kQ4_0:
+      return RunType<DType::kQ4_0>(task, group_begin, group_end);
+    case DType::kQ4_1:
+      return RunType<DType::kQ4_1>(task, group_begin, group_end);
+    case DType::kQ5_0:
+      return RunType<DType::kQ5_0>(task, group_begin, group_end);
+    case DType::kQ5_1:
+      return RunType<DType::kQ5_1>(task, group_begin, group_end);
+    case DType::kQ8_0:
+      return RunType<DType::kQ8_0>(task, group_begin, group_end);
+    case DType::kQ2_K:
+      return RunType<DType::kQ2_K>(task, group_begin, group_end);
+    case DType::kQ3_K:
+      return RunType<DType::kQ3_K>(task, group_begin, group_end);
+    case DType::kQ4_K:
+      return RunType<DType::kQ4_K>(task, group_begin, group_end);
+    case DType::kQ5_K:
+      return RunType<DType::kQ5_K>(task, group_begin, group_end);
+    case DType::kQ6_K:
+      return RunType<DType::kQ6_K>(task, group_begin, group_end);
+    case DType::kIQ4_NL:
+      return RunType<DType::kIQ4_NL>(task, group_begin, group_end);
+  }
+}
+
+}  // namespace phalanx::kernels::avx512

@@ -1,0 +1,30 @@
+#include "kernels/cpu/avx512_kernels.h"
+
+#include "kernels/cpu/avx2_kernels.h"
+
+namespace phalanx::kernels {
+
+// Products in float32 are those of AVX2: the sums of a group of eight outputs fill a vector of
+// eight lanes.
+const KernelSet* Avx512Kernels() {
+  static constexpr KernelSet kKernels = {
+      .name = "avx512_vnni",
+      .linear = avx2::Linear,
+      .int8 = {.quantize_block = avx2::QuantizeBlock, .run = avx512::LinearInt8},
+      .attention = avx512::Attention,
+      .rms_norm = avx2::RmsNorm,
+      .add = avx2::Add,
+      .silu_mul = avx2::SiluMul,
+      .logits = {.highest = avx512::Highest,
+                 .weights = avx512::WeightsOf,
+                 .keys = avx512::KeysOf,
+                 .select = avx512::Select,
+                 .add_exponentials = avx512::AddExponentials}};
+  // __builtin_cpu_supports asks the operating system too whether it keeps the registers.
+  const bool has_all = Avx2Kernels() != nullptr && __builtin_cpu_supports("avx512f") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return has_all ? &kKernels : nullptr;
+}
+
+}  // namespace phalanx::kernels

@@ -1,0 +1,45 @@
+// The format for products of 8-bit integers; int8_layout.h has its arithmetic and its layout.
+#ifndef PHALANX_KERNELS_CPU_INT8_FORMAT_H_
+#define PHALANX_KERNELS_CPU_INT8_FORMAT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "kernels/cpu/linear_format.h"
+
+namespace phalanx::kernels {
+
+// For quantized types only.
+class Int8Format final : public LinearFormat {
+ public:
+  // The kernels of some instructions.
+  struct Kernels {
+    // Quantizes one block of 32 inputs to levels and returns its scale; sums[i] is the sum of the
+    // levels of half i.
+    float (*quantize_block)(const float* x, int8_t* levels, int32_t (&sums)[2]);
+    // LinearFormat::Run.
+    void (*run)(const LinearTask& task, int64_t group_begin, int64_t group_end);
+  };
+  explicit Int8Format(const Kernels& kernels) : kernels_(kernels) {}
+
+  int group_rows() const override;
+  size_t GroupBytes(DType dtype, int64_t in_features) const override;
+  void Pack(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
+            int64_t group_begin, int64_t group_end, std::byte* data) const override;
+  void UnpackRow(const PackedMatrix& matrix, int64_t row, float* out) const override;
+
+  size_t PreparedBytes(int64_t rows, int64_t in_features) const override;
+  int64_t PrepareParts(int64_t rows) const override;
+  void Prepare(const LinearTask& task, int64_t begin, int64_t end, std::byte* to) const override;
+  void Run(const LinearTask& task, int64_t group_begin, int64_t group_end) const override {
+    kernels_.run(task, group_begin, group_end);
+  }
+
+ private:
+  const Kernels kernels_;
+};
+
+}  // namespace phalanx::kernels
+
+#endif  // PHALANX_KERNELS_CPU_INT8_FORMAT_H_
