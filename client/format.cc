@@ -138,7 +138,9 @@ std::string ModelJson(const v1::Model& model) {
        {"reasons", model.reasons()},
        {"serving_groups", model.serving_groups()},
        {"weights_digest", model.weights_digest()},
-       {"determinism", DeterminismText(model.determinism())}});
+       {"determinism", DeterminismText(model.determinism())},
+       {"arithmetic",
+        std::vector<std::string>(model.arithmetic().begin(), model.arithmetic().end())}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {

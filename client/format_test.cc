@@ -87,6 +87,10 @@ TEST(FormatTest, TablesAlign) {
   EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["determinism"], "strict");
   model.set_determinism(v1::DETERMINISM_FAST);
   EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["determinism"], "fast");
+  EXPECT_EQ(json["arithmetic"], nlohmann::json::array());
+  model.add_arithmetic("avx2 int8");
+  EXPECT_EQ(nlohmann::json::parse(ModelJson(model))["arithmetic"],
+            nlohmann::json::array({"avx2 int8"}));
 }
 
 TEST(FormatTest, TokensShowTheirText) {

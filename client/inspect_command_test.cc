@@ -89,9 +89,9 @@ TEST(InspectTest, TellsMachinesTheSameInBytes) {
   EXPECT_EQ(found["tokenizer"]["eos"], json({{"id", 2}, {"text", "<|im_end|>"}}));
   EXPECT_GT(found["chat_template"]["bytes"], 0);
   EXPECT_EQ(found["default_sampling"]["temperature"], 0.0);
-  EXPECT_EQ(found["kv_bytes_per_token"], 2 * 3 * (32 + 32) * 4);
+  EXPECT_EQ(found["kv_bytes_per_token"], 2 * 3 * (32 + 32) * 2);
   ASSERT_EQ(found["ranks"].size(), 2u);
-  EXPECT_EQ(found["ranks"][0]["kv_bytes_per_token"], 2 * 2 * (32 + 32) * 4);
+  EXPECT_EQ(found["ranks"][0]["kv_bytes_per_token"], 2 * 2 * (32 + 32) * 2);
   EXPECT_EQ(found["ranks"][1]["query_heads"], 2);
   EXPECT_EQ(found["longest_context_tokens"], 256);
   EXPECT_EQ(found["device"], "cpu");

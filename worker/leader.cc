@@ -176,7 +176,8 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .world = options.group_size(),
           .total_kv_blocks = limits.kv_blocks,
           .weights_digest = model.weights_digest,
-          .determinism = backend.determinism()};
+          .determinism = backend.determinism(),
+          .arithmetic = backend.Arithmetic()};
 }
 
 // Goes on as before, with health NOT_SERVING, until coordinators have turned to other groups.
@@ -290,6 +291,7 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
                    MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
   AddDeviceMetrics(platform, *endpoint);
+  AddBackendMetric(*backend, *registry);
   MeasuredExecutor executor(metrics);
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,

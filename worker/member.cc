@@ -35,6 +35,7 @@ absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkp
       const std::unique_ptr<MetricsEndpoint> endpoint,
       MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
   AddDeviceMetrics(platform, *endpoint);
+  AddBackendMetric(backend, *registry);
   ASSIGN_OR_RETURN(
       const RankModel model,
       LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),

@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "kernels/ops.h"
+#include "prometheus/gauge.h"
+#include "prometheus/registry.h"
 #include "worker/comm/communicator_factory.h"
 #include "worker/memory_source.h"
 #include "worker/worker_options.h"
@@ -46,6 +48,17 @@ inline void AddDeviceMetrics(const Platform& platform, MetricsEndpoint& endpoint
   if (!platform.add_metrics) return;
   const absl::Status status = platform.add_metrics(endpoint);
   if (!status.ok()) LOG(WARNING) << "no metrics of the device: " << status.message();
+}
+
+// Tells on the rank's metrics page what it computes with. Once for a registry.
+inline void AddBackendMetric(const kernels::Backend& backend, prometheus::Registry& registry) {
+  prometheus::BuildGauge()
+      .Name("phalanx_backend_info")
+      .Help("What this rank computes with and which determinism it keeps, as 1.")
+      .Register(registry)
+      .Add({{"arithmetic", backend.Arithmetic()},
+            {"determinism", kernels::DeterminismName(backend.determinism())}})
+      .Set(1);
 }
 
 }  // namespace phalanx

@@ -115,7 +115,8 @@ GroupHello HelloFrom(const worker::v1::Hello& hello) {
           .world = hello.world(),
           .total_kv_blocks = hello.total_kv_blocks(),
           .weights_digest = hello.weights_digest(),
-          .determinism = DeterminismFrom(hello.determinism())};
+          .determinism = DeterminismFrom(hello.determinism()),
+          .arithmetic = hello.arithmetic()};
 }
 
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step) {

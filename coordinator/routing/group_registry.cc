@@ -1,7 +1,10 @@
 #include "coordinator/routing/group_registry.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
@@ -95,6 +98,7 @@ absl::Status GroupRegistry::HelloReceived(GroupId group, const GroupHello& hello
     entry.greeted = status.ok();
     entry.context_tokens = hello.context_tokens;
     entry.determinism = hello.determinism;
+    entry.arithmetic = hello.arithmetic;
     entry.weights_digest.reset();
     if (status.ok()) entry.weights_digest = hello.weights_digest;
   });
@@ -158,6 +162,17 @@ Determinism GroupRegistry::ServingDeterminism() const {
     weakest = std::min(weakest.value_or(group.determinism), group.determinism);
   }
   return weakest.value_or(Determinism::kUnknown);
+}
+
+std::vector<std::string> GroupRegistry::ServingArithmetic() const {
+  MutexLock lock(&mutex_);
+  std::set<std::string> kinds;
+  for (const auto& [id, group] : groups_) {
+    if (group.state() == GroupState::kServing && !group.arithmetic.empty()) {
+      kinds.insert(group.arithmetic);
+    }
+  }
+  return {kinds.begin(), kinds.end()};
 }
 
 GroupRegistry::Group& GroupRegistry::Find(GroupId group) {

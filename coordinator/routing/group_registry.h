@@ -127,6 +127,9 @@ class GroupRegistry {
   std::string ServingWeightsDigest() const;
   // The weakest level of the groups that take requests; kUnknown if none does.
   Determinism ServingDeterminism() const;
+  // What the groups that take requests compute with, each kind once, in order; those that do not
+  // say are left out.
+  std::vector<std::string> ServingArithmetic() const;
 
  private:
   struct Group {
@@ -141,6 +144,7 @@ class GroupRegistry {
     // The digest in its last Hello, if that was accepted. Stays after the session ends.
     std::optional<std::string> weights_digest;
     Determinism determinism = Determinism::kUnknown;
+    std::string arithmetic;
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;

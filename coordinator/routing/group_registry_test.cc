@@ -99,6 +99,27 @@ TEST_F(GroupRegistryTest, TellsTheWeakestLevelOfDeterminism) {
   EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kStrict);
 }
 
+TEST_F(GroupRegistryTest, TellsEachArithmeticOfServingGroupsOnce) {
+  EXPECT_TRUE(registry_.ServingArithmetic().empty());
+  const auto connect = [&](const char* address, const char* arithmetic) {
+    const GroupId id = registry_.Add(address);
+    registry_.SessionStarted(id, std::make_shared<FakeSession>());
+    const GroupHello hello = {
+        .model_fingerprint = "feed", .weights_digest = "cafe", .arithmetic = arithmetic};
+    EXPECT_TRUE(registry_.HelloReceived(id, hello).ok());
+    registry_.HealthChanged(id, true);
+    return id;
+  };
+  connect("a:1", "avx512_vnni int8");
+  connect("b:1", "avx512_vnni int8");
+  const GroupId other = connect("c:1", "avx2 int8");
+  connect("d:1", "");  // Older than the field.
+  EXPECT_EQ(registry_.ServingArithmetic(),
+            (std::vector<std::string>{"avx2 int8", "avx512_vnni int8"}));
+  registry_.HealthChanged(other, false);
+  EXPECT_EQ(registry_.ServingArithmetic(), (std::vector<std::string>{"avx512_vnni int8"}));
+}
+
 TEST_F(GroupRegistryTest, WeightsMayChangeOnceNoGroupOnTheListHasTheOldOnes) {
   const Worker a = Connect("a:1"), b = Connect("b:1");
   const auto greet = [&](GroupId id, const char* digest) {

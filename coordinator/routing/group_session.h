@@ -68,6 +68,7 @@ struct GroupHello {
   int total_kv_blocks = 0;
   std::string weights_digest = "";
   Determinism determinism = Determinism::kUnknown;
+  std::string arithmetic = "";  // Backend::Arithmetic in kernels/ops.h.
 };
 
 struct GroupLoad {

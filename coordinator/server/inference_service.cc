@@ -153,6 +153,9 @@ class InferenceService final : public RawInference {
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));
     model.set_weights_digest(environment_.groups->ServingWeightsDigest());
     model.set_determinism(ToMessage(environment_.groups->ServingDeterminism()));
+    for (const std::string& kind : environment_.groups->ServingArithmetic()) {
+      model.add_arithmetic(kind);
+    }
     return model;
   }
 

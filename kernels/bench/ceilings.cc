@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
 
@@ -15,8 +16,10 @@ namespace {
 constexpr int kRounds = 5;
 constexpr size_t kReadBytes = size_t{256} << 20;
 constexpr int kFmaSteps = 4000000;
-// Chains of multiply-adds in MultiplyAdd that do not wait for each other: enough to keep the
-// processor busy in spite of their latency, few enough for 16 registers.
+constexpr int kDotSteps = 4000000;
+// Chains of multiply-adds in MultiplyAdd, and of dot products in DotBytes, that do not wait for
+// each other: enough to keep the processor busy in spite of their latency, few enough for 16
+// registers.
 constexpr int kChains = 12;
 
 #if defined(__x86_64__)
@@ -51,6 +54,46 @@ PHALANX_VECTORS void MultiplyAdd() {
   Floats sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;
   benchmark::DoNotOptimize(sum);
 }
+
+#if defined(__x86_64__)
+#define PHALANX_DOTS __attribute__((target("avx512f,avx512vnni")))
+
+// One step of all chains.
+#define PHALANX_DOT(sum) sum = _mm512_dpbusd_epi32(sum, codes, levels)
+
+PHALANX_DOTS void DotBytes() {
+  __m512i codes = _mm512_set1_epi32(0x01020304);
+  __m512i levels = _mm512_set1_epi32(0x01010101);
+  benchmark::DoNotOptimize(codes);
+  benchmark::DoNotOptimize(levels);
+  __m512i s0 = codes, s1 = codes, s2 = codes, s3 = codes, s4 = codes, s5 = codes;
+  __m512i s6 = levels, s7 = levels, s8 = levels, s9 = levels, s10 = levels, s11 = levels;
+  for (int i = 0; i < kDotSteps; ++i) {
+    PHALANX_DOT(s0);
+    PHALANX_DOT(s1);
+    PHALANX_DOT(s2);
+    PHALANX_DOT(s3);
+    PHALANX_DOT(s4);
+    PHALANX_DOT(s5);
+    PHALANX_DOT(s6);
+    PHALANX_DOT(s7);
+    PHALANX_DOT(s8);
+    PHALANX_DOT(s9);
+    PHALANX_DOT(s10);
+    PHALANX_DOT(s11);
+    // Otherwise equal chains would become one.
+    asm volatile("" : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5));
+    asm volatile("" : "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9), "+v"(s10), "+v"(s11));
+  }
+}
+
+bool HasByteDots() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+}
+#else
+void DotBytes() {}
+bool HasByteDots() { return false; }
+#endif
 
 // The xor uses what is read, or the compiler would drop the loads, and costs less than they do.
 PHALANX_VECTORS void Read(const Words* from, int64_t begin, int64_t end) {
@@ -95,6 +138,11 @@ Ceilings MeasureCeilings(int num_threads) {
     const double fma = Seconds([&] { team.Run(num_threads, [](uint32_t) { MultiplyAdd(); }); });
     const double flops = 2.0 * 8 * kChains * kFmaSteps * num_threads;
     best.fma_gflop_per_s = std::max(best.fma_gflop_per_s, flops / fma * 1e-9);
+    if (HasByteDots()) {
+      const double dots = Seconds([&] { team.Run(num_threads, [](uint32_t) { DotBytes(); }); });
+      const double operations = 2.0 * 64 * kChains * kDotSteps * num_threads;
+      best.int8_gop_per_s = std::max(best.int8_gop_per_s, operations / dots * 1e-9);
+    }
     const double read = Seconds([&] {
       team.ParallelFor(kReadBytes / sizeof(Words), 4,
                        [&](int64_t begin, int64_t end) { Read(words, begin, end); });

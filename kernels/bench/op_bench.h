@@ -77,6 +77,9 @@ inline void Report(benchmark::State& state, const Ceilings& ceilings, double byt
   state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
   state.counters["GFLOP/s"] = Counter(flops * 1e-9, rate);
   state.counters["%read"] = Counter(bytes * 1e-9 / ceilings.read_gb_per_s * 100, rate);
+  if (ceilings.int8_gop_per_s > 0) {
+    state.counters["%int8"] = Counter(flops * 1e-9 / ceilings.int8_gop_per_s * 100, rate);
+  }
   state.counters["%fma"] = Counter(flops * 1e-9 / ceilings.fma_gflop_per_s * 100, rate);
 }
 

@@ -65,9 +65,9 @@ int Main(int argc, char** argv) {
                    .stream = nullptr,
                    .ceilings = MeasureCeilings(options.num_threads)};
   bench.stream = bench.backend->NewStream();
-  std::printf("%s; ceilings: %.1f GB/s read, %.1f GFLOP/s multiply-add\n",
+  std::printf("%s; ceilings: %.1f GB/s read, %.1f GFLOP/s multiply-add, %.1f GOP/s int8\n",
               bench.backend->Describe().c_str(), bench.ceilings.read_gb_per_s,
-              bench.ceilings.fma_gflop_per_s);
+              bench.ceilings.fma_gflop_per_s, bench.ceilings.int8_gop_per_s);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   for (const OpEntry& entry : AllOpEntries()) RegisterOpEntry(entry, bench);

@@ -17,6 +17,7 @@
 #include "kernels/cpu/kv_arena.h"
 #include "kernels/cpu/packed_linear.h"
 #include "kernels/cpu/paged_attention.h"
+#include "kernels/cpu/product_runner.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/sharded_sampling.h"
 #include "kernels/cpu/thread_team.h"
@@ -25,14 +26,6 @@
 
 namespace phalanx::kernels {
 namespace {
-
-// Outputs that a thread takes at once. Kernels handle up to four groups of outputs together; a
-// smaller grain would cut these apart.
-constexpr int64_t kLinearGrainOutputs = 32;
-
-// Work on fewer elements is done by the calling thread alone: it takes less time than it takes
-// another thread to begin.
-constexpr int64_t kLeastParallelElements = 8192;
 
 KvDType KvDTypeOf(const CpuOptions& options) {
   const bool is_exact = options.products == CpuProducts::kFloat32;
@@ -49,12 +42,10 @@ class CpuBackend : public Backend {
         kv_cache_dtype_(KvDTypeOf(options)),
         float_format_(kernels.linear),
         int8_format_(kernels.int8),
+        formats_(FormatsFor(options.products)),
         team_(options.num_threads),
-        sampling_(&team_, kernels.logits) {
-    formats_.floats = &float_format_;
-    formats_.quantized = &float_format_;
-    if (products_ == CpuProducts::kInt8) formats_.quantized = &int8_format_;
-  }
+        product_runner_(kernels, formats_.quantized, &team_),
+        sampling_(&team_, kernels.logits) {}
 
   std::string Describe() const override {
     const int n = team_.num_threads();
@@ -97,22 +88,21 @@ class CpuBackend : public Backend {
   }
   size_t KvCacheBytes(const KvCache::Shape& shape) const override { return KvArena::Bytes(shape); }
   size_t WorkspaceBytes(const WorkspaceLimits& limits) const override {
-    return PreparedBytes(limits) + AttentionBytes(limits) + SamplingWordsBytes(limits.max_seqs) +
-           ProductBytes(limits);
+    return AttentionBytes(limits) + RoundUp(SamplingWordsBytes(limits.max_seqs)) +
+           product_runner_.ScratchBytes(limits);
   }
 
   absl::Status Reserve(const WorkspaceLimits& limits) override {
     absl::StatusOr<std::unique_ptr<HostBuffer>> buffer = HostBuffer::Create(WorkspaceBytes(limits));
     if (!buffer.ok()) return buffer.status();
     workspace_ = *std::move(buffer);
-    prepared_bytes_ = PreparedBytes(limits);
-    auto* const bytes = static_cast<std::byte*>(workspace_->data());
-    const size_t sampling_at = prepared_bytes_ + AttentionBytes(limits);
-    attention_.emplace(kernels_.attention, limits,
-                       reinterpret_cast<float*>(bytes + prepared_bytes_), &team_);
-    sampling_words_ = PlaceSamplingWords(bytes + sampling_at, limits.max_seqs);
+    auto* at = static_cast<std::byte*>(workspace_->data());
+    attention_.emplace(kernels_.attention, limits, reinterpret_cast<float*>(at), &team_);
+    at += AttentionBytes(limits);
+    sampling_words_ = PlaceSamplingWords(at, limits.max_seqs);
     sampling_rows_ = limits.max_seqs;
-    product_at_ = sampling_at + SamplingWordsBytes(limits.max_seqs);
+    at += RoundUp(SamplingWordsBytes(limits.max_seqs));
+    product_runner_.Reserve(limits, at);
     return absl::OkStatus();
   }
 
@@ -135,7 +125,7 @@ class CpuBackend : public Backend {
              Tensor out) override {
     CheckTensors(Op::kEmbed, {out});
     const auto& weights = static_cast<const CpuLinear&>(table);
-    ForEachRow(batch.num_tokens, out.cols, [&](int64_t t) {
+    team_.ForEachRow(batch.num_tokens, out.cols, [&](int64_t t) {
       const int64_t row = TokenId(batch, t) - first_row;
       float* to = out.f32() + t * out.cols;
       if (row >= 0 && row < weights.out_features()) {
@@ -148,7 +138,7 @@ class CpuBackend : public Backend {
 
   void RmsNorm(Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) override {
     CheckTensors(Op::kRmsNorm, {x, weight, out});
-    ForEachRow(x.rows, x.cols, [&](int64_t i) {
+    team_.ForEachRow(x.rows, x.cols, [&](int64_t i) {
       kernels_.rms_norm(x.f32() + i * x.cols, weight.f32(), eps, x.cols, out.f32() + i * x.cols);
     });
   }
@@ -157,7 +147,7 @@ class CpuBackend : public Backend {
                   Tensor out) override {
     CheckTensors(Op::kAddRmsNorm, {residual, delta, weight, out});
     const int64_t n = residual.cols;
-    ForEachRow(residual.rows, n, [&](int64_t i) {
+    team_.ForEachRow(residual.rows, n, [&](int64_t i) {
       float* row = residual.f32() + i * n;
       kernels_.add(delta.f32() + i * n, n, row);
       kernels_.rms_norm(row, weight.f32(), eps, n, out.f32() + i * n);
@@ -166,90 +156,24 @@ class CpuBackend : public Backend {
 
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
     CheckTensors(Op::kLinear, {x, bias, out});
-    if (x.rows == 0) return;
-    // Threads share out the outputs and not the rows: a decode has few rows, and this way each
-    // weight is read and decoded by one thread only.
-    for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
-      LinearTask task = {.weights = &segment.matrix,
-                         .x = x.f32(),
-                         .rows = x.rows,
-                         .bias = bias.data == nullptr ? nullptr : bias.f32() + segment.first_output,
-                         .out = out.f32() + segment.first_output,
-                         .out_stride = w.out_features()};
-      Prepare(Op::kLinear, task);
-      ForEachGroups(segment.matrix, [&](int64_t begin, int64_t end) {
-        segment.matrix.format->Run(task, begin, end);
-      });
-    }
+    product_runner_.Linear(x, static_cast<const CpuLinear&>(w), bias, out);
   }
 
   void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
     CheckTensors(Op::kLinearAdd, {x, residual});
-    if (x.rows == 0) return;
-    const int64_t n = w.out_features();
-    float* const product = Product(Op::kLinearAdd, x.rows * n);
-    for (const CpuLinear::Segment& segment : static_cast<const CpuLinear&>(w).segments()) {
-      LinearTask task = {.weights = &segment.matrix,
-                         .x = x.f32(),
-                         .rows = x.rows,
-                         .out = product + segment.first_output,
-                         .out_stride = n};
-      Prepare(Op::kLinearAdd, task);
-      float* const sum = residual.f32() + segment.first_output;
-      // The thread that made a product adds it, while it is in its cache.
-      ForEachGroups(segment.matrix, [&](int64_t begin, int64_t end) {
-        segment.matrix.format->Run(task, begin, end);
-        const Columns columns = ColumnsOfGroups(begin, end, segment.matrix);
-        for (int64_t i = 0; i < x.rows; ++i) {
-          const int64_t at = i * n + columns.first;
-          kernels_.add(task.out + at, columns.count, sum + at);
-        }
-      });
-    }
+    product_runner_.LinearAdd(x, static_cast<const CpuLinear&>(w), residual);
   }
 
   void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
     CheckTensors(Op::kGatedLinear, {x, out});
-    if (x.rows == 0) return;
-    const auto& weights = static_cast<const CpuGatedLinear&>(w);
-    const int64_t n = w.out_features();
-    // `out` holds the gate until it is multiplied.
-    LinearTask gate = {.weights = &weights.gate(),
-                       .x = x.f32(),
-                       .rows = x.rows,
-                       .out = out.f32(),
-                       .out_stride = n};
-    LinearTask up = {.weights = &weights.up(),
-                     .x = x.f32(),
-                     .rows = x.rows,
-                     .out = Product(Op::kGatedLinear, x.rows * n),
-                     .out_stride = n};
-    if (gate.weights->dtype == up.weights->dtype) {
-      Prepare(Op::kGatedLinear, gate);
-      up.prepared = gate.prepared;
-      ForEachGroups(weights.gate(), [&](int64_t begin, int64_t end) {
-        weights.gate().format->Run(gate, begin, end);
-        weights.up().format->Run(up, begin, end);
-        MultiplyGated(gate, up, begin, end);
-      });
-      return;
-    }
-    // There is room for one prepared input only.
-    Prepare(Op::kGatedLinear, up);
-    ForEachGroups(weights.up(),
-                  [&](int64_t begin, int64_t end) { weights.up().format->Run(up, begin, end); });
-    Prepare(Op::kGatedLinear, gate);
-    ForEachGroups(weights.gate(), [&](int64_t begin, int64_t end) {
-      weights.gate().format->Run(gate, begin, end);
-      MultiplyGated(gate, up, begin, end);
-    });
+    product_runner_.GatedLinear(x, static_cast<const CpuGatedLinear&>(w), out);
   }
 
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
                   Tensor cos_sin) override {
     CheckTensors(Op::kRopeAngles, {inv_freq, cos_sin});
     const int64_t half = inv_freq.cols;
-    ForEachRow(batch.num_tokens, cos_sin.cols * kTranscendentalCost, [&](int64_t t) {
+    team_.ForEachRow(batch.num_tokens, cos_sin.cols * kTranscendentalCost, [&](int64_t t) {
       const float* list = inv_freq.f32() + batch.rope_lists[batch.seq_of_token[t]] * half;
       FillRopeAngles(batch.positions[t], list, half, factor, cos_sin.f32() + t * cos_sin.cols);
     });
@@ -262,7 +186,7 @@ class CpuBackend : public Backend {
     const int head_dim = arena.shape().head_dim;
     const int kv_heads = arena.shape().num_kv_heads;
     // No two tokens of a step have the same slot, so threads never write to the same place.
-    ForEachRow(batch.num_tokens, qkv.cols, [&](int64_t t) {
+    team_.ForEachRow(batch.num_tokens, qkv.cols, [&](int64_t t) {
       float* heads = qkv.f32() + t * qkv.cols;
       const float* angles = cos_sin.f32() + t * cos_sin.cols;
       for (int h = 0; h < local_q_heads + kv_heads; ++h) {
@@ -354,101 +278,29 @@ class CpuBackend : public Backend {
   }
 
  private:
-  // Outputs of a matrix that lie side by side.
-  struct Columns {
-    int64_t first;
-    int64_t count;
-  };
-  // The outputs of some groups. The last group may have fewer than the others.
-  static Columns ColumnsOfGroups(int64_t group_begin, int64_t group_end,
-                                 const PackedMatrix& matrix) {
-    const int64_t group_rows = matrix.format->group_rows();
-    const int64_t first = group_begin * group_rows;
-    return {first, std::min(group_end * group_rows, matrix.out_features) - first};
-  }
-
-  // Calls run(begin, end) for groups that cover all of `matrix`, on any thread.
-  template <typename Function>
-  void ForEachGroups(const PackedMatrix& matrix, Function run) {
-    team_.ParallelFor(matrix.groups(), kLinearGrainOutputs / matrix.format->group_rows(), run);
-  }
-
-  // gate.out = silu(gate.out) * up.out, for the outputs of some groups.
-  void MultiplyGated(const LinearTask& gate, const LinearTask& up, int64_t group_begin,
-                     int64_t group_end) const {
-    const Columns columns = ColumnsOfGroups(group_begin, group_end, *gate.weights);
-    for (int64_t i = 0; i < gate.rows; ++i) {
-      const int64_t at = i * gate.out_stride + columns.first;
-      kernels_.silu_mul(gate.out + at, up.out + at, columns.count, gate.out + at);
-    }
-  }
-
-  // The workspace is the input of a product as its format wants it; then what attention works in;
-  // then the words of Sample and TokenLogProbs; and then one product of LinearAdd, or one of the
-  // two of GatedLinear, of a whole step.
-  size_t PreparedBytes(const WorkspaceLimits& limits) const {
-    const int64_t widest =
-        std::max({limits.hidden, limits.local_ffn, limits.local_q_heads * limits.head_dim});
-    const size_t bytes =
-        formats_.quantized->PreparedBytes(std::max(limits.max_tokens, limits.max_seqs), widest);
-    return RoundUp(bytes);
-  }
+  // The workspace is what attention works in, then the words of Sample and TokenLogProbs, and then
+  // what products work in.
   size_t AttentionBytes(const WorkspaceLimits& limits) const {
     return RoundUp(PagedAttentionRunner::ScratchBytes(limits, team_.num_threads()));
   }
   static size_t RoundUp(size_t bytes) {
     return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
   }
-  static size_t ProductBytes(const WorkspaceLimits& limits) {
-    return static_cast<size_t>(limits.max_tokens * std::max(limits.hidden, limits.local_ffn)) *
-           sizeof(float);
-  }
-
-  // Ends the process, naming the op, if the workspace has less than it takes.
-  void CheckWorkspace(Op op, size_t bytes, size_t reserved) const {
-    if (bytes <= reserved) return;
-    std::fprintf(stderr, "%s: takes %zu bytes of workspace, but %zu are reserved\n", OpName(op),
-                 bytes, reserved);
-    std::abort();
-  }
-
-  float* Product(Op op, int64_t elements) {
-    const size_t reserved = workspace_ == nullptr ? 0 : workspace_->bytes() - product_at_;
-    CheckWorkspace(op, static_cast<size_t>(elements) * sizeof(float), reserved);
-    return reinterpret_cast<float*>(static_cast<std::byte*>(workspace_->data()) + product_at_);
-  }
 
   // The words for the rows of `logits`, which are whole.
   SamplingWords WordsFor(Op op, const Tensor& logits) {
-    CheckWorkspace(op, SamplingWordsBytes(logits.rows), SamplingWordsBytes(sampling_rows_));
+    CheckReserved(op, SamplingWordsBytes(logits.rows), SamplingWordsBytes(sampling_rows_));
     SamplingWords words = sampling_words_;
     words.shard.vocab = logits.cols;
     return words;
   }
 
-  // Brings the inputs of a product into the form that its format wants.
-  void Prepare(Op op, LinearTask& task) {
-    const LinearFormat& format = *task.weights->format;
-    const size_t bytes = format.PreparedBytes(task.rows, task.weights->in_features);
-    if (bytes == 0) return;
-    CheckWorkspace(op, bytes, prepared_bytes_);
-    auto* const to = static_cast<std::byte*>(workspace_->data());
-    ForEachRow(format.PrepareParts(task.rows), task.rows * task.weights->in_features,
-               [&](int64_t part) { format.Prepare(task, part, part + 1, to); });
-    task.prepared = to;
-  }
-
   // What an exponential, sine or cosine costs, in multiply-adds on one element; a rough figure.
   static constexpr int64_t kTranscendentalCost = 8;
 
-  // Calls row(i) for i in [0, rows), on one thread if there is little to do: a grain of all rows
-  // makes ParallelFor one part. `row_cost` is what a row costs in multiply-adds.
-  template <typename RowFunction>
-  void ForEachRow(int64_t rows, int64_t row_cost, RowFunction row) {
-    const int64_t grain = rows * row_cost < kLeastParallelElements ? std::max<int64_t>(rows, 1) : 1;
-    team_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) row(i);
-    });
+  LinearFormats FormatsFor(CpuProducts products) const {
+    if (products == CpuProducts::kFloat32) return {&float_format_, &float_format_};
+    return {&float_format_, &int8_format_};
   }
 
   const KernelSet& kernels_;
@@ -456,16 +308,15 @@ class CpuBackend : public Backend {
   const KvDType kv_cache_dtype_;
   const FloatFormat float_format_;
   const Int8Format int8_format_;
-  LinearFormats formats_;
+  const LinearFormats formats_;
   WeightArena arena_;
   ThreadTeam team_;
+  ProductRunner product_runner_;
   const CpuSampling sampling_;
   std::unique_ptr<HostBuffer> workspace_;  // Null before Reserve.
   std::optional<PagedAttentionRunner> attention_;
   SamplingWords sampling_words_;
   int64_t sampling_rows_ = 0;
-  size_t product_at_ = 0;
-  size_t prepared_bytes_ = 0;  // Of the workspace.
 };
 
 // Null if this machine lacks what the level takes.

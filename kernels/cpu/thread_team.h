@@ -2,6 +2,7 @@
 #ifndef PHALANX_KERNELS_CPU_THREAD_TEAM_H_
 #define PHALANX_KERNELS_CPU_THREAD_TEAM_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +38,20 @@ class ThreadTeam {
   void ParallelFor(int64_t n, int64_t grain,
                    absl::FunctionRef<void(int64_t begin, int64_t end)> task);
 
+  // Calls row(i) for i in [0, rows). `row_cost` is what a row costs in multiply-adds: little work
+  // is done by the calling thread alone, because it takes less time than it takes another to begin.
+  template <typename RowFunction>
+  void ForEachRow(int64_t rows, int64_t row_cost, RowFunction row) {
+    // A grain of all rows makes ParallelFor one part.
+    const int64_t grain = rows * row_cost < kLeastParallelCost ? std::max<int64_t>(rows, 1) : 1;
+    ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) row(i);
+    });
+  }
+
  private:
+  static constexpr int64_t kLeastParallelCost = 8192;
+
   void Work(int thread);
   // Takes parts until none is left.
   void TakeParts(int thread);

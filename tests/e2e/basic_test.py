@@ -93,6 +93,19 @@ def test_describes_its_model(stub):
     assert stub.GetModel(pb.GetModelRequest(model=model.name)) == model
     assert stub.GetModel(pb.GetModelRequest()) == model
     assert model.determinism == pb.DETERMINISM_STRICT
+    assert len(model.arithmetic) == 1
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_products_are_of_bytes_by_default(cluster, smollm2, tp):
+    serving = cluster.serve(smollm2, tp=tp, worker_flags=["--activations", "auto"])
+    question = chat("How many days are there in a week?", sampling=GREEDY, max_new_tokens=30)
+    assert "7 days" in read_answer(serving.stub().Generate(question)).text
+    [model] = serving.stub().ListModels(pb.ListModelsRequest()).models
+    [arithmetic] = model.arithmetic
+    assert arithmetic.endswith(" int8")
+    page = scrape(serving.worker.metrics_addresses()[0]).text
+    assert f'phalanx_backend_info{{arithmetic="{arithmetic}",determinism="strict"}} 1' in page
 
 
 def test_health_is_per_model(serving, stub):

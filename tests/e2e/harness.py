@@ -53,6 +53,12 @@ def wait_until(condition, what, timeout=PATIENCE_SECONDS):
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
+def activation_flags(flags, program="WORKER"):
+    """Float32 for CPUs, unless `flags` say otherwise."""
+    is_told = any(flag.split("=")[0] == "--activations" for flag in flags)
+    return [] if is_told or program != "WORKER" else ["--activations", "f32"]
+
+
 class Program:
     """One server process, in a process group of its own with all that it starts."""
 
@@ -160,9 +166,13 @@ class Cluster:
     def worker(
         self, model, tp=1, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=(), program="WORKER"
     ):
-        """A worker group; `prefix` is a command that executes the one behind it."""
+        """A worker group; `prefix` is a command that executes the one behind it.
+
+        It computes in float32, as the reference does, so that answers are known, unless `flags` say
+        otherwise.
+        """
         addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
-        flags = [*end_flags(flags), *flags]
+        flags = [*end_flags(flags), *activation_flags(flags, program), *flags]
         command = [path_of(program), "--model", model, "--tp", str(tp), *addresses, *flags]
         return self._start("worker", [*prefix, *command])
 
@@ -171,7 +181,7 @@ class Cluster:
         place = ["--world", str(world), "--rank", str(rank), "--group_socket", group_socket]
         addresses = ["--listen", ANY_PORT, "--metrics_listen", ANY_PORT]
         program = program or path_of("WORKER")
-        command = [program, "--model", model, *place, *addresses, *end_flags(())]
+        command = [program, "--model", model, *place, *addresses, *end_flags(()), *activation_flags(())]
         return self._start(f"rank{rank}", command)
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):

@@ -156,7 +156,7 @@ both() { # ORDER FIRST SECOND
 }
 
 [[ -d $bare ]] || make_bare
-readonly QUESTION="What is the capital of France?"
+readonly QUESTION="How many days are there in a week?"
 for name in "${orders[@]}"; do
   machine=$folder/$name
   rm -rf "$machine"
@@ -170,7 +170,7 @@ for name in "${orders[@]}"; do
     run-test) both "$name" "$run" "$test" ;;
     test-run) both "$name" "$test" "$run" ;;
   esac
-  grep -nE '^(install|build|start|answer|tests:|===|[0-9:]+ first)|passed,|Paris' "$folder/$name.log" | tail -n 40
+  grep -nE '^(install|build|start|answer|tests:|===|[0-9:]+ first)|passed,|7 days' "$folder/$name.log" | tail -n 40
 done
 
 if ((failed == 0)); then rm -rf "$folder"; fi

@@ -36,6 +36,7 @@ worker::v1::Hello ToHello(const HelloInfo& info) {
   hello.set_determinism(info.determinism == kernels::Determinism::kStrict
                             ? worker::v1::DETERMINISM_STRICT
                             : worker::v1::DETERMINISM_FAST);
+  hello.set_arithmetic(info.arithmetic);
   return hello;
 }
 

@@ -26,6 +26,7 @@ struct HelloInfo {
   int total_kv_blocks = 0;
   std::string weights_digest;
   kernels::Determinism determinism = kernels::Determinism::kStrict;
+  std::string arithmetic = "";
 };
 
 // Thread-safe.
