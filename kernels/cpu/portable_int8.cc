@@ -118,7 +118,7 @@ void AddUnit(DType dtype, const UnpackedUnit& unit, const Row& x, int64_t b,
     std::array<int32_t, kGroupRows> dots;
     dots.fill(HasMinimum(dtype) ? 0 : x.Sum<int32_t>(b * parts + part));
     for (int k = part * sub_block; k < (part + 1) * sub_block; ++k) {
-      const int32_t level = x.Level(b, k);
+      const int8_t level = x.Level(b, k);
       for (int lane = 0; lane < kGroupRows; ++lane) dots[lane] += unit.codes[k][lane] * level;
     }
     for (int lane = 0; lane < kGroupRows; ++lane) {

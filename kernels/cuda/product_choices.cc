@@ -211,13 +211,13 @@ absl::Status WriteChoices(const std::string& folder, const ProductDevice& device
     const OpenFile file(new_path, O_WRONLY | O_CREAT | O_TRUNC);
     if (file.fd() < 0) return absl::UnavailableError(ErrnoText(errno));
     if (!WriteAll(file.fd(), FormatChoices(device, all))) {
-      const absl::Status status = absl::UnavailableError(ErrnoText(errno));
+      absl::Status status = absl::UnavailableError(ErrnoText(errno));
       unlink(new_path.c_str());
       return status;
     }
   }
   if (rename(new_path.c_str(), path.c_str()) != 0) {
-    const absl::Status status = absl::UnavailableError(ErrnoText(errno));
+    absl::Status status = absl::UnavailableError(ErrnoText(errno));
     unlink(new_path.c_str());
     return status;
   }

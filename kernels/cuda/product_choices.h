@@ -7,12 +7,12 @@
 #ifndef PHALANX_KERNELS_CUDA_PRODUCT_CHOICES_H_
 #define PHALANX_KERNELS_CUDA_PRODUCT_CHOICES_H_
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -31,7 +31,13 @@ struct ProductShape {
   DType out_type = DType::kBF16;
   bool adds = false;  // Whether products are added to what is there.
 
-  auto operator<=>(const ProductShape&) const = default;
+  friend bool operator==(const ProductShape& a, const ProductShape& b) = default;
+  friend bool operator<(const ProductShape& a, const ProductShape& b) { return a.Key() < b.Key(); }
+
+ private:
+  std::tuple<int64_t, int64_t, int64_t, DType, DType, bool> Key() const {
+    return {outputs, inputs, most_rows, in_type, out_type, adds};
+  }
 };
 
 // For logs, for example "3072 x 8192, 512 rows, BF16 to F32, added".
