@@ -173,6 +173,28 @@ int MemoryPlanner::MostKvCacheTokens(const StepLimits& limits, int64_t excess,
   return static_cast<int>(std::max<int64_t>(blocks, 0) * kernels::kKvBlockTokens);
 }
 
+bool MemoryPlanner::Fits(const WorkerOptions& options, const MemorySource& memory,
+                         ModelSpec spec) const {
+  spec.context_tokens = options.context_tokens > 0
+                            ? options.context_tokens
+                            : std::min(spec.context_tokens, options.kv_cache_tokens);
+  const absl::StatusOr<StepLimits> limits = MakeStepLimits(options, spec);
+  return limits.ok() && Excess(MeasureAll(*limits, memory), options, memory) <= 0;
+}
+
+int MemoryPlanner::FillMemory(const WorkerOptions& options, int fits, const MemorySource& memory,
+                              const ModelSpec& spec) const {
+  int most = fits / kernels::kKvBlockTokens;
+  int too_many = options.kv_cache_tokens / kernels::kKvBlockTokens;
+  WorkerOptions tried = options;
+  while (too_many - most > 1) {
+    const int middle = most + (too_many - most) / 2;
+    tried.kv_cache_tokens = middle * kernels::kKvBlockTokens;
+    (Fits(tried, memory, spec) ? most : too_many) = middle;
+  }
+  return most * kernels::kKvBlockTokens;
+}
+
 absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options,
                                                     const MemorySource& memory,
                                                     ModelSpec& spec) const {
@@ -201,12 +223,14 @@ absl::StatusOr<StepLimits> MemoryPlanner::PlanGroup(const WorkerOptions& options
                           ? options.context_tokens
                           : std::min(kLeastContextTokens, unlimited.context_tokens);
     if (is_chosen_here && most >= least) {
+      // What else depends on the context needs less then, so that there may be room for more.
+      const int filled = FillMemory(settled, most, memory, unlimited);
       if (!memory.is_to_be_filled) {
-        LOG(WARNING) << "the KV cache holds " << most << " tokens in place of "
+        LOG(WARNING) << "the KV cache holds " << filled << " tokens in place of "
                      << settled.kv_cache_tokens << ": only " << BytesText(memory.free.least())
                      << " of memory are free";
       }
-      settled.kv_cache_tokens = most;
+      settled.kv_cache_tokens = filled;
       continue;
     }
     return absl::ResourceExhaustedError(absl::StrCat(

@@ -84,8 +84,15 @@ class MemoryPlanner {
   std::string DescribeKv(const MemorySource& memory) const;
   // The table of what ranks hold and what is free.
   std::string Table(absl::Span<const RankBytes> ranks, const MemorySource& memory) const;
-  // The largest KV cache with which a group fits that is `excess` bytes too large with `limits`.
+  // A KV cache with which a group fits that is `excess` bytes too large with `limits`; the largest,
+  // if nothing else gets smaller with it.
   int MostKvCacheTokens(const StepLimits& limits, int64_t excess, const MemorySource& memory) const;
+  // Whether the group fits with the KV cache of `options`. `spec` has the model's whole context.
+  bool Fits(const WorkerOptions& options, const MemorySource& memory, ModelSpec spec) const;
+  // The largest KV cache with which the group fits, in tokens: it does with `fits`, and not with
+  // that of `options`.
+  int FillMemory(const WorkerOptions& options, int fits, const MemorySource& memory,
+                 const ModelSpec& spec) const;
 
   // The model as its file has it, with its whole context.
   const ModelSpec spec_;

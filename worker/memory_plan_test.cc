@@ -146,13 +146,11 @@ TEST_F(MemoryPlanTest, MemoryOfEachRankIsFilledUp) {
   };
   WorkerOptions options;
   options.max_seqs = 4;
-  // So that what depends on the longest context does not depend on the KV cache.
-  options.context_tokens = 2048;
   // No more than the requests that may run can use.
-  EXPECT_EQ(*plan(options, int64_t{1} << 40), 4 * 2048);
+  EXPECT_EQ(*plan(options, int64_t{1} << 40), 4 * 8192);
   const absl::StatusOr<int> alone = plan(options, 14 * kMiB);
   ASSERT_TRUE(alone.ok()) << alone.status();
-  EXPECT_LT(*alone, 4 * 2048);
+  EXPECT_LT(*alone, 4 * 8192);
   // One block more would not fit.
   options.kv_cache_tokens = *alone;
   EXPECT_TRUE(plan(options, 14 * kMiB).ok());

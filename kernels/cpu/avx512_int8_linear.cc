@@ -257,34 +257,9 @@ void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
 }  // namespace
 
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  switch (task.weights->dtype) {
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-      return;  // Not of this format.
-    case DType::kQ4_0:
-      return RunType<DType::kQ4_0>(task, group_begin, group_end);
-    case DType::kQ4_1:
-      return RunType<DType::kQ4_1>(task, group_begin, group_end);
-    case DType::kQ5_0:
-      return RunType<DType::kQ5_0>(task, group_begin, group_end);
-    case DType::kQ5_1:
-      return RunType<DType::kQ5_1>(task, group_begin, group_end);
-    case DType::kQ8_0:
-      return RunType<DType::kQ8_0>(task, group_begin, group_end);
-    case DType::kQ2_K:
-      return RunType<DType::kQ2_K>(task, group_begin, group_end);
-    case DType::kQ3_K:
-      return RunType<DType::kQ3_K>(task, group_begin, group_end);
-    case DType::kQ4_K:
-      return RunType<DType::kQ4_K>(task, group_begin, group_end);
-    case DType::kQ5_K:
-      return RunType<DType::kQ5_K>(task, group_begin, group_end);
-    case DType::kQ6_K:
-      return RunType<DType::kQ6_K>(task, group_begin, group_end);
-    case DType::kIQ4_NL:
-      return RunType<DType::kIQ4_NL>(task, group_begin, group_end);
-  }
+  int8::WithQuantizedType(task.weights->dtype, [&](auto type) {
+    RunType<decltype(type)::value>(task, group_begin, group_end);
+  });
 }
 
 }  // namespace phalanx::kernels::avx512

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/dtype.h"
 #include "kernels/quant_block.h"
@@ -74,6 +75,40 @@ constexpr size_t CodeBytes(DType dtype, int64_t in_features) {
 constexpr size_t GroupBytes(DType dtype, int64_t in_features) {
   const size_t scales = static_cast<size_t>(in_features / BlockElements(dtype)) * ScaleBytes(dtype);
   return CodeBytes(dtype, in_features) + (scales + 63) / 64 * 64;
+}
+
+// Calls f(type) with `dtype` as a constant, std::integral_constant<DType, ...>; does nothing for
+// floats, which are not of this format.
+template <typename Function>
+void WithQuantizedType(DType dtype, Function f) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      return;
+    case DType::kQ4_0:
+      return f(std::integral_constant<DType, DType::kQ4_0>());
+    case DType::kQ4_1:
+      return f(std::integral_constant<DType, DType::kQ4_1>());
+    case DType::kQ5_0:
+      return f(std::integral_constant<DType, DType::kQ5_0>());
+    case DType::kQ5_1:
+      return f(std::integral_constant<DType, DType::kQ5_1>());
+    case DType::kQ8_0:
+      return f(std::integral_constant<DType, DType::kQ8_0>());
+    case DType::kQ2_K:
+      return f(std::integral_constant<DType, DType::kQ2_K>());
+    case DType::kQ3_K:
+      return f(std::integral_constant<DType, DType::kQ3_K>());
+    case DType::kQ4_K:
+      return f(std::integral_constant<DType, DType::kQ4_K>());
+    case DType::kQ5_K:
+      return f(std::integral_constant<DType, DType::kQ5_K>());
+    case DType::kQ6_K:
+      return f(std::integral_constant<DType, DType::kQ6_K>());
+    case DType::kIQ4_NL:
+      return f(std::integral_constant<DType, DType::kIQ4_NL>());
+  }
 }
 
 // --- Inputs ---
