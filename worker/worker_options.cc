@@ -121,7 +121,7 @@ void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
   app.add_option("--cpu_level", options.cpu_level,
                  "The processor's instructions that CPUs compute with; auto: the best that it has. "
                  "All ranks of a group must have the same")
-      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512_vnni"}))
+      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx2_vnni", "avx512_vnni", "amx"}))
       ->group(group);
   app.add_option("--cuda_cache_dir", options.cuda_cache_dir,
                  "Where GPUs keep from one start to the next which algorithms of cuBLASLt were "

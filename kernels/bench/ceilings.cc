@@ -6,9 +6,15 @@
 #include <chrono>
 #include <cstdint>
 
+#include "kernels/cpu/cpu_facts.h"
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
+
+#if defined(__x86_64__)
+#include "kernels/cpu/amx_tiles.h"
+#endif
 
 namespace phalanx::kernels {
 namespace {
@@ -17,6 +23,9 @@ constexpr int kRounds = 5;
 constexpr size_t kReadBytes = size_t{256} << 20;
 constexpr int kFmaSteps = 4000000;
 constexpr int kDotSteps = 4000000;
+constexpr int kTileSteps = 400000;
+// Multiply-adds of two full tiles of bytes.
+constexpr int kTileProducts = 16 * 16 * 64;
 // Chains of multiply-adds in MultiplyAdd, and of dot products in DotBytes, that do not wait for
 // each other: enough to keep the processor busy in spite of their latency, few enough for 16
 // registers.
@@ -87,12 +96,32 @@ PHALANX_DOTS void DotBytes() {
   }
 }
 
-bool HasByteDots() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+bool HasByteDots() { return CheckCpuLevel(CpuLevel::kAvx512Vnni, ReadCpuFacts()).ok(); }
+
+// Four sums, one pair of factors, all tiles full.
+void DotTiles() {
+  amx::TileConfig config;
+  for (int t = 0; t < 6; ++t) {
+    config.rows[t] = amx::kMostTileRows;
+    config.row_bytes[t] = amx::kMostRowBytes;
+  }
+  amx::HardwareTiles tiles;
+  tiles.Configure(config);
+  for (int i = 0; i < kTileSteps; ++i) {
+    tiles.AddDots<0, 4, 5>();
+    tiles.AddDots<1, 4, 5>();
+    tiles.AddDots<2, 4, 5>();
+    tiles.AddDots<3, 4, 5>();
+  }
+  tiles.Release();
 }
+
+bool HasTiles() { return CheckCpuLevel(CpuLevel::kAmx, ReadCpuFacts()).ok() && AllowTiles().ok(); }
 #else
 void DotBytes() {}
 bool HasByteDots() { return false; }
+void DotTiles() {}
+bool HasTiles() { return false; }
 #endif
 
 // The xor uses what is read, or the compiler would drop the loads, and costs less than they do.
@@ -141,6 +170,11 @@ Ceilings MeasureCeilings(int num_threads) {
     if (HasByteDots()) {
       const double dots = Seconds([&] { team.Run(num_threads, [](uint32_t) { DotBytes(); }); });
       const double operations = 2.0 * 64 * kChains * kDotSteps * num_threads;
+      best.int8_gop_per_s = std::max(best.int8_gop_per_s, operations / dots * 1e-9);
+    }
+    if (HasTiles()) {
+      const double dots = Seconds([&] { team.Run(num_threads, [](uint32_t) { DotTiles(); }); });
+      const double operations = 2.0 * kTileProducts * 4 * kTileSteps * num_threads;
       best.int8_gop_per_s = std::max(best.int8_gop_per_s, operations / dots * 1e-9);
     }
     const double read = Seconds([&] {

@@ -7,7 +7,8 @@ namespace phalanx::kernels {
 struct Ceilings {
   // float32 multiply-adds on 256-bit registers, two operations each.
   double fma_gflop_per_s = 0.0;
-  // Dot products of bytes by AVX-512 VNNI, two operations for each product; 0 without it.
+  // Dot products of bytes, two operations for each product: by AMX's tiles, where this process may
+  // use them, or by AVX-512 VNNI; 0 without both.
   double int8_gop_per_s = 0.0;
   // Reads of an array far larger than the caches.
   double read_gb_per_s = 0.0;

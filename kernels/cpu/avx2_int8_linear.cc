@@ -1,5 +1,5 @@
-#include <algorithm>
-#include <cstddef>
+#include "kernels/cpu/avx2_int8_linear.h"
+
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -8,280 +8,8 @@
 #include "kernels/cpu/avx2_kernels.h"
 #include "kernels/cpu/int8_layout.h"
 
-// Products of bytes without a dot product of four: pairs of products are added in 16 bits, as many
-// of these as fit, and then in 32 bits. A vector holds half of the outputs of a group.
-// int8_layout.h has the arithmetic.
 namespace phalanx::kernels::avx2 {
 namespace {
-
-using int8::kBlockInputs;
-using int8::kUnitWords;
-using int8::kVectorBytes;
-
-constexpr int kLaneBytes = 32;  // Of half a group.
-
-PHALANX_AVX2_INLINE __m256i LoadLanes(const std::byte* from) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-}
-
-// Word `kWord` of a plane of kBits bits, for half a group.
-template <int kBits, int kWord>
-PHALANX_AVX2_INLINE __m256i Field(const std::byte* plane) {
-  const __m256i lanes = LoadLanes(plane + kWord * kBits / 8 * kVectorBytes);
-  if constexpr (kBits == 8) return lanes;
-  constexpr int kShift = kWord * kBits % 8;
-  const __m256i shifted = kShift == 0 ? lanes : _mm256_srli_epi32(lanes, kShift);
-  return _mm256_and_si256(shifted, _mm256_set1_epi8((1 << kBits) - 1));
-}
-
-// Codes of these types need all eight bits of an unsigned byte, so that two products do not fit
-// into 16 bits. They are multiplied as signed levels.
-constexpr bool IsWide(DType dtype) { return int8::ZeroOf(dtype) == 128; }
-
-// Word `kWord` of a unit: codes, or signed levels of wide types.
-template <DType kType, int kWord>
-PHALANX_AVX2_INLINE __m256i Codes(const std::byte* unit) {
-  constexpr int kLow = int8::LowBits(kType);
-  constexpr int kHigh = int8::HighBits(kType);
-  __m256i codes = Field<kLow, kWord>(unit);
-  if constexpr (kHigh > 0) {
-    const __m256i high = Field<kHigh, kWord>(unit + kLow * kVectorBytes);
-    codes = _mm256_or_si256(codes, _mm256_slli_epi32(high, kLow));
-  }
-  if constexpr (kType == DType::kIQ4_NL) {
-    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4NlLevels.data()));
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
-  }
-  if constexpr (IsWide(kType)) codes = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
-  return codes;
-}
-
-// Products of bytes, added in pairs.
-template <DType kType>
-PHALANX_AVX2_INLINE __m256i PairProducts(__m256i codes, __m256i levels) {
-  if constexpr (!IsWide(kType)) return _mm256_maddubs_epi16(codes, levels);
-  // |code| * (level with the sign of the code): at most 2 * 128 * 127.
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(levels, codes));
-}
-
-// Words whose pair products can be added in 16 bits.
-constexpr int WordsIn16Bits(DType dtype) {
-  const int largest = IsWide(dtype) ? 128 : (1 << CodeBits(dtype)) - 1;
-  return std::numeric_limits<int16_t>::max() / (2 * 127 * largest);
-}
-
-PHALANX_AVX2_INLINE __m256 LoadHalves(const std::byte* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
-
-// D and M of sub-block `s` of a block, for half a group.
-template <DType kType>
-PHALANX_AVX2_INLINE void LoadScale(const std::byte* block, int half, int64_t s, __m256& d,
-                                   __m256& m) {
-  constexpr int kSubBlocks = int8::SubBlocks(kType);
-  d = LoadHalves(block + half * 16);
-  if constexpr (HasMinimum(kType)) m = LoadHalves(block + 32 + half * 16);
-  if constexpr (kSubBlocks > 1) {
-    const std::byte* const at =
-        block + (HasMinimum(kType) ? 64 : 32) + s * int8::kGroupRows + half * 8;
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
-    if constexpr (kType == DType::kQ2_K) {
-      const __m256i both = _mm256_cvtepu8_epi32(bytes);
-      const __m256i scale = _mm256_and_si256(both, _mm256_set1_epi32(15));
-      d = _mm256_mul_ps(d, _mm256_cvtepi32_ps(scale));
-      m = _mm256_mul_ps(m, _mm256_cvtepi32_ps(_mm256_srli_epi32(both, 4)));
-    } else {
-      d = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
-      if constexpr (HasMinimum(kType)) {
-        const __m128i minimums =
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at + kSubBlocks * int8::kGroupRows));
-        m = _mm256_mul_ps(m, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(minimums)));
-      }
-    }
-  }
-}
-
-// Some rows of a tile of inputs.
-struct Rows {
-  const std::byte* levels;  // Of the first row in block 0.
-  const std::byte* scales;
-  const std::byte* sums;
-  int64_t tile_rows;
-};
-
-PHALANX_AVX2_INLINE __m256i Broadcast32(const std::byte* from) {
-  int32_t value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm256_set1_epi32(value);
-}
-PHALANX_AVX2_INLINE __m256 BroadcastFloat(const std::byte* from) {
-  float value;
-  std::memcpy(&value, from, sizeof(value));
-  return _mm256_set1_ps(value);
-}
-
-// Adds the products of words [kFirst, kEnd) of a unit to sums of pairs.
-template <DType kType, int kHalves, int kRows, int kFirst, int kEnd>
-PHALANX_AVX2_INLINE void AddPairs(const std::byte* unit, const std::byte* levels,
-                                  __m256i (&pairs)[kHalves][kRows]) {
-  if constexpr (kFirst < kEnd) {
-    __m256i codes[kHalves];
-#pragma GCC unroll 2
-    for (int h = 0; h < kHalves; ++h) codes[h] = Codes<kType, kFirst>(unit + h * kLaneBytes);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i word = Broadcast32(levels + r * kBlockInputs + kFirst * 4);
-#pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h) {
-        pairs[h][r] = _mm256_add_epi16(pairs[h][r], PairProducts<kType>(codes[h], word));
-      }
-    }
-    AddPairs<kType, kHalves, kRows, kFirst + 1, kEnd>(unit, levels, pairs);
-  }
-}
-
-// Adds the dot products of words [kFirst, kEnd) of a unit.
-template <DType kType, int kHalves, int kRows, int kFirst, int kEnd>
-PHALANX_AVX2_INLINE void Dot(const std::byte* unit, const std::byte* levels,
-                             __m256i (&dots)[kHalves][kRows]) {
-  if constexpr (kFirst < kEnd) {
-    constexpr int kStop = std::min(kEnd, kFirst + WordsIn16Bits(kType));
-    __m256i pairs[kHalves][kRows];
-#pragma GCC unroll 2
-    for (int h = 0; h < kHalves; ++h) {
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) pairs[h][r] = _mm256_setzero_si256();
-    }
-    AddPairs<kType, kHalves, kRows, kFirst, kStop>(unit, levels, pairs);
-    const __m256i ones = _mm256_set1_epi16(1);
-#pragma GCC unroll 2
-    for (int h = 0; h < kHalves; ++h) {
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        dots[h][r] = _mm256_add_epi32(dots[h][r], _mm256_madd_epi16(pairs[h][r], ones));
-      }
-    }
-    Dot<kType, kHalves, kRows, kStop, kEnd>(unit, levels, dots);
-  }
-}
-
-// Adds sub-block kPart of a unit to the outputs.
-template <DType kType, int kHalves, int kRows, int kPart>
-PHALANX_AVX2_INLINE void AddSubBlock(const std::byte* unit, const std::byte* scales, int first_half,
-                                     int64_t sub_block, const Rows& x, int64_t b,
-                                     __m256 (&outputs)[kHalves][kRows]) {
-  constexpr int kParts = kBlockInputs / SubBlockElements(kType);
-  constexpr int kWords = kUnitWords / kParts;
-  // Signed levels have no zero to take away.
-  constexpr bool kStartsAtZero = HasMinimum(kType) || IsWide(kType);
-  const std::byte* const sums = x.sums + (b * kParts + kPart) * x.tile_rows * 4;
-  __m256i dots[kHalves][kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const __m256i start = kStartsAtZero ? _mm256_setzero_si256() : Broadcast32(sums + r * 4);
-#pragma GCC unroll 2
-    for (int h = 0; h < kHalves; ++h) dots[h][r] = start;
-  }
-  Dot<kType, kHalves, kRows, kPart * kWords, (kPart + 1) * kWords>(
-      unit, x.levels + b * x.tile_rows * kBlockInputs, dots);
-  const std::byte* const row_scales = x.scales + b * x.tile_rows * 4;
-#pragma GCC unroll 2
-  for (int h = 0; h < kHalves; ++h) {
-    __m256 d = {};
-    __m256 m = {};
-    LoadScale<kType>(scales, first_half + h, sub_block, d, m);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const __m256 scale = _mm256_mul_ps(d, BroadcastFloat(row_scales + r * 4));
-      outputs[h][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[h][r]), scale, outputs[h][r]);
-      if constexpr (HasMinimum(kType)) {
-        outputs[h][r] = _mm256_fmadd_ps(m, BroadcastFloat(sums + r * 4), outputs[h][r]);
-      }
-    }
-  }
-}
-
-template <int kHalves, int kRows>
-PHALANX_AVX2_INLINE void Store(const LinearTask& task, int64_t output, int64_t row,
-                               const __m256 (&outputs)[kHalves][kRows]) {
-#pragma GCC unroll 2
-  for (int h = 0; h < kHalves; ++h) {
-    const int64_t first = output + h * kLanes;
-    const int64_t lanes = task.weights->out_features - first;
-    const __m256 bias =
-        task.bias == nullptr ? _mm256_setzero_ps() : LoadFirst(task.bias + first, lanes);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const __m256 sum = task.bias == nullptr ? outputs[h][r] : _mm256_add_ps(outputs[h][r], bias);
-      StoreFirst(task.out + (row + r) * task.out_stride + first, lanes, sum);
-    }
-  }
-}
-
-// All inputs of kHalves halves of a group and kRows rows.
-template <DType kType, int kHalves, int kRows>
-PHALANX_AVX2 __attribute__((noinline)) void Multiply(const LinearTask& task, int64_t group,
-                                                     int first_half, int64_t row, const Rows& x) {
-  const int64_t in_features = task.weights->in_features;
-  const std::byte* const data = task.weights->data + group * int8::GroupBytes(kType, in_features);
-  const std::byte* unit = data + first_half * kLaneBytes;
-  const std::byte* scales = data + int8::CodeBytes(kType, in_features);
-  __m256 outputs[kHalves][kRows];
-#pragma GCC unroll 2
-  for (int h = 0; h < kHalves; ++h) {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) outputs[h][r] = _mm256_setzero_ps();
-  }
-  constexpr int kUnits = int8::UnitsPerBlock(kType);
-  constexpr int kParts = kBlockInputs / SubBlockElements(kType);
-  int64_t b = 0;
-  for (int64_t block = 0; block < in_features / BlockElements(kType); ++block) {
-    for (int64_t u = 0; u < kUnits; ++u, ++b, unit += int8::UnitBytes(kType)) {
-      AddSubBlock<kType, kHalves, kRows, 0>(unit, scales, first_half, u * kParts, x, b, outputs);
-      if constexpr (kParts == 2) {
-        AddSubBlock<kType, kHalves, kRows, 1>(unit, scales, first_half, u * kParts + 1, x, b,
-                                              outputs);
-      }
-    }
-    scales += int8::ScaleBytes(kType);
-  }
-  Store<kHalves, kRows>(task, group * int8::kGroupRows + first_half * kLanes, row, outputs);
-}
-
-// More rows than this would not fit the 16 registers.
-constexpr int64_t kMostRows = 4;
-
-template <DType kType, int kRows>
-PHALANX_AVX2 void RunRows(const LinearTask& task, int64_t group, int64_t row, const Rows& x) {
-  // Few rows take both halves at once, to have enough sums that do not wait for each other.
-  if constexpr (kRows <= 2) {
-    Multiply<kType, 2, kRows>(task, group, 0, row, x);
-  } else {
-    Multiply<kType, 1, kRows>(task, group, 0, row, x);
-    Multiply<kType, 1, kRows>(task, group, 1, row, x);
-  }
-}
-
-template <DType kType>
-void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, const Rows&);
-  static constexpr RowsFunction kByRows[kMostRows] = {RunRows<kType, 1>, RunRows<kType, 2>,
-                                                      RunRows<kType, 3>, RunRows<kType, 4>};
-  const int8::TileLayout layout = {task.weights->in_features, SubBlockElements(kType)};
-  // The weights of a group stay in the caches while all rows pass by.
-  for (int64_t group = group_begin; group < group_end; ++group) {
-    for (int64_t tile = 0; tile < int8::Tiles(task.rows); ++tile) {
-      const int64_t tile_rows = int8::TileRows(task.rows, tile);
-      const std::byte* const data = task.prepared + layout.TileOffset(tile);
-      for (int64_t r = 0; r < tile_rows; r += kMostRows) {
-        const int64_t rows = std::min(kMostRows, tile_rows - r);
-        const Rows x = {data + r * kBlockInputs, data + layout.ScalesOffset(tile_rows) + r * 4,
-                        data + layout.SumsOffset(tile_rows) + r * 4, tile_rows};
-        kByRows[rows - 1](task, group, tile * int8::kTileRows + r, x);
-      }
-    }
-  }
-}
 
 PHALANX_AVX2_INLINE int32_t SumLanesOf(__m256i v) {
   const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -307,7 +35,7 @@ PHALANX_AVX2 float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)
   const bool is_finite =
       _mm256_movemask_ps(_mm256_cmp_ps(differences, differences, _CMP_UNORD_Q)) == 0;
   if (!is_finite || maximum < int8::kLeastMaximum) {
-    std::memset(levels, 0, kBlockInputs);
+    std::memset(levels, 0, int8::kBlockInputs);
     sums[0] = sums[1] = 0;
     return is_finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
   }
@@ -327,9 +55,7 @@ PHALANX_AVX2 float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)
 }
 
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  int8::WithQuantizedType(task.weights->dtype, [&](auto type) {
-    RunType<decltype(type)::value>(task, group_begin, group_end);
-  });
+  int8_linear::Run<int8_linear::PairSums>(task, group_begin, group_end);
 }
 
 }  // namespace phalanx::kernels::avx2

@@ -20,11 +20,7 @@ const KernelSet* Avx512Kernels() {
                  .keys = avx512::KeysOf,
                  .select = avx512::Select,
                  .add_exponentials = avx512::AddExponentials}};
-  // __builtin_cpu_supports asks the operating system too whether it keeps the registers.
-  const bool has_all = Avx2Kernels() != nullptr && __builtin_cpu_supports("avx512f") &&
-                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  return has_all ? &kKernels : nullptr;
+  return &kKernels;
 }
 
 }  // namespace phalanx::kernels

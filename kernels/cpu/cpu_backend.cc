@@ -10,7 +10,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "kernels/check_tensors.h"
+#include "kernels/cpu/cpu_facts.h"
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/float_format.h"
 #include "kernels/cpu/int8_format.h"
 #include "kernels/cpu/kernel_set.h"
@@ -36,8 +39,10 @@ KvDType KvDTypeOf(const CpuOptions& options) {
 // given come from this backend, hence the casts to its own types.
 class CpuBackend : public Backend {
  public:
-  CpuBackend(const CpuOptions& options, const KernelSet& kernels)
+  // `note` is of ChosenCpuLevel.
+  CpuBackend(const CpuOptions& options, const KernelSet& kernels, absl::string_view note)
       : kernels_(kernels),
+        note_(note.empty() ? "" : absl::StrCat(" (", note, ")")),
         products_(options.products),
         kv_cache_dtype_(KvDTypeOf(options)),
         float_format_(kernels.linear),
@@ -49,7 +54,7 @@ class CpuBackend : public Backend {
 
   std::string Describe() const override {
     const int n = team_.num_threads();
-    return absl::StrCat("cpu ", kernels_.name, ", ", n, n == 1 ? " thread" : " threads",
+    return absl::StrCat("cpu ", kernels_.name, note_, ", ", n, n == 1 ? " thread" : " threads",
                         ", products with quantized weights in ",
                         products_ == CpuProducts::kInt8 ? "int8" : "float32");
   }
@@ -304,6 +309,7 @@ class CpuBackend : public Backend {
   }
 
   const KernelSet& kernels_;
+  const std::string note_;
   const CpuProducts products_;
   const KvDType kv_cache_dtype_;
   const FloatFormat float_format_;
@@ -319,38 +325,46 @@ class CpuBackend : public Backend {
   int64_t sampling_rows_ = 0;
 };
 
-// Null if this machine lacks what the level takes.
-const KernelSet* KernelsOf(CpuLevel level) {
+// Of a level that this machine has.
+const KernelSet& KernelsOf(CpuLevel level) {
   switch (level) {
-    case CpuLevel::kPortable:
-      return &PortableKernels();
     case CpuLevel::kAvx2:
-      return Avx2Kernels();
+      return *Avx2Kernels();
+    case CpuLevel::kAvx2Vnni:
+      return *Avx2VnniKernels();
     case CpuLevel::kAvx512Vnni:
-      return Avx512Kernels();
+      return *Avx512Kernels();
+    case CpuLevel::kAmx:
+      return *AmxKernels();
     case CpuLevel::kBest:
+    case CpuLevel::kPortable:
       break;
   }
-  for (const KernelSet* kernels : {Avx512Kernels(), Avx2Kernels()}) {
-    if (kernels != nullptr) return kernels;
+  return PortableKernels();
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CpuOptions& options,
+                                                     const KernelSet& kernels,
+                                                     absl::string_view note) {
+  if (options.num_threads < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("num_threads: ", options.num_threads));
   }
-  return &PortableKernels();
+  if (absl::Status status = KvArena::CheckDType(KvDTypeOf(options)); !status.ok()) return status;
+  return std::make_unique<CpuBackend>(options, kernels, note);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
-  if (options.num_threads < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("num_threads: ", options.num_threads));
-  }
-  const KernelSet* const kernels = KernelsOf(options.level);
-  if (kernels == nullptr) {
-    return absl::InvalidArgumentError(options.level == CpuLevel::kAvx2
-                                          ? "this machine lacks AVX2, FMA or F16C"
-                                          : "this machine lacks AVX-512 or its VNNI");
-  }
-  if (absl::Status status = KvArena::CheckDType(KvDTypeOf(options)); !status.ok()) return status;
-  return std::make_unique<CpuBackend>(options, *kernels);
+  const absl::StatusOr<ChosenCpuLevel> level =
+      ChooseCpuLevel(options.level, ReadCpuFacts(), AllowTiles);
+  if (!level.ok()) return level.status();
+  return MakeBackend(options, KernelsOf(level->level), level->note);
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options,
+                                                        const KernelSet& kernels) {
+  return MakeBackend(options, kernels, "");
 }
 
 }  // namespace phalanx::kernels

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/cpu_level.h"
+#include "kernels/cpu/kernel_set.h"
 #include "kernels/ops.h"
 
 namespace phalanx::kernels {
@@ -30,8 +31,13 @@ struct CpuOptions {
 
 // With products in float32 it differs from the reference only by the rounding of sums. Results do
 // not depend on the number of threads, only on `level` and `products`. INVALID_ARGUMENT for fewer
-// than one thread, a level that this machine lacks, or a KV cache in fp8.
+// than one thread, a level that this machine lacks, or a KV cache in fp8; FAILED_PRECONDITION if
+// AMX is wanted by name and the system does not allow it.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
+
+// The same with other kernels than those of options.level, for tests. `kernels` outlive it.
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options,
+                                                        const KernelSet& kernels);
 
 }  // namespace phalanx::kernels
 

@@ -12,7 +12,6 @@ namespace phalanx::kernels {
 namespace {
 
 using int8::kBlockInputs;
-using int8::kTileRows;
 using int8::kUnitWords;
 using int8::kVectorBytes;
 
@@ -209,22 +208,24 @@ size_t Int8Format::PreparedBytes(int64_t rows, int64_t in_features) const {
   return int8::TileLayout{in_features, 16}.row_bytes() * static_cast<size_t>(rows);
 }
 
-int64_t Int8Format::PrepareParts(int64_t rows) const { return int8::Tiles(rows); }
+int64_t Int8Format::PrepareParts(int64_t rows) const {
+  return int8::Tiles(rows, kernels_.tile_rows);
+}
 
 void Int8Format::Prepare(const LinearTask& task, int64_t begin, int64_t end, std::byte* to) const {
   const DType dtype = task.weights->dtype;
   const int64_t in_features = task.weights->in_features;
   const int sub_block = SubBlockElements(dtype);
   const int32_t zero = int8::ZeroOf(dtype);
-  const int8::TileLayout layout = {in_features, sub_block};
+  const int8::TileLayout layout = {in_features, sub_block, kernels_.tile_rows};
   for (int64_t tile = begin; tile < end; ++tile) {
-    const int64_t n = int8::TileRows(task.rows, tile);
+    const int64_t n = int8::TileRows(task.rows, tile, kernels_.tile_rows);
     std::byte* const data = to + layout.TileOffset(tile);
     auto* const levels = reinterpret_cast<int8_t*>(data);
     std::byte* const scales = data + layout.ScalesOffset(n);
     std::byte* const sums = data + layout.SumsOffset(n);
     for (int64_t r = 0; r < n; ++r) {
-      const float* const x = task.x + (tile * kTileRows + r) * in_features;
+      const float* const x = task.x + (tile * kernels_.tile_rows + r) * in_features;
       for (int64_t b = 0; b < in_features / kBlockInputs; ++b) {
         int32_t of_halves[2];
         const float scale = kernels_.quantize_block(x + b * kBlockInputs,

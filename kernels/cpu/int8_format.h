@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "kernels/cpu/int8_layout.h"
 #include "kernels/cpu/linear_format.h"
 
 namespace phalanx::kernels {
@@ -20,6 +21,8 @@ class Int8Format final : public LinearFormat {
     float (*quantize_block)(const float* x, int8_t* levels, int32_t (&sums)[2]);
     // LinearFormat::Run.
     void (*run)(const LinearTask& task, int64_t group_begin, int64_t group_end);
+    // Rows of a tile of inputs, for all that it runs on.
+    int64_t tile_rows = int8::kTileRows;
   };
   explicit Int8Format(const Kernels& kernels) : kernels_(kernels) {}
 

@@ -116,7 +116,8 @@ void WithQuantizedType(DType dtype, Function f) {
 // Below this, 127 / max|x| would not be a number of float32.
 inline constexpr float kLeastMaximum = 0x1p-100f;
 
-// Rows come in tiles of kTileRows; the last tile has as many as are left. A tile of n rows is
+// Rows come in tiles of kTileRows, or of as many as suit the instructions (Int8Format::Kernels);
+// the last tile has as many as are left. A tile of n rows is
 //   i8  levels[in_features / 32][n][32]
 //   f32 scales[in_features / 32][n]
 //   and what the zero or the minimum of the weights' type makes of the sums of levels, for each
@@ -126,24 +127,26 @@ inline constexpr int kTileRows = 8;
 struct TileLayout {
   int64_t in_features;
   int sub_block;  // SubBlockElements, 16 or 32.
+  int64_t tile_rows = kTileRows;
 
   constexpr size_t row_bytes() const {
     return static_cast<size_t>(in_features) + in_features / kBlockInputs * sizeof(float) +
            in_features / sub_block * sizeof(float);
   }
   // Of a tile of any size, behind full ones.
-  constexpr size_t TileOffset(int64_t tile) const { return tile * kTileRows * row_bytes(); }
-  constexpr size_t ScalesOffset(int64_t tile_rows) const {
-    return static_cast<size_t>(tile_rows * in_features);
-  }
-  constexpr size_t SumsOffset(int64_t tile_rows) const {
-    return ScalesOffset(tile_rows) + tile_rows * in_features / kBlockInputs * sizeof(float);
+  constexpr size_t TileOffset(int64_t tile) const { return tile * tile_rows * row_bytes(); }
+  // In a tile of n rows.
+  constexpr size_t ScalesOffset(int64_t n) const { return static_cast<size_t>(n * in_features); }
+  constexpr size_t SumsOffset(int64_t n) const {
+    return ScalesOffset(n) + n * in_features / kBlockInputs * sizeof(float);
   }
 };
 
-constexpr int64_t Tiles(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
-constexpr int64_t TileRows(int64_t rows, int64_t tile) {
-  return std::min<int64_t>(kTileRows, rows - tile * kTileRows);
+constexpr int64_t Tiles(int64_t rows, int64_t tile_rows = kTileRows) {
+  return (rows + tile_rows - 1) / tile_rows;
+}
+constexpr int64_t TileRows(int64_t rows, int64_t tile, int64_t tile_rows = kTileRows) {
+  return std::min(tile_rows, rows - tile * tile_rows);
 }
 
 }  // namespace phalanx::kernels::int8

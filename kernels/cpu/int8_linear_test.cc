@@ -11,6 +11,10 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_facts.h"
+#include "kernels/cpu/cpu_level.h"
+#include "kernels/cpu/kernel_set.h"
+#include "kernels/cpu/stand_in_kernels.h"
 #include "kernels/dequantize.h"
 #include "kernels/ops.h"
 #include "kernels/quant_block.h"
@@ -71,14 +75,42 @@ float ExactProduct(DType dtype, const std::byte* weights, const float* x, int64_
   return output;
 }
 
-using Parameters = std::tuple<CpuLevel, DType>;
+// A level, or the code of a level that this machine lacks with other instructions.
+struct Instructions {
+  const char* name;
+  CpuLevel level;
+  const KernelSet* (*stand_ins)() = nullptr;  // In place of the kernels of the level.
+};
+void PrintTo(const Instructions& instructions, std::ostream* to) { *to << instructions.name; }
+
+constexpr Instructions kAllInstructions[] = {
+    {"portable", CpuLevel::kPortable},
+    {"avx2", CpuLevel::kAvx2},
+    {"avx2_vnni", CpuLevel::kAvx2Vnni},
+    {"avx2_vnni_in_avx512_encoding", CpuLevel::kAvx512Vnni, EvexVnniKernels},
+    {"avx512_vnni", CpuLevel::kAvx512Vnni},
+    {"amx", CpuLevel::kAmx},
+    {"amx_with_emulated_tiles", CpuLevel::kAvx512Vnni, EmulatedAmxKernels}};
+
+// FAILED_PRECONDITION or INVALID_ARGUMENT, naming what is missing, if this machine cannot.
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const Instructions& instructions,
+                                                     int num_threads) {
+  const CpuOptions options = {
+      .num_threads = num_threads, .level = instructions.level, .products = CpuProducts::kInt8};
+  if (instructions.stand_ins == nullptr) return MakeCpuBackend(options);
+  if (absl::Status status = CheckCpuLevel(instructions.level, ReadCpuFacts()); !status.ok()) {
+    return status;
+  }
+  return MakeCpuBackend(options, *instructions.stand_ins());
+}
+
+using Parameters = std::tuple<Instructions, DType>;
 
 class Int8LinearTest : public testing::TestWithParam<Parameters> {
  protected:
   void SetUp() override {
-    auto backend = MakeCpuBackend(
-        {.num_threads = 2, .level = std::get<0>(GetParam()), .products = CpuProducts::kInt8});
-    if (!backend.ok()) GTEST_SKIP() << backend.status();
+    auto backend = MakeBackend(std::get<0>(GetParam()), 2);
+    if (!backend.ok()) GTEST_SKIP() << backend.status().message();
     backend_ = *std::move(backend);
     stream_ = backend_->NewStream();
     ASSERT_TRUE(backend_->Reserve({.max_tokens = 64, .hidden = 1024}).ok());
@@ -104,12 +136,12 @@ class Int8LinearTest : public testing::TestWithParam<Parameters> {
 
 TEST_P(Int8LinearTest, HasTheBitsOfTheArithmetic) {
   // Portable kernels may round products and sums apart.
-  if (std::get<0>(GetParam()) == CpuLevel::kPortable) GTEST_SKIP() << "portable";
+  if (std::get<0>(GetParam()).level == CpuLevel::kPortable) GTEST_SKIP() << "portable";
   for (const int64_t inputs : {32, 544}) {
     const int64_t in_features = WholeBlocks(inputs);
     for (const int64_t outputs : {1, 16, 37, 131}) {
       const RandomLinear linear(dtype(), in_features, outputs, 1);
-      for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 31}) {
+      for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 49}) {
         Matrix x(rows, in_features, 2);
         const Matrix out = Multiply(linear, x);
         for (int64_t i = 0; i < rows; ++i) {
@@ -121,6 +153,20 @@ TEST_P(Int8LinearTest, HasTheBitsOfTheArithmetic) {
         }
       }
     }
+  }
+}
+
+// As many rows as are multiplied in one go, whole steps of rows after these, and rest.
+TEST_P(Int8LinearTest, ManyRowsHaveTheBitsOfTheirRowsAlone) {
+  const int64_t in_features = WholeBlocks(96);
+  const RandomLinear linear(dtype(), in_features, 53, 11);
+  ASSERT_TRUE(backend_->Reserve({.max_tokens = 240, .hidden = 1024}).ok());
+  Matrix x(229, in_features, 12);
+  Matrix bias(1, 53, 13);
+  const Matrix out = Multiply(linear, x, &bias);
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    Matrix row = x.Rows(i, 1);
+    ASSERT_EQ(out.Row(i), Multiply(linear, row, &bias).Row(0)) << i;
   }
 }
 
@@ -161,8 +207,7 @@ TEST_P(Int8LinearTest, ARowIsTheSameBitsInAnyBatchAndOnAnyThreads) {
   Matrix all(40, in_features, 7);
   const Matrix expected = Multiply(linear, all);
   for (const int threads : {1, 2, 3}) {
-    backend_ = *MakeCpuBackend(
-        {.num_threads = threads, .level = std::get<0>(GetParam()), .products = CpuProducts::kInt8});
+    backend_ = *MakeBackend(std::get<0>(GetParam()), threads);
     ASSERT_TRUE(backend_->Reserve({.max_tokens = 64, .hidden = 1024}).ok());
     for (const int64_t first : {0, 3, 33}) {
       for (const int64_t rows : {1, 5, 7}) {
@@ -201,11 +246,10 @@ TEST_P(Int8LinearTest, TinyAndZeroInputsGiveZero) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllLevels, Int8LinearTest,
-                         testing::Combine(testing::Values(CpuLevel::kPortable, CpuLevel::kAvx2,
-                                                          CpuLevel::kAvx512Vnni),
+                         testing::Combine(testing::ValuesIn(kAllInstructions),
                                           testing::ValuesIn(QuantizedTypes())),
                          [](const testing::TestParamInfo<Parameters>& info) {
-                           return std::string(CpuLevelName(std::get<0>(info.param))) + "_" +
+                           return std::string(std::get<0>(info.param).name) + "_" +
                                   DTypeName(std::get<1>(info.param));
                          });
 

@@ -14,7 +14,7 @@
 namespace phalanx::kernels {
 
 struct KernelSet {
-  const char* name;  // For Backend::Describe: "portable", "avx2" or "avx512_vnni".
+  const char* name;  // For Backend::Describe: CpuLevelName.
   // FloatFormat::Kernel and Int8Format::Kernels.
   void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
   Int8Format::Kernels int8;
@@ -30,11 +30,14 @@ struct KernelSet {
 
 const KernelSet& PortableKernels();
 
-// Null if this machine or build lacks AVX2, FMA or F16C.
+// Those of the other levels of cpu_level.h, to be run only where CheckCpuLevel says OK, and
+// AmxKernels where AllowTiles does too. Null in builds for other processors. Arm's dot products
+// would be one more level: they too take four bytes of one output in each lane, as int8_layout.h
+// lays them.
 const KernelSet* Avx2Kernels();
-
-// Null if this machine or build lacks AVX-512 F, BW, DQ, VL or VNNI, or what Avx2Kernels takes.
+const KernelSet* Avx2VnniKernels();
 const KernelSet* Avx512Kernels();
+const KernelSet* AmxKernels();
 
 }  // namespace phalanx::kernels
 

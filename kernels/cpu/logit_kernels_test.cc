@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_facts.h"
+#include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/sampling/weight.h"
 
@@ -19,11 +21,12 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
+// The levels whose logit kernels differ.
 struct Level {
-  const char* name;
-  const KernelSet* (*kernels)();  // Null where this machine lacks the instructions.
+  CpuLevel level;
+  const KernelSet* (*kernels)();
 };
-void PrintTo(const Level& level, std::ostream* to) { *to << level.name; }
+void PrintTo(const Level& level, std::ostream* to) { *to << CpuLevelName(level.level); }
 
 int64_t Padded(size_t n) {
   return (static_cast<int64_t>(n) + kLogitLanes - 1) / kLogitLanes * kLogitLanes;
@@ -32,9 +35,9 @@ int64_t Padded(size_t n) {
 class LogitKernelsTest : public testing::TestWithParam<Level> {
  protected:
   void SetUp() override {
-    const KernelSet* const set = GetParam().kernels();
-    if (set == nullptr) GTEST_SKIP() << "this machine lacks " << GetParam().name;
-    kernels_ = set->logits;
+    const absl::Status status = CheckCpuLevel(GetParam().level, ReadCpuFacts());
+    if (!status.ok()) GTEST_SKIP() << status.message();
+    kernels_ = GetParam().kernels()->logits;
   }
 
   // Calls check(logits, max) for many rows of many lengths; no logit is NaN or above the maximum,
@@ -196,11 +199,12 @@ TEST_P(LogitKernelsTest, FindsTheHighestLogitAndWhetherThereIsANan) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, LogitKernelsTest,
-                         testing::Values(Level{"portable", [] { return &PortableKernels(); }},
-                                         Level{"avx2", Avx2Kernels},
-                                         Level{"avx512_vnni", Avx512Kernels}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    AllLevels, LogitKernelsTest,
+    testing::Values(Level{CpuLevel::kPortable, [] { return &PortableKernels(); }},
+                    Level{CpuLevel::kAvx2, Avx2Kernels},
+                    Level{CpuLevel::kAvx512Vnni, Avx512Kernels}),
+    [](const auto& info) { return std::string(CpuLevelName(info.param.level)); });
 
 }  // namespace
 }  // namespace phalanx::kernels

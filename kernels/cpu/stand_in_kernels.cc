@@ -1,0 +1,50 @@
+#include "kernels/cpu/stand_in_kernels.h"
+
+#if defined(__x86_64__)
+#include "kernels/cpu/amx_int8_linear.h"
+#include "kernels/cpu/avx2_int8_linear.h"
+#include "kernels/cpu/emulated_tiles.h"
+#endif
+
+namespace phalanx::kernels {
+
+#if defined(__x86_64__)
+
+namespace {
+
+struct EvexDots {
+  static constexpr bool kDotsOfFour = true;
+  static PHALANX_AVX2_INLINE __m256i Add(__m256i sums, __m256i codes, __m256i levels) {
+    asm("%{evex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(codes), "x"(levels));
+    return sums;
+  }
+};
+
+}  // namespace
+
+const KernelSet* EvexVnniKernels() {
+  static const KernelSet kKernels = [] {
+    KernelSet kernels = *Avx2VnniKernels();
+    kernels.int8.run = avx2::int8_linear::Run<EvexDots>;
+    return kernels;
+  }();
+  return &kKernels;
+}
+
+const KernelSet* EmulatedAmxKernels() {
+  static const KernelSet kKernels = [] {
+    KernelSet kernels = *AmxKernels();
+    kernels.int8.run = amx::LinearInt8<amx::EmulatedTiles>;
+    return kernels;
+  }();
+  return &kKernels;
+}
+
+#else
+
+const KernelSet* EvexVnniKernels() { return nullptr; }
+const KernelSet* EmulatedAmxKernels() { return nullptr; }
+
+#endif
+
+}  // namespace phalanx::kernels
