@@ -8,13 +8,13 @@
 // 32 cycles with two vector units, beside 16 cycles of the tiles. Dot products by vectors need 128
 // instructions more, so tiles can be about three times as fast. To keep close to that bound:
 // - The eight tiles are 2 groups of weights, 2 x 16 rows of levels and their 2 x 2 products, so
-// that
-//   each tile loaded is used twice.
+//   that each tile is used twice once it is loaded.
 // - The products of one step are made before those of the step before it are scaled, with two
 //   buffers that stay in the first-level cache: the tiles work while the vector units do.
-// - Codes become bytes once for up to kRowsAtOnce rows: signed ones, with the zero of their type
-//   taken off, so that nothing is left to add to the dot products of types without a minimum.
-// llama.cpp has the same tiles (ggml/src/ggml-cpu/amx/mmq.cpp), but scales before it goes on.
+// - Codes become bytes for one unit ahead, since a load of a tile has to wait until vectors that
+//   were stored there have reached the cache; and once for up to kRowsAtOnce rows. The bytes are
+//   signed, the zero of their type is taken off, so nothing is left to add to dot products.
+// The tiles and the two buffers are also those of llama.cpp (ggml/src/ggml-cpu/amx/mmq.cpp).
 #ifndef PHALANX_KERNELS_CPU_AMX_INT8_LINEAR_H_
 #define PHALANX_KERNELS_CPU_AMX_INT8_LINEAR_H_
 
@@ -112,8 +112,10 @@ class Chunk {
     int64_t rows;
   };
 
+  int64_t Units() const { return in_features_ / int8::kBlockInputs; }
   int64_t RowTiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
 
+  // Of any unit; behind the last it does nothing.
   PHALANX_AVX512 void ExpandCodes(int64_t unit);
   void MultiplyTiles(const Step& step, StepDots& dots);
   template <int kRowTile>
@@ -131,7 +133,7 @@ class Chunk {
   Inputs inputs_[kRowsAtOnce / kTileRows];
   const std::byte* units_[kGroups] = {};
   const std::byte* scales_[kGroups] = {};
-  StepCodes codes_;
+  StepCodes codes_[2];  // Of a unit and the next one.
   StepDots dots_[2];
   alignas(64) float outputs_[kGroups][kRowsAtOnce][kLanes];
 };
@@ -169,8 +171,9 @@ PHALANX_AVX512_INLINE void ExpandWords(const std::byte* unit,
 
 template <typename Tiles, DType kType>
 PHALANX_AVX512 void Chunk<Tiles, kType>::ExpandCodes(int64_t unit) {
+  if (unit == Units()) return;
   for (int64_t g = 0; g < groups_; ++g) {
-    ExpandWords<kType, 0>(units_[g] + unit * int8::UnitBytes(kType), codes_.codes[g]);
+    ExpandWords<kType, 0>(units_[g] + unit * int8::UnitBytes(kType), codes_[unit % 2].codes[g]);
   }
 }
 
@@ -197,9 +200,10 @@ void Chunk<Tiles, kType>::MultiplyTiles(const Step& step, StepDots& to) {
   static_assert(kGroups == 2 && kRowTiles == 2);
   if (step.row_tile == 0) {
     const int word = step.part * kPartWords;
-    tiles_.template Load<CodesTile(0)>(codes_.codes[0][word], int8::kVectorBytes);
+    const StepCodes& from = codes_[step.unit % 2];
+    tiles_.template Load<CodesTile(0)>(from.codes[0][word], int8::kVectorBytes);
     if (groups_ == kGroups) {
-      tiles_.template Load<CodesTile(1)>(codes_.codes[1][word], int8::kVectorBytes);
+      tiles_.template Load<CodesTile(1)>(from.codes[1][word], int8::kVectorBytes);
     }
   }
   MultiplyRowTile<0>(step, to);
@@ -265,12 +269,13 @@ PHALANX_AVX512 void Chunk<Tiles, kType>::Multiply() {
   // The step whose products wait to be scaled; none at first.
   Step waiting = {-1, 0, 0};
   int next = 0;
-  for (int64_t unit = 0; unit < in_features_ / int8::kBlockInputs; ++unit) {
-    ExpandCodes(unit);
+  ExpandCodes(0);
+  for (int64_t unit = 0; unit < Units(); ++unit) {
     for (int part = 0; part < kParts; ++part) {
       for (int64_t row_tile = 0; row_tile < RowTiles(); row_tile += kRowTiles) {
         const Step step = {unit, part, row_tile};
         MultiplyTiles(step, dots_[next]);
+        if (part == 0 && row_tile == 0) ExpandCodes(unit + 1);
         next = 1 - next;
         if (waiting.unit >= 0) AddScaled(waiting, dots_[next]);
         waiting = step;
