@@ -31,7 +31,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.device = DeviceKind::kCuda;
   leader.devices = {2, 0, 5};
   leader.activations = ActivationType::kInt8;
-  leader.cpu_level = "avx2";
+  leader.cpu_level = "amx";
   leader.weights = WeightForm::kInt4;
   leader.kv_cache_dtype = kernels::KvDType::kFp8;
   leader.cuda_cache_dir = "/a/folder";
@@ -51,7 +51,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.device, DeviceKind::kCuda);
   EXPECT_EQ(rank.devices, (std::vector<int>{2, 0, 5}));
   EXPECT_EQ(rank.activations, ActivationType::kInt8);
-  EXPECT_EQ(rank.cpu_level, "avx2");
+  EXPECT_EQ(rank.cpu_level, "amx");
   EXPECT_EQ(rank.weights, WeightForm::kInt4);
   EXPECT_EQ(rank.cuda_cache_dir, "/a/folder");
   EXPECT_EQ(rank.kv_cache_dtype, kernels::KvDType::kFp8);
