@@ -7,7 +7,7 @@ namespace {
 
 // Longer than the gaps between the ops of one step, far shorter than a wait for the next request.
 constexpr int kSpins = 2000;
-// More than one, so that a thread that gets less processor time than the others takes fewer parts.
+// More than one, so that others can take over from a thread that gets less processor time.
 constexpr int64_t kPartsPerThread = 4;
 
 // Tells the processor that this is a waiting loop: it saves power and leaves more to the other
@@ -29,9 +29,29 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
+// Takes the first part of a share, or the last one. False if none is left.
+//
+// The exchange may find the same bits as before although the share was used up and filled again
+// meanwhile, by the next call. That does no harm: the part is then one of that call, and what it is
+// a part of is read after it was taken.
+bool TakePart(std::atomic<uint64_t>& share, bool first, uint32_t& part) {
+  uint64_t open = share.load(std::memory_order_acquire);
+  for (;;) {
+    const auto begin = static_cast<uint32_t>(open);
+    const auto end = static_cast<uint32_t>(open >> 32);
+    if (begin == end) return false;
+    part = first ? begin : end - 1;
+    const uint64_t left = first ? open + 1 : open - (uint64_t{1} << 32);
+    if (share.compare_exchange_weak(open, left, std::memory_order_acq_rel,
+                                    std::memory_order_acquire)) {
+      return true;
+    }
+  }
+}
+
 }  // namespace
 
-ThreadTeam::ThreadTeam(int num_threads) {
+ThreadTeam::ThreadTeam(int num_threads) : shares_(new PaddedShare[num_threads]) {
   workers_.reserve(num_threads - 1);
   for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
@@ -55,14 +75,18 @@ void ThreadTeam::RunOnThreads(uint32_t num_parts,
     return;
   }
   // Plain writes: no worker reads these now, since all parts of the last call are done and none of
-  // this one can be taken before open_ is stored, which publishes them.
+  // this one can be taken before the shares are stored, which publishes them.
   task_ = &task;
   num_parts_ = num_parts;
   done_.store(0, std::memory_order_relaxed);
-  const uint64_t call = (open_.load(std::memory_order_relaxed) >> 32) + 1;
-  open_.store(call << 32 | num_parts, std::memory_order_release);
-  // Workers wait for calls_ and not for open_: it has 32 bits, which is what the kernel can wait
-  // for.
+  // Rounded up, so that the caller, which need not be woken, has the first part of few.
+  const uint64_t threads = num_threads();
+  const auto first_of = [&](uint64_t thread) {
+    return (thread * num_parts + threads - 1) / threads;
+  };
+  for (uint64_t t = 0; t < threads; ++t) {
+    shares_[t].share.store(first_of(t + 1) << 32 | first_of(t), std::memory_order_release);
+  }
   calls_.fetch_add(1, std::memory_order_release);
   calls_.notify_all();
   TakeParts(/*thread=*/0);
@@ -88,21 +112,21 @@ void ThreadTeam::ParallelFor(int64_t n, int64_t grain,
 }
 
 void ThreadTeam::TakeParts(int thread) {
-  uint64_t open = open_.load(std::memory_order_acquire);
-  while (static_cast<uint32_t>(open) != 0) {
-    // Takes a part by counting down. A worker that comes late, with an `open` of an earlier call,
-    // cannot take a part of this one by mistake: the number of the call differs, and the exchange
-    // fails.
-    if (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acq_rel,
-                                     std::memory_order_acquire)) {
-      continue;
+  const int threads = num_threads();
+  uint32_t taken = 0;
+  uint32_t num_parts = 0;
+  for (int i = 0; i < threads; ++i) {
+    const bool is_own = i == 0;
+    Share& share = shares_[(thread + i) % threads].share;
+    for (uint32_t part = 0; TakePart(share, /*first=*/is_own, part); ++taken) {
+      // Read only now that a part is taken: until it is done, Run waits and leaves these as they
+      // are.
+      num_parts = num_parts_;
+      (*task_)(part, thread);
     }
-    // Read only now that a part is taken: until it is done, Run waits and leaves these as they are.
-    const uint32_t num_parts = num_parts_;
-    (*task_)(num_parts - static_cast<uint32_t>(open), thread);
-    if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_parts) done_.notify_one();
-    open = open_.load(std::memory_order_acquire);
   }
+  if (taken == 0) return;
+  if (done_.fetch_add(taken, std::memory_order_acq_rel) + taken == num_parts) done_.notify_one();
 }
 
 void ThreadTeam::Work(int thread) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -13,8 +14,10 @@
 
 namespace phalanx::kernels {
 
-// Calls come from one thread, which does parts of the work too. Each thread takes the next part as
-// soon as it is done with one, so a thread that the system keeps from running delays the others by
+// Calls come from one thread, which does parts of the work too. Each thread has an equal share of
+// successive parts and does them in order, so that it finds in its caches what it read ahead of
+// itself, and in the next call what it left there. A thread that is done takes over parts from the
+// ends of the others' shares, so a thread that the system keeps from running delays the others by
 // at most the part that it holds. Between calls the workers spin for some ten microseconds and then
 // sleep.
 class ThreadTeam {
@@ -52,17 +55,23 @@ class ThreadTeam {
  private:
   static constexpr int64_t kLeastParallelCost = 8192;
 
+  // The parts [begin, end) of a thread's share that nobody has taken: begin in the lower 32 bits,
+  // end in the upper ones. Its thread takes from the front, others from the back.
+  using Share = std::atomic<uint64_t>;
+
   void Work(int thread);
-  // Takes parts until none is left.
+  // Does parts until none is left: those of its own share, then others'.
   void TakeParts(int thread);
 
   // What different threads write lies on cache lines of its own.
   static constexpr size_t kCacheLine = 64;
 
-  // The number of the call in the upper 32 bits, and in the lower ones how many of its parts no
-  // thread has taken yet. Publishes task_ and num_parts_, which do not change while a part is taken
+  struct alignas(kCacheLine) PaddedShare {
+    Share share = 0;
+  };
+  // One for each thread. Publish task_ and num_parts_, which do not change while a part is taken
   // and not done.
-  alignas(kCacheLine) std::atomic<uint64_t> open_ = 0;
+  const std::unique_ptr<PaddedShare[]> shares_;
   alignas(kCacheLine) std::atomic<uint32_t> done_ = 0;  // Parts done in this call.
   // What the workers wait on; wraps around.
   alignas(kCacheLine) std::atomic<uint32_t> calls_ = 0;

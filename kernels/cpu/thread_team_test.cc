@@ -1,5 +1,6 @@
 #include "kernels/cpu/thread_team.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -42,6 +43,43 @@ TEST(ThreadTeamTest, PartsRunAtTheSameTime) {
       arrived.fetch_add(1);
       while (arrived.load() < 2) std::this_thread::yield();
     });
+  }
+}
+
+// What a thread reads ahead of a part is of use to itself only if it has the next part too.
+TEST(ThreadTeamTest, AThreadDoesItsShareInOrder) {
+  ThreadTeam team(2);
+  constexpr uint32_t kParts = 8;
+  std::vector<int> threads(kParts, -1);
+  std::vector<uint32_t> order;
+  std::atomic<int> arrived = 0;
+  team.RunOnThreads(kParts, [&](uint32_t part, int thread) {
+    threads[part] = thread;
+    // Both are in their first part before either goes on.
+    if (part == 0 || part == kParts / 2) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    }
+    if (thread == 0 && part < kParts / 2) order.push_back(part);
+  });
+  EXPECT_EQ(threads[0], 0);
+  EXPECT_EQ(threads[kParts / 2], 1);
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+// The thread that has the last parts is held up until all others are done.
+TEST(ThreadTeamTest, OthersTakeOverFromAThreadThatIsHeldUp) {
+  ThreadTeam team(2);
+  constexpr uint32_t kParts = 8;
+  for (int i = 0; i < 100; ++i) {
+    std::atomic<int> done = 0;
+    team.RunOnThreads(kParts, [&](uint32_t, int thread) {
+      if (thread == 1) {
+        while (done.load() < static_cast<int>(kParts) - 1) std::this_thread::yield();
+      }
+      done.fetch_add(1);
+    });
+    EXPECT_EQ(done.load(), static_cast<int>(kParts));
   }
 }
 
