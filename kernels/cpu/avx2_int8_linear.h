@@ -266,14 +266,19 @@ PHALANX_AVX2_INLINE void Store(const LinearTask& task, int64_t output, int64_t r
   }
 }
 
-// All inputs of kHalves halves of a group and kRows rows.
-template <typename Sums, DType kType, int kHalves, int kRows>
+// Groups between the one that is multiplied and the one that is read ahead.
+inline constexpr int kGroupsAhead = 4;
+
+// All inputs of kHalves halves of a group and kRows rows. kReadsAhead: the weights of a later group
+// too.
+template <typename Sums, DType kType, int kHalves, int kRows, bool kReadsAhead>
 PHALANX_AVX2 __attribute__((noinline)) void Multiply(const LinearTask& task, int64_t group,
                                                      int first_half, int64_t row, const Rows& x) {
   const int64_t in_features = task.weights->in_features;
   const std::byte* const data = task.weights->data + group * int8::GroupBytes(kType, in_features);
   const std::byte* unit = data + first_half * kLaneBytes;
   const std::byte* scales = data + int8::CodeBytes(kType, in_features);
+  const size_t ahead = int8::BytesAhead(kType, in_features, kGroupsAhead);
   __m256 outputs[kHalves][kRows];
 #pragma GCC unroll 2
   for (int h = 0; h < kHalves; ++h) {
@@ -291,7 +296,9 @@ PHALANX_AVX2 __attribute__((noinline)) void Multiply(const LinearTask& task, int
         AddSubBlock<Sums, kType, kHalves, kRows, 1>(unit, scales, first_half, part + 1, x, b,
                                                     outputs);
       }
+      if constexpr (kReadsAhead) int8::ReadAhead(unit + ahead, int8::UnitBytes(kType));
     }
+    if constexpr (kReadsAhead) int8::ReadAhead(scales + ahead, int8::ScaleBytes(kType));
     scales += int8::ScaleBytes(kType);
   }
   Store<kHalves, kRows>(task, group * int8::kGroupRows + first_half * kLanes, row, outputs);
@@ -300,24 +307,29 @@ PHALANX_AVX2 __attribute__((noinline)) void Multiply(const LinearTask& task, int
 // More rows than this would not fit the 16 registers.
 inline constexpr int64_t kMostRows = 4;
 
-template <typename Sums, DType kType, int kRows>
+template <typename Sums, DType kType, int kRows, bool kReadsAhead>
 PHALANX_AVX2 void RunRows(const LinearTask& task, int64_t group, int64_t row, const Rows& x) {
   // Few rows take both halves at once, to have enough sums that do not wait for each other.
   if constexpr (kRows <= 2) {
-    Multiply<Sums, kType, 2, kRows>(task, group, 0, row, x);
+    Multiply<Sums, kType, 2, kRows, kReadsAhead>(task, group, 0, row, x);
   } else {
-    Multiply<Sums, kType, 1, kRows>(task, group, 0, row, x);
-    Multiply<Sums, kType, 1, kRows>(task, group, 1, row, x);
+    // Lines of weights have both halves: one of the two reads ahead.
+    Multiply<Sums, kType, 1, kRows, kReadsAhead>(task, group, 0, row, x);
+    Multiply<Sums, kType, 1, kRows, false>(task, group, 1, row, x);
   }
 }
 
 template <typename Sums, DType kType>
 void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, const Rows&);
-  static constexpr RowsFunction kByRows[kMostRows] = {
-      RunRows<Sums, kType, 1>, RunRows<Sums, kType, 2>, RunRows<Sums, kType, 3>,
-      RunRows<Sums, kType, 4>};
+  // Of 1 to kMostRows rows, without and with reading ahead.
+  static constexpr RowsFunction kByRows[2][kMostRows] = {
+      {RunRows<Sums, kType, 1, false>, RunRows<Sums, kType, 2, false>,
+       RunRows<Sums, kType, 3, false>, RunRows<Sums, kType, 4, false>},
+      {RunRows<Sums, kType, 1, true>, RunRows<Sums, kType, 2, true>, RunRows<Sums, kType, 3, true>,
+       RunRows<Sums, kType, 4, true>}};
   const int8::TileLayout layout = {task.weights->in_features, SubBlockElements(kType)};
+  const bool has_ahead = int8::BytesAhead(kType, task.weights->in_features, kGroupsAhead) > 0;
   // The weights of a group stay in the caches while all rows pass by.
   for (int64_t group = group_begin; group < group_end; ++group) {
     for (int64_t tile = 0; tile < int8::Tiles(task.rows); ++tile) {
@@ -327,7 +339,9 @@ void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
         const int64_t rows = std::min(kMostRows, tile_rows - r);
         const Rows x = {data + r * kBlockInputs, data + layout.ScalesOffset(tile_rows) + r * 4,
                         data + layout.SumsOffset(tile_rows) + r * 4, tile_rows};
-        kByRows[rows - 1](task, group, tile * int8::kTileRows + r, x);
+        const int64_t row = tile * int8::kTileRows + r;
+        const bool reads_ahead = has_ahead && row + rows == task.rows;
+        kByRows[reads_ahead][rows - 1](task, group, row, x);
       }
     }
   }

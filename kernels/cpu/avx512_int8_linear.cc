@@ -110,12 +110,16 @@ PHALANX_AVX512_INLINE void Store(const LinearTask& task, int64_t group, int64_t 
   }
 }
 
-// All inputs of kGroups groups and kRows rows.
-template <DType kType, int kGroups, int kRows>
+// Groups that pass by all rows before the next ones do.
+constexpr int64_t kStepGroups = 4;
+
+// All inputs of kGroups groups and kRows rows. kReadsAhead: the weights of the next step too.
+template <DType kType, int kGroups, int kRows, bool kReadsAhead>
 PHALANX_AVX512 __attribute__((noinline)) void Multiply(const LinearTask& task, int64_t group,
                                                        int64_t row, const Rows& x) {
   const int64_t in_features = task.weights->in_features;
   const size_t group_bytes = int8::GroupBytes(kType, in_features);
+  const size_t ahead = int8::BytesAhead(kType, in_features, kStepGroups);
   const std::byte* units[kGroups];
   const std::byte* scales[kGroups];
   __m512 outputs[kGroups][kRows];
@@ -136,10 +140,16 @@ PHALANX_AVX512 __attribute__((noinline)) void Multiply(const LinearTask& task, i
         AddSubBlock<kType, kGroups, kRows, 1>(units, scales, unit * kParts + 1, x, b, outputs);
       }
 #pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) units[g] += int8::UnitBytes(kType);
+      for (int g = 0; g < kGroups; ++g) {
+        if constexpr (kReadsAhead) int8::ReadAhead(units[g] + ahead, int8::UnitBytes(kType));
+        units[g] += int8::UnitBytes(kType);
+      }
     }
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) scales[g] += int8::ScaleBytes(kType);
+    for (int g = 0; g < kGroups; ++g) {
+      if constexpr (kReadsAhead) int8::ReadAhead(scales[g] + ahead, int8::ScaleBytes(kType));
+      scales[g] += int8::ScaleBytes(kType);
+    }
   }
   Store<kGroups, kRows>(task, group, row, outputs);
 }
@@ -151,27 +161,35 @@ PHALANX_AVX512 __attribute__((noinline)) void Multiply(const LinearTask& task, i
 constexpr int kMostRows = 4;
 constexpr int GroupsFor(int rows) { return rows == 1 ? 4 : 2; }
 
-template <DType kType, int kRows>
+template <DType kType, int kRows, bool kReadsAhead>
 PHALANX_AVX512 void RunRows(const LinearTask& task, int64_t group_begin, int64_t group_end,
                             int64_t row, const Rows& x) {
   constexpr int kGroups = GroupsFor(kRows);
   int64_t group = group_begin;
   for (; group + kGroups <= group_end; group += kGroups) {
-    Multiply<kType, kGroups, kRows>(task, group, row, x);
+    Multiply<kType, kGroups, kRows, kReadsAhead>(task, group, row, x);
   }
-  for (; group < group_end; ++group) Multiply<kType, 1, kRows>(task, group, row, x);
+  if (kGroups > 2 && group + 2 <= group_end) {
+    Multiply<kType, 2, kRows, kReadsAhead>(task, group, row, x);
+    group += 2;
+  }
+  for (; group < group_end; ++group) Multiply<kType, 1, kRows, kReadsAhead>(task, group, row, x);
 }
 
 template <DType kType>
 void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
   using RowsFunction = void (*)(const LinearTask&, int64_t, int64_t, int64_t, const Rows&);
-  static constexpr RowsFunction kByRows[kMostRows] = {RunRows<kType, 1>, RunRows<kType, 2>,
-                                                      RunRows<kType, 3>, RunRows<kType, 4>};
+  // Of 1 to kMostRows rows, without and with reading ahead.
+  static constexpr RowsFunction kByRows[2][kMostRows] = {
+      {RunRows<kType, 1, false>, RunRows<kType, 2, false>, RunRows<kType, 3, false>,
+       RunRows<kType, 4, false>},
+      {RunRows<kType, 1, true>, RunRows<kType, 2, true>, RunRows<kType, 3, true>,
+       RunRows<kType, 4, true>}};
   const int8::TileLayout layout = {task.weights->in_features, SubBlockElements(kType)};
+  const bool has_ahead = int8::BytesAhead(kType, task.weights->in_features, kStepGroups) > 0;
   // The weights of a few groups stay in the second-level cache while all rows pass by.
-  constexpr int64_t kStep = 4;
-  for (int64_t group = group_begin; group < group_end; group += kStep) {
-    const int64_t end = std::min(group + kStep, group_end);
+  for (int64_t group = group_begin; group < group_end; group += kStepGroups) {
+    const int64_t end = std::min(group + kStepGroups, group_end);
     for (int64_t tile = 0; tile < int8::Tiles(task.rows); ++tile) {
       const int64_t tile_rows = int8::TileRows(task.rows, tile);
       const std::byte* const data = task.prepared + layout.TileOffset(tile);
@@ -182,7 +200,9 @@ void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
         const int64_t rows = std::min<int64_t>(most, tile_rows - r);
         const Rows x = {data + r * kBlockInputs, data + layout.ScalesOffset(tile_rows) + r * 4,
                         data + layout.SumsOffset(tile_rows) + r * 4, tile_rows};
-        kByRows[rows - 1](task, group, end, tile * int8::kTileRows + r, x);
+        const int64_t row = tile * int8::kTileRows + r;
+        const bool reads_ahead = has_ahead && row + rows == task.rows;
+        kByRows[reads_ahead][rows - 1](task, group, end, row, x);
       }
     }
   }

@@ -77,6 +77,23 @@ constexpr size_t GroupBytes(DType dtype, int64_t in_features) {
   return CodeBytes(dtype, in_features) + (scales + 63) / 64 * 64;
 }
 
+// While the last rows of a task are multiplied with some groups, the weights of the groups after
+// these are read ahead: what hardware reads ahead ends with each page, and a group of few inputs is
+// little more than one. Further ahead than this is not worth it: such a group has many pages, and
+// its weights would drive others out of the second-level cache.
+inline constexpr size_t kMostBytesAhead = size_t{256} << 10;
+
+// Bytes from a weight to the one to read ahead for it, `groups` groups on; 0 if that is too far.
+constexpr size_t BytesAhead(DType dtype, int64_t in_features, int groups) {
+  const size_t ahead = groups * GroupBytes(dtype, in_features);
+  return ahead <= kMostBytesAhead ? ahead : 0;
+}
+
+// Has the processor bring some bytes into its second-level cache; any address will do.
+__attribute__((always_inline)) inline void ReadAhead(const std::byte* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, /*rw=*/0, /*locality=*/2);
+}
+
 // Calls f(type) with `dtype` as a constant, std::integral_constant<DType, ...>; does nothing for
 // floats, which are not of this format.
 template <typename Function>
