@@ -6,7 +6,7 @@ const KernelSet* Avx2Kernels() {
   static constexpr KernelSet kKernels = {
       .name = "avx2",
       .linear = avx2::Linear,
-      .int8 = {.quantize_block = avx2::QuantizeBlock, .run = avx2::LinearInt8},
+      .int8 = {.quantize = avx2::QuantizeBlocks, .run = avx2::LinearInt8},
       .attention = avx2::Attention,
       .rms_norm = avx2::RmsNorm,
       .add = avx2::Add,

@@ -3,12 +3,14 @@
 #ifndef PHALANX_KERNELS_CPU_AVX2_KERNELS_H_
 #define PHALANX_KERNELS_CPU_AVX2_KERNELS_H_
 
+#include "kernels/cpu/int8_layout.h"
 #include "kernels/cpu/kernel_set.h"
 
 namespace phalanx::kernels::avx2 {
 
 void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end);
-float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]);
+void QuantizeBlocks(const float* x, int blocks, int8_t* levels, int64_t stride,
+                    int8::QuantizedBlocks& to);
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end);
 void Attention(const AttentionTask& task, int64_t segment, float* states);
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out);

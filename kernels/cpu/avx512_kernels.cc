@@ -10,7 +10,7 @@ const KernelSet* Avx512Kernels() {
   static constexpr KernelSet kKernels = {
       .name = "avx512_vnni",
       .linear = avx2::Linear,
-      .int8 = {.quantize_block = avx2::QuantizeBlock, .run = avx512::LinearInt8},
+      .int8 = {.quantize = avx2::QuantizeBlocks, .run = avx512::LinearInt8},
       .attention = avx512::Attention,
       .rms_norm = avx2::RmsNorm,
       .add = avx2::Add,

@@ -164,6 +164,30 @@ QuantBlock UnpackBlock(const Lane& at, int64_t b, const std::byte* group) {
   return block;
 }
 
+// --- Inputs ---
+
+// Stores what the zero or the minimum of a type makes of the sums of block i, which lies at `at`
+// among the blocks of `rows` rows.
+void StoreSums(DType dtype, const int8::QuantizedBlocks& blocks, int i, int64_t at, int64_t rows,
+               std::byte* to) {
+  const auto store = [&](int64_t index, int32_t sum) {
+    if (HasMinimum(dtype)) {
+      StoreAt(to, index, blocks.scales[i] * static_cast<float>(sum));
+    } else {
+      StoreAt(to, index, -int8::ZeroOf(dtype) * sum);
+    }
+  };
+  const int32_t(&halves)[2] = blocks.sums[i];
+  if (SubBlockElements(dtype) == kBlockInputs) {
+    store(at, halves[0] + halves[1]);
+    return;
+  }
+  const int64_t row = at % rows;
+  const int64_t first = (at - row) * 2 + row;
+  store(first, halves[0]);
+  store(first + rows, halves[1]);
+}
+
 }  // namespace
 
 int Int8Format::group_rows() const { return int8::kGroupRows; }
@@ -215,9 +239,8 @@ int64_t Int8Format::PrepareParts(int64_t rows) const {
 void Int8Format::Prepare(const LinearTask& task, int64_t begin, int64_t end, std::byte* to) const {
   const DType dtype = task.weights->dtype;
   const int64_t in_features = task.weights->in_features;
-  const int sub_block = SubBlockElements(dtype);
-  const int32_t zero = int8::ZeroOf(dtype);
-  const int8::TileLayout layout = {in_features, sub_block, kernels_.tile_rows};
+  const int64_t blocks = in_features / kBlockInputs;
+  const int8::TileLayout layout = {in_features, SubBlockElements(dtype), kernels_.tile_rows};
   for (int64_t tile = begin; tile < end; ++tile) {
     const int64_t n = int8::TileRows(task.rows, tile, kernels_.tile_rows);
     std::byte* const data = to + layout.TileOffset(tile);
@@ -226,20 +249,15 @@ void Int8Format::Prepare(const LinearTask& task, int64_t begin, int64_t end, std
     std::byte* const sums = data + layout.SumsOffset(n);
     for (int64_t r = 0; r < n; ++r) {
       const float* const x = task.x + (tile * kernels_.tile_rows + r) * in_features;
-      for (int64_t b = 0; b < in_features / kBlockInputs; ++b) {
-        int32_t of_halves[2];
-        const float scale = kernels_.quantize_block(x + b * kBlockInputs,
-                                                    levels + (b * n + r) * kBlockInputs, of_halves);
-        StoreAt(scales, b * n + r, scale);
-        const int parts = kBlockInputs / sub_block;
-        for (int part = 0; part < parts; ++part) {
-          const int32_t sum = parts == 2 ? of_halves[part] : of_halves[0] + of_halves[1];
-          const int64_t at = (b * parts + part) * n + r;
-          if (HasMinimum(dtype)) {
-            StoreAt(sums, at, scale * static_cast<float>(sum));
-          } else {
-            StoreAt(sums, at, -zero * sum);
-          }
+      for (int64_t first = 0; first < blocks; first += int8::kMostBlocks) {
+        const int count = static_cast<int>(std::min<int64_t>(int8::kMostBlocks, blocks - first));
+        int8::QuantizedBlocks quantized;
+        kernels_.quantize(x + first * kBlockInputs, count, levels + (first * n + r) * kBlockInputs,
+                          n * kBlockInputs, quantized);
+        for (int i = 0; i < count; ++i) {
+          const int64_t at = (first + i) * n + r;
+          StoreAt(scales, at, quantized.scales[i]);
+          StoreSums(dtype, quantized, i, at, n, sums);
         }
       }
     }

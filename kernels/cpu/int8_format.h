@@ -16,9 +16,9 @@ class Int8Format final : public LinearFormat {
  public:
   // The kernels of some instructions.
   struct Kernels {
-    // Quantizes one block of 32 inputs to levels and returns its scale; sums[i] is the sum of the
-    // levels of half i.
-    float (*quantize_block)(const float* x, int8_t* levels, int32_t (&sums)[2]);
+    // Quantizes 1 to kMostBlocks blocks of inputs. Those of block i go to levels + i * stride.
+    void (*quantize)(const float* x, int blocks, int8_t* levels, int64_t stride,
+                     int8::QuantizedBlocks& to);
     // LinearFormat::Run.
     void (*run)(const LinearTask& task, int64_t group_begin, int64_t group_end);
     // Rows of a tile of inputs, for all that it runs on.

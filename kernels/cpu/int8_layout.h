@@ -141,6 +141,13 @@ inline constexpr float kLeastMaximum = 0x1p-100f;
 //   sub-block: i32 -zero * sum, or f32 s * sum, [in_features / SubBlockElements][n].
 inline constexpr int kTileRows = 8;
 
+// What some successive blocks of a row become, besides their levels.
+inline constexpr int kMostBlocks = 8;
+struct QuantizedBlocks {
+  float scales[kMostBlocks];
+  int32_t sums[kMostBlocks][2];  // Of the levels of each half of a block.
+};
+
 struct TileLayout {
   int64_t in_features;
   int sub_block;  // SubBlockElements, 16 or 32.

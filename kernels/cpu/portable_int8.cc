@@ -162,8 +162,6 @@ void MultiplyGroup(const LinearTask& task, int64_t group, int64_t first_row, int
   }
 }
 
-}  // namespace
-
 float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]) {
   float maximum = 0.0f;
   bool is_finite = true;
@@ -182,6 +180,15 @@ float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]) {
     sums[i / 16] += levels[i];
   }
   return maximum / 127.0f;
+}
+
+}  // namespace
+
+void QuantizeBlocks(const float* x, int blocks, int8_t* levels, int64_t stride,
+                    int8::QuantizedBlocks& to) {
+  for (int i = 0; i < blocks; ++i) {
+    to.scales[i] = QuantizeBlock(x + i * kBlockInputs, levels + i * stride, to.sums[i]);
+  }
 }
 
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end) {

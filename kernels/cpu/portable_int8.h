@@ -4,12 +4,14 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/int8_layout.h"
 #include "kernels/cpu/linear_format.h"
 
 namespace phalanx::kernels::portable {
 
 // Int8Format::Kernels.
-float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]);
+void QuantizeBlocks(const float* x, int blocks, int8_t* levels, int64_t stride,
+                    int8::QuantizedBlocks& to);
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end);
 
 }  // namespace phalanx::kernels::portable

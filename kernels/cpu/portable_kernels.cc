@@ -146,7 +146,7 @@ const KernelSet& PortableKernels() {
   static const KernelSet kKernels = {
       .name = "portable",
       .linear = Linear,
-      .int8 = {.quantize_block = portable::QuantizeBlock, .run = portable::LinearInt8},
+      .int8 = {.quantize = portable::QuantizeBlocks, .run = portable::LinearInt8},
       .attention = Attention,
       .rms_norm = RmsNorm,
       .add = Add,
