@@ -116,9 +116,9 @@ class BenchEngine::Run {
 
 int PromptStepTokens(const StepLimits& limits, bool compute_prompts) {
   if (compute_prompts) return limits.max_step_tokens;
-  // A thinned step has as many entries of block tables as the whole one, and no step may have more
-  // of these than max_step_tokens. A sequence may need one for its first block beside those that
-  // its tokens fill.
+  // A thinned step has as many entries of block tables as the whole one, and a step has room for
+  // max_step_tokens of these, beside those of the prefix cache. A sequence may need one for its
+  // first block beside those that its tokens fill.
   const int entries = limits.max_step_tokens - limits.max_seqs;
   return std::max(limits.max_step_tokens, entries * kernels::kKvBlockTokens);
 }

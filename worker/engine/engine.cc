@@ -27,7 +27,7 @@ Engine::Engine(const Options& options, StepExecutor* executor, const Clock* cloc
       executor_(executor),
       clock_(clock),
       metrics_(metrics),
-      scheduler_(options.limits, executor->step_memory()) {
+      scheduler_(options.limits, options.prefix_cache, executor->step_memory()) {
   metrics_->kv_blocks_total.Set(options.limits.kv_blocks);
 }
 

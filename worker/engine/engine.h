@@ -79,6 +79,8 @@ class Engine {
     EngineRequestLimits request_limits;
     // Requests that may wait to run.
     int max_waiting = 256;
+    // Whether requests share what has been computed for prompts that begin alike.
+    bool prefix_cache = true;
   };
 
   // `executor`, `clock` and `metrics` are lent and must outlive the engine. The executor is called
@@ -152,6 +154,8 @@ class Engine {
     // When the first step that works on it began.
     std::optional<absl::Time> started = std::nullopt;
     std::optional<absl::Time> first_token = std::nullopt;
+    // How many tokens of the prompt the prefix cache had then.
+    int32_t cached_tokens = 0;
     // Whether an event has told the session that the request has started.
     bool start_told = false;
   };
@@ -199,8 +203,9 @@ class Engine {
   // The request's event of this turn of the loop, made if it has none yet.
   RequestEvent& AddEvent(const Request& request);
   // Frees all that the engine and the scheduler keep of a request, and counts it under `code`. Its
-  // last event, if it has one, must have been added.
-  void EndRequest(SequenceId sequence, absl::StatusCode code);
+  // last event, if it has one, must have been added. What has been computed for it stays in the
+  // prefix cache if it is `sound`.
+  void EndRequest(SequenceId sequence, absl::StatusCode code, bool sound = true);
   // Ends every request with request_status_.
   void EndAllRequests();
   EngineLoad UpdateLoad();
@@ -214,8 +219,7 @@ class Engine {
   const Clock* const clock_;
   EngineMetrics* const metrics_;
 
-  // Only the engine thread uses scheduler_, in_flight_, last_step_end_, requests_, deadlines_,
-  // told_of_bad_logits_ and events_, so no lock guards them.
+  // Only the engine thread uses what follows, down to mutex_, so no lock guards it.
   Scheduler scheduler_;
   // Oldest first.
   std::deque<StepInFlight> in_flight_;
@@ -224,6 +228,8 @@ class Engine {
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.
   bool told_of_bad_logits_ = false;
+  // Evictions that the metric has counted.
+  int64_t evictions_told_ = 0;
   absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
 
   mutable Mutex mutex_;

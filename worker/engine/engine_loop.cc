@@ -96,7 +96,8 @@ void Engine::Apply(Submission submission) {
        .seed = request.seed,
        .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
                         prompt_tokens, request.max_new_tokens),
-       .score = request.score});
+       .score = request.score,
+       .cache_salt = std::move(request.cache_salt)});
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
@@ -183,7 +184,11 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
     const auto it = requests_.find(chunk.id);
     // The request has ended since the step was planned.
     if (it == requests_.end()) continue;
-    if (!std::exchange(it->second.start_told, true)) AddEvent(it->second).started = true;
+    if (!std::exchange(it->second.start_told, true)) {
+      RequestEvent& event = AddEvent(it->second);
+      event.started = true;
+      event.cached_tokens = it->second.cached_tokens;
+    }
     // Either may end the request.
     if (chunk.draws) ApplyToken(chunk.id, drawn, now);
     if (!scores.empty()) ApplyScores(chunk.id, scores, now);
@@ -193,7 +198,12 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
 void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
   for (const PlannedChunk& chunk : plan.chunks) {
     Request& request = requests_.at(chunk.id);
-    if (!request.started) request.started = now;
+    if (request.started) continue;
+    request.started = now;
+    if (!options_.prefix_cache || request.score) continue;
+    request.cached_tokens = chunk.cached_tokens;
+    metrics_->prefix_cache_queried_tokens_total.Increment(request.prompt_tokens);
+    metrics_->prefix_cache_hit_tokens_total.Increment(chunk.cached_tokens);
   }
 }
 
@@ -207,7 +217,7 @@ void Engine::EndWithoutNumbers(SequenceId sequence) {
     told_of_bad_logits_ = true;
   }
   AddEvent(requests_.at(sequence)).error = absl::InternalError(kMessage);
-  EndRequest(sequence, absl::StatusCode::kInternal);
+  EndRequest(sequence, absl::StatusCode::kInternal, /*sound=*/false);
 }
 
 void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
@@ -258,11 +268,11 @@ RequestEvent& Engine::AddEvent(const Request& request) {
   return events.back();
 }
 
-void Engine::EndRequest(SequenceId sequence, absl::StatusCode code) {
+void Engine::EndRequest(SequenceId sequence, absl::StatusCode code, bool sound) {
   const auto it = requests_.find(sequence);
   const Request& request = it->second;
   metrics_->CountRequest(code);
-  scheduler_.Remove(sequence);
+  scheduler_.Remove(sequence, sound);
   deadlines_.erase({request.deadline, sequence});
   // From here the session may use the id again. The new request cannot get an event before the next
   // turn, when this one's are with the sink.
@@ -302,6 +312,10 @@ EngineLoad Engine::UpdateLoad() {
   metrics_->requests_running.Set(load.running_requests);
   metrics_->requests_waiting.Set(load.waiting_requests);
   metrics_->kv_blocks_used.Set(load.used_kv_blocks);
+  metrics_->kv_blocks_cached.Set(scheduler_.cached_blocks());
+  const int64_t evictions = scheduler_.evictions();
+  metrics_->kv_blocks_evicted_total.Increment(
+      static_cast<double>(evictions - std::exchange(evictions_told_, evictions)));
   return load;
 }
 

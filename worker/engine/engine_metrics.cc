@@ -67,6 +67,18 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
                               "heads' part of every block.")),
       kv_blocks_total(
           AddGauge(registry, "phalanx_engine_kv_blocks_capacity", "KV blocks of the group.")),
+      kv_blocks_cached(AddGauge(registry, "phalanx_engine_kv_blocks_cached",
+                                "KV blocks that no request holds, kept for requests that begin "
+                                "with the same tokens until their memory is needed.")),
+      kv_blocks_evicted_total(
+          AddCounter(registry, "phalanx_engine_kv_blocks_evicted_total",
+                     "KV blocks of the prefix cache that were given to other tokens.")),
+      prefix_cache_queried_tokens_total(
+          AddCounter(registry, "phalanx_engine_prefix_cache_queried_tokens_total",
+                     "Prompt tokens of requests that looked into the prefix cache.")),
+      prefix_cache_hit_tokens_total(AddCounter(
+          registry, "phalanx_engine_prefix_cache_hit_tokens_total",
+          "Prompt tokens that were found in the prefix cache, and so were not computed.")),
       step_age_seconds(AddGauge(registry, "phalanx_engine_step_age_seconds",
                                 "Time since the last step ended, or since there is work again; 0 "
                                 "without work.")),

@@ -37,6 +37,10 @@ class EngineMetrics {
   prometheus::Counter& preemptions_total;
   prometheus::Gauge& kv_blocks_used;
   prometheus::Gauge& kv_blocks_total;
+  prometheus::Gauge& kv_blocks_cached;
+  prometheus::Counter& kv_blocks_evicted_total;
+  prometheus::Counter& prefix_cache_queried_tokens_total;
+  prometheus::Counter& prefix_cache_hit_tokens_total;
   // Set by worker/leader.cc from time to time: a step that hangs cannot set it.
   prometheus::Gauge& step_age_seconds;
   // Set by worker/leader.cc, which asks the group.

@@ -29,7 +29,10 @@ TEST(EngineMetricsTest, AllFamiliesAndSeriesAreThereFromTheStart) {
        {"phalanx_engine_requests_running", "phalanx_engine_requests_waiting",
         "phalanx_engine_prompt_tokens_total", "phalanx_engine_generation_tokens_total",
         "phalanx_engine_preemptions_total", "phalanx_engine_kv_blocks_used",
-        "phalanx_engine_kv_blocks_capacity", "phalanx_engine_step_seconds",
+        "phalanx_engine_kv_blocks_capacity", "phalanx_engine_kv_blocks_cached",
+        "phalanx_engine_kv_blocks_evicted_total",
+        "phalanx_engine_prefix_cache_queried_tokens_total",
+        "phalanx_engine_prefix_cache_hit_tokens_total", "phalanx_engine_step_seconds",
         "phalanx_engine_step_tokens", "phalanx_engine_all_reduce_seconds",
         "phalanx_engine_time_to_first_token_seconds", "phalanx_engine_step_age_seconds",
         "phalanx_group_rank_silence_seconds"}) {

@@ -35,6 +35,9 @@ struct RequestEvent {
   RequestId id{};
   // The step was the first that worked on the request.
   bool started = false;
+  // Set with `started`: how many tokens of the prompt the prefix cache had, so that they were not
+  // computed.
+  int32_t cached_tokens = 0;
   // Tokens that were generated, in order.
   std::vector<int32_t> token_ids;
   // Natural logarithms of the probabilities of prompt tokens, in order. The first prompt token has
@@ -50,6 +53,8 @@ struct RequestEvent {
 struct EngineLoad {
   int running_requests = 0;
   int waiting_requests = 0;
+  // Blocks that requests hold. Those that are only kept in the prefix cache do not count: whoever
+  // needs them gets them.
   int used_kv_blocks = 0;
 };
 

@@ -55,6 +55,10 @@ absl::Status ValidateRequest(const GenerationRequest& request, const EngineReque
   }
   status.Update(CheckTokenIds("eos_token_ids", request.eos_token_ids, limits.vocab_size));
   status.Update(CheckSampling(request.sampling));
+  if (request.cache_salt.size() > kMaxCacheSaltBytes) {
+    status.Update(absl::InvalidArgumentError(absl::StrCat(
+        "cache_salt has ", request.cache_salt.size(), " bytes; at most ", kMaxCacheSaltBytes)));
+  }
   return status;
 }
 

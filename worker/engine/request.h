@@ -2,7 +2,9 @@
 #ifndef PHALANX_WORKER_ENGINE_REQUEST_H_
 #define PHALANX_WORKER_ENGINE_REQUEST_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,6 +33,8 @@ struct GenerationRequest {
   // If set, nothing is generated; the request asks how likely each prompt token was, given those
   // before it.
   bool score = false;
+  // What has been computed for one request serves another only if both have the same salt.
+  std::string cache_salt;
 };
 
 // What the model allows.
@@ -43,6 +47,7 @@ struct EngineRequestLimits {
 };
 
 inline constexpr int kMaxEosTokenIds = 256;
+inline constexpr size_t kMaxCacheSaltBytes = 256;
 
 // INVALID_ARGUMENT, naming the field as in phalanx.worker.v1.Submit, if any value of `request` is
 // outside its range.

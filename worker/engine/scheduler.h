@@ -7,14 +7,22 @@
 //   2. then chunks of the longer ones (prefill), oldest first,
 //   3. then chunks of waiting sequences, oldest first, as long as the next one's blocks are free.
 // When a decoding sequence needs a block and none is free, the youngest running sequence is
-// preempted: its blocks are freed, and it waits to be computed again from its first token, the
+// preempted: its blocks are released, and it waits to be computed again from its first token, the
 // drawn ones included. A sequence that outgrows its rotary list is computed anew in the same way,
-// but keeps its blocks. So the oldest sequence advances in every step, and every sequence becomes
-// the oldest: none starves.
+// but keeps its slot. So the oldest sequence advances in every step, and every sequence becomes the
+// oldest: none starves.
 //
 // A step may be planned while earlier ones are in flight, that is, planned but not resolved. The
 // plan counts on their success, and names a token that is not known yet by its slot. Blocks that a
 // step in flight reads are not given to others before that step is resolved.
+//
+// Prefix cache: a block whose tokens are all known and computed can be found by what it holds
+// (worker/kv_cache), whether or not its sequence is still there. A sequence that begins, or begins
+// again, takes the blocks that its tokens begin with from there and computes the rest, at least one
+// token, whose logits are needed. Shared blocks are read only: a sequence writes to blocks of its
+// own, which nobody finds before all of their tokens are planned. A block is offered to others when
+// the plan that completes it has been made, so only later steps read it, and these run later on
+// every rank. Prompts that are scored stay out of this, since every token of theirs is computed.
 #ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
 #define PHALANX_WORKER_ENGINE_SCHEDULER_H_
 
@@ -23,6 +31,7 @@
 #include <limits>
 #include <memory>
 #include <memory_resource>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,9 +39,10 @@
 #include "absl/types/span.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
-#include "worker/engine/kv_block_allocator.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/step_writer.h"
+#include "worker/kv_cache/block_hash.h"
+#include "worker/kv_cache/block_pool.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -49,9 +59,9 @@ struct StepPlan {
 // Engine thread only. Deterministic: plans depend on the calls so far and nothing else.
 class Scheduler {
  public:
-  // max_step_tokens must be at least max_seqs, and both at least 1. Steps are written into memory
-  // from `memory`, which must outlive them.
-  explicit Scheduler(const StepLimits& limits,
+  // max_step_tokens must be at least max_seqs, and both at least 1. Without `prefix_cache` no block
+  // is ever shared. Steps are written into memory from `memory`, which must outlive them.
+  explicit Scheduler(const StepLimits& limits, bool prefix_cache = true,
                      std::pmr::memory_resource* memory = std::pmr::get_default_resource());
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
@@ -71,6 +81,8 @@ class Scheduler {
     // If set, the prompt's tokens are scored and none is drawn. The first token has no score, since
     // nothing precedes it, so there must be two.
     bool score = false;
+    // Blocks are shared only between sequences with equal salts.
+    std::string cache_salt = {};
   };
 
   // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
@@ -79,8 +91,8 @@ class Scheduler {
   void Add(SequenceId id, Task task);
 
   // Forgets a sequence, whether it runs or waits; steps in flight may still have it. A sequence of
-  // that id must be there.
-  void Remove(SequenceId id);
+  // that id must be there. What its blocks hold is kept for others if it is `sound`.
+  void Remove(SequenceId id, bool sound = true);
 
   // Plans the next step and assigns its blocks. A plan that is not empty is in flight from then on.
   // If its step fails, sequences may still be added and removed, but no plan may follow.
@@ -90,8 +102,9 @@ class Scheduler {
   // for each chunk that draws, in order.
   void Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens);
 
-  // Forgets the steps in flight, whose results will not come. Sequences may be removed after that,
-  // but no plan may follow.
+  // Forgets the steps in flight, whose results will not come, and all that the prefix cache holds,
+  // since these steps may not have written it. Sequences may be removed after that, but no plan may
+  // follow.
   void DropInFlight();
 
   bool empty() const { return sequences_.empty(); }
@@ -99,17 +112,37 @@ class Scheduler {
   int waiting() const { return static_cast<int>(waiting_.size()); }
   int in_flight() const { return static_cast<int>(planned_steps_ - resolved_steps_); }
   // Blocks that sequences or steps in flight have.
-  int used_blocks() const { return allocator_.used_blocks(); }
+  int used_blocks() const { return pool_.used_blocks(); }
+  // Blocks that nobody has, and that are kept for what they hold until they are needed.
+  int cached_blocks() const { return pool_.cached_blocks(); }
+  // How often the contents of such a block had to give way.
+  int64_t evictions() const { return pool_.evictions(); }
+  // Dies unless every block has as many users as sequences and steps in flight have it. For tests:
+  // looks at all blocks.
+  void CheckReferences() const;
 
  private:
-  void FreeLeavingBlocks();
+  // The blocks at the beginning of a sequence that the prefix cache has.
+  struct Hits {
+    int blocks = 0;
+    int in_use = 0;  // Of these, those that others use now.
+  };
+
+  void ReleaseLeavingBlocks();
   void PlanDecodes(StepPlan& plan);
   void PlanPrefills(StepPlan& plan);
   void AdmitWaiting(StepPlan& plan);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
   void PreemptYoungest(StepPlan& plan);
+  int LeavingBlocks() const;
+  int ReservedBlocks() const;
+  void HashBlocks(Sequence& sequence, int count);
+  Hits FindHits(Sequence& sequence);
+  int UnusedBlocksNeeded(Sequence& sequence);
   void AllocateBlocks(Sequence& sequence);
-  void FreeBlocks(Sequence& sequence);
+  void OfferBlocks(Sequence& sequence);
+  void ReleaseBlocks(Sequence& sequence);
+  bool FitsTables(const Sequence& sequence) const;
   void FreeSlot(Sequence& sequence);
   void AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan);
   void Advance(StepPlan& plan);
@@ -117,7 +150,9 @@ class Scheduler {
 
   const StepLimits limits_;
   std::pmr::memory_resource* const memory_;
-  KvBlockAllocator allocator_;
+  const bool prefix_cache_;
+  BlockPool pool_;
+  BlockHasher hasher_;
   // Slots that no running sequence has. The one that was freed last is given out next.
   std::vector<int> free_slots_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
@@ -127,10 +162,13 @@ class Scheduler {
   std::deque<Sequence*> waiting_;
   // How many tokens the plan that is being made may still take.
   int tokens_left_ = 0;
+  // How many blocks from the prefix cache it may still tell the ranks of (see LargestStep).
+  int table_entries_left_ = 0;
   // Steps are numbered from 1. Those after resolved_steps_ are in flight.
   uint64_t planned_steps_ = 0;
   uint64_t resolved_steps_ = 0;
-  // Blocks that nobody owns any more, with the last step that may read them. Steps ascend.
+  // Blocks that a sequence has given up, with the last step that may use them for it: until that is
+  // resolved they stay in use. Steps ascend.
   std::deque<std::pair<uint64_t, BlockId>> leaving_blocks_;
 };
 

@@ -119,16 +119,28 @@ TEST_F(PipelinedSchedulerTest, APreemptedSequenceWaitsUntilAllItsTokensAreKnown)
   EXPECT_THAT(LastTokenIds().last(2), ElementsAre(7, 7));
 }
 
-TEST_F(PipelinedSchedulerTest, ASequenceThatOutgrowsItsRopeListIsComputedAnewAtOnce) {
+TEST_F(PipelinedSchedulerTest, ASequenceThatOutgrowsItsRopeListWaitsUntilAllItsTokensAreKnown) {
   Limits(64, 4, 4);
   Arrives(16, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 16});
   EXPECT_EQ(Plan(), "0:16*");
-  EXPECT_EQ(Plan(), "0:17*");
-  EXPECT_EQ(LastTokenIds().back(), kernels::kLastToken);
+  EXPECT_EQ(scheduler_->used_blocks(), 1) << "the step in flight has it";
+  EXPECT_EQ(Plan(), "");
   Resolve(9);
-  Resolve(8);
+  EXPECT_EQ(scheduler_->used_blocks(), 0);
+  EXPECT_EQ(Plan(), "0:17*");
+  EXPECT_EQ(LastTokenIds().back(), 9);
   EXPECT_EQ(Plan(), "0:1*");
-  EXPECT_EQ(LastTokenIds().back(), 8);
+  EXPECT_EQ(LastTokenIds().back(), kernels::kLastToken);
+}
+
+TEST_F(PipelinedSchedulerTest, NewcomersLeaveRoomForASequenceThatOutgrewItsRopeList) {
+  Limits(64, 4, 5);
+  Arrives(32, /*score=*/false, {.list = kShortRopeList, .switch_above_tokens = 32});
+  EXPECT_EQ(Plan(), "0:32*");
+  Arrives(1);
+  EXPECT_EQ(Plan(), "") << "of the three blocks that are left, 0 needs all to begin again";
+  Resolve();
+  EXPECT_EQ(Plan(), "0:33* 1:1*");
 }
 
 }  // namespace

@@ -253,7 +253,7 @@ TEST_F(SchedulerTest, ASlotHasATableOfItsOwnForEachSequenceThatGetsIt) {
   Leaves(0);
   EXPECT_EQ(Step(), "1:2*");
   EXPECT_THAT(Input().slots, ElementsAre(0));
-  EXPECT_EQ(TableEntries(), "0[0]=2");
+  EXPECT_EQ(TableEntries(), "0[0]=1");
 }
 
 TEST(SchedulerLimitsTest, ASequenceFitsIfArenaAndBlockTableHoldIt) {

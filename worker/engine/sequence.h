@@ -3,12 +3,14 @@
 #define PHALANX_WORKER_ENGINE_SEQUENCE_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kernels/step_batch.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
-#include "worker/engine/kv_block_allocator.h"
+#include "worker/kv_cache/block_hash.h"
+#include "worker/kv_cache/block_pool.h"
 
 namespace phalanx {
 
@@ -38,10 +40,19 @@ struct Sequence {
   int computed = 0;
   // Its row in the block tables while it runs.
   int slot = -1;
-  // The sequence's share of the KV cache, in order of position.
+  // The sequence's share of the KV cache, in order of position. A running sequence has none after
+  // it has outgrown its rotary list, until the next plan.
   std::vector<BlockId> blocks;
   // How many of them the ranks know.
   int blocks_told = 0;
+  // Whether it takes blocks from the prefix cache and leaves its own there.
+  bool caches = false;
+  std::string cache_salt;
+  // Of its whole blocks, in order, as far as they have been needed. They hold for `rope.list`.
+  std::vector<BlockHash> hashes;
+  // How many of `blocks` the cache knows, or knows others of the same content: those before this
+  // are not written to any more.
+  int offered_blocks = 0;
   // Number of the latest step that it is part of; 0 for none.
   uint64_t last_step = 0;
 
@@ -52,13 +63,15 @@ struct Sequence {
   // One token is pending: the one that was drawn last, or the last of a prompt. The step takes
   // these before longer chunks, so that none waits behind another sequence's prompt.
   bool decodes() const { return pending() == 1; }
+  // Whether the first block of its table is yet to be told: it has lost its blocks, or never ran.
+  bool begins() const { return blocks_told == 0; }
   int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
   // All of its steps are planned. It stays until its owner has their results and removes it.
   bool all_planned() const { return score ? pending() == 0 : num_tokens() >= max_tokens; }
   // Whether the next step may compute more of it. One token may be unknown: it is the last one, and
-  // the step before draws it for the slot, if the sequence still has that.
+  // the step before draws it for the slot, whose table must not begin anew for that.
   bool can_advance() const {
-    return !all_planned() && (unknown == 0 || (unknown == 1 && slot >= 0));
+    return !all_planned() && (unknown == 0 || (unknown == 1 && !begins()));
   }
 };
 

@@ -20,6 +20,8 @@ struct PlannedChunk {
   int num_scores = 0;
   // Where the drawn token belongs in the sequence.
   int draw_position = 0;
+  // Of the sequence's first chunk: how many tokens before it the prefix cache had.
+  int cached_tokens = 0;
 };
 
 // A chunk and its sequence, as it is before the chunk is computed.

@@ -43,11 +43,12 @@ absl::Status CheckRows(absl::string_view name, absl::Span<const int32_t> rows, i
 }  // namespace
 
 kernels::StepCounts LargestStep(const StepLimits& limits) {
-  // An entry of a block table comes with the first token that needs it, so there are never more
-  // entries than tokens.
+  // An entry of a block table comes with the first token that needs it, so there are no more of
+  // these than tokens. Others come with the first token of a sequence whose beginning was found in
+  // the prefix cache: in one step for a whole table at most.
   return {.num_tokens = limits.max_step_tokens,
           .num_seqs = limits.max_seqs,
-          .num_table_entries = limits.max_step_tokens};
+          .num_table_entries = limits.max_step_tokens + limits.max_blocks_per_seq};
 }
 
 kernels::SamplingCounts LargestSampling(const StepLimits& limits) {

@@ -125,8 +125,8 @@ TEST_F(CheckStepTest, CountsBeyondTheLimitsAreRefused) {
   EXPECT_THAT(refusal({.num_tokens = 9, .num_seqs = 1}, {}), HasSubstr("9 tokens"));
   EXPECT_THAT(refusal({.num_tokens = 1}, {}), HasSubstr("0 sequences"));
   EXPECT_THAT(refusal({.num_tokens = 8, .num_seqs = 4}, {}), HasSubstr("4 sequences"));
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1, .num_table_entries = 9}, {}),
-              HasSubstr("9 table_entries"));
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1, .num_table_entries = 13}, {}),
+              HasSubstr("13 table_entries"));
   EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_logit_rows = 4}),
               HasSubstr("4 logit_rows"));
   EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_score_rows = 9}),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -70,18 +71,23 @@ void FakeStepExecutor::TakeTableEntries(const Step& step) {
 }
 
 void FakeStepExecutor::CheckBlocks(const PendingStep& step) const {
-  std::map<int32_t, Owner> owner_of_block;
+  std::map<int32_t, std::set<Owner>> owners_of_block;
   const auto take = [&](const PendingStep& pending) {
     for (size_t seq = 0; seq < pending.owners.size(); ++seq) {
       for (const int32_t block : pending.blocks[seq]) {
-        const auto [it, is_new] = owner_of_block.emplace(block, pending.owners[seq]);
-        CHECK(is_new || it->second == pending.owners[seq])
-            << "block " << block << " is in two sequences";
+        owners_of_block[block].insert(pending.owners[seq]);
       }
     }
   };
   for (const PendingStep& pending : in_flight_) take(pending);
   take(step);
+  const StepBlock::ConstArrays arrays = step.step.forward.arrays();
+  for (size_t token = 0; token < arrays.positions.size(); ++token) {
+    const int32_t block =
+        step.blocks[arrays.seq_of_token[token]][arrays.positions[token] / kKvBlockTokens];
+    CHECK(owners_of_block[block].size() == 1)
+        << "block " << block << " is written to and is in two sequences";
+  }
 }
 
 absl::StatusOr<StepResult> FakeStepExecutor::Await() {
@@ -140,7 +146,13 @@ int32_t& FakeStepExecutor::Kv(const PendingStep& pending, int seq, int position)
 std::vector<int32_t> FakeStepExecutor::History(const PendingStep& pending, int seq, int length) {
   std::vector<int32_t> history;
   history.reserve(length);
-  for (int i = 0; i < length; ++i) history.push_back(Kv(pending, seq, i));
+  const int rope_list = pending.step.forward.arrays().rope_lists[seq];
+  for (int i = 0; i < length; ++i) {
+    history.push_back(Kv(pending, seq, i));
+    CHECK(history.back() >= 0 && history.back() % 2 == rope_list)
+        << "position " << i << " holds " << history.back() << " where rotary list " << rope_list
+        << " is used";
+  }
   return history;
 }
 

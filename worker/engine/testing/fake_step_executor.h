@@ -22,8 +22,9 @@
 namespace phalanx {
 
 // Computes a step when it is awaited, as late as can be. Dies on a step that breaks the contract of
-// Step or the limits, that gives a sequence a block which a step in flight has for another one, and
-// on steps after a failure.
+// Step or the limits, that writes to a block which another sequence has in this step or in one in
+// flight, that draws or scores after keys that were never written or belong to another rotary list,
+// and on steps after a failure.
 class FakeStepExecutor final : public StepExecutor {
  public:
   FakeStepExecutor(const StepLimits& limits, int vocab_size, int max_in_flight = 1);
@@ -69,13 +70,15 @@ class FakeStepExecutor final : public StepExecutor {
   };
 
   void TakeTableEntries(const Step& step);
-  // Dies if a block of `step` has another owner, in the same step or in one in flight.
+  // Dies if a block that `step` writes to has another owner, in the same step or in one in flight.
+  // Blocks that are only read may be shared.
   void CheckBlocks(const PendingStep& step) const;
   StepResult Compute(const PendingStep& pending);
   void WriteKv(const PendingStep& pending, int token);
   // What the cache keeps of a token.
   static int32_t KvOf(int32_t token, int rope_list) { return 2 * token + rope_list; }
-  // Keys and values of the first `length` tokens of a sequence, read back.
+  // Keys and values of the first `length` tokens of a sequence, read back. Dies if one was never
+  // written, or with another rotary list.
   std::vector<int32_t> History(const PendingStep& pending, int seq, int length);
   bool IsBroken(absl::Span<const int32_t> history) const;
   int32_t NextToken(absl::Span<const int32_t> history) const;

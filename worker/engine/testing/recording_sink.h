@@ -20,6 +20,7 @@ class RecordingSink final : public EventSink {
  public:
   struct Record {
     bool started = false;
+    int cached_tokens = 0;
     std::vector<int32_t> tokens;
     std::vector<float> log_probs;
     std::optional<RequestFinished> finished;
@@ -39,6 +40,8 @@ class RecordingSink final : public EventSink {
       CHECK(!(event.finished.has_value() && !event.error.ok()));
       CHECK(!(record.started && event.started));
       record.started |= event.started;
+      CHECK(event.cached_tokens == 0 || event.started);
+      record.cached_tokens += event.cached_tokens;
       CHECK(record.started || (event.token_ids.empty() && event.log_probs.empty()));
       record.tokens.insert(record.tokens.end(), event.token_ids.begin(), event.token_ids.end());
       record.log_probs.insert(record.log_probs.end(), event.log_probs.begin(),

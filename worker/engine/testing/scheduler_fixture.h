@@ -20,11 +20,12 @@ namespace phalanx {
 // computes one token and draws the next, 1 computes sixteen and draws none.
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Limits(int step_tokens, int seqs, int blocks) {
+  void Limits(int step_tokens, int seqs, int blocks, bool prefix_cache = false) {
     scheduler_ = std::make_unique<Scheduler>(StepLimits{.max_step_tokens = step_tokens,
                                                         .max_seqs = seqs,
                                                         .max_blocks_per_seq = 64,
-                                                        .kv_blocks = blocks});
+                                                        .kv_blocks = blocks},
+                                             prefix_cache);
   }
 
   void Arrives(int prompt_tokens, bool score = false, RopePlan rope = {},

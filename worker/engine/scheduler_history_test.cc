@@ -1,0 +1,338 @@
+// A million random calls of a scheduler with a prefix cache. Steps are carried out on an arena that
+// notes what each position of each block holds: token, rotary list and salt. Every sequence must
+// find its own history there whenever a token of it is computed, whoever wrote it.
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "kernels/step_batch.h"
+#include "model/spec/long_rope.h"
+#include "worker/engine/scheduler.h"
+#include "worker/step/check_step.h"
+#include "worker/step/step.h"
+
+namespace phalanx {
+namespace {
+
+using kernels::kKvBlockTokens;
+
+constexpr int kVocab = 60;
+constexpr int kMaxSeqTokens = 128;
+
+class History {
+ public:
+  explicit History(unsigned seed) : random_(seed) {
+    limits_.max_seqs = Draw(1, 6);
+    limits_.max_step_tokens = limits_.max_seqs + Draw(0, 60);
+    limits_.max_blocks_per_seq = kMaxSeqTokens / kKvBlockTokens;
+    limits_.kv_blocks = Draw(2, 24);
+    max_in_flight_ = Draw(1, 2);
+    prefix_cache_ = Draw(0, 9) > 0;
+    scheduler_ = std::make_unique<Scheduler>(limits_, prefix_cache_);
+    checker_ = std::make_unique<StepChecker>(limits_, kVocab, /*rope_lists=*/2);
+    tables_.resize(limits_.max_seqs);
+    last_tokens_.resize(limits_.max_seqs);
+    arena_.resize(static_cast<size_t>(limits_.kv_blocks + 1) * kKvBlockTokens, -1);
+    texts_.push_back(RandomTokens(kMaxSeqTokens));
+  }
+
+  // Returns when `calls` calls have been made, and then some, until nothing is left.
+  void Run(int calls) {
+    while (calls_ < calls && !::testing::Test::HasFatalFailure()) {
+      const int choice = Draw(0, 19);
+      if (choice < 2) {
+        Add();
+      } else if (choice == 2 && Draw(0, 2) == 0) {
+        RemoveAny();
+      } else if (choice < 12) {
+        Plan();
+      } else {
+        Resolve();
+      }
+      Check();
+    }
+    while (!sequences_.empty()) Remove(sequences_.begin()->first);
+    while (!in_flight_.empty()) Resolve();
+    Check();
+    EXPECT_EQ(scheduler_->used_blocks(), 0) << "blocks have leaked";
+  }
+
+  int64_t calls() const { return calls_; }
+  int64_t cached_tokens() const { return cached_tokens_; }
+  int64_t evictions() const { return scheduler_->evictions(); }
+  int64_t preemptions() const { return preemptions_; }
+
+ private:
+  struct Truth {
+    std::vector<int32_t> tokens;
+    int prompt_tokens = 0;
+    int max_new_tokens = 0;
+    RopePlan rope;
+    bool score = false;
+    int salt = 0;
+    int scores = 0;
+    bool seen = false;
+  };
+  struct PendingChunk {
+    PlannedChunk chunk;
+    std::vector<int32_t> blocks;
+    int salt = 0;
+    bool live = true;
+  };
+  struct PendingStep {
+    StepPlan plan;
+    std::vector<PendingChunk> chunks;
+  };
+
+  int Draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+  std::vector<int32_t> RandomTokens(int count) {
+    std::vector<int32_t> tokens(count);
+    for (int32_t& token : tokens) token = Draw(0, kVocab - 1);
+    return tokens;
+  }
+
+  // Begins like one of a few texts, which are earlier prompts and answers.
+  std::vector<int32_t> NewPrompt(int most_tokens) {
+    std::vector<int32_t> prompt = texts_[Draw(0, static_cast<int>(texts_.size()) - 1)];
+    prompt.resize(std::min<size_t>(prompt.size(), Draw(0, most_tokens)));
+    if (prompt.empty() || Draw(0, 1) == 0) {
+      for (const int32_t token : RandomTokens(Draw(1, 40))) prompt.push_back(token);
+    }
+    prompt.resize(std::min<size_t>(prompt.size(), most_tokens));
+    return prompt;
+  }
+
+  void Remember(const std::vector<int32_t>& text) {
+    if (texts_.size() < 5) {
+      texts_.push_back(text);
+    } else {
+      texts_[Draw(0, 4)] = text;
+    }
+  }
+
+  void Add() {
+    if (sequences_.size() > 12) return;
+    ++calls_;
+    const int most = std::min(kMaxSeqTokens, limits_.kv_blocks * kKvBlockTokens);
+    Truth truth;
+    truth.tokens = NewPrompt(most - 1);
+    truth.prompt_tokens = static_cast<int>(truth.tokens.size());
+    truth.score = truth.prompt_tokens > 1 && Draw(0, 5) == 0;
+    truth.max_new_tokens = truth.score ? 0 : Draw(1, std::min(80, most - truth.prompt_tokens));
+    truth.rope = PlanRope(Draw(0, 1) == 0 ? LongRopePolicy::kAdmission : LongRopePolicy::kReference,
+                          Draw(0, 1) == 0 ? 0 : 64, truth.prompt_tokens, truth.max_new_tokens);
+    truth.salt = Draw(0, 2);
+    const SequenceId id{next_id_++};
+    scheduler_->Add(id, {.prompt_token_ids = truth.tokens,
+                         .max_new_tokens = truth.max_new_tokens,
+                         .sampling = {},
+                         .seed = 1,
+                         .rope = truth.rope,
+                         .score = truth.score,
+                         .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt)});
+    sequences_.emplace(id, std::move(truth));
+  }
+
+  void RemoveAny() {
+    if (sequences_.empty()) return;
+    auto it = sequences_.begin();
+    std::advance(it, Draw(0, static_cast<int>(sequences_.size()) - 1));
+    Remove(it->first);
+  }
+
+  void Remove(SequenceId id) {
+    ++calls_;
+    for (PendingStep& step : in_flight_) {
+      for (PendingChunk& pending : step.chunks) pending.live &= pending.chunk.id != id;
+    }
+    scheduler_->Remove(id, /*sound=*/Draw(0, 9) > 0);
+    if (Draw(0, 2) == 0) Remember(sequences_.at(id).tokens);
+    sequences_.erase(id);
+  }
+
+  void Plan() {
+    if (static_cast<int>(in_flight_.size()) == max_in_flight_) return;
+    ++calls_;
+    PendingStep step = {.plan = scheduler_->Plan(), .chunks = {}};
+    preemptions_ += step.plan.preemptions;
+    if (step.plan.chunks.empty()) {
+      ASSERT_TRUE(sequences_.empty() || !in_flight_.empty()) << "nothing goes on";
+      return;
+    }
+    ASSERT_TRUE(checker_->Check(step.plan.step).ok()) << checker_->Check(step.plan.step);
+    const StepBlock::ConstArrays arrays = std::as_const(step.plan.step.forward).arrays();
+    for (const kernels::TableEntry& entry : arrays.table_entries) {
+      std::vector<int32_t>& table = tables_[entry.slot];
+      if (entry.index == 0) table.clear();
+      table.push_back(entry.block);
+    }
+    for (size_t seq = 0; seq < step.plan.chunks.size(); ++seq) {
+      const PlannedChunk& chunk = step.plan.chunks[seq];
+      Truth& truth = sequences_.at(chunk.id);
+      ASSERT_NO_FATAL_FAILURE(CheckCachedTokens(chunk, truth));
+      const std::vector<int32_t>& table = tables_[arrays.slots[seq]];
+      const int blocks = (arrays.kv_lengths[seq] + kKvBlockTokens - 1) / kKvBlockTokens;
+      step.chunks.push_back(
+          {.chunk = chunk, .blocks = {table.begin(), table.begin() + blocks}, .salt = truth.salt});
+    }
+    ASSERT_NO_FATAL_FAILURE(CheckWrites(step));
+    in_flight_.push_back(std::move(step));
+  }
+
+  void CheckCachedTokens(const PlannedChunk& chunk, Truth& truth) {
+    const bool first = !std::exchange(truth.seen, true);
+    ASSERT_EQ(chunk.cached_tokens % kKvBlockTokens, 0);
+    ASSERT_LT(chunk.cached_tokens, truth.prompt_tokens);
+    if (!first || truth.score || !prefix_cache_) {
+      ASSERT_EQ(chunk.cached_tokens, 0);
+    }
+    cached_tokens_ += chunk.cached_tokens;
+  }
+
+  // No block that a sequence writes to is in the table of another one, in this step or in one in
+  // flight.
+  void CheckWrites(const PendingStep& step) {
+    std::map<int32_t, std::set<SequenceId>> users;
+    const auto note = [&](const PendingStep& each) {
+      for (const PendingChunk& pending : each.chunks) {
+        for (const int32_t block : pending.blocks) users[block].insert(pending.chunk.id);
+      }
+    };
+    for (const PendingStep& each : in_flight_) note(each);
+    note(step);
+    const StepBlock::ConstArrays arrays = step.plan.step.forward.arrays();
+    for (size_t token = 0; token < arrays.positions.size(); ++token) {
+      const PendingChunk& pending = step.chunks[arrays.seq_of_token[token]];
+      const int32_t block = pending.blocks[arrays.positions[token] / kKvBlockTokens];
+      ASSERT_EQ(users[block].size(), 1u) << "block " << block << " is written to and shared";
+    }
+  }
+
+  // Carries out the oldest step, as late as can be, and books its result.
+  void Resolve() {
+    if (in_flight_.empty()) return;
+    ++calls_;
+    PendingStep step = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    const StepBlock::ConstArrays arrays = std::as_const(step.plan.step.forward).arrays();
+    for (size_t token = 0; token < arrays.positions.size(); ++token) {
+      const int seq = arrays.seq_of_token[token];
+      int32_t id = arrays.token_ids[token];
+      if (id == kernels::kLastToken) id = last_tokens_[arrays.slots[seq]];
+      Cell(step.chunks[seq], arrays.positions[token]) =
+          Content(id, arrays.rope_lists[seq], step.chunks[seq].salt);
+    }
+    std::vector<int32_t> drawn;
+    for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
+      const PendingChunk& pending = step.chunks[seq];
+      if (pending.live) {
+        ASSERT_NO_FATAL_FAILURE(
+            CheckContents(pending, arrays.rope_lists[seq], arrays.kv_lengths[seq]));
+      }
+      if (!pending.chunk.draws) continue;
+      drawn.push_back(Draw(0, kVocab - 1));
+      last_tokens_[arrays.slots[seq]] = drawn.back();
+    }
+    scheduler_->Resolve(step.plan, drawn);
+    auto token = drawn.begin();
+    for (const PendingChunk& pending : step.chunks) {
+      const int32_t next = pending.chunk.draws ? *token++ : 0;
+      if (!pending.live) continue;
+      ASSERT_NO_FATAL_FAILURE(Apply(pending.chunk, next));
+    }
+  }
+
+  void Apply(const PlannedChunk& chunk, int32_t next) {
+    Truth& truth = sequences_.at(chunk.id);
+    if (chunk.draws) {
+      ASSERT_EQ(chunk.draw_position, static_cast<int>(truth.tokens.size()));
+      truth.tokens.push_back(next);
+    }
+    truth.scores += chunk.num_scores;
+    const int generated = static_cast<int>(truth.tokens.size()) - truth.prompt_tokens;
+    const bool done =
+        truth.score ? truth.scores == truth.prompt_tokens - 1 : generated == truth.max_new_tokens;
+    if (done) Remove(chunk.id);
+  }
+
+  // The first `length` positions of the sequence hold its tokens.
+  void CheckContents(const PendingChunk& pending, int rope_list, int length) {
+    const Truth& truth = sequences_.at(pending.chunk.id);
+    const bool switched = truth.rope.switch_above_tokens > 0 &&
+                          static_cast<int>(truth.tokens.size()) > truth.rope.switch_above_tokens;
+    ASSERT_EQ(rope_list, switched ? kLongRopeList : truth.rope.list);
+    ASSERT_LE(length, static_cast<int>(truth.tokens.size()));
+    for (int i = 0; i < length; ++i) {
+      ASSERT_EQ(Cell(pending, i), Content(truth.tokens[i], rope_list, truth.salt))
+          << "position " << i << " of sequence " << static_cast<uint64_t>(pending.chunk.id);
+    }
+  }
+
+  static int Content(int32_t token, int rope_list, int salt) {
+    return (token * 2 + rope_list) * 3 + salt;
+  }
+
+  int& Cell(const PendingChunk& pending, int position) {
+    const int32_t block = pending.blocks[position / kKvBlockTokens];
+    return arena_[block * kKvBlockTokens + position % kKvBlockTokens];
+  }
+
+  void Check() {
+    scheduler_->CheckReferences();
+    ASSERT_GE(scheduler_->cached_blocks(), 0);
+    ASSERT_LE(scheduler_->used_blocks() + scheduler_->cached_blocks(), limits_.kv_blocks);
+    ASSERT_TRUE(prefix_cache_ || scheduler_->cached_blocks() == 0);
+  }
+
+  std::mt19937 random_;
+  StepLimits limits_;
+  int max_in_flight_ = 1;
+  bool prefix_cache_ = true;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<StepChecker> checker_;
+  std::vector<std::vector<int32_t>> texts_;
+  // By slot.
+  std::vector<std::vector<int32_t>> tables_;
+  std::vector<int32_t> last_tokens_;
+  std::vector<int> arena_;
+  std::map<SequenceId, Truth> sequences_;
+  std::deque<PendingStep> in_flight_;
+  uint64_t next_id_ = 0;
+  int64_t calls_ = 0;
+  int64_t cached_tokens_ = 0;
+  int64_t preemptions_ = 0;
+};
+
+TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
+  int64_t calls = 0;
+  int64_t cached_tokens = 0;
+  int64_t evictions = 0;
+  int64_t preemptions = 0;
+  for (unsigned seed = 0; calls < 1'000'000; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    History history(seed);
+    history.Run(2000);
+    if (HasFailure()) return;
+    calls += history.calls();
+    cached_tokens += history.cached_tokens();
+    evictions += history.evictions();
+    preemptions += history.preemptions();
+  }
+  // Otherwise this would show little.
+  EXPECT_GT(cached_tokens, 100'000);
+  EXPECT_GT(evictions, 20'000);
+  EXPECT_GT(preemptions, 1'000);
+}
+
+}  // namespace
+}  // namespace phalanx
