@@ -1,6 +1,7 @@
 #include "client/bench_command.h"
 
 #include <fstream>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,13 +29,20 @@ absl::Status WriteJson(CommandContext& context, const std::string& path, const s
   return absl::InvalidArgumentError(absl::StrCat("json: cannot write ", path));
 }
 
+// Equal seeds give equal prompts, so the server must not know them from an earlier run.
+v1::GenerateRequest UnknownToThePrefixCache(v1::GenerateRequest request) {
+  std::random_device random;
+  request.set_cache_salt(absl::StrCat("bench ", random(), " ", random()));
+  return request;
+}
+
 // Sends requests, with a line on the terminal if there is one.
 std::vector<RequestRecord> Send(CommandContext& context, const std::vector<PlannedRequest>& plan,
                                 int concurrency) {
   const CommandLine& line = context.command_line();
   LoadRunner runner({.concurrency = concurrency,
                      .timeout = context.call_options().timeout,
-                     .request = RequestTemplate(line)},
+                     .request = UnknownToThePrefixCache(RequestTemplate(line))},
                     &context.client(), MonotonicClock());
   Terminal& terminal = context.terminal();
   const bool shows_progress = terminal.error_is_tty();

@@ -77,6 +77,9 @@ void AddSampling(CLI::App& command, CommandLine* line) {
       .add_option("--stop", line->stop,
                   "End the answer before this string; repeatable. Not searched in the reasoning")
       ->allow_extra_args(false);
+  command.add_option(
+      "--cache_salt", line->cache_salt,
+      "What the server keeps of this prompt serves only requests with the same salt");
   command
       .add_option_function<std::string>(
           "--reasoning",
@@ -322,6 +325,7 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.model.has_value()) request.set_model(*line.model);
   if (line.allow_special) request.set_allow_special(true);
   request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
+  if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   *request.mutable_sampling() = line.sampling;

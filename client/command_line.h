@@ -42,6 +42,7 @@ struct CommandLine {
   v1::Sampling sampling;
   std::optional<int32_t> max_new_tokens;
   std::vector<std::string> stop;
+  std::optional<std::string> cache_salt;
   ReasoningMode reasoning = ReasoningMode::kShow;
   bool stats = false;
 

@@ -66,10 +66,10 @@ TEST(CommandLineTest, PassesOutOfRangeValuesToTheServer) {
 
 TEST(CommandLineTest, StopStringsAndReasoningAreAskedForAsGiven) {
   const CommandLine line = Parsed({"generate", "--stop", "a", "--stop", "\n", "--reasoning",
-                                   "inline", "--allow_special", "Hi"});
-  EXPECT_EQ(
-      RequestTemplate(line).ShortDebugString(),
-      "sampling { } allow_special: true stop: \"a\" stop: \"\\n\" reasoning { split: false }");
+                                   "inline", "--allow_special", "--cache_salt", "s", "Hi"});
+  EXPECT_EQ(RequestTemplate(line).ShortDebugString(),
+            "sampling { } allow_special: true stop: \"a\" stop: \"\\n\" reasoning { split: false } "
+            "cache_salt: \"s\"");
   EXPECT_THAT(line.text, Optional(std::string("Hi")));
   EXPECT_EQ(Parsed({"generate", "--reasoning", "hide"}).reasoning, ReasoningMode::kHide);
   EXPECT_EQ(ExitCode({"generate", "--reasoning", "loudly"}), kExitUsage);

@@ -62,7 +62,8 @@ Json ToJson(const v1::Finished& finished) {
   if (finished.has_stop()) json["stop"] = finished.stop();
   json["usage"] = {{"prompt_tokens", finished.usage().prompt_tokens()},
                    {"completion_tokens", finished.usage().completion_tokens()},
-                   {"reasoning_tokens", finished.usage().reasoning_tokens()}};
+                   {"reasoning_tokens", finished.usage().reasoning_tokens()},
+                   {"cached_tokens", finished.usage().cached_tokens()}};
   json["timings"] = {{"queue_seconds", timings.queue_seconds()},
                      {"prefill_seconds", timings.prefill_seconds()},
                      {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
@@ -89,7 +90,7 @@ absl::string_view GenerateJsonHelp() {
          "            sampling {the parameters by name, seed (a string)}\n"
          "  delta     sequence, token_ids, text, reasoning_text\n"
          "  finished  reason (stop or length), stop (the string, if one ended the answer),\n"
-         "            usage {prompt_tokens, completion_tokens, reasoning_tokens},\n"
+         "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
          "  error     code, message: in place of the events that did not come";

@@ -43,11 +43,13 @@ TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
   finished.set_reason(v1::FINISH_REASON_LENGTH);
   finished.mutable_usage()->set_prompt_tokens(1);
   finished.mutable_usage()->set_completion_tokens(2);
+  finished.mutable_usage()->set_cached_tokens(3);
   finished.mutable_timings()->set_decode_seconds(0.5);
   const auto json = nlohmann::json::parse(EventJson(event));
   EXPECT_EQ(json["event"], "finished");
   EXPECT_EQ(json["reason"], "length");
   EXPECT_EQ(json["usage"]["completion_tokens"], 2);
+  EXPECT_EQ(json["usage"]["cached_tokens"], 3);
   EXPECT_EQ(json["timings"]["decode_seconds"], 0.5);
   EXPECT_EQ(json["timings"].size(), 4u);
   EXPECT_FALSE(json.contains("stop"));

@@ -165,7 +165,8 @@ Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spe
                              .context_tokens = spec.context_tokens,
                              .original_context_tokens =
                                  has_rope_switch ? spec.rope.original_context_tokens : 0},
-          .max_waiting = options.max_waiting};
+          .max_waiting = options.max_waiting,
+          .prefix_cache = options.prefix_cache};
 }
 
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,

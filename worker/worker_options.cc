@@ -192,6 +192,13 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
                  "many as fit")
       ->check(CLI::Range(0, 1 << 28))
       ->group(group);
+  app.add_option(
+         "--prefix_cache", options.prefix_cache,
+         "Whether keys and values are kept for requests that begin with the same tokens, in "
+         "what running requests leave of the KV cache. The tokens of answers are the same")
+      ->type_name("BOOL")
+      ->default_str("true")
+      ->group(group);
   app.add_option("--steps_in_flight", options.steps_in_flight,
                  "1, or 2 to plan the next step while one runs. The tokens are the same. On CPUs, "
                  "where planning takes time from computing, 2 gains nothing")

@@ -64,6 +64,7 @@ struct WorkerOptions {
   int max_step_tokens = StepDefaults().max_step_tokens;
   int max_waiting = 256;
   int steps_in_flight = StepDefaults().steps_in_flight;
+  bool prefix_cache = true;
   absl::Duration stall_timeout = absl::Seconds(5);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);

@@ -72,6 +72,13 @@ TEST(WorkerOptionsTest, TheKvCacheIsOfTheTypeThatIsGivenOrTheDevices) {
   EXPECT_EQ(Parse({command.begin() + 1, command.end()}).kv_cache_dtype, std::nullopt);
 }
 
+TEST(WorkerOptionsTest, ThereIsAPrefixCacheUnlessToldOtherwise) {
+  EXPECT_TRUE(Parse({"--model=m"}).prefix_cache);
+  EXPECT_TRUE(Parse({"--model=m", "--prefix_cache=true"}).prefix_cache);
+  EXPECT_FALSE(Parse({"--model=m", "--prefix_cache=false"}).prefix_cache);
+  EXPECT_THROW(Parse({"--model=m", "--prefix_cache=maybe"}), CLI::ParseError);
+}
+
 TEST(WorkerOptionsTest, TheDevicesDefaultsHoldForWhatTheCommandLineLeavesOut) {
   const StepDefaults defaults = {.max_seqs = 128, .max_step_tokens = 2048, .steps_in_flight = 2};
   const auto parse = [&](std::vector<std::string> arguments) {

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
+constexpr size_t kMaxCacheSaltBytes = 256;
 
 // NaN is refused too: all its comparisons are false.
 template <typename T>
@@ -81,6 +82,11 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
       CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling.");
   if (!sampling.ok()) return Refused(RefusalKind::kOutOfRange, sampling);
   RETURN_IF_ERROR(CheckStops(request.stop()));
+  // An empty salt is refused, since it would be no other than none, which is shared.
+  if (request.has_cache_salt()) {
+    RETURN_IF_ERROR(CheckRange<size_t>("cache_salt: length", request.cache_salt().size(), 1,
+                                       kMaxCacheSaltBytes));
+  }
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
                                         limits.context_tokens - 1));

@@ -32,6 +32,7 @@ TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
            "text: 'a' max_new_tokens: 63",
            "text: 'a' allow_special: true reasoning { split: false }",
            "text: 'a' stop: ['x', 'y']",
+           "text: 'a' cache_salt: 'x'",
        }) {
     SCOPED_TRACE(request);
     EXPECT_EQ(ValidateGenerate(Parse<v1::GenerateRequest>(request), Limits()), absl::OkStatus());
@@ -70,6 +71,9 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
            "sampling.temperature: -1e-45 is not in [0, 100]"},
           {"text: 'a' sampling { top_p: nan }", "sampling.top_p: nan is not in (0, 1]"},
           {"text: 'a' sampling { top_p: -inf }", "sampling.top_p: -inf is not in (0, 1]"},
+          {"text: 'a' cache_salt: ''", "cache_salt: length: 0 is not in [1, 256]"},
+          {"text: 'a' cache_salt: '" + std::string(257, 'x') + "'",
+           "cache_salt: length: 257 is not in [1, 256]"},
           {"text: 'a' stop: ['x', '']", "stop[1]: length: 0 is not in [1, 256]"},
           {"text: 'a' stop: '" + std::string(257, 'x') + "'", "stop[0]: length: 257 is not in"},
           {"text: 'a' stop: [" + absl::StrJoin(std::vector<std::string>(17, "'x'"), ",") + "]",

@@ -22,6 +22,7 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 class WaitingSink final : public GenerationSink {
  public:
   void OnStarted() override {}
+  void OnCachedTokens(int cached_tokens) override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t> token_ids) override {
     MutexLock lock(&mutex_);

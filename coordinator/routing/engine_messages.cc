@@ -50,6 +50,7 @@ EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   event.request_id = message.request_id();
   event.accepted = message.accepted();
   event.started = message.started();
+  event.cached_tokens = std::max(0, message.cached_tokens());
   event.token_ids = message.token_ids();
   event.log_probs = message.log_probs();
   if (message.has_error()) {
@@ -92,6 +93,7 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   });
   submit.set_seed(request.seed);
   submit.set_score(request.score);
+  submit.set_cache_salt(request.cache_salt);
   submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference
                                   ? worker::v1::LONG_ROPE_POLICY_REFERENCE
                                   : worker::v1::LONG_ROPE_POLICY_ADMISSION);

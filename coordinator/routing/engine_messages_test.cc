@@ -31,6 +31,7 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   request.sampling.top_p = 0.25f;
   request.seed = 6;
   request.score = true;
+  request.cache_salt = "tenant";
   request.time_left = absl::Milliseconds(1500);
   const worker::v1::Submit submit = SubmitMessage(request).submit();
   EXPECT_EQ(submit.request_id(), 5u);
@@ -42,6 +43,7 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   EXPECT_EQ(submit.top_p(), 0.25f);
   EXPECT_EQ(submit.seed(), 6u);
   EXPECT_TRUE(submit.score());
+  EXPECT_EQ(submit.cache_salt(), "tenant");
   EXPECT_EQ(submit.deadline_seconds(), 1.5);
 }
 
@@ -94,6 +96,7 @@ TEST(EventsFromTest, CarriesTokensAndScores) {
   worker::v1::RequestEvent* scores = step.add_requests();
   scores->set_request_id(2);
   scores->set_started(true);
+  scores->set_cached_tokens(16);
   scores->mutable_log_probs()->Add(-0.5f);
   const std::vector<EngineEvent> events = EventsFrom(step);
   ASSERT_THAT(events, SizeIs(2));
@@ -105,6 +108,7 @@ TEST(EventsFromTest, CarriesTokensAndScores) {
   EXPECT_EQ(events[1].request_id, 2u);
   EXPECT_FALSE(events[1].accepted);
   EXPECT_TRUE(events[1].started);
+  EXPECT_EQ(events[1].cached_tokens, 16);
   EXPECT_THAT(events[1].log_probs, ElementsAre(-0.5f));
   for (const EngineEvent& event : events) {
     EXPECT_FALSE(event.finished.has_value());

@@ -247,6 +247,8 @@ void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
     const EngineEvent& event = *delivery.event;
     if (delivery.accepted) delivery.sink->OnAccepted();
     if (delivery.started) delivery.sink->OnStarted();
+    // Not only at the first start: what counts is the group that answers in the end.
+    if (event.started) delivery.sink->OnCachedTokens(event.cached_tokens);
     if (!event.token_ids.empty()) delivery.sink->OnTokens(event.token_ids);
     if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
     if (!event.finished.has_value()) continue;

@@ -75,12 +75,16 @@ TEST_F(GroupRequestsTest, TheStartIsToldOnceWhicheverGroupsTheRequestGoesTo) {
   EngineEvent started;
   started.request_id = id;
   started.started = true;
+  started.cached_tokens = 16;
   registry_.StepReceived(a.id, {started}, {});
   EXPECT_EQ(sink->starts, 1);
+  EXPECT_EQ(sink->cached_tokens, 16);
   Disconnect(a);
+  started.cached_tokens = 32;
   registry_.StepReceived(b.id, {started}, {});
   Finish(b, id);
   EXPECT_EQ(sink->starts, 1);
+  EXPECT_EQ(sink->cached_tokens, 32) << "those of the group that answers";
   EXPECT_EQ(sink->ends, 1);
 }
 

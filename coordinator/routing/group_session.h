@@ -32,6 +32,7 @@ struct EngineRequest {
   absl::Duration time_left = absl::InfiniteDuration();
   // If set, the prompt is scored and nothing is generated.
   bool score = false;
+  std::string cache_salt = "";
 };
 
 struct EngineFinish {
@@ -50,6 +51,8 @@ struct EngineEvent {
   bool accepted = false;
   // The group has begun to work on it.
   bool started = false;
+  // With `started`: prompt tokens that the group had in its prefix cache.
+  int cached_tokens = 0;
   absl::Span<const int32_t> token_ids = {};
   absl::Span<const float> log_probs = {};
   // At most one of `finished` and `error` is set, and ends the request.
@@ -100,6 +103,9 @@ class GenerationSink {
   // A worker group has begun to work on the request. Called once, after OnAccepted and before the
   // first OnTokens or OnLogProbs, even if the request moves to another group.
   virtual void OnStarted() = 0;
+  // How many tokens of the prompt the group that works on it has in its prefix cache. Before that
+  // group's first OnTokens; once more for each group that the request moves to after that.
+  virtual void OnCachedTokens(int cached_tokens) = 0;
   virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
   virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(const EngineFinish& finish) = 0;

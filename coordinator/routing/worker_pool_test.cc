@@ -21,6 +21,7 @@ class NullSession final : public GroupSession {
 class NullSink final : public GenerationSink {
  public:
   void OnStarted() override {}
+  void OnCachedTokens(int cached_tokens) override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t>) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override {}

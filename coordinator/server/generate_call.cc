@@ -67,6 +67,7 @@ EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_
   engine_request.seed = sampling.has_seed() ? sampling.seed() : RandomBits64();
   engine_request.long_rope_policy = environment_.model.long_rope_policy;
   engine_request.time_left = TimeLeft();
+  engine_request.cache_salt = request_.cache_salt();
   return engine_request;
 }
 
@@ -89,6 +90,11 @@ void GenerateCall::Dispatching(const EngineRequest& request) {
   // for as long as its answer takes.
   v1::GenerateRequest().Swap(&request_);
   buffer_.Start(MakeStarted(id_, environment_, request));
+}
+
+void GenerateCall::OnCachedTokens(int cached_tokens) {
+  MutexLock lock(&mutex_);
+  cached_tokens_ = std::min(cached_tokens, prompt_tokens_);
 }
 
 void GenerateCall::OnTokens(absl::Span<const int32_t> token_ids) {
@@ -160,6 +166,7 @@ void GenerateCall::FinishAnswer(v1::FinishReason reason, const v1::Timings& timi
   usage.set_prompt_tokens(prompt_tokens_);
   usage.set_completion_tokens(completion_tokens_);
   usage.set_reasoning_tokens(text_->reasoning_tokens());
+  usage.set_cached_tokens(cached_tokens_);
   *finished.mutable_timings() = timings;
   buffer_.Finish(std::move(finished));
 }
@@ -188,8 +195,9 @@ std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration 
   const absl::Duration first_token =
       completion_tokens_ > 0 ? first_token_at_ - arrived_at_ : absl::ZeroDuration();
   return absl::StrFormat(
-      "prompt_tokens=%d completion_tokens=%d reasoning_tokens=%d first_token_ms=%.1f",
-      prompt_tokens_, completion_tokens_, reasoning_tokens,
+      "prompt_tokens=%d cached_tokens=%d completion_tokens=%d reasoning_tokens=%d "
+      "first_token_ms=%.1f",
+      prompt_tokens_, cached_tokens_, completion_tokens_, reasoning_tokens,
       absl::ToDoubleMilliseconds(first_token));
 }
 

@@ -27,6 +27,7 @@ class GenerateCall final : public StreamCall {
   absl::StatusOr<EngineRequest> Prepare() override;
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  void OnCachedTokens(int cached_tokens) override;
   void OnTokens(absl::Span<const int32_t> token_ids) override;
   // Never called: the registry passes log-probabilities only to requests that asked to score.
   void OnLogProbs(absl::Span<const float> log_probs) override {}
@@ -51,6 +52,7 @@ class GenerateCall final : public StreamCall {
   std::optional<AnswerText> text_ GUARDED_BY(mutex_);
   AnswerBuffer buffer_ GUARDED_BY(mutex_);
   int completion_tokens_ GUARDED_BY(mutex_) = 0;
+  int cached_tokens_ GUARDED_BY(mutex_) = 0;
   absl::Time first_token_at_ GUARDED_BY(mutex_);
   absl::Time last_token_at_ GUARDED_BY(mutex_);
 };

@@ -55,6 +55,47 @@ TEST_F(GenerateTest, FillsInTheModelsDefaults) {
   EXPECT_GT(submit.deadline_seconds(), 0.0);
 }
 
+// "Paris", then the end; the first event says that `cached_tokens` of the prompt were cached.
+FakeEngine::Script CachedScript(int cached_tokens) {
+  return [=](const worker::v1::Submit& submit) {
+    std::vector<worker::v1::RequestEvent> events = SayScript("Paris")(submit);
+    events[0].set_started(true);
+    events[0].set_cached_tokens(cached_tokens);
+    return events;
+  };
+}
+
+TEST_F(GenerateTest, UsageTellsWhatThePrefixCacheHad) {
+  FakeEngine engine({}, CachedScript(5));
+  Start({&engine});
+  WaitUntilServing();
+  EXPECT_EQ(Generate(TextRequest("capital?")).finished.usage().cached_tokens(), 5);
+  v1::GenerateRequest request = TextRequest("capital?");
+  request.add_stop("ari");
+  const Answer stopped = Generate(request);
+  EXPECT_EQ(stopped.finished.reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(stopped.finished.usage().cached_tokens(), 5) << "also if the engine is not heard out";
+}
+
+TEST_F(GenerateTest, UsageNeverTellsMoreCachedTokensThanThereAre) {
+  FakeEngine engine({}, CachedScript(1000));
+  Start({&engine});
+  WaitUntilServing();
+  EXPECT_EQ(Generate(TextRequest("capital?")).finished.usage().cached_tokens(), 8);
+}
+
+TEST_F(GenerateTest, TheCacheSaltGoesToTheEngine) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hello");
+  request.set_cache_salt("tenant 7");
+  Generate(request);
+  EXPECT_EQ(engine.WaitForSubmit().cache_salt(), "tenant 7");
+  Generate(TextRequest("hello"));
+  EXPECT_EQ(engine.WaitForSubmit(2).cache_salt(), "");
+}
+
 TEST_F(GenerateTest, ZeroIsAValueAndNotUnset) {
   FakeEngine engine({}, SayScript("a"));
   Start({&engine});

@@ -25,6 +25,8 @@ class ScoreCall final : public StreamCall {
   absl::StatusOr<EngineRequest> Prepare() override;
   void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Of no interest: prompts that are scored are computed whole.
+  void OnCachedTokens(int cached_tokens) override {}
   // Never called: the registry passes no tokens to a request that asked to score.
   void OnTokens(absl::Span<const int32_t> token_ids) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override;

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -39,6 +40,8 @@ v1::GenerateRequest MakeRequest(const Flags& flags, int stream) {
   for (int i = 0; i < flags.prompt_words; ++i) absl::StrAppend(&prompt, " word");
   v1::GenerateRequest request;
   request.set_text(prompt);
+  // Nor between rounds.
+  request.set_cache_salt(absl::StrCat("load ", std::random_device()()));
   request.mutable_sampling()->set_temperature(flags.temperature);
   request.mutable_sampling()->set_top_p(flags.top_p);
   request.set_max_new_tokens(flags.max_new_tokens);

@@ -67,7 +67,8 @@ class BenchEngine::Run {
                             .kv_blocks = bench.model_.limits().kv_blocks},
                  .request_limits = {.vocab_size = bench.model_.spec().vocab,
                                     .context_tokens = bench.model_.spec().context_tokens},
-                 .max_waiting = 4096},
+                 .max_waiting = 4096,
+                 .prefix_cache = bench.model_.prefix_cache()},
                 &bench.executor_, MonotonicClock(), &metrics_) {}
   // Steps in flight are awaited by the engine's end.
   ~Run() {

@@ -36,6 +36,7 @@ class BenchModel {
   StepExecutor& executor() { return *group_; }
   const ModelSpec& spec() const { return spec_; }
   const StepLimits& limits() const { return limits_; }
+  bool prefix_cache() const { return worker_.prefix_cache; }
   const kernels::Backend& backend() const { return *backend_; }
   int world() const { return options_.worker.group_size(); }
   int threads() const { return threads_; }

@@ -93,6 +93,8 @@ INSTANTIATE_TEST_SUITE_P(
          "eos_token_ids[1] is 100"},
         {"TooManyEos", [](auto& r) { r.eos_token_ids.assign(kMaxEosTokenIds + 1, 1); },
          "eos_token_ids has 257"},
+        {"LongSalt", [](auto& r) { r.cache_salt.assign(kMaxCacheSaltBytes + 1, 'x'); },
+         "cache_salt has 257 bytes"},
         {"NegativeTemperature", [](auto& r) { r.sampling.temperature = -0.1f; }, "temperature: "},
         {"HotTemperature", [](auto& r) { r.sampling.temperature = 101.0f; }, "temperature: 101"},
         {"NanTemperature", [](auto& r) { r.sampling.temperature = kNan; }, "temperature: "},

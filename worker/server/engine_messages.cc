@@ -61,6 +61,7 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                                  ? LongRopePolicy::kReference
                                  : LongRopePolicy::kAdmission;
   request.score = submit.score();
+  request.cache_salt = submit.cache_salt();
   // 0, as in a field that is not set, is no deadline.
   if (deadline > 0) request.timeout = absl::Seconds(deadline);
   return request;
@@ -74,6 +75,7 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
     worker::v1::RequestEvent* const message = step->add_requests();
     message->set_request_id(static_cast<uint64_t>(event.id));
     message->set_started(event.started);
+    message->set_cached_tokens(event.cached_tokens);
     message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
     message->mutable_log_probs()->Add(event.log_probs.begin(), event.log_probs.end());
     if (event.finished.has_value()) SetFinished(*event.finished, message->mutable_finished());

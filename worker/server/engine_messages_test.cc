@@ -24,6 +24,7 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   submit.set_top_p(0.25f);
   submit.set_seed(9);
   submit.set_deadline_seconds(1.5);
+  submit.set_cache_salt("tenant");
   const GenerationRequest request = ToGenerationRequest(submit).value();
   EXPECT_THAT(request.prompt_token_ids, ElementsAre(4, 5));
   EXPECT_EQ(request.max_new_tokens, 6);
@@ -33,6 +34,7 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   EXPECT_EQ(request.sampling.top_p, 0.25f);
   EXPECT_EQ(request.seed, 9u);
   EXPECT_EQ(request.timeout, absl::Seconds(1.5));
+  EXPECT_EQ(request.cache_salt, "tenant");
 }
 
 TEST(ToGenerationRequestTest, NoDeadlineIsZero) {
@@ -53,6 +55,7 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   RequestEvent running;
   running.id = RequestId{1};
   running.started = true;
+  running.cached_tokens = 32;
   running.token_ids = {10, 11};
   RequestEvent finished;
   finished.id = RequestId{2};
@@ -71,6 +74,7 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   ASSERT_EQ(step.requests_size(), 3);
   EXPECT_EQ(step.requests(0).request_id(), 1u);
   EXPECT_TRUE(step.requests(0).started());
+  EXPECT_EQ(step.requests(0).cached_tokens(), 32);
   EXPECT_THAT(step.requests(0).token_ids(), ElementsAre(10, 11));
   EXPECT_FALSE(step.requests(0).has_finished() || step.requests(0).has_error());
   EXPECT_FALSE(step.requests(1).started());

@@ -60,6 +60,12 @@ class FakeSink final : public GenerationSink {
     EXPECT_EQ(acceptances, 1);
     EXPECT_EQ(++starts, 1);
   }
+  void OnCachedTokens(int tokens_in_cache) override {
+    EXPECT_EQ(ends, 0);
+    EXPECT_EQ(starts, 1);
+    EXPECT_TRUE(tokens.empty());
+    cached_tokens = tokens_in_cache;
+  }
   void OnTokens(absl::Span<const int32_t> token_ids) override {
     EXPECT_EQ(ends, 0);
     EXPECT_EQ(starts, 1);
@@ -85,6 +91,7 @@ class FakeSink final : public GenerationSink {
   std::atomic<int> acceptances = 0;
   std::atomic<int> starts = 0;
   std::atomic<int> ends = 0;
+  int cached_tokens = 0;
   EngineFinish::Reason reason = EngineFinish::Reason::kLength;
   absl::Duration queue;
   absl::Status status;

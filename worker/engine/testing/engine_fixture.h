@@ -46,6 +46,7 @@ class EngineTest : public ::testing::Test {
     int blocks = 64;
     int max_waiting = 16;
     int steps_in_flight = 1;
+    bool prefix_cache = true;
   };
 
   // Makes a new engine in place of the one there is.
@@ -63,7 +64,8 @@ class EngineTest : public ::testing::Test {
     engine_ = std::make_unique<Engine>(
         Engine::Options{.limits = limits,
                         .request_limits = {.vocab_size = kVocab, .context_tokens = 1024},
-                        .max_waiting = sizes.max_waiting},
+                        .max_waiting = sizes.max_waiting,
+                        .prefix_cache = sizes.prefix_cache},
         executor_.get(), &clock_, metrics_.get());
     sink_ = std::make_unique<RecordingSink>();
     session_ = engine_->OpenSession(sink_.get()).value();
