@@ -195,7 +195,7 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
   app.add_option(
          "--prefix_cache", options.prefix_cache,
          "Whether keys and values are kept for requests that begin with the same tokens, in "
-         "what running requests leave of the KV cache. The tokens of answers are the same")
+         "what running requests leave of the KV cache. Answers are the same")
       ->type_name("BOOL")
       ->default_str("true")
       ->group(group);
