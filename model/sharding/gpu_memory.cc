@@ -170,9 +170,11 @@ int64_t GpuActivationBytes(const ModelSpec& spec, const Shard& shard, const GpuS
   const int64_t seqs = limits.max_seqs;
   const int64_t q_dims = int64_t{shard.q_heads.size()} * spec.head_dim;
   const int64_t kv_dims = int64_t{shard.kv_heads.size()} * spec.head_dim;
+  const int64_t blocks = RoundUp(spec.context_tokens, kGpuKvBlockTokens) / kGpuKvBlockTokens;
   Arrays arrays(kTensorAlignment);
-  arrays.Add((seqs + 1) * (RoundUp(spec.context_tokens, kGpuKvBlockTokens) / kGpuKvBlockTokens),
-             sizeof(int32_t));
+  arrays.Add((seqs + 1) * blocks, sizeof(int32_t));
+  // A step may bring one whole block table, as entries of slot, index and block.
+  arrays.Add(blocks, 3 * sizeof(int32_t));
   arrays.Add(tokens * spec.rotary_dim, kFloatBytes);
   arrays.Add(tokens * spec.hidden, kFloatBytes);
   arrays.Add(tokens * spec.hidden, kBfloat16Bytes);
