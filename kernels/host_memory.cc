@@ -3,7 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -39,6 +43,30 @@ void* MapAtHugePage(size_t bytes) {
   return reinterpret_cast<void*>(aligned);
 }
 
+// Writes to each page what is there. The pages are not shared, so the value need not be atomic; it
+// is volatile so that the compiler leaves the write where it changes nothing.
+void TouchPages(std::byte* data, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += kPageBytes) {
+    volatile std::byte* const page = data + at;
+    *page = *page;
+  }
+}
+
+// Whether the system has given the pages.
+bool PopulateRange(std::byte* data, size_t bytes) {
+#ifdef MADV_POPULATE_WRITE
+  int result = 0;
+  do {
+    result = madvise(data, bytes, MADV_POPULATE_WRITE);
+  } while (result != 0 && (errno == EINTR || errno == EAGAIN));
+  if (result == 0) return true;
+  // Linux before 5.14 does not know it.
+  if (errno != EINVAL) return false;
+#endif
+  TouchPages(data, bytes);
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HostBuffer>> HostBuffer::Create(size_t bytes) {
@@ -50,6 +78,32 @@ absl::StatusOr<std::unique_ptr<HostBuffer>> HostBuffer::Create(size_t bytes) {
   // Only a hint: a system without huge pages is slower, not wrong.
   if (is_large) madvise(data, bytes, MADV_HUGEPAGE);
   return std::unique_ptr<HostBuffer>(new HostBuffer(data, bytes));
+}
+
+absl::Status HostBuffer::Populate(int num_threads) {
+  // Pieces of whole huge pages, since the first one to touch such a page gets all of it. Small ones
+  // do not pay for a thread.
+  constexpr size_t kPieceBytes = 8 * kHugePageBytes;
+  auto* const data = static_cast<std::byte*>(data_);
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> ok = true;
+  const auto work = [&] {
+    while (ok) {
+      const size_t begin = next.fetch_add(kPieceBytes);
+      if (begin >= bytes_) return;
+      if (!PopulateRange(data + begin, std::min(kPieceBytes, bytes_ - begin))) ok = false;
+    }
+  };
+  const size_t pieces = (bytes_ + kPieceBytes - 1) / kPieceBytes;
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min<size_t>(std::max(num_threads, 1), pieces); ++i) {
+    threads.emplace_back(work);
+  }
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (ok) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the system does not have ", bytes_, " bytes of memory left"));
 }
 
 HostBuffer::~HostBuffer() { munmap(data_, MappedBytes(bytes_)); }

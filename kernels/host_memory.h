@@ -24,6 +24,12 @@ class HostBuffer : public Buffer {
   HostBuffer& operator=(const HostBuffer&) = delete;
   ~HostBuffer() override;
 
+  // Has the system give all of the memory now, by that many threads at once. Where the buffer is
+  // full of zeros, it stays so; no other thread may write to it meanwhile. RESOURCE_EXHAUSTED,
+  // telling the bytes, if the system says that it has not so much. A control group that is at its
+  // limit does not say so: it kills, so what fits must be known before.
+  absl::Status Populate(int num_threads);
+
   void* data() override { return data_; }
   const void* data() const { return data_; }
   size_t bytes() const override { return bytes_; }

@@ -1,7 +1,12 @@
 #include "kernels/host_memory.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -31,6 +36,39 @@ TEST(HostBufferTest, MayBeEmpty) {
 TEST(HostBufferTest, MoreThanTheAddressSpaceIsResourceExhausted) {
   const auto buffer = HostBuffer::Create(std::numeric_limits<size_t>::max() / 2);
   EXPECT_EQ(buffer.status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+// How many of the buffer's pages have memory.
+size_t PagesInMemory(HostBuffer& buffer) {
+  std::vector<unsigned char> pages((buffer.bytes() + 4095) / 4096);
+  EXPECT_EQ(mincore(buffer.data(), buffer.bytes(), pages.data()), 0);
+  return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; });
+}
+
+TEST(HostBufferTest, TakesMemoryOnlyOnceItIsPopulated) {
+  for (const size_t bytes : {size_t{5000}, (size_t{3} << 20) + 1, size_t{100} << 20}) {
+    for (const int threads : {1, 3}) {
+      const std::unique_ptr<HostBuffer> buffer = *HostBuffer::Create(bytes);
+      const size_t pages = (bytes + 4095) / 4096;
+      EXPECT_LT(PagesInMemory(*buffer), pages);
+      auto* const data = static_cast<uint8_t*>(buffer->data());
+      data[bytes - 1] = 9;
+      const absl::Status status = buffer->Populate(threads);
+      ASSERT_TRUE(status.ok()) << status;
+      EXPECT_EQ(PagesInMemory(*buffer), pages) << bytes << " bytes, " << threads << " threads";
+      EXPECT_EQ(data[bytes - 1], 9);
+      EXPECT_EQ(std::count(data, data + bytes - 1, 0), static_cast<int64_t>(bytes) - 1);
+    }
+  }
+}
+
+TEST(HostBufferTest, MemoryThatIsNotThereIsNotPopulated) {
+  const std::unique_ptr<HostBuffer> buffer = *HostBuffer::Create(size_t{1} << 20);
+  // What is not mapped stands in for what the system does not have.
+  ASSERT_EQ(munmap(buffer->data(), buffer->bytes()), 0);
+  const absl::Status status = buffer->Populate(1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("1048576 bytes"), std::string::npos) << status;
 }
 
 }  // namespace

@@ -61,8 +61,17 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
   checkpoint.DropPages();
   model.weight_bytes = weights.bytes;
   if (weights.output != nullptr) model.lookup_bytes = weights.embedding->bytes();
-  ASSIGN_OR_RETURN(model.decoder, Decoder::Create(spec, shard, std::move(weights), limits, backend,
-                                                  comm, step_timeout));
+  // Its memory is taken now. Where the system kills instead of refusing, this line tells why.
+  LOG(INFO) << "taking the memory of a KV cache of "
+            << int64_t{limits.kv_blocks} * kernels::kKvBlockTokens << " tokens (--kv_cache_tokens)";
+  absl::StatusOr<std::unique_ptr<Decoder>> decoder =
+      Decoder::Create(spec, shard, std::move(weights), limits, backend, comm, step_timeout);
+  if (absl::IsResourceExhausted(decoder.status())) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(decoder.status().message(),
+                     "; give a smaller --kv_cache_tokens, --max_step_tokens or --max_seqs"));
+  }
+  ASSIGN_OR_RETURN(model.decoder, std::move(decoder));
   constexpr size_t kMiB = size_t{1} << 20;
   LOG(INFO) << "rank " << shard.rank << " of " << shard.world << ": " << shard.q_heads.size()
             << " query and " << shard.kv_heads.size() << " KV heads, " << shard.ffn.size()

@@ -112,7 +112,7 @@ class CpuBackend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
-    return KvArena::Create(shape);
+    return KvArena::Create(shape, team_.num_threads());
   }
 
   void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {

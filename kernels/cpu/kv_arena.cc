@@ -51,10 +51,11 @@ absl::Status KvArena::CheckDType(KvDType dtype) {
       "a CPU keeps keys and values in f32, bf16 or int8, not in ", KvDTypeName(dtype)));
 }
 
-absl::StatusOr<std::unique_ptr<KvArena>> KvArena::Create(const Shape& shape) {
+absl::StatusOr<std::unique_ptr<KvArena>> KvArena::Create(const Shape& shape, int num_threads) {
   if (absl::Status status = CheckDType(shape.dtype); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(Bytes(shape));
   if (!arena.ok()) return arena.status();
+  if (absl::Status status = (*arena)->Populate(num_threads); !status.ok()) return status;
   return std::unique_ptr<KvArena>(new KvArena(shape, *std::move(arena)));
 }
 

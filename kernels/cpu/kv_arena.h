@@ -17,14 +17,15 @@ namespace phalanx::kernels {
 // [kKvBlockTokens, value_stride]}, and for int8 {key scales [kKvBlockTokens], value scales
 // [kKvBlockTokens]}, float32. Keys lie across, so that a vector holds one dimension of several
 // tokens and their scores come out in its lanes. Values lie along, so that a vector holds several
-// dimensions of one token; they are padded with zeros to whole vectors. The block is the outermost
-// dimension, so that the system gives memory only to blocks that are used.
+// dimensions of one token; they are padded with zeros to whole vectors.
 class KvArena : public KvCache {
  public:
   // bytes() of what Create makes.
   static size_t Bytes(const Shape& shape);
-  // RESOURCE_EXHAUSTED if the memory cannot be had, and the errors of CheckDType.
-  static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape);
+  // Takes all of the memory at once, by `num_threads` threads: what is not there must show now, and
+  // not when the cache fills. RESOURCE_EXHAUSTED if the memory cannot be had, and the errors of
+  // CheckDType.
+  static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape, int num_threads);
   // INVALID_ARGUMENT for fp8.
   static absl::Status CheckDType(KvDType dtype);
 

@@ -152,7 +152,14 @@ class ShardedDecoder final : public Decoder {
 
 absl::Status ShardedDecoder::Init() {
   const KvCache::Shape shape = KvCacheShape(spec_, shard_, NumKvCacheBlocks(limits_), backend_);
-  ASSIGN_OR_RETURN(cache_, backend_.AllocateKvCache(shape));
+  absl::StatusOr<std::unique_ptr<KvCache>> cache = backend_.AllocateKvCache(shape);
+  if (!cache.ok()) {
+    return absl::Status(
+        cache.status().code(),
+        absl::StrCat("no KV cache of ", int64_t{limits_.kv_blocks} * kernels::kKvBlockTokens,
+                     " tokens: ", cache.status().message()));
+  }
+  cache_ = *std::move(cache);
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
   if (shard_.world > 1) sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
   ASSIGN_OR_RETURN(exchange_,
