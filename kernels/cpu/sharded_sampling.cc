@@ -56,7 +56,8 @@ SamplingWords Place(std::byte* base, int64_t rows, size_t* bytes) {
   size_t offset = 0;
   const auto take = [&](auto*& to, int64_t count) {
     using T = std::remove_reference_t<decltype(*to)>;
-    to = reinterpret_cast<T*>(base + offset);
+    // Without memory only the bytes are counted.
+    if (base != nullptr) to = reinterpret_cast<T*>(base + offset);
     const size_t size = static_cast<size_t>(count) * sizeof(T);
     offset += (size + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
   };
