@@ -76,7 +76,8 @@ def test_a_control_group_that_is_too_small_refuses_and_one_that_is_large_enough_
     cluster, smollm2
 ):
     limit = str(700 << 20)
-    with control_group("memory", {"memory.max": limit, "memory.limit_in_bytes": limit}) as processes:
+    limits = {"memory.max": limit, "memory.limit_in_bytes": limit}
+    with control_group("memory", limits) as processes:
         flags = ["--kv_cache_tokens", "16384"]
         worker = cluster.worker(smollm2, flags=flags, prefix=inside(processes))
         worker.expected_exit = 1
@@ -90,7 +91,8 @@ def test_a_control_group_that_is_too_small_refuses_and_one_that_is_large_enough_
 
 
 def test_a_quota_of_processors_is_rounded_down(cluster, tiny_model):
-    files = {"cpu.max": "190000 100000", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "190000"}
+    quota = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "190000"}
+    files = {"cpu.max": "190000 100000", **quota}
     with control_group("cpu", files) as processes:
         worker = cluster.worker(tiny_model, prefix=inside(processes)).wait_ready()
         assert re.search(r"1 threads per rank: 1 CPUs \(.*cgroup quota 1.9\)", worker.log())
