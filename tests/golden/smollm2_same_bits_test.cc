@@ -46,7 +46,7 @@ void PrintTo(const Arithmetic& arithmetic, std::ostream* out) { *out << NameOf(a
 
 std::vector<Arithmetic> AllArithmetic() {
   std::vector<Arithmetic> all;
-  for (const CpuLevel level : {CpuLevel::kPortable, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
+  for (const CpuLevel level : kernels::kAllCpuLevels) {
     all.push_back({level, CpuProducts::kFloat32, KvDType::kF32});
     all.push_back({level, CpuProducts::kInt8, KvDType::kBF16});
     if (level == CpuLevel::kPortable) continue;  // It is slow, and has seen both sorts of products.

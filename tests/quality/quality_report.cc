@@ -32,10 +32,21 @@ using kernels::CpuLevel;
 using kernels::CpuProducts;
 using kernels::KvDType;
 
+// The levels that this machine has, but for the slow one.
+std::vector<std::string> FastLevels() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : kernels::kAllCpuLevels) {
+    if (level == CpuLevel::kPortable) continue;
+    if (!kernels::MakeCpuBackend({.num_threads = 1, .level = level}).ok()) continue;
+    names.push_back(kernels::CpuLevelName(level));
+  }
+  return names;
+}
+
 struct ReportOptions {
   std::string model;
   std::string text;
-  std::vector<std::string> levels = {"avx2", "avx512_vnni"};
+  std::vector<std::string> levels = FastLevels();
   int threads = 2;
   int max_tokens = 1 << 20;
   int window_tokens = 1024;
