@@ -20,6 +20,15 @@
 namespace phalanx {
 namespace {
 
+// gRPC says in the same way that the peer has closed its side and that it has refused to read a
+// message. Of its own status for the latter and that of the session either may come first, so both
+// have the same code.
+absl::Status NoCommandError() {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("a command larger than max (", kMaxCommandBytes,
+                   " bytes), or the peer closed its side and did not cancel the call"));
+}
+
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
@@ -109,10 +118,9 @@ void Session::Greet(const worker::v1::Hello& hello) {
 }
 
 void Session::OnReadDone(bool ok) {
-  // Without a command the peer has closed its side, which is a good end.
-  const absl::Status status = ok ? HandleCommand() : absl::OkStatus();
+  const absl::Status status = ok ? HandleCommand() : NoCommandError();
   MutexLock lock(&mutex_);
-  if (!ok || !status.ok()) {
+  if (!status.ok()) {
     Abort(status);
     return;
   }

@@ -20,7 +20,9 @@ using SessionReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffe
 
 // A stream that was just opened. It neither sends nor reads anything before Greet; then it reads
 // commands and writes events. It ends
-// - with OK when the peer has closed its side,
+// - with CANCELLED when the peer cancels the call, which is how a session is ended,
+// - with RESOURCE_EXHAUSTED after a message of more than kMaxCommandBytes, and when the peer only
+//   closes its side, which cannot be told from the former,
 // - with INVALID_ARGUMENT after bytes that are not a SessionRequest, or that would take more memory
 //   than a small multiple of kMaxCommandBytes,
 // - with RESOURCE_EXHAUSTED when more than `max_queued_bytes` wait for a peer that does not read,
