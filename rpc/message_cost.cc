@@ -5,6 +5,7 @@
 #include <google/protobuf/wire_format_lite.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -78,7 +79,9 @@ class CostScanner {
       }
     }
     // Protobuf keeps a field that has the wrong wire type as an unknown one too.
-    cost_.has_unknown_fields = true;
+    if (cost_.unknown_field.empty()) {
+      cost_.unknown_field = PathOf(field, WireFormatLite::GetTagFieldNumber(tag));
+    }
     return wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED
                ? ScanText(kUnknownCost + kStringCost)
                : ScanScalar(tag, kUnknownCost);
@@ -94,7 +97,9 @@ class CostScanner {
     int length;
     if (!Charge(CostOf(field->message_type())) || !ReadLength(&length)) return false;
     const auto outer = in_.PushLimit(length);
+    around_.push_back(field);
     const bool scanned = Scan(field->message_type());
+    around_.pop_back();
     in_.PopLimit(outer);
     return scanned;
   }
@@ -162,6 +167,13 @@ class CostScanner {
     return place->second;
   }
 
+  // Of a field in the message that is being scanned; `field` is null for one without a name.
+  std::string PathOf(const FieldDescriptor* field, int number) const {
+    std::string path;
+    for (const FieldDescriptor* const outer : around_) absl::StrAppend(&path, outer->name(), ".");
+    return field == nullptr ? absl::StrCat(path, number) : absl::StrCat(path, field->name());
+  }
+
   void Blame(const FieldDescriptor* field) {
     const std::string name = field == nullptr ? "an unknown field" : field->name();
     path_ = path_.empty() ? name : absl::StrCat(name, ".", path_);
@@ -171,6 +183,8 @@ class CostScanner {
   const int64_t max_cost_;
   MessageCost cost_;
   std::string path_;
+  // The fields whose messages are being scanned, from the outermost on.
+  std::vector<const FieldDescriptor*> around_;
   absl::flat_hash_map<const Descriptor*, int64_t> object_costs_;
 };
 

@@ -6,6 +6,7 @@
 #include <google/protobuf/message.h>
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -17,8 +18,10 @@ struct MessageCost {
   // lists and texts is not counted, so the parsed message takes (SpaceUsedLong) at most twice this
   // plus what an empty message takes. tests/fuzz/message_cost_fuzz.cc checks that.
   int64_t bytes = 0;
-  // Whether there are fields that the message's type does not know.
-  bool has_unknown_fields = false;
+  // The first field that the message's type does not know, by the names of those around it and its
+  // number ("sampling.1000"), or by its name if only its type on the wire is another one
+  // ("sampling.seed"). Empty if there is none.
+  std::string unknown_field = {};
 };
 
 // Walks `bytes`, a message of the type of `message` (whose content does not matter), without

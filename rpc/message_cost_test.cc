@@ -78,7 +78,7 @@ TEST(MessageCostTest, CoversWhatParsingBuilds) {
     // Twice: lists grow by doubling.
     const auto most = 2 * cost->bytes + static_cast<int64_t>(v1::GenerateRequest().SpaceUsedLong());
     EXPECT_LE(static_cast<int64_t>(request.SpaceUsedLong()), most) << bomb.name;
-    EXPECT_EQ(cost->has_unknown_fields, absl::StrContains(bomb.name, "unknown")) << bomb.name;
+    EXPECT_EQ(!cost->unknown_field.empty(), absl::StrContains(bomb.name, "unknown")) << bomb.name;
   }
 }
 
@@ -97,9 +97,24 @@ TEST(MessageCostTest, OrdinaryRequestsCostLittleMoreThanTheirBytes) {
     const std::string bytes = request.SerializeAsString();
     const absl::StatusOr<MessageCost> cost = MeasureMessage(request, bytes, 4 << 20);
     ASSERT_TRUE(cost.ok()) << cost.status();
-    EXPECT_FALSE(cost->has_unknown_fields);
+    EXPECT_EQ(cost->unknown_field, "");
     EXPECT_LT(cost->bytes, 1'300'000);
   }
+}
+
+TEST(MessageCostTest, NamesTheFirstUnknownField) {
+  const auto unknown_field = [](const std::string& bytes) {
+    return MeasureMessage(v1::GenerateRequest(), bytes, kNoLimit)->unknown_field;
+  };
+  const std::string number_1000("\xc0\x3e\x01", 3);  // A varint.
+  EXPECT_EQ(unknown_field(number_1000), "1000");
+  // In `sampling`, behind a field that is known; and in the second message of `chat`.
+  EXPECT_EQ(unknown_field(Field(5, number_1000) + Field(9, "stop")), "sampling.1000");
+  EXPECT_EQ(unknown_field(Field(3, Field(1, "") + Field(1, number_1000))), "chat.messages.1000");
+  // The message around it is left again.
+  EXPECT_EQ(unknown_field(Field(5, "") + number_1000), "1000");
+  // max_new_tokens as a text.
+  EXPECT_EQ(unknown_field(Field(6, "12")), "max_new_tokens");
 }
 
 TEST(MessageCostTest, MeasuresTheWorkersMessages) {

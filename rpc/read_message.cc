@@ -27,7 +27,7 @@ class CompressionReader : public grpc::ProtoBufferReader {
   grpc_compression_algorithm algorithm() { return reader()->buffer_in->data.raw.compression; }
 };
 
-absl::Status ParseFlat(absl::string_view bytes, int64_t max_bytes,
+absl::Status ParseFlat(absl::string_view bytes, int64_t max_bytes, UnknownFields unknown_fields,
                        google::protobuf::Message* message) {
   ASSIGN_OR_RETURN(const MessageCost cost,
                    MeasureMessage(*message, bytes, kBuiltPerByte * max_bytes));
@@ -36,15 +36,21 @@ absl::Status ParseFlat(absl::string_view bytes, int64_t max_bytes,
         absl::StrCat("request: the ", bytes.size(), " bytes are no ", message->GetTypeName(),
                      ": truncated, malformed, or with a string that is not UTF-8"));
   }
+  if (cost.unknown_field.empty()) return absl::OkStatus();
+  if (unknown_fields == UnknownFields::kRefuse) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(cost.unknown_field, ": this server does not know that field of ",
+                     message->GetTypeName(), ", or not as this type; is the caller newer?"));
+  }
   // They would stay in memory as long as the request, and nobody reads them.
-  if (cost.has_unknown_fields) message->DiscardUnknownFields();
+  message->DiscardUnknownFields();
   return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::Status ReadMessage(const grpc::ByteBuffer& bytes, int64_t max_bytes,
-                         google::protobuf::Message* message) {
+                         google::protobuf::Message* message, UnknownFields unknown_fields) {
   if (static_cast<int64_t>(bytes.Length()) > max_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("request: its ", bytes.Length(),
                                                    " bytes are more than the ", max_bytes,
@@ -63,13 +69,13 @@ absl::Status ReadMessage(const grpc::ByteBuffer& bytes, int64_t max_bytes,
   const absl::string_view flat(reinterpret_cast<const char*>(slice.begin()), slice.size());
   switch (reader.algorithm()) {
     case GRPC_COMPRESS_NONE:
-      return ParseFlat(flat, max_bytes, message);
+      return ParseFlat(flat, max_bytes, unknown_fields, message);
     case GRPC_COMPRESS_GZIP:
     case GRPC_COMPRESS_DEFLATE: {
       const bool gzip = reader.algorithm() == GRPC_COMPRESS_GZIP;
       ASSIGN_OR_RETURN(const std::string inflated,
                        Inflate(flat, gzip ? Compression::kGzip : Compression::kZlib, max_bytes));
-      return ParseFlat(inflated, max_bytes, message);
+      return ParseFlat(inflated, max_bytes, unknown_fields, message);
     }
     default:
       return absl::InvalidArgumentError("request: compressed in a way that this server lacks");

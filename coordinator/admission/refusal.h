@@ -12,7 +12,8 @@ namespace phalanx {
 
 enum class RefusalKind : uint8_t {
   // --- The request is wrong, and would be refused again. ---
-  kMalformed,     // Bytes that are no message, or one that is too large once it is unpacked.
+  kMalformed,     // Bytes that are no message, or one that is too large once it is unpacked or has
+                  // fields that this server does not know.
   kUnknownModel,  // A model that this server does not have.
   kEmpty,         // A field that must be set is not, or is empty.
   kOutOfRange,    // A value that its field cannot have.

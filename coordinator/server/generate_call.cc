@@ -26,7 +26,9 @@ v1::FinishReason ReasonOf(const EngineFinish& finish) {
 }  // namespace
 
 absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
-  RETURN_IF_ERROR(ReadRequest(bytes, environment_.limits.max_message_bytes(), &request_));
+  // An answer that leaves out what a field asks for would look like one that does it.
+  RETURN_IF_ERROR(ReadRequest(bytes, environment_.limits.max_message_bytes(), &request_,
+                              UnknownFields::kRefuse));
   return ValidateGenerate(request_, environment_.limits);
 }
 

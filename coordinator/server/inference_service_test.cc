@@ -32,12 +32,18 @@ TEST_F(InferenceServiceTest, BytesThatAreNoMessageAreInvalidArgument) {
   EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"malformed\"}"), "16");
 }
 
-TEST_F(InferenceServiceTest, UnknownFieldsAreIgnored) {
+TEST_F(InferenceServiceTest, GenerateRefusesUnknownFieldsAndOthersIgnoreThem) {
   Start({});
   // Field 1000, varint 1.
   EXPECT_TRUE(SendBytes("ListModels", "\xc0\x3e\x01").ok());
   const std::string empty_prompt("\x12\x00\xc0\x3e\x01", 5);
-  EXPECT_EQ(SendBytes("Generate", empty_prompt).error_message(), "text: must not be empty");
+  EXPECT_EQ(SendBytes("Tokenize", empty_prompt).error_message(), "text: must not be empty");
+  const grpc::Status status = SendBytes("Generate", empty_prompt);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "1000: this server does not know that field of phalanx.v1.GenerateRequest, or not as "
+            "this type; is the caller newer?");
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"malformed\"}"), "1");
 }
 
 TEST_F(InferenceServiceTest, AMessageAboveTheSizeLimitIsResourceExhausted) {

@@ -7,13 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/admission/refusal.h"
 #include "coordinator/server/request_id.h"
-#include "rpc/read_message.h"
 
 namespace phalanx {
 
 absl::Status ReadRequest(const grpc::ByteBuffer& bytes, int64_t max_bytes,
-                         google::protobuf::Message* request) {
-  absl::Status status = ReadMessage(bytes, max_bytes, request);
+                         google::protobuf::Message* request, UnknownFields unknown_fields) {
+  absl::Status status = ReadMessage(bytes, max_bytes, request, unknown_fields);
   const bool is_large =
       absl::IsResourceExhausted(status) || static_cast<int64_t>(bytes.Length()) > max_bytes;
   return Refused(is_large ? RefusalKind::kTooLarge : RefusalKind::kMalformed, std::move(status));

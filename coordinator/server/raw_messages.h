@@ -14,12 +14,14 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "rpc/read_message.h"
 
 namespace phalanx {
 
 // As ReadMessage (rpc/read_message.h), with its errors noted as refusals.
 absl::Status ReadRequest(const grpc::ByteBuffer& bytes, int64_t max_bytes,
-                         google::protobuf::Message* request);
+                         google::protobuf::Message* request,
+                         UnknownFields unknown_fields = UnknownFields::kDrop);
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 

@@ -134,7 +134,7 @@ class Target {
       CHECK(absl::StrContains(cost.status().message(), "malformed")) << cost.status();
       return;
     }
-    CHECK(cost->has_unknown_fields == unknown.any) << prototype_.GetTypeName();
+    CHECK(cost->unknown_field.empty() == !unknown.any) << prototype_.GetTypeName();
     CheckLimit(prototype_, bytes, *cost);
     // What was built before an error in a text counts too.
     const auto built = static_cast<int64_t>(parsed->SpaceUsedLong());
