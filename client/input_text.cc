@@ -4,11 +4,11 @@
 
 #include <cerrno>
 #include <fstream>
-#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/errno_text.h"
 #include "base/status.h"
 
 namespace phalanx {
@@ -59,8 +59,7 @@ absl::StatusOr<std::string> ReadInputFile(const std::string& path, Terminal* ter
       text.append(piece.data(), static_cast<size_t>(file.gcount()));
     }
     if (!file.is_open() || file.bad()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": cannot be read: ", std::generic_category().message(errno)));
+      return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read: ", ErrnoText(errno)));
     }
   }
   RETURN_IF_ERROR(CheckUtf8(path, text));

@@ -2,10 +2,10 @@
 
 #include <cerrno>
 #include <fstream>
-#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/errno_text.h"
 #include "model/files/mapped_file.h"
 
 namespace phalanx {
@@ -24,8 +24,7 @@ absl::StatusOr<std::string> ReadChatTemplateFile(JinjaCompiler& compiler, const 
   // Reading to the end of a short file sets fail and eof, which is no error. A folder can be opened
   // but not read.
   if (!file.is_open() || file.bad() || (file.fail() && !file.eof())) {
-    return absl::NotFoundError(
-        absl::StrCat(path, ": cannot be read: ", std::generic_category().message(errno)));
+    return absl::NotFoundError(absl::StrCat(path, ": cannot be read: ", ErrnoText(errno)));
   }
   if (source.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
   if (source.size() > kMaxFileBytes) {
