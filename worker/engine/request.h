@@ -34,7 +34,7 @@ struct GenerationRequest {
   // before it.
   bool score = false;
   // What has been computed for one request serves another only if both have the same salt.
-  std::string cache_salt;
+  std::string cache_salt = {};
 };
 
 // What the model allows.

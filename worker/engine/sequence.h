@@ -47,7 +47,7 @@ struct Sequence {
   int blocks_told = 0;
   // Whether it takes blocks from the prefix cache and leaves its own there.
   bool caches = false;
-  std::string cache_salt;
+  std::string cache_salt = {};
   // Of its whole blocks, in order, as far as they have been needed. They hold for `rope.list`.
   std::vector<BlockHash> hashes;
   // How many of `blocks` the cache knows, or knows others of the same content: those before this
