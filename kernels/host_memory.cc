@@ -21,8 +21,8 @@ constexpr size_t kPageBytes = 4096;
 size_t MappedBytes(size_t bytes) { return std::max<size_t>(bytes, 1); }
 
 // MAP_FAILED if there is not so much address space. NORESERVE, because callers ask for the most
-// that they may ever use (a KV cache, say) and may use far less; whether that fits the machine is
-// checked before (worker/memory_plan.h).
+// that they may ever use (scratch for the largest step, say) and may use far less; those that want
+// all of it call Populate. Whether it fits the machine is checked before (worker/memory_plan.h).
 void* Map(size_t bytes) {
   return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
               -1, 0);

@@ -26,7 +26,6 @@
 #include "worker/bench/bench_model.h"
 #include "worker/bench/bench_options.h"
 #include "worker/bench/bench_report.h"
-#include "worker/bench/populate_memory.h"
 #include "worker/choose_platform.h"
 #include "worker/member.h"
 
@@ -118,14 +117,14 @@ absl::Status Run(BenchOptions options, const Platform& platform, const ShutdownS
   const StepLimits planned{.max_step_tokens = options.worker.max_step_tokens,
                            .max_seqs = options.worker.max_seqs};
   ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
-  // The memory of other processes cannot be populated from here, nor that of a GPU.
+  // What a GPU's cache holds before it is written is not known to be zeros. That of each rank on
+  // CPUs is, but prompts that are left out have only been tried with one.
   options.compute_prompts |= options.worker.group_size() > 1 || memory.of_each_rank;
   const std::vector<int64_t> sizes =
       KvCacheSizes(options, PromptStepTokens(planned, options.compute_prompts));
   if (sizes.empty()) return absl::InvalidArgumentError("there is nothing to measure");
   ASSIGN_OR_RETURN(const std::unique_ptr<BenchModel> model,
                    BenchModel::Load(options, sizes, platform, shutdown));
-  if (!options.compute_prompts) PopulateMemory();
   BenchSetting setting = SettingOf(*model, options.compute_prompts);
   setting.ceilings = CeilingsOf(*model);
   BenchEngine engine(model.get(), options.compute_prompts, [&] { return shutdown.pending(); });
