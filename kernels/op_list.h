@@ -22,17 +22,20 @@ namespace phalanx::kernels {
   OP(RopeAndWriteKv)            \
   OP(PagedAttention)            \
   OP(GatherRows)                \
+  OP(AdjustLogits)              \
   OP(Sample)                    \
   OP(StoreLastTokens)           \
   OP(TokenLogProbs)             \
   OP(RowMaxima)                 \
   OP(CutSums)                   \
   OP(NarrowCut)                 \
+  OP(TypicalSums)               \
   OP(KeptWeights)               \
   OP(DrawTokens)                \
   OP(TakeTokens)                \
   OP(LogProbTerms)              \
-  OP(CombineLogProbs)
+  OP(CombineLogProbs)           \
+  OP(TopLogits)
 
 enum class Op {
 #define PHALANX_OP(name) k##name,

@@ -355,6 +355,12 @@ class Backend {
   // [rows, hidden].
   virtual void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) = 0;
 
+  // Applies batch.edits and batch.mask_words to the logits, as kernels/sampling/logit_edit.h
+  // defines it to the bit. logits: this rank's, [num_logit_rows, local_vocab] f32, in place.
+  // first_id: of column 0.
+  virtual void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                            int64_t first_id) = 0;
+
   // tokens[i] = the token drawn from row i of logits under batch.sampling[i].
   // logits: [num_logit_rows, vocab] f32, left as they are; tokens: [num_logit_rows] i32 in backend
   // memory. Defined to the bit by kernels/sampling/sample.h: the same logits, seed and position
@@ -381,7 +387,8 @@ class Backend {
   // [rows, local_vocab] f32, and left as they are. To draw tokens:
   //
   //   RowMaxima                                   maximum of `maxima`
-  //   if a row has top_k, then if a row has top_p:
+  //   if a row has top_k, then if a row has top_p, then if a row has typical_p:
+  //     TypicalSums, for typical_p alone          sum of `typical_sums`
   //     for digit 0 to kCutDigits - 1:
   //       CutSums                                 sum of `sums`; for the last digit they are
   //       NarrowCut                               gathered in `sums_of_ranks` instead
@@ -400,9 +407,9 @@ class Backend {
   virtual void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) = 0;
 
   // sums[i, v] = how much the tokens of row i count whose rank keys have the digits of the cut that
-  // were found so far and v as digit `digit`: each 1 for kTopK, its weight for kTopP, where tokens
-  // that top_k dropped weigh nothing. Zeros for rows without such a cut.
-  // Reads maxima and cuts; writes sums.
+  // were found so far and v as digit `digit`: each 1 for kTopK, else its weight, where tokens that
+  // were dropped before weigh nothing. Zeros for rows without such a cut.
+  // Reads maxima, cuts and, for kTypical, typical_sums of all ranks; writes sums.
   virtual void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
                        const SampleShard& shard, CutKind kind, int digit) = 0;
 
@@ -412,6 +419,12 @@ class Backend {
   // Reads maxima, and sums or, for the last digit, sums_of_ranks; updates cuts.
   virtual void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
                          const SampleShard& shard, CutKind kind, int digit) = 0;
+
+  // typical_sums[i] = {the sum of the weights that this rank's tokens of row i have after top_k,
+  // top_p and min_p; the sum of the products that kernels/sampling/sample.h defines}. Zeros for
+  // rows without typical_p. Reads maxima and cuts; writes typical_sums.
+  virtual void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                           const SampleShard& shard) = 0;
 
   // kept[i] = the sum of the weights that this rank's tokens of row i have after the cuts, and
   // sums[i, j] = the same for the j-th of kDigitValues runs of ceil(local_vocab / kDigitValues)
@@ -445,6 +458,12 @@ class Backend {
   // maxima: [rows]; terms: [rows, kLogProbTerms]; log_probs: [rows] f32; all in backend memory.
   virtual void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima,
                                const uint64_t* terms, float* log_probs) = 0;
+
+  // words[i, j] = the word that RowMaxima would have for the token of rank j among this rank's part
+  // of row i, 0 from where there are no more; j below `count`, which is at most kMaxTopLogProbs.
+  // Tokens of -infinity and NaN are left out. words: [rows, count] in backend memory.
+  virtual void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
+                         uint64_t* words) = 0;
 };
 
 }  // namespace phalanx::kernels

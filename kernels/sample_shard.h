@@ -7,10 +7,12 @@
 namespace phalanx::kernels {
 
 // What of a row's probability is cut off before a token is drawn.
-enum class CutKind { kTopK, kTopP };
+enum class CutKind { kTopK, kTopP, kTypical };
+inline constexpr int kCutKinds = 3;
 
 // A cut is found by the rank key of the last token that it keeps (kernels/sampling/sample.h ranks
-// tokens by logit), one digit after the other from the top, as a radix sort finds an element.
+// tokens by logit, and for typical_p by another measure), one digit after the other from the top,
+// as a radix sort finds an element.
 inline constexpr int kCutDigits = 4;
 inline constexpr int kDigitValues = 256;
 
@@ -22,6 +24,9 @@ struct SampleCut {
   int32_t last_id = -1;  // This rank's last token of just this key that is kept.
 };
 
+// Words of TypicalSums for one row.
+inline constexpr int kTypicalSums = 2;
+
 // What the ranks need to draw tokens together where each has the logits of a part of the
 // vocabulary: rank r those of the ids that follow the part of rank r - 1. A part may be empty. The
 // arrays are in backend memory; `rows` are the step's num_logit_rows. See Backend::RowMaxima.
@@ -31,7 +36,8 @@ struct SampleShard {
   int64_t first_id = 0;               // Of this rank's part.
   int64_t vocab = 0;                  // Tokens of all ranks, at most 2^19.
   uint64_t* maxima = nullptr;         // [rows]
-  SampleCut* cuts = nullptr;          // [rows, 2], by CutKind
+  SampleCut* cuts = nullptr;          // [rows, kCutKinds], by CutKind
+  uint64_t* typical_sums = nullptr;   // [rows, kTypicalSums]
   uint64_t* sums = nullptr;           // [rows, kDigitValues]
   uint64_t* sums_of_ranks = nullptr;  // [world, rows, kDigitValues]
   uint64_t* kept = nullptr;           // [rows]

@@ -32,14 +32,52 @@ struct TableEntry {
   int32_t block = 0;
 };
 
+// In SamplingRow::forced: the token is drawn.
+inline constexpr int32_t kNotForced = -1;
+// In SamplingRow::log_probs: none are wanted.
+inline constexpr int32_t kNoLogProbs = -1;
+// In SamplingRow::mask_begin: every token is allowed.
+inline constexpr int32_t kNoMask = -1;
+// The most tokens of a row whose log-probabilities can be asked for, beside that of its token.
+inline constexpr int32_t kMaxTopLogProbs = 20;
+
 // How to draw the token that follows one row of logits; see phalanx/v1/inference.proto for ranges.
 struct SamplingRow {
   float temperature = 0.0f;  // 0: greedy.
   int32_t top_k = 0;         // 0: all.
   float top_p = 1.0f;
+  float min_p = 0.0f;      // 0: all.
+  float typical_p = 1.0f;  // 1: all.
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  // The elements [edits_begin, edits_end) of SamplingBatch::edits are for this row.
+  int32_t edits_begin = 0;
+  int32_t edits_end = 0;
+  // Where the row's bits begin in SamplingBatch::mask_words, or kNoMask.
+  int32_t mask_begin = kNoMask;
+  // The token that is taken whatever the logits are, as long as they are numbers, or kNotForced.
+  int32_t forced = kNotForced;
+  // The log-probability of the token is wanted, and those of this many that are likeliest, at most
+  // kMaxTopLogProbs; or kNoLogProbs.
+  int32_t log_probs = kNoLogProbs;
   int32_t position = 0;  // Of the token to be drawn; keys the generator together with seed.
   uint64_t seed = 0;
 };
+
+// What changes one logit of a row before a token is drawn; see kernels/sampling/logit_edit.h.
+struct LogitEdit {
+  int32_t token = 0;
+  // How often the answer has the token so far.
+  int32_t count = 0;
+  // Added to the logit; -infinity forbids the token.
+  float bias = 0.0f;
+  // 1 if the prompt or the answer so far has the token, else 0.
+  int32_t seen = 0;
+};
+
+// Words of a mask with a bit for each token of the vocabulary.
+constexpr int64_t MaskWords(int64_t vocab) { return (vocab + 31) / 32; }
 
 // Sizes of the arrays of StepBatch.
 struct StepCounts {
@@ -71,18 +109,26 @@ struct StepCounts {
 struct SamplingCounts {
   int32_t num_logit_rows = 0;
   int32_t num_score_rows = 0;
+  int32_t num_edits = 0;
+  int32_t num_mask_words = 0;
 };
 
 // The arrays of SamplingBatch. Rows are tokens of the step, ascending.
 //   logit_rows     after which of the step's tokens a token is drawn
 //   sampling       how it is drawn
 //   logit_slots    the slot whose last token it becomes
+//   edits          of row after row; those of a row have ascending tokens, each once
+//   mask_words     of row after row, MaskWords(vocab) for each that has a mask: token t is allowed
+//   if
+//                  bit t % 32 of word t / 32 is set, the lowest bit being bit 0
 //   score_rows     after which of the step's tokens the probability of a given next one is wanted
 //   score_targets  these next ones
 #define PHALANX_SAMPLING_ARRAYS(ARRAY)           \
   ARRAY(int32_t, logit_rows, n.num_logit_rows)   \
   ARRAY(SamplingRow, sampling, n.num_logit_rows) \
   ARRAY(int32_t, logit_slots, n.num_logit_rows)  \
+  ARRAY(LogitEdit, edits, n.num_edits)           \
+  ARRAY(uint32_t, mask_words, n.num_mask_words)  \
   ARRAY(int32_t, score_rows, n.num_score_rows)   \
   ARRAY(int32_t, score_targets, n.num_score_rows)
 
@@ -142,6 +188,11 @@ struct SamplingBatch : SamplingCounts, SamplingList::Arrays<ConstPointer> {
   bool wants_draw = true;
   bool wants_top_k = true;
   bool wants_top_p = true;
+  bool wants_typical_p = true;
+  // Whether a row has edits or a mask.
+  bool wants_adjustment = true;
+  // The highest SamplingRow::log_probs of all rows.
+  int32_t log_probs = kMaxTopLogProbs;
 };
 
 // For ops on the CPU.

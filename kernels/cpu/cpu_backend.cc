@@ -222,6 +222,12 @@ class CpuBackend : public Backend {
     }
   }
 
+  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                    int64_t first_id) override {
+    CheckTensors(Op::kAdjustLogits, {logits});
+    sampling_.AdjustLogits(batch, logits, first_id);
+  }
+
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
     sampling_.Sample(batch, logits, WordsFor(Op::kSample, logits).shard, tokens);
@@ -255,6 +261,12 @@ class CpuBackend : public Backend {
     sampling_.NarrowCut(batch, logits, shard, kind, digit);
   }
 
+  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    CheckTensors(Op::kTypicalSums, {logits});
+    sampling_.TypicalSums(batch, logits, shard);
+  }
+
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {
     CheckTensors(Op::kKeptWeights, {logits});
@@ -280,6 +292,12 @@ class CpuBackend : public Backend {
   void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
                        float* log_probs) override {
     sampling_.CombineLogProbs(rows, maxima, terms, log_probs);
+  }
+
+  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
+                 uint64_t* words) override {
+    CheckTensors(Op::kTopLogits, {logits});
+    sampling_.TopLogits(logits, first_id, count, words);
   }
 
  private:

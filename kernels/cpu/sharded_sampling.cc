@@ -6,8 +6,10 @@
 #include <numeric>
 
 #include "absl/types/span.h"
+#include "kernels/sampling/adjust.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sharded_sample.h"
+#include "kernels/sampling/top_logits.h"
 #include "kernels/sampling/whole_rows.h"
 
 namespace phalanx::kernels {
@@ -43,7 +45,8 @@ Tensor RowTensor(Tensor logits, int64_t i) {
 SampleShard RowWords(const SampleShard& shard, int64_t i) {
   SampleShard row = shard;
   row.maxima += i;
-  row.cuts += 2 * i;
+  row.cuts += kCutKinds * i;
+  row.typical_sums += kTypicalSums * i;
   row.sums += i * kDigitValues;
   row.sums_of_ranks = row.sums;
   row.kept += i;
@@ -64,7 +67,8 @@ SamplingWords Place(std::byte* base, int64_t rows, size_t* bytes) {
   SamplingWords words;
   SampleShard& shard = words.shard;
   take(shard.maxima, rows);
-  take(shard.cuts, 2 * rows);
+  take(shard.cuts, kCutKinds * rows);
+  take(shard.typical_sums, kTypicalSums * rows);
   take(shard.sums, rows * kDigitValues);
   take(shard.kept, rows);
   take(shard.drawn, rows);
@@ -103,10 +107,18 @@ struct CpuSampling::WholeRows {
   void NarrowCut(CutKind kind, int digit) const {
     sampling.NarrowCut(batch, logits, shard, kind, digit);
   }
+  void TypicalSums() const { sampling.TypicalSums(batch, logits, shard); }
   void KeptWeights() const { sampling.KeptWeights(batch, logits, shard); }
   void DrawTokens() const { sampling.DrawTokens(batch, logits, shard); }
   void TakeTokens() const { sampling.TakeTokens(logits.rows, shard.drawn, tokens); }
 };
+
+void CpuSampling::AdjustLogits(const SamplingBatch& batch, Tensor logits, int64_t first_id) const {
+  ForEachRow(batch.num_logit_rows, logits.cols / 32, [&](int64_t i) {
+    AdjustRow(batch, batch.sampling[i], first_id,
+              {logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)});
+  });
+}
 
 void CpuSampling::Sample(const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
                          int32_t* tokens) const {
@@ -161,6 +173,19 @@ void CpuSampling::CutSums(const SamplingBatch& batch, Tensor logits, const Sampl
     AddCutSums(row, begin, end, kind, digit, sums.data(), kernels_);
     uint64_t* const of_row = shard.sums + i * kDigitValues;
     for (int value = 0; value < kDigitValues; ++value) AddTo(of_row[value], sums[value]);
+  });
+}
+
+void CpuSampling::TypicalSums(const SamplingBatch& batch, Tensor logits,
+                              const SampleShard& shard) const {
+  const int64_t rows = batch.num_logit_rows;
+  std::fill_n(shard.typical_sums, rows * kTypicalSums, 0);
+  ForEachPiece(rows, logits.cols, [&](int64_t i, int64_t begin, int64_t end) {
+    const RowShard row = RowOf(batch, logits, shard, i);
+    if (!HasCut(row, CutKind::kTypical)) return;
+    std::array<uint64_t, kTypicalSums> sums = {};
+    AddTypicalSums(row, begin, end, sums.data(), kernels_);
+    for (int s = 0; s < kTypicalSums; ++s) AddTo(shard.typical_sums[i * kTypicalSums + s], sums[s]);
   });
 }
 
@@ -219,6 +244,13 @@ void CpuSampling::CombineLogProbs(int64_t rows, const uint64_t* maxima, const ui
   for (int64_t i = 0; i < rows; ++i) {
     log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
   }
+}
+
+void CpuSampling::TopLogits(Tensor logits, int64_t first_id, int count, uint64_t* words) const {
+  ForEachRow(logits.rows, logits.cols, [&](int64_t i) {
+    TopLogitsOf(Columns(logits, i, 0, logits.cols), first_id,
+                {words + i * count, static_cast<size_t>(count)}, kernels_);
+  });
 }
 
 bool CpuSampling::GivesOutRows(int64_t rows) const {

@@ -37,11 +37,13 @@ class CpuSampling {
                      float* log_probs) const;
 
   // Of this rank's part of each row.
+  void AdjustLogits(const SamplingBatch& batch, Tensor logits, int64_t first_id) const;
   void RowMaxima(Tensor logits, int64_t first_id, uint64_t* maxima) const;
   void CutSums(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, CutKind kind,
                int digit) const;
   void NarrowCut(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, CutKind kind,
                  int digit) const;
+  void TypicalSums(const SamplingBatch& batch, Tensor logits, const SampleShard& shard) const;
   void KeptWeights(const SamplingBatch& batch, Tensor logits, const SampleShard& shard) const;
   void DrawTokens(const SamplingBatch& batch, Tensor logits, const SampleShard& shard) const;
   void TakeTokens(int64_t rows, const uint64_t* drawn, int32_t* tokens) const;
@@ -49,6 +51,7 @@ class CpuSampling {
                     uint64_t* terms) const;
   void CombineLogProbs(int64_t rows, const uint64_t* maxima, const uint64_t* terms,
                        float* log_probs) const;
+  void TopLogits(Tensor logits, int64_t first_id, int count, uint64_t* words) const;
 
  private:
   // All ops of a step for some rows.

@@ -315,6 +315,12 @@ class CudaBackend final : public Backend {
     LaunchGatherRows(Handle(stream), rows, x, out);
   }
 
+  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                    int64_t first_id) override {
+    CheckTensors(Op::kAdjustLogits, {logits});
+    LaunchAdjustLogits(Handle(stream), batch, logits, first_id);
+  }
+
   // A whole row is a shard of a world of one.
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
@@ -351,6 +357,11 @@ class CudaBackend final : public Backend {
     CheckTensors(Op::kNarrowCut, {logits});
     LaunchNarrowCut(Handle(stream), batch, logits, shard, kind, digit);
   }
+  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    CheckTensors(Op::kTypicalSums, {logits});
+    LaunchTypicalSums(Handle(stream), batch, logits, shard);
+  }
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {
     CheckTensors(Op::kKeptWeights, {logits});
@@ -373,6 +384,11 @@ class CudaBackend final : public Backend {
                        float* log_probs) override {
     LaunchCombineLogProbs(Handle(stream), rows, maxima, terms, log_probs);
   }
+  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
+                 uint64_t* words) override {
+    CheckTensors(Op::kTopLogits, {logits});
+    LaunchTopLogits(Handle(stream), logits, first_id, count, words);
+  }
 
  private:
   // The ops of Sample, for DrawWholeRows.
@@ -391,6 +407,7 @@ class CudaBackend final : public Backend {
     void NarrowCut(CutKind kind, int digit) const {
       backend.NarrowCut(stream, batch, logits, shard, kind, digit);
     }
+    void TypicalSums() const { backend.TypicalSums(stream, batch, logits, shard); }
     void KeptWeights() const { backend.KeptWeights(stream, batch, logits, shard); }
     void DrawTokens() const { backend.DrawTokens(stream, batch, logits, shard); }
     void TakeTokens() const {

@@ -7,6 +7,7 @@
 #include "kernels/cuda/warp.h"
 #include "kernels/sampling/cut.h"
 #include "kernels/sampling/exp_sum.h"
+#include "kernels/sampling/logit_edit.h"
 #include "kernels/sampling/weight.h"
 
 namespace phalanx::kernels::cuda {
@@ -84,6 +85,36 @@ __global__ void RowMaximaKernel(const float* logits, int64_t cols, int64_t first
   if (LaneId() == 0 && max != 0) atomicMax(AsWord(maxima + row.index), max);
 }
 
+// --- Adjustments ---
+
+// One block for each row.
+__global__ void EditLogitsKernel(SamplingBatch batch, float* logits, int64_t cols,
+                                 int64_t first_id) {
+  WaitForPrevious();
+  const int64_t i = blockIdx.y;
+  const SamplingRow& row = batch.sampling[i];
+  for (int e = row.edits_begin + static_cast<int>(threadIdx.x); e < row.edits_end; e += kThreads) {
+    const LogitEdit edit = batch.edits[e];
+    const int64_t column = edit.token - first_id;
+    if (column < 0 || column >= cols) continue;
+    float* const logit = logits + i * cols + column;
+    *logit = EditedLogit(*logit, edit, row);
+  }
+}
+
+__global__ void MaskLogitsKernel(SamplingBatch batch, float* logits, int64_t cols,
+                                 int64_t first_id) {
+  WaitForPrevious();
+  const Row row = RowOfBlock(logits, cols);
+  const int32_t mask_begin = batch.sampling[row.index].mask_begin;
+  if (mask_begin == kNoMask) return;
+  for (int64_t i = row.begin + threadIdx.x; i < row.end; i += kThreads) {
+    if (!MaskAllows(batch.mask_words + mask_begin, first_id + i)) {
+      logits[row.index * cols + i] = -INFINITY;
+    }
+  }
+}
+
 // --- What of a token's weight counts ---
 
 // A row that is being drawn. Its members are what RowShard has on the host.
@@ -92,8 +123,12 @@ struct DrawnRow {
   bool has_token;
   bool by_k;
   bool by_p;
+  bool by_typical;
   SampleCut k;
   SampleCut p;
+  SampleCut typical;
+  uint64_t least_weight;
+  double mean_fall;  // Once the sums of all ranks are known.
   Weights weights;
 
   __device__ DrawnRow(const SamplingBatch& batch, const SampleShard& shard, int64_t i)
@@ -101,27 +136,57 @@ struct DrawnRow {
         has_token(HasToken(shard.maxima[i])),
         by_k(has_token && WantsCut(sampling, shard.vocab, CutKind::kTopK)),
         by_p(has_token && WantsCut(sampling, shard.vocab, CutKind::kTopP)),
+        by_typical(has_token && WantsCut(sampling, shard.vocab, CutKind::kTypical)),
+        least_weight(LeastWeight(sampling.min_p)),
+        mean_fall(0.0),
         weights(has_token ? HighestLogit(shard.maxima[i]) : 0.0f,
                 WantsDraw(sampling) ? sampling.temperature : 1.0f) {
-    if (by_k) k = shard.cuts[2 * i + static_cast<int>(CutKind::kTopK)];
-    if (by_p) p = shard.cuts[2 * i + static_cast<int>(CutKind::kTopP)];
+    const SampleCut* const cuts = shard.cuts + kCutKinds * i;
+    if (by_k) k = cuts[static_cast<int>(CutKind::kTopK)];
+    if (by_p) p = cuts[static_cast<int>(CutKind::kTopP)];
+    if (by_typical) {
+      typical = cuts[static_cast<int>(CutKind::kTypical)];
+      const uint64_t* const sums = shard.typical_sums + kTypicalSums * i;
+      mean_fall = MeanFall(sums[0], sums[1]);
+    }
   }
 
   __device__ bool IsDrawn() const { return has_token && WantsDraw(sampling); }
-  __device__ bool HasCut(CutKind kind) const { return kind == CutKind::kTopK ? by_k : by_p; }
-
-  // What a token counts in the sums by which the cut of `kind` is found.
-  __device__ uint64_t Measure(CutKind kind, float logit, uint32_t key, int64_t id) const {
-    if (kind == CutKind::kTopK) return 1;
-    return !by_k || Keeps(k, key, id) ? weights(logit) : 0;
+  __device__ bool HasCut(CutKind kind) const {
+    if (kind == CutKind::kTopK) return by_k;
+    return kind == CutKind::kTopP ? by_p : by_typical;
+  }
+  __device__ const SampleCut& cut(CutKind kind) const {
+    if (kind == CutKind::kTopK) return k;
+    return kind == CutKind::kTopP ? p : typical;
   }
 
-  // The weight that a token has left after all cuts. top_p keeps only what top_k has kept.
-  __device__ uint64_t KeptWeight(float logit, int64_t id) const {
+  // What the cut of `kind` ranks a token by.
+  __device__ uint32_t Key(CutKind kind, float logit) const {
+    return kind == CutKind::kTypical ? TypicalKey(weights.Fall(logit), mean_fall) : RankKey(logit);
+  }
+
+  // What a token counts in the sums by which the cut of `kind` is found.
+  __device__ uint64_t Measure(CutKind kind, float logit, int64_t id) const {
+    if (kind == CutKind::kTopK) return 1;
+    if (kind == CutKind::kTypical) return WeightBeforeTypical(logit, id);
+    return !by_k || Keeps(k, RankKey(logit), id) ? weights(logit) : 0;
+  }
+
+  // The weight that a token has after top_k, top_p and min_p. top_p keeps only what top_k has kept.
+  __device__ uint64_t WeightBeforeTypical(float logit, int64_t id) const {
     if (by_p || by_k) {
       if (!Keeps(by_p ? p : k, RankKey(logit), id)) return 0;
     }
-    return weights(logit);
+    const uint64_t weight = weights(logit);
+    return weight >= least_weight ? weight : 0;
+  }
+
+  // The weight that a token has left after all cuts.
+  __device__ uint64_t KeptWeight(float logit, int64_t id) const {
+    const uint64_t weight = WeightBeforeTypical(logit, id);
+    if (!by_typical || weight == 0) return weight;
+    return Keeps(typical, Key(CutKind::kTypical, logit), id) ? weight : 0;
   }
 };
 
@@ -137,13 +202,12 @@ __global__ void CutSumsKernel(SamplingBatch batch, const float* logits, int64_t 
   sums[threadIdx.x] = 0;
   __syncthreads();
   const uint32_t above = DigitsAbove(digit);
-  const SampleCut& cut = kind == CutKind::kTopK ? drawn.k : drawn.p;
-  const uint32_t known = digit == 0 ? 0 : cut.key;
+  const uint32_t known = digit == 0 ? 0 : drawn.cut(kind).key;
   for (int64_t i = row.begin + threadIdx.x; i < row.end; i += kThreads) {
     const float logit = row.logits[i];
-    const uint32_t key = RankKey(logit);
+    const uint32_t key = drawn.Key(kind, logit);
     if ((key & above) != known) continue;
-    const uint64_t measure = drawn.Measure(kind, logit, key, shard.first_id + i);
+    const uint64_t measure = drawn.Measure(kind, logit, shard.first_id + i);
     if (measure != 0) {
       atomicAdd(&sums[key >> ShiftOfDigit(digit) & (kDigitValues - 1)], Word{measure});
     }
@@ -176,12 +240,11 @@ __device__ int32_t LastOfTies(const DrawnRow& drawn, const float* logits, int64_
     bool is_tie = false;
     if (i < cols) {
       const float logit = logits[i];
-      is_tie = RankKey(logit) == key;
-      if (is_tie) measure = drawn.Measure(kind, logit, key, first_id + i);
+      is_tie = drawn.Key(kind, logit) == key;
+      if (is_tie) measure = drawn.Measure(kind, logit, first_id + i);
     }
-    // A tie that weighs nothing is not told from a token that is none, as long as it comes before
-    // one that does; it is never the last one that is kept, since left is above 0 and ties of one
-    // key weigh the same.
+    // A tie that weighs nothing is not told from a token that is none: it is never the last one
+    // that is kept, since left is above 0.
     measures[threadIdx.x] = is_tie ? measure : 0;
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -218,7 +281,7 @@ __global__ void NarrowCutKernel(SamplingBatch batch, const float* logits, int64_
     of_all[threadIdx.x] = shard.sums[i * kDigitValues + threadIdx.x];
   }
   __syncthreads();
-  SampleCut* const found = shard.cuts + 2 * i + static_cast<int>(kind);
+  SampleCut* const found = shard.cuts + kCutKinds * i + static_cast<int>(kind);
   if (threadIdx.x == 0) {
     cut = *found;
     const uint32_t value = FindDigit(drawn.sampling, kind, digit, of_all, &cut);
@@ -245,6 +308,29 @@ __global__ void NarrowCutKernel(SamplingBatch batch, const float* logits, int64_
   const int32_t last_id =
       LastOfTies(drawn, logits + i * cols, cols, shard.first_id, kind, cut.key, cut.left);
   if (threadIdx.x == 0) found->last_id = last_id;
+}
+
+__global__ void TypicalSumsKernel(SamplingBatch batch, const float* logits, int64_t cols,
+                                  SampleShard shard) {
+  WaitForPrevious();
+  const Row row = RowOfBlock(logits, cols);
+  const DrawnRow drawn(batch, shard, row.index);
+  if (!drawn.by_typical) return;
+  uint64_t weights = 0;
+  uint64_t weighted_falls = 0;
+  for (int64_t i = row.begin + threadIdx.x; i < row.end; i += kThreads) {
+    const uint64_t weight = drawn.WeightBeforeTypical(row.logits[i], shard.first_id + i);
+    if (weight == 0) continue;
+    weights += weight;
+    weighted_falls += WeightedFall(weight, drawn.weights.Fall(row.logits[i]));
+  }
+  weights = WarpSum(weights);
+  weighted_falls = WarpSum(weighted_falls);
+  if (LaneId() == 0) {
+    uint64_t* const sums = shard.typical_sums + row.index * kTypicalSums;
+    atomicAdd(AsWord(sums), Word{weights});
+    atomicAdd(AsWord(sums + 1), Word{weighted_falls});
+  }
 }
 
 // --- The draw ---
@@ -300,7 +386,9 @@ __global__ void DrawTokensKernel(SamplingBatch batch, const float* logits, int64
   uint64_t* const to = shard.drawn + row;
   if (!HasToken(maximum) || !WantsDraw(batch.sampling[row])) {
     if (LaneId() == 0) {
-      *to = HasToken(maximum) ? uint64_t{static_cast<uint32_t>(~maximum)} + 1 : 0;
+      *to = HasToken(maximum)
+                ? static_cast<uint64_t>(TokenWithoutDraw(batch.sampling[row], maximum)) + 1
+                : 0;
     }
     return;
   }
@@ -390,6 +478,32 @@ __global__ void CombineLogProbsKernel(int64_t rows, const uint64_t* maxima, cons
   log_probs[i] = static_cast<float>(logit - HighestLogit(maxima[i]) - log(sum));
 }
 
+// The highest word of a row, then the highest below it, and so on. One block for each row.
+__global__ void TopLogitsKernel(const float* logits, int64_t cols, int64_t first_id, int count,
+                                uint64_t* words) {
+  WaitForPrevious();
+  const int64_t row = blockIdx.y;
+  PHALANX_SHARED Word highest[kWarps];
+  Word below = ~Word{0};
+  for (int j = 0; j < count; ++j) {
+    Word max = 0;
+    for (int64_t i = threadIdx.x; i < cols; i += kThreads) {
+      const float logit = logits[row * cols + i];
+      if (isnan(logit) || logit == -INFINITY) continue;
+      const Word word = MaximumWord(logit, first_id + i);
+      if (word < below && word > max) max = word;
+    }
+    max = WarpMax(max);
+    if (LaneId() == 0) highest[WarpId()] = max;
+    __syncthreads();
+    for (int warp = 0; warp < kWarps; ++warp) max = highest[warp] > max ? highest[warp] : max;
+    __syncthreads();
+    if (threadIdx.x == 0) words[row * count + j] = max;
+    // A word of 0 is below all others, and nothing is below it.
+    below = max;
+  }
+}
+
 const float* Logits(const Tensor& tensor) { return static_cast<const float*>(tensor.data); }
 
 }  // namespace
@@ -399,6 +513,16 @@ void LaunchRowMaxima(cudaStream_t stream, const Tensor& logits, int64_t first_id
   LaunchZeroWords(stream, maxima, logits.rows);
   Launch(stream, Pieces(logits.rows, logits.cols), RowMaximaKernel, Logits(logits), logits.cols,
          first_id, maxima);
+}
+
+void LaunchAdjustLogits(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
+                        int64_t first_id) {
+  auto* const data = static_cast<float*>(logits.data);
+  Launch(stream, BlockForEach(batch.num_logit_rows), EditLogitsKernel, batch, data, logits.cols,
+         first_id);
+  if (batch.num_mask_words == 0) return;
+  Launch(stream, Pieces(batch.num_logit_rows, logits.cols), MaskLogitsKernel, batch, data,
+         logits.cols, first_id);
 }
 
 void LaunchCutSums(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
@@ -412,6 +536,13 @@ void LaunchNarrowCut(cudaStream_t stream, const SamplingBatch& batch, const Tens
                      const SampleShard& shard, CutKind kind, int digit) {
   Launch(stream, BlockForEach(batch.num_logit_rows), NarrowCutKernel, batch, Logits(logits),
          logits.cols, shard, kind, digit);
+}
+
+void LaunchTypicalSums(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
+                       const SampleShard& shard) {
+  LaunchZeroWords(stream, shard.typical_sums, int64_t{batch.num_logit_rows} * kTypicalSums);
+  Launch(stream, Pieces(batch.num_logit_rows, logits.cols), TypicalSumsKernel, batch,
+         Logits(logits), logits.cols, shard);
 }
 
 void LaunchKeptWeights(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
@@ -448,6 +579,13 @@ void LaunchCombineLogProbs(cudaStream_t stream, int64_t rows, const uint64_t* ma
   Launch(stream,
          {.grid = dim3(static_cast<uint32_t>(CeilDivide(rows, kThreads))), .block = dim3(kThreads)},
          CombineLogProbsKernel, rows, maxima, terms, log_probs);
+}
+
+void LaunchTopLogits(cudaStream_t stream, const Tensor& logits, int64_t first_id, int count,
+                     uint64_t* words) {
+  if (count == 0) return;
+  Launch(stream, BlockForEach(logits.rows), TopLogitsKernel, Logits(logits), logits.cols, first_id,
+         count, words);
 }
 
 }  // namespace phalanx::kernels::cuda

@@ -1,6 +1,6 @@
-// Drawing tokens and log-probabilities: the ops of Backend from RowMaxima on, and Sample and
-// TokenLogProbs, which are made of the same kernels. With the bits of kernels/sampling/sample.h and
-// log_prob.h: nvcc compiles these kernels with -fmad=false.
+// Drawing tokens and log-probabilities: AdjustLogits, the ops of Backend from RowMaxima on, and
+// Sample and TokenLogProbs, which are made of the same kernels. With the bits of
+// kernels/sampling/sample.h and log_prob.h: nvcc compiles these kernels with -fmad=false.
 #ifndef PHALANX_KERNELS_CUDA_SAMPLING_H_
 #define PHALANX_KERNELS_CUDA_SAMPLING_H_
 
@@ -14,11 +14,15 @@
 
 namespace phalanx::kernels::cuda {
 
+void LaunchAdjustLogits(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
+                        int64_t first_id);
 void LaunchRowMaxima(cudaStream_t stream, const Tensor& logits, int64_t first_id, uint64_t* maxima);
 void LaunchCutSums(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
                    const SampleShard& shard, CutKind kind, int digit);
 void LaunchNarrowCut(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
                      const SampleShard& shard, CutKind kind, int digit);
+void LaunchTypicalSums(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
+                       const SampleShard& shard);
 void LaunchKeptWeights(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
                        const SampleShard& shard);
 void LaunchDrawTokens(cudaStream_t stream, const SamplingBatch& batch, const Tensor& logits,
@@ -28,6 +32,8 @@ void LaunchLogProbTerms(cudaStream_t stream, const Tensor& logits, int64_t first
                         const int32_t* targets, const uint64_t* maxima, uint64_t* terms);
 void LaunchCombineLogProbs(cudaStream_t stream, int64_t rows, const uint64_t* maxima,
                            const uint64_t* terms, float* log_probs);
+void LaunchTopLogits(cudaStream_t stream, const Tensor& logits, int64_t first_id, int count,
+                     uint64_t* words);
 
 }  // namespace phalanx::kernels::cuda
 

@@ -25,7 +25,8 @@ size_t Workspace::Place(std::byte* base, const WorkspaceLimits& limits, bool use
   };
   const auto rows = static_cast<size_t>(limits.max_seqs);
   take(shard_.maxima, rows);
-  take(shard_.cuts, 2 * rows);
+  take(shard_.cuts, kCutKinds * rows);
+  take(shard_.typical_sums, kTypicalSums * rows);
   take(shard_.sums, rows * kDigitValues);
   take(shard_.kept, rows);
   take(shard_.drawn, rows);

@@ -15,9 +15,11 @@
 #include "kernels/host_memory.h"
 #include "kernels/kv_quantize.h"
 #include "kernels/linear_source.h"
+#include "kernels/sampling/adjust.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sample.h"
 #include "kernels/sampling/sharded_sample.h"
+#include "kernels/sampling/top_logits.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -388,6 +390,15 @@ class ReferenceBackend : public Backend {
     }
   }
 
+  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                    int64_t first_id) override {
+    CheckTensors(Op::kAdjustLogits, {logits});
+    for (int64_t i = 0; i < batch.num_logit_rows; ++i) {
+      AdjustRow(batch, batch.sampling[i], first_id,
+                {logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)});
+    }
+  }
+
   void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
     CheckTensors(Op::kSample, {logits});
     for (int i = 0; i < batch.num_logit_rows; ++i) {
@@ -431,6 +442,17 @@ class ReferenceBackend : public Backend {
     for (int i = 0; i < batch.num_logit_rows; ++i) NarrowRow(batch, logits, shard, i, kind, digit);
   }
 
+  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    CheckTensors(Op::kTypicalSums, {logits});
+    std::fill_n(shard.typical_sums, batch.num_logit_rows * kTypicalSums, 0);
+    for (int i = 0; i < batch.num_logit_rows; ++i) {
+      const RowShard row = RowOf(batch, logits, shard, i);
+      if (!HasCut(row, CutKind::kTypical)) continue;
+      AddTypicalSums(row, 0, logits.cols, shard.typical_sums + i * kTypicalSums);
+    }
+  }
+
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {
     CheckTensors(Op::kKeptWeights, {logits});
@@ -468,6 +490,14 @@ class ReferenceBackend : public Backend {
                        float* log_probs) override {
     for (int64_t i = 0; i < rows; ++i) {
       log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
+    }
+  }
+
+  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
+                 uint64_t* words) override {
+    CheckTensors(Op::kTopLogits, {logits});
+    for (int64_t i = 0; i < logits.rows; ++i) {
+      TopLogitsOf(Row(logits, i), first_id, {words + i * count, static_cast<size_t>(count)});
     }
   }
 

@@ -46,14 +46,21 @@ PHALANX_HOST_DEVICE inline uint64_t MaximumWord(float logit, int64_t id) {
   return uint64_t{RankKey(logit)} << 32 | static_cast<uint32_t>(~static_cast<uint32_t>(id));
 }
 
-// What a row asks for. Whether there is anything to draw (a row that is not greedy), and whether
-// there is such a cut in a row of `vocab` logits.
+// What a row asks for. Whether there is anything to draw (a row that is neither greedy nor forced),
+// and whether there is such a cut in a row of `vocab` logits.
 PHALANX_HOST_DEVICE inline bool WantsDraw(const SamplingRow& sampling) {
-  return sampling.temperature > 0.0f;
+  return sampling.temperature > 0.0f && sampling.forced < 0;
 }
 PHALANX_HOST_DEVICE inline bool WantsCut(const SamplingRow& sampling, int64_t vocab, CutKind kind) {
-  return WantsDraw(sampling) &&
-         (kind == CutKind::kTopK ? CutsByTopK(sampling, vocab) : CutsByTopP(sampling));
+  if (!WantsDraw(sampling)) return false;
+  if (kind == CutKind::kTopK) return CutsByTopK(sampling, vocab);
+  return kind == CutKind::kTopP ? CutsByTopP(sampling) : CutsByTypicalP(sampling);
+}
+
+// The token of a row that has one and needs no draw.
+PHALANX_HOST_DEVICE inline int64_t TokenWithoutDraw(const SamplingRow& sampling, uint64_t maximum) {
+  if (sampling.forced >= 0) return sampling.forced;
+  return static_cast<uint32_t>(~static_cast<uint32_t>(maximum));
 }
 
 // Finds digit `digit` of the cut by the sums of all ranks, [kDigitValues], and returns it.
@@ -63,8 +70,10 @@ PHALANX_HOST_DEVICE inline uint32_t FindDigit(const SamplingRow& sampling, CutKi
     uint64_t sum = 0;
     for (int value = 0; value < kDigitValues; ++value) sum += sums[value];
     cut->key = 0;
-    cut->left = kind == CutKind::kTopK ? static_cast<uint64_t>(sampling.top_k)
-                                       : TopPNeed(sampling.top_p, sum);
+    cut->left =
+        kind == CutKind::kTopK
+            ? static_cast<uint64_t>(sampling.top_k)
+            : WeightNeeded(kind == CutKind::kTopP ? sampling.top_p : sampling.typical_p, sum);
   }
   uint32_t value = kDigitValues - 1;
   while (value > 0 && sums[value] < cut->left) cut->left -= sums[value--];

@@ -5,6 +5,9 @@
 // which a logit is NaN or +infinity, or all are -infinity, comes from a model that does not work:
 // it has no token (kNoToken), at any temperature. A token of -infinity is never drawn.
 //
+// A row whose token is forced has that token, and what follows does not matter. Before all of this
+// a row may have been changed as logit_edit.h defines.
+//
 //  1. temperature: token i weighs w[i] = floor(2^44 * exp((logit[i] - max) * (1 / temperature))),
 //     in double arithmetic with the exponential of sample.cc, 2^44 if logit[i] = max; the sums
 //     below are of integers, and so the same in any order. A token 2^44 times less likely than the
@@ -12,7 +15,17 @@
 //  2. top_k: only the k first in rank keep their weight; 0 or at least vocab keeps all.
 //  3. top_p: of those, the fewest first in rank keep theirs whose sum is at least
 //     ceil(top_p * sum of all that top_k kept), and at least one; 1 or more keeps all.
-//  4. draw: u = the first two words of Philox4x32-10 with key = seed, counter = position (low
+//  4. min_p: a token keeps its weight if it is at least ceil(min_p * 2^44); 0 keeps all.
+//  5. typical_p: with the exponents y[i] = -(logit[i] - max) * (1 / temperature) of step 1, the
+//  mean
+//     M = T / S in double for the sums S of the weights w[i] kept so far and T of
+//     floor(double(w[i]) * y[i]), tokens are ranked by the distance |y[i] - M|, rounded to float,
+//     lowest first, and by id, lowest first. The fewest first in this rank keep their weights whose
+//     sum is at least ceil(typical_p * S), and at least one; 1 or more keeps all. As -ln p[i] is
+//     y[i] plus a constant, |y[i] - M| is how far the surprise of a token is from the entropy:
+//     https://arxiv.org/abs/2202.00666, in the form of TypicalLogitsWarper of Hugging Face's
+//     transformers.
+//  6. draw: u = the first two words of Philox4x32-10 with key = seed, counter = position (low
 //     words first); r = floor(u * S / 2^64) for the sum S of the kept weights; the token is the
 //     first one, by id, at which the running sum of kept weights is above r.
 //

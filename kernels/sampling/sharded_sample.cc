@@ -15,17 +15,14 @@ const SampleCut& CutOf(const RowShard& row, CutKind kind) {
   return row.cuts[static_cast<int>(kind)];
 }
 
-// What of a row the cuts found so far keep; null if they keep all. A cut by top_p keeps only what
-// top_k has kept.
-const SampleCut* CutBefore(const RowShard& row, CutKind kind) {
-  return kind == CutKind::kTopP && HasCut(row, CutKind::kTopK) ? &CutOf(row, CutKind::kTopK)
-                                                               : nullptr;
+// What of a row top_k keeps if a cut by top_p follows; null if that is all.
+const SampleCut* CutBeforeTopP(const RowShard& row) {
+  return HasCut(row, CutKind::kTopK) ? &CutOf(row, CutKind::kTopK) : nullptr;
 }
-const SampleCut* LastCut(const RowShard& row) {
-  for (const CutKind kind : {CutKind::kTopP, CutKind::kTopK}) {
-    if (HasCut(row, kind)) return &CutOf(row, kind);
-  }
-  return nullptr;
+// What of a row top_k and top_p keep together; null if that is all. A cut by top_p keeps only what
+// top_k has kept.
+const SampleCut* CutByLogit(const RowShard& row) {
+  return HasCut(row, CutKind::kTopP) ? &CutOf(row, CutKind::kTopP) : CutBeforeTopP(row);
 }
 
 Weights WeightsOf(const RowShard& row) {
@@ -63,11 +60,93 @@ void ForEachKept(const RowShard& row, int64_t begin, int64_t end, KeyRange keys,
   ForEachInRange(row, border, end, keys, kernels, f);
 }
 
+// Calls f(column, weight) for those of the logits [begin, end) that weigh something after top_k,
+// top_p and min_p, in order, until it returns false.
+template <typename Function>
+void ForEachWeight(const RowShard& row, int64_t begin, int64_t end, const LogitKernels& kernels,
+                   Function f) {
+  const SampleCut* const cut = CutByLogit(row);
+  const uint64_t least = std::max<uint64_t>(LeastWeight(row.sampling.min_p), 1);
+  const Weights weights = WeightsOf(row);
+  std::array<uint64_t, kLogitBlock> of_block;
+  for (; begin < end; begin += kLogitBlock) {
+    const int64_t n = std::min(end - begin, kLogitBlock);
+    kernels.weights(weights, row.logits.data() + begin, n, of_block.data());
+    for (int64_t i = 0; i < n; ++i) {
+      if (of_block[i] < least) continue;
+      const int64_t column = begin + i;
+      const bool kept =
+          cut == nullptr || Keeps(*cut, RankKey(row.logits[column]), row.first_id + column);
+      if (kept && !f(column, of_block[i])) return;
+    }
+  }
+}
+
+// What typical_p looks at in a row.
+class TypicalTokens {
+ public:
+  explicit TypicalTokens(const RowShard& row)
+      : row_(row),
+        weights_(WeightsOf(row)),
+        mean_(MeanFall(row.typical_sums[0], row.typical_sums[1])) {}
+
+  uint32_t Key(int64_t column) const {
+    return TypicalKey(weights_.Fall(row_.logits[column]), mean_);
+  }
+  // Whether the cut, which is complete, keeps the token.
+  bool Keeps(int64_t column) const {
+    return kernels::Keeps(CutOf(row_, CutKind::kTypical), Key(column), row_.first_id + column);
+  }
+
+ private:
+  const RowShard& row_;
+  const Weights weights_;
+  const double mean_;
+};
+
+// As ForEachWeight, for what is left after all cuts.
+template <typename Function>
+void ForEachKeptWeight(const RowShard& row, int64_t begin, int64_t end, const LogitKernels& kernels,
+                       Function f) {
+  if (!HasCut(row, CutKind::kTypical)) return ForEachWeight(row, begin, end, kernels, f);
+  const TypicalTokens typical(row);
+  ForEachWeight(row, begin, end, kernels, [&](int64_t column, uint64_t weight) {
+    return !typical.Keeps(column) || f(column, weight);
+  });
+}
+
+// The last token of this rank of just the key of the cut by typical_p that is kept, where these
+// must sum to `left`. Unlike those of the other cuts they may weigh differently.
+int32_t LastOfTypicalTies(const RowShard& row, uint32_t key, uint64_t left,
+                          const LogitKernels& kernels) {
+  int64_t last_id = -1;
+  const TypicalTokens typical(row);
+  ForEachWeight(row, 0, static_cast<int64_t>(row.logits.size()), kernels,
+                [&](int64_t column, uint64_t weight) {
+                  if (typical.Key(column) != key) return true;
+                  last_id = row.first_id + column;
+                  left -= std::min(left, weight);
+                  return left > 0;
+                });
+  return static_cast<int32_t>(last_id);
+}
+
+// A range of rank keys that has all tokens which min_p keeps, and maybe some more.
+KeyRange KeysOfMinP(const RowShard& row) {
+  const float min_p = row.sampling.min_p;
+  if (!(min_p > 0.0f)) return {};
+  // Weights are exact to 2^-36, and logits of equal weights are closer than this.
+  const double fall = (0.001 - std::log(static_cast<double>(min_p))) * row.sampling.temperature;
+  const auto least = static_cast<float>(HighestLogit(row.maximum) - fall);
+  return {RankKey(std::nextafter(least, -std::numeric_limits<float>::infinity()))};
+}
+
 // The last of this rank's tokens of just the key of the cut that is kept, where some of them are
 // and some are not: they must sum to `left`.
 int32_t LastOfTies(const RowShard& row, CutKind kind, uint32_t key, uint64_t left,
                    const LogitKernels& kernels) {
-  const SampleCut* const before = CutBefore(row, kind);
+  if (kind == CutKind::kTypical) return LastOfTypicalTies(row, key, left, kernels);
+  const SampleCut* const before = kind == CutKind::kTopP ? CutBeforeTopP(row) : nullptr;
   // Equal logits weigh the same.
   const uint64_t measure = kind == CutKind::kTopK ? 1 : WeightsOf(row)(LogitOfKey(key));
   int64_t last_id = -1;
@@ -90,22 +169,16 @@ int32_t LastOfTies(const RowShard& row, CutKind kind, uint32_t key, uint64_t lef
 // above `target`. There is one.
 int64_t ColumnOf(const RowShard& row, int64_t begin, uint64_t target, const LogitKernels& kernels) {
   const auto size = static_cast<int64_t>(row.logits.size());
-  const SampleCut* const cut = LastCut(row);
-  const Weights weights = WeightsOf(row);
-  std::array<uint64_t, kLogitBlock> of_block;
-  for (; begin < size; begin += kLogitBlock) {
-    const int64_t n = std::min(size - begin, kLogitBlock);
-    kernels.weights(weights, row.logits.data() + begin, n, of_block.data());
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t column = begin + i;
-      const bool kept =
-          cut == nullptr || Keeps(*cut, RankKey(row.logits[column]), row.first_id + column);
-      if (!kept) continue;
-      if (of_block[i] > target) return column;
-      target -= of_block[i];
+  int64_t found = size;
+  ForEachKeptWeight(row, begin, size, kernels, [&](int64_t column, uint64_t weight) {
+    if (weight > target) {
+      found = column;
+      return false;
     }
-  }
-  return size;
+    target -= weight;
+    return true;
+  });
+  return found;
 }
 
 }  // namespace
@@ -118,6 +191,12 @@ void NoteWants(absl::Span<const SamplingRow> rows, int64_t vocab, SamplingBatch*
   batch->wants_draw = std::any_of(rows.begin(), rows.end(), WantsDraw);
   batch->wants_top_k = wants_cut(CutKind::kTopK);
   batch->wants_top_p = wants_cut(CutKind::kTopP);
+  batch->wants_typical_p = wants_cut(CutKind::kTypical);
+  batch->wants_adjustment = std::any_of(rows.begin(), rows.end(), [](const SamplingRow& row) {
+    return row.edits_begin != row.edits_end || row.mask_begin != kNoMask;
+  });
+  batch->log_probs = kNoLogProbs;
+  for (const SamplingRow& row : rows) batch->log_probs = std::max(batch->log_probs, row.log_probs);
 }
 
 RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i) {
@@ -126,7 +205,8 @@ RowShard RowOf(const SamplingBatch& batch, Tensor logits, const SampleShard& sha
           .vocab = shard.vocab,
           .sampling = batch.sampling[i],
           .maximum = shard.maxima[i],
-          .cuts = shard.cuts + 2 * i};
+          .cuts = shard.cuts + kCutKinds * i,
+          .typical_sums = shard.typical_sums + kTypicalSums * i};
 }
 
 uint64_t MaximumOf(absl::Span<const float> logits, int64_t first_id, const LogitKernels& kernels) {
@@ -174,10 +254,19 @@ void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, i
       kernels.keys(logits, n, keys_of_block.data());
       for (int64_t i = 0; i < n; ++i) ++sum_of(i);
     });
+  } else if (kind == CutKind::kTypical) {
+    const TypicalTokens typical(row);
+    ForEachWeight(row, begin, end, kernels, [&](int64_t column, uint64_t weight) {
+      const uint32_t key = typical.Key(column);
+      if (key >= keys.least && key <= keys.most) {
+        copies[key >> shift & (kDigitValues - 1)] += weight;
+      }
+      return true;
+    });
   } else {
     const Weights weights = WeightsOf(row);
     std::array<uint64_t, kLogitBlock> of_block;
-    ForEachKept(row, begin, end, keys, CutBefore(row, kind), kernels,
+    ForEachKept(row, begin, end, keys, CutBeforeTopP(row), kernels,
                 [&](const float* logits, int64_t n) {
                   kernels.weights(weights, logits, n, of_block.data());
                   kernels.keys(logits, n, keys_of_block.data());
@@ -187,11 +276,21 @@ void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, i
   for (int i = 0; i < kCopies * kDigitValues; ++i) sums[i % kDigitValues] += copies[i];
 }
 
+void AddTypicalSums(const RowShard& row, int64_t begin, int64_t end, uint64_t* sums,
+                    const LogitKernels& kernels) {
+  const Weights weights = WeightsOf(row);
+  ForEachWeight(row, begin, end, kernels, [&](int64_t column, uint64_t weight) {
+    sums[0] += weight;
+    sums[1] += WeightedFall(weight, weights.Fall(row.logits[column]));
+    return true;
+  });
+}
+
 void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i,
                CutKind kind, int digit, const LogitKernels& kernels) {
   const RowShard row = RowOf(batch, logits, shard, i);
   if (!HasCut(row, kind)) return;
-  SampleCut& cut = shard.cuts[2 * i + static_cast<int>(kind)];
+  SampleCut& cut = shard.cuts[kCutKinds * i + static_cast<int>(kind)];
   const bool last = digit == kCutDigits - 1;
   if (!last) {
     FindDigit(row.sampling, kind, digit, shard.sums + i * kDigitValues, &cut);
@@ -225,12 +324,26 @@ uint64_t KeptWeightOfRun(const RowShard& row, int run, const LogitKernels& kerne
   // The last runs may have no logits.
   const int64_t begin = std::min(size, run * RunLength(size));
   const int64_t end = std::min(size, begin + RunLength(size));
-  const Weights weights = WeightsOf(row);
-  std::array<uint64_t, kLogitBlock> of_block;
   uint64_t sum = 0;
-  ForEachKept(row, begin, end, {}, LastCut(row), kernels, [&](const float* logits, int64_t n) {
-    sum += kernels.weights(weights, logits, n, of_block.data());
-  });
+  if (HasCut(row, CutKind::kTypical)) {
+    ForEachKeptWeight(row, begin, end, kernels, [&](int64_t, uint64_t weight) {
+      sum += weight;
+      return true;
+    });
+    return sum;
+  }
+  const Weights weights = WeightsOf(row);
+  const uint64_t least = LeastWeight(row.sampling.min_p);
+  std::array<uint64_t, kLogitBlock> of_block;
+  ForEachKept(row, begin, end, KeysOfMinP(row), CutByLogit(row), kernels,
+              [&](const float* logits, int64_t n) {
+                const uint64_t all = kernels.weights(weights, logits, n, of_block.data());
+                if (least == 0) {
+                  sum += all;
+                  return;
+                }
+                for (int64_t i = 0; i < n; ++i) sum += of_block[i] >= least ? of_block[i] : 0;
+              });
   return sum;
 }
 
@@ -241,7 +354,7 @@ void DrawRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard
   drawn = 0;
   if (!HasToken(row.maximum)) return;
   if (!IsDrawn(row)) {
-    drawn = uint64_t{static_cast<uint32_t>(~row.maximum)} + 1;
+    drawn = static_cast<uint64_t>(TokenWithoutDraw(row.sampling, row.maximum)) + 1;
     return;
   }
   const auto kept = [&](int rank) {

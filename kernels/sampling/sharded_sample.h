@@ -23,8 +23,9 @@ struct RowShard {
   int64_t first_id = 0;            // Of logits[0].
   int64_t vocab = 0;               // Logits of all ranks.
   SamplingRow sampling;
-  uint64_t maximum = 0;             // Of all ranks; not needed by MaximumOf.
-  const SampleCut* cuts = nullptr;  // [2], by CutKind; those that have been found.
+  uint64_t maximum = 0;                    // Of all ranks; not needed by MaximumOf.
+  const SampleCut* cuts = nullptr;         // [kCutKinds], by CutKind; those that have been found.
+  const uint64_t* typical_sums = nullptr;  // [kTypicalSums], of all ranks; for typical_p alone.
 };
 
 // Row `i` of a step; `logits` are this rank's. The maximum is that of shard.maxima.
@@ -43,6 +44,11 @@ bool HasCut(const RowShard& row, CutKind kind);
 // Adds the logits [begin, end) of this rank to sums[kDigitValues], as Backend::CutSums.
 void AddCutSums(const RowShard& row, int64_t begin, int64_t end, CutKind kind, int digit,
                 uint64_t* sums, const LogitKernels& kernels = ScalarLogitKernels());
+
+// Adds what the logits [begin, end) of this rank have for Backend::TypicalSums to `sums`,
+// [kTypicalSums]. The row has a cut of that kind.
+void AddTypicalSums(const RowShard& row, int64_t begin, int64_t end, uint64_t* sums,
+                    const LogitKernels& kernels = ScalarLogitKernels());
 
 // Finds digit `digit` of the cut of row `i`, if it has one, as Backend::NarrowCut.
 void NarrowRow(const SamplingBatch& batch, Tensor logits, const SampleShard& shard, int64_t i,

@@ -43,6 +43,7 @@ class SplitRow {
                     .vocab = static_cast<int64_t>(logits.size()),
                     .maxima = &maximum_,
                     .cuts = rank.cuts,
+                    .typical_sums = typical_sums_,
                     .sums = rank.sums,
                     .sums_of_ranks = sums_of_ranks_.data(),
                     .kept_of_ranks = kept_of_ranks_.data(),
@@ -55,6 +56,7 @@ class SplitRow {
   int32_t Draw() {
     FindCut(CutKind::kTopK);
     FindCut(CutKind::kTopP);
+    FindCut(CutKind::kTypical);
     for (int r = 0; r < world_; ++r) {
       for (int run = 0; run < kDigitValues; ++run) {
         ranks_[r].sums[run] = KeptWeightOfRun(Row(r), run);
@@ -77,7 +79,7 @@ class SplitRow {
   struct Rank {
     Tensor logits;
     SampleShard shard;
-    SampleCut cuts[2];
+    SampleCut cuts[kCutKinds];
     uint64_t sums[kDigitValues];
     uint64_t drawn;
   };
@@ -86,6 +88,10 @@ class SplitRow {
 
   void FindCut(CutKind kind) {
     if (!HasCut(Row(0), kind)) return;
+    if (kind == CutKind::kTypical) {
+      for (int r = 0; r < world_; ++r)
+        AddTypicalSums(Row(r), 0, ranks_[r].logits.cols, typical_sums_);
+    }
     for (int digit = 0; digit < kCutDigits; ++digit) {
       std::vector<uint64_t> of_all(kDigitValues);
       for (int r = 0; r < world_; ++r) {
@@ -105,6 +111,7 @@ class SplitRow {
   const SamplingRow sampling_;
   SamplingBatch batch_;
   uint64_t maximum_ = 0;
+  uint64_t typical_sums_[kTypicalSums] = {};
   std::vector<uint64_t> sums_of_ranks_;
   std::vector<uint64_t> kept_of_ranks_;
   std::vector<Rank> ranks_;
@@ -154,9 +161,14 @@ SamplingRow RandomSampling(int64_t size, std::mt19937& random) {
   constexpr float kTemperatures[] = {0.0f, 0.3f, 0.7f, 1.0f, 2.0f, 30.0f};
   constexpr float kTopPs[] = {1.0f, 1.0f, 0.95f, 0.5f, 0.999f, 1e-6f};
   const int32_t top_ks[] = {0, 0, 1, 2, 50, static_cast<int32_t>(random() % (size + 2))};
+  constexpr float kMinPs[] = {0.0f, 0.0f, 0.0f, 0.1f, 0.7f, 1e-6f, 1.0f};
+  constexpr float kTypicalPs[] = {1.0f, 1.0f, 1.0f, 0.9f, 0.2f, 1e-6f};
   return {.temperature = kTemperatures[random() % 6],
           .top_k = top_ks[random() % 6],
           .top_p = kTopPs[random() % 6],
+          .min_p = kMinPs[random() % 7],
+          .typical_p = kTypicalPs[random() % 6],
+          .forced = random() % 50 == 0 ? static_cast<int32_t>(random() % size) : kNotForced,
           .position = static_cast<int32_t>(random() % 100000),
           .seed = random()};
 }
@@ -175,7 +187,8 @@ TEST(ShardedSampleTest, DrawsTheTokensOfSampleTokenWhateverTheSplit) {
       const Borders borders = RandomBorders(size, world, random);
       ASSERT_EQ(SplitRow(logits, sampling, borders).Draw(), expected)
           << "row " << i << ", borders " << absl::StrJoin(borders, " ") << ", temperature "
-          << sampling.temperature << ", top_k " << sampling.top_k << ", top_p " << sampling.top_p;
+          << sampling.temperature << ", top_k " << sampling.top_k << ", top_p " << sampling.top_p
+          << ", min_p " << sampling.min_p << ", typical_p " << sampling.typical_p;
     }
   }
   EXPECT_GT(without_token, 500);
@@ -187,7 +200,8 @@ TEST(ShardedSampleTest, TiesAcrossABorderAreKeptByLowestId) {
   const std::vector<float> logits = {1, 2, 2, 2, 3, 2, 2, 2};
   for (const SamplingRow& row : {SamplingRow{.temperature = 1.0f, .top_k = 4},
                                  SamplingRow{.temperature = 1.0f, .top_p = 0.6f},
-                                 SamplingRow{.temperature = 1.0f, .top_k = 6, .top_p = 0.7f}}) {
+                                 SamplingRow{.temperature = 1.0f, .top_k = 6, .top_p = 0.7f},
+                                 SamplingRow{.temperature = 1.0f, .typical_p = 0.4f}}) {
     std::vector<bool> drawn(logits.size());
     for (int position = 0; position < 300; ++position) {
       SamplingRow at = row;
@@ -202,7 +216,9 @@ TEST(ShardedSampleTest, TiesAcrossABorderAreKeptByLowestId) {
       }
     }
     // Tokens 1 to 3 come first among the ties; 7 is dropped by each of these cuts.
-    EXPECT_TRUE(drawn[1] && drawn[4]);
+    EXPECT_TRUE(drawn[1]);
+    // The likeliest token is the least typical here.
+    EXPECT_EQ(drawn[4], row.typical_p == 1.0f);
     EXPECT_FALSE(drawn[7]);
   }
 }

@@ -54,6 +54,11 @@ class Weights {
     return ExpWeight((static_cast<double>(logit) - max_) * inverse_temperature_);
   }
 
+  // How far the exponent of a token is below that of the highest logit: y of sample.h.
+  PHALANX_HOST_DEVICE double Fall(float logit) const {
+    return -((static_cast<double>(logit) - max_) * inverse_temperature_);
+  }
+
   PHALANX_HOST_DEVICE float max() const { return max_; }
   PHALANX_HOST_DEVICE double inverse_temperature() const { return inverse_temperature_; }
 
@@ -81,10 +86,32 @@ PHALANX_HOST_DEVICE inline bool CutsByTopK(const SamplingRow& row, int64_t vocab
 
 PHALANX_HOST_DEVICE inline bool CutsByTopP(const SamplingRow& row) { return row.top_p < 1.0f; }
 
-// What the weights that top_p keeps must sum to; `sum` is that of all weights.
-PHALANX_HOST_DEVICE inline uint64_t TopPNeed(float top_p, uint64_t sum) {
-  const double wanted = std::ceil(static_cast<double>(top_p) * static_cast<double>(sum));
+PHALANX_HOST_DEVICE inline bool CutsByTypicalP(const SamplingRow& row) {
+  return row.typical_p < 1.0f;
+}
+
+// What the weights that top_p or typical_p keeps must sum to; `sum` is that of all weights.
+PHALANX_HOST_DEVICE inline uint64_t WeightNeeded(float part, uint64_t sum) {
+  const double wanted = std::ceil(static_cast<double>(part) * static_cast<double>(sum));
   return wanted > 1.0 ? static_cast<uint64_t>(wanted) : 1;
+}
+
+// The least weight that min_p keeps.
+PHALANX_HOST_DEVICE inline uint64_t LeastWeight(float min_p) {
+  return static_cast<uint64_t>(
+      std::ceil(static_cast<double>(min_p) * static_cast<double>(uint64_t{1} << kWeightBits)));
+}
+
+// For typical_p. What a token of this weight, above 0, and fall adds to the sum T of sample.h; the
+// mean of the falls; and an unsigned number that grows as the distance from the mean gets less.
+PHALANX_HOST_DEVICE inline uint64_t WeightedFall(uint64_t weight, double fall) {
+  return static_cast<uint64_t>(static_cast<double>(weight) * fall);
+}
+PHALANX_HOST_DEVICE inline double MeanFall(uint64_t weights, uint64_t weighted_falls) {
+  return static_cast<double>(weighted_falls) / static_cast<double>(weights);
+}
+PHALANX_HOST_DEVICE inline uint32_t TypicalKey(double fall, double mean) {
+  return ~std::bit_cast<uint32_t>(static_cast<float>(std::fabs(fall - mean)));
 }
 
 // floor(u * sum / 2^64) for the random number u of the row: the running sum of weights at the token

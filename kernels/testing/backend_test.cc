@@ -168,6 +168,9 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kGatherRows:
       backend.GatherRows(*stream, nullptr, t[0], t[1]);
       return 2;
+    case Op::kAdjustLogits:
+      backend.AdjustLogits(*stream, sampling, t[0], 0);
+      return 1;
     case Op::kSample:
       backend.Sample(*stream, sampling, t[0], nullptr);
       return 1;
@@ -186,6 +189,9 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kNarrowCut:
       backend.NarrowCut(*stream, sampling, t[0], {}, CutKind::kTopK, 0);
       return 1;
+    case Op::kTypicalSums:
+      backend.TypicalSums(*stream, sampling, t[0], {});
+      return 1;
     case Op::kKeptWeights:
       backend.KeptWeights(*stream, sampling, t[0], {});
       return 1;
@@ -201,6 +207,9 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kCombineLogProbs:
       backend.CombineLogProbs(*stream, 0, nullptr, nullptr, nullptr);
       return 0;
+    case Op::kTopLogits:
+      backend.TopLogits(*stream, t[0], 0, 0, nullptr);
+      return 1;
   }
   return -1;
 }

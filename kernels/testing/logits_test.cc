@@ -13,6 +13,7 @@ namespace {
 
 PHALANX_OP_SUITE(GatherRows, OpTest);
 PHALANX_OP_SUITE(Sample, OpTest);
+PHALANX_OP_SUITE(AdjustLogits, OpTest);
 PHALANX_OP_SUITE(StoreLastTokens, OpTest);
 PHALANX_OP_SUITE(TokenLogProbs, OpTest);
 
@@ -37,6 +38,52 @@ TEST_P(StoreLastTokensTest, PutsEachTokenIntoItsSlotAndLeavesTheOthers) {
   EXPECT_EQ(last_tokens, (std::vector<int32_t>{80, 2, 70, 4}));
 }
 
+// Rows without edits and mask, with either, and with both, for the whole vocabulary and parts of
+// it.
+TEST_P(AdjustLogitsTest, GivesTheBitsOfTheReference) {
+  constexpr int kRows = 8;
+  constexpr int64_t kVocab = 9001;
+  std::vector<LogitEdit> edits;
+  std::vector<uint32_t> mask_words;
+  StepBuilder step(1);
+  step.Add(0, kRows, {0});
+  for (int i = 0; i < kRows; ++i) {
+    SamplingRow row = {.repetition_penalty = 1.3f,
+                       .presence_penalty = 0.4f,
+                       .frequency_penalty = -0.3f,
+                       .edits_begin = static_cast<int32_t>(edits.size())};
+    for (int32_t token = i; i % 2 == 1 && token < kVocab; token += 1 + i * 3) {
+      edits.push_back({.token = token,
+                       .count = token % 3,
+                       .bias = 0.1f * static_cast<float>(token % 7),
+                       .seen = token % 2});
+    }
+    row.edits_end = static_cast<int32_t>(edits.size());
+    if (i % 4 >= 2) {
+      row.mask_begin = static_cast<int32_t>(mask_words.size());
+      for (int64_t w = 0; w < MaskWords(kVocab); ++w) {
+        mask_words.push_back(w % 3 == 0 ? 0 : static_cast<uint32_t>(w * 2654435761u));
+      }
+    }
+    step.WantLogits(i, row);
+  }
+  SamplingBatch batch = step.sampling();
+  batch.edits = edits.data();
+  batch.num_edits = static_cast<int32_t>(edits.size());
+  batch.mask_words = mask_words.data();
+  batch.num_mask_words = static_cast<int32_t>(mask_words.size());
+  for (const auto& [first, cols] :
+       {std::pair<int64_t, int64_t>{0, kVocab}, {700, 333}, {8999, 2}}) {
+    Matrix logits(kRows, cols, 16);
+    Matrix expected(kRows, cols, 16);
+    const AlignedVector<float> before = logits.values();
+    backend_->AdjustLogits(*stream_, batch, logits.tensor(), first);
+    reference_->AdjustLogits(*stream_, batch, expected.tensor(), first);
+    EXPECT_EQ(logits.values(), expected.values()) << cols << " columns from " << first;
+    EXPECT_NE(logits.values(), before);
+  }
+}
+
 TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
   StepBuilder step(2);
   step.Add(0, 20, {0, 1});
@@ -44,6 +91,9 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReference) {
     step.WantLogits(i, {.temperature = static_cast<float>(i % 4) * 0.5f,
                         .top_k = i % 3 * 10,
                         .top_p = i % 2 == 0 ? 1.0f : 0.8f,
+                        .min_p = i % 5 == 3 ? 0.1f : 0.0f,
+                        .typical_p = i % 3 == 1 ? 0.7f : 1.0f,
+                        .forced = i == 13 ? 1000 : kNotForced,
                         .position = i,
                         .seed = 17});
   }
@@ -70,6 +120,8 @@ TEST_P(SampleTest, DrawsTheTokensOfTheReferenceHoweverRowsAreSharedOut) {
       step.WantLogits(i, {.temperature = static_cast<float>((i + 1) % 4) * 0.5f,
                           .top_k = i % 3 * 10,
                           .top_p = i % 2 == 0 ? 0.7f : 1.0f,
+                          .min_p = i % 5 == 2 ? 0.01f : 0.0f,
+                          .typical_p = i % 3 == 0 ? 0.9f : 1.0f,
                           .position = i,
                           .seed = 18});
       float* const row = logits.values().data() + i * vocab;

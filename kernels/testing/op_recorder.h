@@ -139,6 +139,11 @@ class OpRecorder : public Backend {
     Call(Op::kTokenLogProbs, stream,
          [&] { backend_->TokenLogProbs(stream, logits, targets, log_probs); });
   }
+  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                    int64_t first_id) override {
+    Call(Op::kAdjustLogits, stream,
+         [&] { backend_->AdjustLogits(stream, batch, logits, first_id); });
+  }
   void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
     Call(Op::kRowMaxima, stream, [&] { backend_->RowMaxima(stream, logits, first_id, maxima); });
   }
@@ -151,6 +156,15 @@ class OpRecorder : public Backend {
                  const SampleShard& shard, CutKind kind, int digit) override {
     Call(Op::kNarrowCut, stream,
          [&] { backend_->NarrowCut(stream, batch, logits, shard, kind, digit); });
+  }
+  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
+                   const SampleShard& shard) override {
+    Call(Op::kTypicalSums, stream, [&] { backend_->TypicalSums(stream, batch, logits, shard); });
+  }
+  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
+                 uint64_t* words) override {
+    Call(Op::kTopLogits, stream,
+         [&] { backend_->TopLogits(stream, logits, first_id, count, words); });
   }
   void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
                    const SampleShard& shard) override {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,9 @@ SplitBatch MakeBatch(int rows, int64_t vocab, std::vector<int64_t> borders, int 
     batch.step.WantLogits(i, {.temperature = static_cast<float>(i % 4) * 0.5f,
                               .top_k = i % 3 * 10,
                               .top_p = i % 2 == 0 ? 1.0f : 0.8f,
+                              .min_p = i % 7 == 3 ? 0.02f : 0.0f,
+                              .typical_p = i % 4 < 2 ? 1.0f : 0.6f,
+                              .forced = i == 6 ? 0 : kNotForced,
                               .position = i,
                               .seed = 17});
     float* const row = batch.logits.values().data() + i * vocab;
@@ -70,6 +74,7 @@ class Ranks {
         maxima_(rows_),
         sums_of_ranks_(world_ * rows_ * kDigitValues),
         kept_of_ranks_(world_ * rows_),
+        typical_sums_(kTypicalSums * rows_),
         ranks_(world_) {
     for (int r = 0; r < world_; ++r) {
       Rank& rank = ranks_[r];
@@ -83,13 +88,14 @@ class Ranks {
       rank.sums.assign(rows_ * kDigitValues, 99);
       rank.kept.assign(rows_, 99);
       rank.drawn.assign(rows_, 99);
-      rank.cuts.resize(2 * rows_);
+      rank.cuts.resize(kCutKinds * rows_);
       rank.shard = {.rank = r,
                     .world = world_,
                     .first_id = begin,
                     .vocab = split.logits.cols(),
                     .maxima = maxima_.data(),
                     .cuts = rank.cuts.data(),
+                    .typical_sums = typical_sums_.data(),
                     .sums = rank.sums.data(),
                     .sums_of_ranks = sums_of_ranks_.data(),
                     .kept = rank.kept.data(),
@@ -110,7 +116,19 @@ class Ranks {
     for (Rank& rank : ranks_) rank.shard.maxima = maxima_.data();
   }
 
+  void FindTypicalSums() {
+    Words of_all(typical_sums_.size());
+    for (Rank& rank : ranks_) {
+      std::fill(typical_sums_.begin(), typical_sums_.end(), 99);
+      backend_.TypicalSums(stream_, batch_, rank.logits->tensor(), rank.shard);
+      Note(typical_sums_);
+      for (size_t i = 0; i < of_all.size(); ++i) of_all[i] += typical_sums_[i];
+    }
+    std::copy(of_all.begin(), of_all.end(), typical_sums_.begin());
+  }
+
   void FindCut(CutKind kind) {
+    if (kind == CutKind::kTypical) FindTypicalSums();
     for (int digit = 0; digit < kCutDigits; ++digit) {
       Words of_all(rows_ * kDigitValues);
       for (Rank& rank : ranks_) {
@@ -134,6 +152,7 @@ class Ranks {
     FindMaxima();
     FindCut(CutKind::kTopK);
     FindCut(CutKind::kTopP);
+    FindCut(CutKind::kTypical);
     for (Rank& rank : ranks_) {
       backend_.KeptWeights(stream_, batch_, rank.logits->tensor(), rank.shard);
       Note(rank.sums);
@@ -165,6 +184,22 @@ class Ranks {
     return log_probs;
   }
 
+  // The likeliest tokens of each row, of all ranks.
+  std::vector<Words> TopLogits(int count) {
+    std::vector<Words> of_rows(rows_);
+    for (Rank& rank : ranks_) {
+      Words words(rows_ * count, 99);
+      backend_.TopLogits(stream_, rank.logits->tensor(), rank.shard.first_id, count, words.data());
+      Note(words);
+      for (int i = 0; i < rows_; ++i) {
+        of_rows[i].insert(of_rows[i].end(), words.begin() + i * count,
+                          words.begin() + (i + 1) * count);
+      }
+    }
+    for (Words& words : of_rows) std::sort(words.rbegin(), words.rend());
+    return of_rows;
+  }
+
   // All words that ops have written, in order.
   const Words& notes() const { return notes_; }
 
@@ -188,6 +223,7 @@ class Ranks {
   Words maxima_;
   Words sums_of_ranks_;
   Words kept_of_ranks_;
+  Words typical_sums_;
   std::vector<Rank> ranks_;
   Words notes_;
 };
@@ -213,6 +249,8 @@ class ShardedSamplingOpTest : public OpTest {
 PHALANX_OP_SUITE(RowMaxima, ShardedSamplingOpTest);
 PHALANX_OP_SUITE(CutSums, ShardedSamplingOpTest);
 PHALANX_OP_SUITE(NarrowCut, ShardedSamplingOpTest);
+PHALANX_OP_SUITE(TypicalSums, ShardedSamplingOpTest);
+PHALANX_OP_SUITE(TopLogits, ShardedSamplingOpTest);
 PHALANX_OP_SUITE(KeptWeights, ShardedSamplingOpTest);
 PHALANX_OP_SUITE(DrawTokens, ShardedSamplingOpTest);
 PHALANX_OP_SUITE(TakeTokens, OpTest);
@@ -237,7 +275,7 @@ TEST_P(RowMaximaTest, NamesTheLowestIdOfTheHighestLogitAndRowsThatAreNoNumbers) 
 }
 
 TEST_P(CutSumsTest, EqualsTheReference) {
-  for (const CutKind kind : {CutKind::kTopK, CutKind::kTopP}) {
+  for (const CutKind kind : {CutKind::kTopK, CutKind::kTopP, CutKind::kTypical}) {
     ExpectTheWordsOfTheReference([&](Ranks& ranks) {
       ranks.FindMaxima();
       ranks.FindCut(kind);
@@ -250,7 +288,41 @@ TEST_P(NarrowCutTest, EqualsTheReference) {
     ranks.FindMaxima();
     ranks.FindCut(CutKind::kTopK);
     ranks.FindCut(CutKind::kTopP);
+    ranks.FindCut(CutKind::kTypical);
   });
+}
+
+TEST_P(TypicalSumsTest, EqualsTheReference) {
+  ExpectTheWordsOfTheReference([](Ranks& ranks) {
+    ranks.FindMaxima();
+    ranks.FindCut(CutKind::kTopK);
+    ranks.FindCut(CutKind::kTopP);
+    ranks.FindTypicalSums();
+  });
+}
+
+TEST_P(TopLogitsTest, EqualsTheReference) {
+  for (const int count : {0, 1, 5, kMaxTopLogProbs}) {
+    ExpectTheWordsOfTheReference([&](Ranks& ranks) { ranks.TopLogits(count); });
+  }
+}
+
+// The first words of a row are those of a sort of all its logits.
+TEST_P(TopLogitsTest, NamesTheLikeliestTokensInOrder) {
+  for (const SplitBatch& batch : AllBatches()) {
+    const std::vector<Words> of_rows = Ranks(*backend_, *stream_, batch).TopLogits(5);
+    for (int64_t i = 0; i < batch.logits.rows(); ++i) {
+      const float* const row = batch.logits.row(i);
+      std::vector<int32_t> ids(batch.logits.cols());
+      std::iota(ids.begin(), ids.end(), 0);
+      std::stable_sort(ids.begin(), ids.end(),
+                       [&](int32_t a, int32_t b) { return row[a] > row[b]; });
+      for (size_t j = 0; j < std::min<size_t>(5, ids.size()) && i != 7 && i != 9; ++j) {
+        EXPECT_EQ(~static_cast<uint32_t>(of_rows[i][j]), static_cast<uint32_t>(ids[j]))
+            << "row " << i << " of " << batch.logits.cols() << ", rank " << j;
+      }
+    }
+  }
 }
 
 TEST_P(KeptWeightsTest, EqualsTheReference) {

@@ -165,11 +165,7 @@ absl::Status CheckUnfollowed(const GenerationDefaults& defaults,
   std::vector<std::string> refused;
   std::vector<std::string> keys;
   for (const UnfollowedDefault& unfollowed : defaults.unfollowed) {
-    absl::string_view name = unfollowed.key;
-    absl::ConsumePrefix(&name, kGgufPrefix);
-    if (IsServedThoughNotFollowed(name) || absl::c_linear_search(accepted_keys, unfollowed.key)) {
-      continue;
-    }
+    if (absl::c_linear_search(accepted_keys, unfollowed.key)) continue;
     refused.push_back(absl::StrCat(unfollowed.key, ": ", unfollowed.value));
     keys.push_back(unfollowed.key);
   }

@@ -57,8 +57,7 @@ absl::StatusOr<GenerationDefaults> ReadGenerationKeysOfConfig(const JsonValue& c
                                                               absl::string_view path);
 
 // UNIMPLEMENTED, naming the file, the keys and the flag, if there is advice that is not followed.
-// Excepted are keys that the operator has accepted (`accepted_keys`), and keys with which models
-// are served nevertheless (see IsServedThoughNotFollowed).
+// Excepted are keys that the operator has accepted (`accepted_keys`).
 absl::Status CheckUnfollowed(const GenerationDefaults& defaults,
                              absl::Span<const std::string> accepted_keys);
 

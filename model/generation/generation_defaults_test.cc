@@ -72,7 +72,7 @@ TEST(GenerationDefaultsTest, SamplersThatAreNotOfferedAreToldUnlessTheyAreOff) {
   off.AddI32("general.sampling.mirostat", 0);
   off.AddF32("general.sampling.mirostat_tau", 5.0f);
   EXPECT_THAT(Read(off).unfollowed, IsEmpty());
-  for (const char* name : {"min_p", "xtc_probability", "penalty_repeat", "mirostat", "new_one"}) {
+  for (const char* name : {"xtc_probability", "mirostat", "new_one"}) {
     const std::string key = absl::StrCat("general.sampling.", name);
     GgufWriter on;
     on.AddF32(key, 0.25f);
@@ -153,39 +153,36 @@ TEST(GenerationConfigTest, AdviceThatIsNotFollowedIsTold) {
                              R"("force_words_ids": [[1]])",
                              R"("forced_bos_token_id": 0)",
                              R"("forced_eos_token_id": 2)",
-                             R"("frequency_penalty": 0.1)",
                              R"("guidance_scale": 1.5)",
                              R"("is_assistant": true)",
                              R"("max_time": 3.5)",
                              R"("min_length": 5)",
                              R"("min_new_tokens": 5)",
-                             R"("min_p": 0.05)",
                              R"("no_repeat_ngram_size": 3)",
                              R"("num_beam_groups": 2)",
                              R"("num_beams": 4)",
                              R"("penalty_alpha": 0.6)",
-                             R"("presence_penalty": 1.5)",
-                             R"("repetition_penalty": 1.05)",
+                             R"("presence_penalty": 2.5)",
+                             R"("repetition_penalty": 0)",
                              R"("sequence_bias": [[[1], 2.0]])",
                              R"("stop_strings": ["x"])",
                              R"("suppress_tokens": [1])",
                              R"("token_healing": true)",
                              R"("top_h": 0.4)",
-                             R"("typical_p": 0.9)",
                              R"("watermarking_config": {"bias": 2.5})",
                              R"("new_key": 1)",
                              R"("new_key": false)",
-                             R"("min_p": "0")"}) {
+                             R"("min_p": 1.5)"}) {
     const auto defaults = ReadConfig(absl::StrCat("{", member, "}"));
     ASSERT_TRUE(defaults.ok()) << defaults.status();
     ASSERT_EQ(defaults->unfollowed.size(), 1u) << member;
     EXPECT_THAT(member, testing::HasSubstr(defaults->unfollowed[0].key));
   }
-  const auto both = ReadConfig(R"({"do_sample": true, "top_p": 1.5, "repetition_penalty": 1.05})");
+  const auto both = ReadConfig(R"({"do_sample": true, "top_p": 1.5, "no_repeat_ngram_size": 3})");
   ASSERT_TRUE(both.ok()) << both.status();
   EXPECT_EQ(both->sampling.top_p, 1.0f);
   EXPECT_THAT(both->unfollowed,
-              ElementsAre(Unfollowed("top_p", "1.5"), Unfollowed("repetition_penalty", "1.05")));
+              ElementsAre(Unfollowed("top_p", "1.5"), Unfollowed("no_repeat_ngram_size", "3")));
 }
 
 TEST(GenerationConfigTest, NeutralAndHarmlessAdviceIsNot) {
@@ -202,30 +199,31 @@ TEST(GenerationConfigTest, NeutralAndHarmlessAdviceIsNot) {
 
 TEST(GenerationConfigTest, OfAConfigOnlyTheKnownKeysAreRead) {
   const auto json = ParseJson(R"({"hidden_size": 64, "rope_theta": 1e4, "do_sample": true,
-      "top_k": 7, "min_p": 0.1, "use_cache": true, "max_length": 20})",
+      "top_k": 7, "num_beams": 4, "min_p": 0.1, "use_cache": true, "max_length": 20})",
                               "config.json");
   ASSERT_TRUE(json.ok()) << json.status();
   const auto defaults = ReadGenerationKeysOfConfig(*json, "config.json");
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   EXPECT_EQ(defaults->sampling.temperature, 1.0f);
   EXPECT_EQ(defaults->sampling.top_k, 7);
+  EXPECT_EQ(defaults->sampling.min_p, 0.1f);
   EXPECT_EQ(defaults->max_length, 0);
-  EXPECT_THAT(defaults->unfollowed, ElementsAre(Unfollowed("min_p", "0.1")));
+  EXPECT_THAT(defaults->unfollowed, ElementsAre(Unfollowed("num_beams", "4")));
 }
 
 TEST(CheckUnfollowedTest, RefusesWhatNobodyAccepted) {
   const auto defaults =
-      ReadConfig(R"({"min_p": 0.05, "repetition_penalty": 1.05, "num_beams": 4})");
+      ReadConfig(R"({"top_h": 0.05, "repetition_penalty": 1.05, "num_beams": 4})");
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   const absl::Status refused = CheckUnfollowed(*defaults, {});
   EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(std::string(refused.message()),
-            "generation_config.json: min_p: 0.05, num_beams: 4: not supported, and may change "
-            "answers; coordinator --ignore_generation_config min_p,num_beams serves the model "
+            "generation_config.json: top_h: 0.05, num_beams: 4: not supported, and may change "
+            "answers; coordinator --ignore_generation_config top_h,num_beams serves the model "
             "without");
-  EXPECT_THAT(std::string(CheckUnfollowed(*defaults, {"min_p"}).message()),
+  EXPECT_THAT(std::string(CheckUnfollowed(*defaults, {"top_h"}).message()),
               testing::StartsWith("generation_config.json: num_beams: 4: not"));
-  EXPECT_EQ(CheckUnfollowed(*defaults, {"min_p", "num_beams", "other"}), absl::OkStatus());
+  EXPECT_EQ(CheckUnfollowed(*defaults, {"top_h", "num_beams", "other"}), absl::OkStatus());
 }
 
 // The files of Phi-4-mini, DeepSeek-R1-Distill, Llama 3.2 and Unsloth's copy of it.
@@ -256,20 +254,25 @@ TEST(CheckUnfollowedTest, AMessageStaysShort) {
 }
 
 // Qwen2.5's advice, and the same key in a GGUF file.
-TEST(CheckUnfollowedTest, APublishedRepetitionPenaltyIsServed) {
+TEST(CheckUnfollowedTest, APublishedRepetitionPenaltyIsFollowed) {
   const auto qwen = ReadConfig(R"({"bos_token_id": 151643, "pad_token_id": 151643,
       "do_sample": true, "eos_token_id": [151645, 151643], "repetition_penalty": 1.05,
       "temperature": 0.7, "top_p": 0.8, "top_k": 20, "transformers_version": "4.37.0"})");
   ASSERT_TRUE(qwen.ok()) << qwen.status();
-  EXPECT_EQ(CheckUnfollowed(*qwen, {}), absl::OkStatus());
-  EXPECT_THAT(qwen->unfollowed, ElementsAre(Unfollowed("repetition_penalty", "1.05")));
+  EXPECT_THAT(qwen->unfollowed, IsEmpty());
+  EXPECT_EQ(qwen->sampling.repetition_penalty, 1.05f);
   GgufWriter writer;
   writer.AddF32("general.sampling.penalty_repeat", 1.05f);
-  EXPECT_EQ(CheckUnfollowed(Read(writer), {}), absl::OkStatus());
   writer.AddF32("general.sampling.min_p", 0.05f);
-  EXPECT_THAT(std::string(CheckUnfollowed(Read(writer), {}).message()),
-              testing::HasSubstr("defaults.gguf: general.sampling.min_p: 0.05: not supported"));
-  EXPECT_EQ(CheckUnfollowed(Read(writer), {"general.sampling.min_p"}), absl::OkStatus());
+  const GenerationDefaults of_file = Read(writer);
+  EXPECT_THAT(of_file.unfollowed, IsEmpty());
+  EXPECT_EQ(of_file.sampling.repetition_penalty, 1.05f);
+  EXPECT_EQ(of_file.sampling.min_p, 0.05f);
+  writer.AddF32("general.sampling.xtc_probability", 0.5f);
+  EXPECT_THAT(
+      std::string(CheckUnfollowed(Read(writer), {}).message()),
+      testing::HasSubstr("defaults.gguf: general.sampling.xtc_probability: 0.5: not supported"));
+  EXPECT_EQ(CheckUnfollowed(Read(writer), {"general.sampling.xtc_probability"}), absl::OkStatus());
 }
 
 TEST(GenerationConfigTest, ValuesOfAnotherTypeAreErrors) {

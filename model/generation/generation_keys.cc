@@ -52,7 +52,7 @@ constexpr Key kConfigKeys[] = {
     {"forced_bos_token_id", kNotOffered},
     {"forced_decoder_ids", kNotOffered},
     {"forced_eos_token_id", kNotOffered},
-    {"frequency_penalty", kNotOffered, 0},
+    {"frequency_penalty", kFollowed},
     {"guidance_scale", kNotOffered, 1},
     {"is_assistant", kNotOffered},
     {"length_penalty", kHarmless},
@@ -64,7 +64,7 @@ constexpr Key kConfigKeys[] = {
     {"max_time", kNotOffered},
     {"min_length", kNotOffered, 0},
     {"min_new_tokens", kNotOffered, 0},
-    {"min_p", kNotOffered, 0},
+    {"min_p", kFollowed},
     {"no_repeat_ngram_size", kNotOffered, 0},
     {"num_assistant_tokens", kHarmless},
     {"num_assistant_tokens_schedule", kHarmless},
@@ -78,11 +78,11 @@ constexpr Key kConfigKeys[] = {
     {"pad_token_id", kHarmless},
     {"penalty_alpha", kNotOffered, 0},
     {"prefill_chunk_size", kHarmless},
-    {"presence_penalty", kNotOffered, 0},
+    {"presence_penalty", kFollowed},
     {"prompt_lookup_num_tokens", kHarmless},
     {"remove_invalid_values", kHarmless},
     {"renormalize_logits", kHarmless},
-    {"repetition_penalty", kNotOffered, 1},
+    {"repetition_penalty", kFollowed},
     {"return_dict_in_generate", kHarmless},
     {"return_legacy_cache", kHarmless},
     {"sequence_bias", kNotOffered},
@@ -95,19 +95,19 @@ constexpr Key kConfigKeys[] = {
     {"top_k", kFollowed},
     {"top_p", kFollowed},
     {"transformers_version", kHarmless},
-    {"typical_p", kNotOffered, 1},
+    {"typical_p", kFollowed},
     {"use_cache", kHarmless},
     {"watermarking_config", kNotOffered},
 };
 
 // The parameters of a sampler are harmless, because another key, which is not, switches it on.
 constexpr Key kGgufKeys[] = {
-    {"min_p", kNotOffered, 0},
+    {"min_p", kFollowed},
     {"mirostat", kNotOffered, 0},
     {"mirostat_eta", kHarmless},
     {"mirostat_tau", kHarmless},
     {"penalty_last_n", kHarmless},
-    {"penalty_repeat", kNotOffered, 1},
+    {"penalty_repeat", kFollowed},
     {"sequence", kNotOffered},
     {"temp", kFollowed},
     {"top_k", kFollowed},
@@ -139,12 +139,6 @@ bool IsNeutralValue(absl::string_view key, double value) {
   const Key* found = Find(kConfigKeys, key);
   if (found == nullptr) found = Find(kGgufKeys, key);
   return found != nullptr && value == found->neutral;
-}
-
-// Qwen2.5's Instruct models, and models that were made of them, advise a repetition_penalty of 1.05
-// to 1.1.
-bool IsServedThoughNotFollowed(absl::string_view key) {
-  return key == "repetition_penalty" || key == "penalty_repeat";
 }
 
 }  // namespace phalanx

@@ -26,10 +26,6 @@ GenerationKeyKind GgufSamplingKeyKind(absl::string_view key);
 // Whether a key that is not offered, of either kind of file, changes nothing with this value.
 bool IsNeutralValue(absl::string_view key, double value);
 
-// Whether a model with this key, at a value that is not neutral, is served nevertheless, with a
-// warning: published models of the supported architectures have it.
-bool IsServedThoughNotFollowed(absl::string_view key);
-
 }  // namespace phalanx
 
 #endif  // PHALANX_MODEL_GENERATION_GENERATION_KEYS_H_

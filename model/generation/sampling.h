@@ -14,7 +14,7 @@ struct SamplingParameter {
   // Its name in phalanx.v1.Sampling, in phalanx.worker.v1.Submit, as a flag of the client, and in
   // generation_config.json.
   absl::string_view name;
-  // Its name after "general.sampling." in a GGUF file.
+  // Its name after "general.sampling." in a GGUF file; empty if these files have none.
   absl::string_view gguf_name;
   // The range of its values. `least` itself belongs to it only if `allows_least`.
   double least = 0;
@@ -52,12 +52,60 @@ inline constexpr SamplingParameter kTopP = {
     .zero_means = "",
 };
 
+inline constexpr SamplingParameter kMinP = {
+    .name = "min_p",
+    .gguf_name = "min_p",
+    .least = 0,
+    .most = 1,
+    .help = "Keep the tokens that are at least this part as likely as the likeliest",
+    .zero_means = "all",
+};
+inline constexpr SamplingParameter kTypicalP = {
+    .name = "typical_p",
+    .gguf_name = "",
+    .least = 0,
+    .most = 1,
+    .allows_least = false,
+    .help = "Keep the tokens of the most typical information that reach this probability together",
+    .zero_means = "",
+};
+inline constexpr SamplingParameter kRepetitionPenalty = {
+    .name = "repetition_penalty",
+    .gguf_name = "penalty_repeat",
+    .least = 0,
+    .most = 100,
+    .allows_least = false,
+    .help = "Makes tokens of the prompt and the answer so far less likely if above 1",
+    .zero_means = "",
+};
+inline constexpr SamplingParameter kPresencePenalty = {
+    .name = "presence_penalty",
+    .gguf_name = "",
+    .least = -2,
+    .most = 2,
+    .help = "Taken off the logits of tokens that the answer has so far",
+    .zero_means = "",
+};
+inline constexpr SamplingParameter kFrequencyPenalty = {
+    .name = "frequency_penalty",
+    .gguf_name = "",
+    .least = -2,
+    .most = 2,
+    .help = "Taken off the logit of a token for each time that the answer has it so far",
+    .zero_means = "",
+};
+
 // Every parameter, with the value that it has if neither the caller nor the model says another one.
-// Their meaning is in phalanx/v1/inference.proto, their arithmetic in kernels/sampling/sample.h.
+// Their meaning is in phalanx/v1/inference.proto, their arithmetic in docs/sampling.md.
 struct Sampling {
   float temperature = 0.0f;
   int32_t top_k = 0;
   float top_p = 1.0f;
+  float min_p = 0.0f;
+  float typical_p = 1.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
 
   bool operator==(const Sampling&) const = default;
 };
@@ -69,6 +117,11 @@ void VisitSampling(S& sampling, Visitor&& visit) {
   visit(kTemperature, sampling.temperature);
   visit(kTopK, sampling.top_k);
   visit(kTopP, sampling.top_p);
+  visit(kMinP, sampling.min_p);
+  visit(kTypicalP, sampling.typical_p);
+  visit(kRepetitionPenalty, sampling.repetition_penalty);
+  visit(kPresencePenalty, sampling.presence_penalty);
+  visit(kFrequencyPenalty, sampling.frequency_penalty);
 }
 
 // INVALID_ARGUMENT for the first value outside of its range, NaN too, as "NAME: 101 is not in

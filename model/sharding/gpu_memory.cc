@@ -115,6 +115,11 @@ constexpr int64_t kWordBytes = 8;
 constexpr int64_t kCutBytes = 16;
 constexpr int64_t kDigitValues = 256;
 constexpr int64_t kLogProbTerms = 3;
+constexpr int64_t kTopWords = 20;
+
+// What a step may bring to change logits: so many edits, and a bit for each row and token.
+constexpr int64_t kStepEdits = 1 << 18;
+constexpr int64_t kEditBytes = 16;
 
 // Attention works on segments of a sequence. Steps of few tokens share them out, and keep for each
 // token, query head and segment a weighed value and two more numbers, and for each token and query
@@ -125,7 +130,8 @@ constexpr int64_t kCounterBytes = 4;
 
 void AddSamplerWords(int64_t rows, Arrays* arrays) {
   arrays->Add(rows, kWordBytes);
-  arrays->Add(2 * rows, kCutBytes);
+  arrays->Add(3 * rows, kCutBytes);
+  arrays->Add(2 * rows, kWordBytes);
   arrays->Add(rows * kDigitValues, kWordBytes);
   arrays->Add(rows, kWordBytes);
   arrays->Add(rows, kWordBytes);
@@ -183,11 +189,13 @@ int64_t GpuActivationBytes(const ModelSpec& spec, const Shard& shard, const GpuS
   arrays.Add(tokens * shard.ffn.size(), kBfloat16Bytes);
   arrays.Add(seqs * spec.hidden, kBfloat16Bytes);
   arrays.Add(seqs * shard.vocab.size(), kFloatBytes);
-  if (shard.world > 1) {
-    AddSamplerWords(seqs, &arrays);
-    arrays.Add(shard.world * seqs * kDigitValues, kWordBytes);
-    arrays.Add(shard.world * seqs, kWordBytes);
-  }
+  arrays.Add(kStepEdits, kEditBytes);
+  arrays.Add(seqs * RoundUp(spec.vocab, 32) / 32, sizeof(uint32_t));
+  AddSamplerWords(seqs, &arrays);
+  arrays.Add(seqs * kTopWords, kWordBytes);
+  arrays.Add(shard.world * seqs * kDigitValues, kWordBytes);
+  arrays.Add(shard.world * seqs, kWordBytes);
+  if (shard.world > 1) arrays.Add(shard.world * seqs * kTopWords, kWordBytes);
   return arrays.bytes();
 }
 

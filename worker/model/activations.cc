@@ -49,13 +49,18 @@ SamplerMemory CarveSampler(const ModelSpec& spec, const Shard& shard, int64_t ro
                   .first_id = shard.vocab.begin,
                   .vocab = spec.vocab,
                   .maxima = carver.Take<uint64_t>(rows),
-                  .cuts = carver.Take<kernels::SampleCut>(2 * rows),
+                  .cuts = carver.Take<kernels::SampleCut>(kernels::kCutKinds * rows),
+                  .typical_sums = carver.Take<uint64_t>(kernels::kTypicalSums * rows),
                   .sums = carver.Take<uint64_t>(rows * kernels::kDigitValues),
                   .sums_of_ranks = carver.Take<uint64_t>(world * rows * kernels::kDigitValues),
                   .kept = carver.Take<uint64_t>(rows),
                   .kept_of_ranks = carver.Take<uint64_t>(world * rows),
                   .drawn = carver.Take<uint64_t>(rows)};
   memory.log_prob_terms = carver.Take<uint64_t>(rows * kernels::kLogProbTerms);
+  memory.top_words = carver.Take<uint64_t>(rows * kernels::kMaxTopLogProbs);
+  memory.top_words_of_ranks = world == 1
+                                  ? memory.top_words
+                                  : carver.Take<uint64_t>(world * rows * kernels::kMaxTopLogProbs);
   return memory;
 }
 
@@ -67,7 +72,8 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   const int qkv_heads = shard.q_heads.size() + 2 * shard.kv_heads.size();
   Activations a;
   a.forward_block = carver.Take<std::byte>(StepBlock::Bytes(LargestStep(limits)));
-  a.sampling_block = carver.Take<std::byte>(SamplingBlock::Bytes(LargestSampling(limits)));
+  a.sampling_block =
+      carver.Take<std::byte>(SamplingBlock::Bytes(LargestSampling(limits, spec.vocab)));
   const int slots = seqs + 1;
   a.block_tables = carver.Take<int32_t>(int64_t{slots} * limits.max_blocks_per_seq);
   a.last_tokens = carver.Take<int32_t>(slots);
@@ -82,9 +88,7 @@ Activations Carve(const ModelSpec& spec, const Shard& shard, const StepLimits& l
   a.local_logits = carver.TakeMatrix(DType::kF32, seqs, shard.vocab.size());
   a.tokens = carver.Take<int32_t>(seqs);
   a.log_probs = carver.Take<float>(tokens);
-  if (shard.world > 1) {
-    a.sampler = CarveSampler(spec, shard, seqs, carver);
-  }
+  a.sampler = CarveSampler(spec, shard, seqs, carver);
   return a;
 }
 

@@ -37,7 +37,7 @@ struct Activations {
   kernels::Tensor ffn;           // [tokens, local_ffn]
   kernels::Tensor logit_hidden;  // [seqs, hidden]
   kernels::Tensor local_logits;  // [seqs, local_vocab]
-  SamplerMemory sampler;         // For [seqs] rows; unused by a rank that is alone
+  SamplerMemory sampler;         // For [seqs] rows
   int32_t* tokens = nullptr;     // [seqs]
   float* log_probs = nullptr;    // [tokens]
 

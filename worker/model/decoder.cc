@@ -136,7 +136,7 @@ class ShardedDecoder final : public Decoder {
   Collectives collectives_;
   std::unique_ptr<KvCache> cache_;
   Activations act_;
-  std::optional<ShardedSampler> sampler_;  // None if alone.
+  std::optional<ShardedSampler> sampler_;
   StepChecker checker_;
   std::unique_ptr<StepExchange> exchange_;
   // By number of sequences.
@@ -161,7 +161,7 @@ absl::Status ShardedDecoder::Init() {
   }
   cache_ = *std::move(cache);
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
-  if (shard_.world > 1) sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
+  sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
   ASSIGN_OR_RETURN(exchange_,
                    StepExchange::Create(limits_, spec_.vocab, &act_, &backend_, stream_.get()));
   RETURN_IF_ERROR(UploadInverseFrequencies());
@@ -377,7 +377,10 @@ absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBa
   const int num_rows = sampling.num_logit_rows;
   if (num_rows == 0) return absl::OkStatus();
   const Tensor logits = ComputeLogits(batch, sampling.logit_rows, num_rows);
-  if (sampler_.has_value()) {
+  if (sampling.wants_adjustment) {
+    backend_.AdjustLogits(*stream_, sampling, logits, shard_.vocab.begin);
+  }
+  if (shard_.world > 1) {
     RETURN_IF_ERROR(sampler_->Draw(sampling, logits, act_.tokens));
   } else {
     backend_.Sample(*stream_, sampling, logits, act_.tokens);
@@ -385,6 +388,12 @@ absl::Status ShardedDecoder::DrawTokens(const StepBatch& batch, const SamplingBa
   // The next step may name these tokens by their slots.
   backend_.StoreLastTokens(*stream_, sampling, act_.tokens, act_.last_tokens);
   exchange_->DownloadTokens(num_rows);
+  if (sampling.log_probs == kernels::kNoLogProbs) return absl::OkStatus();
+  // Log-probabilities are those of the model, before any adjustment. Steps that want both are rare
+  // enough to make the logits twice.
+  if (sampling.wants_adjustment) ComputeLogits(batch, sampling.logit_rows, num_rows);
+  RETURN_IF_ERROR(sampler_->Describe(logits, act_.tokens, sampling.log_probs));
+  exchange_->DownloadDrawnLogProbs(num_rows, sampling.log_probs);
   return absl::OkStatus();
 }
 
@@ -397,7 +406,7 @@ absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingB
     const int rows = std::min(limits_.max_seqs, num_rows - first);
     const Tensor logits = ComputeLogits(batch, sampling.score_rows + first, rows);
     const int32_t* const targets = sampling.score_targets + first;
-    if (sampler_.has_value()) {
+    if (shard_.world > 1) {
       RETURN_IF_ERROR(sampler_->Score(logits, targets, act_.log_probs + first));
     } else {
       backend_.TokenLogProbs(*stream_, logits, targets, act_.log_probs + first);

@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/sampling/adjust.h"
 #include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sample.h"
 #include "kernels/testing/op_recorder.h"
@@ -318,6 +319,66 @@ TEST(DecoderTest, ARowCostsAFewWordsInAStep) {
     // The tiny vocabulary would take fewer bytes; this is the same for every vocabulary.
     EXPECT_EQ(sampling_bytes(1, {.temperature = 1.0f, .top_p = 0.5f}),
               (3 + kernels::kCutDigits * kernels::kDigitValues) * word);
+  }
+}
+
+// The tokens of rows with edits, masks and forced tokens are those of SampleToken on the logits
+// after AdjustRow, and the log-probabilities are those before, on any number of ranks.
+TEST(DecoderTest, RowsAreAdjustedBeforeTheDrawAndLogProbsAreOfTheModel) {
+  const std::string path = WriteTinyModel("adjusted.gguf");
+  constexpr int kRows = 4;
+  for (const int world : {1, 2, 3}) {
+    RankGroup group(path, world, kLimits, Cpu);
+    const int vocab = group.spec().vocab;
+    const auto run = [&](bool adjusted) {
+      StepBuilder builder;
+      std::vector<TestSequence> sequences;
+      for (int i = 0; i < kRows; ++i) {
+        sequences.push_back(Sequence(i, RandomTokens(5 + i, 40 + i)));
+        builder.Add(sequences.back(), 5 + i,
+                    {.temperature = i == 3 ? 0.0f : 1.5f,
+                     .repetition_penalty = 1.5f,
+                     .forced = adjusted && i == 2 ? 7 : kernels::kNotForced,
+                     .log_probs = i == 3 ? kernels::kNoLogProbs : 2 + i,
+                     .seed = 11});
+        if (!adjusted || i == 2) continue;
+        std::vector<kernels::LogitEdit> edits;
+        for (int32_t token = i; token < vocab; token += 3) {
+          edits.push_back({.token = token, .bias = 2.0f, .seen = token % 2});
+        }
+        builder.Adjust(edits, i == 0
+                                  ? std::vector<uint32_t>()
+                                  : std::vector<uint32_t>(kernels::MaskWords(vocab), 0x3c3c3c3c));
+      }
+      return builder.Finish();
+    };
+    ASSERT_TRUE(group.Run(run(false)).ok());
+    std::vector<std::vector<float>> raw;
+    for (int i = 0; i < kRows; ++i) raw.push_back(group.Logits(i));
+    const Step input = run(true);
+    const auto step = group.Run(input);
+    ASSERT_TRUE(step.ok()) << step.status();
+    ASSERT_EQ(step->drawn_log_probs.size(), kRows);
+    const SamplingBlock::ConstArrays arrays = input.sampling.arrays();
+    kernels::SamplingBatch batch;
+    batch.edits = arrays.edits.data();
+    batch.mask_words = arrays.mask_words.data();
+    for (int i = 0; i < kRows; ++i) {
+      const kernels::SamplingRow& row = arrays.sampling[i];
+      std::vector<float> logits = raw[i];
+      kernels::AdjustRow(batch, row, 0, absl::MakeSpan(logits));
+      const int32_t token = step->tokens[i];
+      EXPECT_EQ(token, kernels::SampleToken(logits, row)) << "row " << i << " of " << world;
+      if (row.log_probs == kernels::kNoLogProbs) continue;
+      const DrawnLogProbs& told = step->drawn_log_probs[i];
+      EXPECT_EQ(told.log_prob, kernels::LogProb(raw[i], token)) << "row " << i << " of " << world;
+      ASSERT_GE(static_cast<int>(told.top.size()), row.log_probs);
+      EXPECT_EQ(told.top[0].id, kernels::SampleToken(raw[i], {}));
+      for (const DrawnLogProbs::Token& top : told.top) {
+        EXPECT_EQ(top.log_prob, kernels::LogProb(raw[i], top.id));
+      }
+    }
+    EXPECT_EQ(step->tokens[2], 7);
   }
 }
 

@@ -15,12 +15,16 @@ namespace phalanx {
 struct SamplerMemory {
   kernels::SampleShard shard;
   uint64_t* log_prob_terms = nullptr;  // [rows, kLogProbTerms]
+  uint64_t* top_words = nullptr;       // [rows, kMaxTopLogProbs]
+  // [world, rows, kMaxTopLogProbs]; the same memory as top_words if the rank is alone.
+  uint64_t* top_words_of_ranks = nullptr;
 };
 
 // All ranks make the same calls, with the same rows and each with its own logits; all get the same
 // results, and the same as Backend::Sample and TokenLogProbs give on the whole rows. How many
-// collectives a call takes does not depend on the number of rows: 1 if all are greedy, else 3, and
-// kCutDigits more if a row has top_k and as many if a row has top_p. Engine thread only.
+// collectives a call takes does not depend on the number of rows. Draw takes 1 if all are greedy,
+// else 3, and kCutDigits more if a row has top_k, as many if a row has top_p, and one more than
+// that if a row has typical_p. Engine thread only.
 class ShardedSampler {
  public:
   // All arguments are lent.
@@ -31,6 +35,11 @@ class ShardedSampler {
   // tokens[i] = the token of row i of `logits`, [num_logit_rows, local_vocab]; what no row wants,
   // by the batch's flags, is left out. `tokens` is in backend memory. The errors of Communicator.
   absl::Status Draw(const kernels::SamplingBatch& batch, kernels::Tensor logits, int32_t* tokens);
+
+  // Finds what tells the log-probabilities of tokens[i] and of the `top` likeliest tokens of row i,
+  // in the words of all ranks: shard.maxima, log_prob_terms, and top_words_of_ranks as [world,
+  // rows, top]. StepExchange reads them. `tokens` is in backend memory. The errors of Communicator.
+  absl::Status Describe(kernels::Tensor logits, const int32_t* tokens, int top);
 
   // log_probs[i] = the log-probability of targets[i] by row i of `logits`. `targets` and
   // `log_probs` are in backend memory. The errors of Communicator.

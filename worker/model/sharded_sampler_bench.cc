@@ -64,8 +64,8 @@ struct Rank {
         stream(backend->NewStream()),
         collectives(comm, stream.get()),
         logits(rows * kLocalVocab),
-        words(rows * (10 + kWorld + (kWorld + 1) * kernels::kDigitValues)),
-        cuts(2 * rows) {
+        words(rows * (12 + kWorld + (kWorld + 1) * kernels::kDigitValues)),
+        cuts(kernels::kCutKinds * rows) {
     if (!backend->Reserve({.max_seqs = rows, .local_vocab = kVocab}).ok()) std::abort();
     std::mt19937 random(static_cast<uint32_t>(rank));
     std::normal_distribution<float> normal(0.0f, 3.0f);
@@ -78,6 +78,7 @@ struct Rank {
                                             .vocab = kVocab,
                                             .maxima = take(1),
                                             .cuts = cuts.data(),
+                                            .typical_sums = take(kernels::kTypicalSums),
                                             .sums = take(kernels::kDigitValues),
                                             .sums_of_ranks = take(kWorld * kernels::kDigitValues),
                                             .kept = take(1),

@@ -51,6 +51,9 @@ Batch MixedBatch(int rows, int64_t vocab, uint32_t seed) {
     batch.sampling.push_back({.temperature = static_cast<float>(i % 4) * 0.6f,
                               .top_k = i % 3 == 1 ? 20 : 0,
                               .top_p = i % 2 == 0 ? 1.0f : 0.9f,
+                              .min_p = i % 7 == 2 ? 0.05f : 0.0f,
+                              .typical_p = i % 5 == 1 ? 0.8f : 1.0f,
+                              .forced = i == 6 ? 3 : kernels::kNotForced,
                               .position = i,
                               .seed = random()});
     batch.targets.push_back(static_cast<int32_t>(random() % vocab));
@@ -76,9 +79,9 @@ class Rank {
         stream_(backend_->NewStream()),
         collectives_(comm, stream_.get()),
         logits_(batch.rows() * (end - begin)),
-        words_(batch.rows() * (10 + comm->world()) +
+        words_(batch.rows() * (12 + comm->world()) +
                batch.rows() * (comm->world() + 1) * kernels::kDigitValues),
-        cuts_(2 * batch.rows()) {
+        cuts_(kernels::kCutKinds * batch.rows()) {
     const int64_t rows = batch.rows();
     for (int64_t i = 0; i < rows; ++i) {
       std::copy(batch.logits[i].begin() + begin, batch.logits[i].begin() + end,
@@ -93,6 +96,7 @@ class Rank {
                   .vocab = batch.vocab,
                   .maxima = take(1),
                   .cuts = cuts_.data(),
+                  .typical_sums = take(kernels::kTypicalSums),
                   .sums = take(kernels::kDigitValues),
                   .sums_of_ranks = take(comm->world() * kernels::kDigitValues),
                   .kept = take(1),

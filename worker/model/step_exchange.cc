@@ -1,13 +1,19 @@
 #include "worker/model/step_exchange.h"
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/string_view.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "kernels/sampling/log_prob.h"
 #include "kernels/sampling/sharded_sample.h"
+#include "kernels/sampling/top_logits.h"
 #include "worker/step/check_step.h"
 
 namespace phalanx {
@@ -44,10 +50,14 @@ absl::StatusOr<std::unique_ptr<StepExchange>> StepExchange::Create(const StepLim
 
 absl::Status StepExchange::AllocateSlots() {
   const size_t forward = StepBlock::Bytes(LargestStep(limits_));
-  const size_t sampling = SamplingBlock::Bytes(LargestSampling(limits_));
+  const size_t sampling = SamplingBlock::Bytes(LargestSampling(limits_, vocab_));
   const size_t tokens = static_cast<size_t>(limits_.max_seqs) * sizeof(int32_t);
   const size_t log_probs = static_cast<size_t>(limits_.max_step_tokens) * sizeof(float);
-  const size_t bytes = AlignedBytes(forward + sampling + tokens + log_probs);
+  const int64_t words_of_row = 1 + kernels::kLogProbTerms +
+                               int64_t{activations_.sampler.shard.world} * kernels::kMaxTopLogProbs;
+  const size_t words = static_cast<size_t>(limits_.max_seqs * words_of_row) * sizeof(uint64_t);
+  const size_t before_words = AlignedBytes(forward + sampling + tokens + log_probs);
+  const size_t bytes = AlignedBytes(before_words + words);
   ASSIGN_OR_RETURN(memory_, backend_.AllocateOnHost(bytes * slots_.size()));
   auto* next = static_cast<std::byte*>(memory_->data());
   for (Slot& slot : slots_) {
@@ -55,6 +65,7 @@ absl::Status StepExchange::AllocateSlots() {
     slot.sampling_block = slot.forward_block + forward;
     slot.tokens = reinterpret_cast<int32_t*>(slot.sampling_block + sampling);
     slot.log_probs = reinterpret_cast<float*>(slot.sampling_block + sampling + tokens);
+    slot.log_prob_words = reinterpret_cast<uint64_t*>(next + before_words);
     next += bytes;
   }
   return absl::OkStatus();
@@ -99,6 +110,46 @@ void StepExchange::DownloadLogProbs(int rows) {
                       static_cast<size_t>(rows) * sizeof(float));
 }
 
+void StepExchange::DownloadDrawnLogProbs(int rows, int top) {
+  current_.described = rows;
+  current_.top = top;
+  const SamplerMemory& words = activations_.sampler;
+  uint64_t* to = slot().log_prob_words;
+  const auto copy = [&](const uint64_t* from, int64_t count) {
+    backend_.CopyToHost(stream_, to, from, static_cast<size_t>(count) * sizeof(uint64_t));
+    to += count;
+  };
+  copy(words.shard.maxima, rows);
+  copy(words.log_prob_terms, int64_t{rows} * kernels::kLogProbTerms);
+  if (top > 0) copy(words.top_words_of_ranks, int64_t{words.shard.world} * rows * top);
+}
+
+std::vector<DrawnLogProbs> StepExchange::DrawnLogProbsOf(const InFlight& step) const {
+  const int64_t rows = step.described;
+  const uint64_t* const maxima = slots_[step.slot].log_prob_words;
+  const uint64_t* const terms = maxima + rows;
+  const uint64_t* const top_words = terms + rows * kernels::kLogProbTerms;
+  std::vector<DrawnLogProbs> result(rows);
+  std::vector<uint64_t> words;
+  for (int64_t i = 0; i < rows; ++i) {
+    std::array<uint64_t, kernels::kLogProbTerms> of_row;
+    std::copy_n(terms + i * kernels::kLogProbTerms, of_row.size(), of_row.begin());
+    result[i].log_prob = kernels::CombinedLogProb(maxima[i], of_row.data());
+    words.clear();
+    for (int64_t rank = 0; rank < activations_.sampler.shard.world; ++rank) {
+      const uint64_t* const of_rank = top_words + (rank * rows + i) * step.top;
+      words.insert(words.end(), of_rank, of_rank + step.top);
+    }
+    std::sort(words.begin(), words.end(), std::greater<>());
+    for (int t = 0; t < step.top && words[t] != 0; ++t) {
+      of_row.back() = std::bit_cast<uint32_t>(kernels::LogitOfWord(words[t]));
+      result[i].top.push_back(
+          {kernels::TokenOfWord(words[t]), kernels::CombinedLogProb(maxima[i], of_row.data())});
+    }
+  }
+  return result;
+}
+
 void StepExchange::End(CommTime comm_time) {
   current_.comm_time = std::move(comm_time);
   stream_.Mark(current_.slot);
@@ -114,6 +165,7 @@ absl::StatusOr<StepResult> StepExchange::Await(absl::Duration timeout) {
   StepResult result;
   result.tokens.assign(slot.tokens, slot.tokens + step.tokens);
   result.log_probs.assign(slot.log_probs, slot.log_probs + step.log_probs);
+  result.drawn_log_probs = DrawnLogProbsOf(step);
   ASSIGN_OR_RETURN(result.comm_time, TotalOf(step.comm_time));
   if (step.log_probs == 0) {
     result.local_logits = activations_.local_logits;

@@ -46,12 +46,14 @@ class StepExchange {
   // Where the arrays of any step of these counts lie in backend memory.
   kernels::StepBatch BatchOf(const kernels::StepCounts& counts) const;
 
-  // For one step after the other: Begin, then what it needs of the next four, then End.
+  // For one step after the other: Begin, then what it needs of the next five, then End.
   void Begin();
   kernels::StepBatch Upload(const StepBlock& block);
   kernels::SamplingBatch Upload(const SamplingBlock& block);
   void DownloadTokens(int rows);
   void DownloadLogProbs(int rows);
+  // What ShardedSampler::Describe has found, with as many of the likeliest tokens.
+  void DownloadDrawnLogProbs(int rows, int top);
   void End(CommTime comm_time);
 
   // Blocks until the oldest step in flight is done, of which there must be one. The errors of
@@ -65,11 +67,16 @@ class StepExchange {
     std::byte* sampling_block = nullptr;
     int32_t* tokens = nullptr;
     float* log_probs = nullptr;
+    // For each row its maximum, then for each its terms, then for each rank and row its top words.
+    uint64_t* log_prob_words = nullptr;
   };
   struct InFlight {
     int slot = 0;
     int tokens = 0;
     int log_probs = 0;
+    // The rows of which log-probabilities are told, and of how many likely tokens beside.
+    int described = 0;
+    int top = 0;
     CommTime comm_time = {};
   };
 
@@ -82,6 +89,7 @@ class StepExchange {
         stream_(*stream) {}
 
   absl::Status AllocateSlots();
+  std::vector<DrawnLogProbs> DrawnLogProbsOf(const InFlight& step) const;
   const Slot& slot() const { return slots_[current_.slot]; }
 
   const StepLimits limits_;

@@ -51,8 +51,11 @@ kernels::StepCounts LargestStep(const StepLimits& limits) {
           .num_table_entries = limits.max_step_tokens + limits.max_blocks_per_seq};
 }
 
-kernels::SamplingCounts LargestSampling(const StepLimits& limits) {
-  return {.num_logit_rows = limits.max_seqs, .num_score_rows = limits.max_step_tokens};
+kernels::SamplingCounts LargestSampling(const StepLimits& limits, int64_t vocab) {
+  return {.num_logit_rows = limits.max_seqs,
+          .num_score_rows = limits.max_step_tokens,
+          .num_edits = kMaxStepEdits,
+          .num_mask_words = static_cast<int32_t>(limits.max_seqs * kernels::MaskWords(vocab))};
 }
 
 StepChecker::StepChecker(const StepLimits& limits, int vocab, int rope_lists)
@@ -62,12 +65,14 @@ absl::Status StepChecker::Check(const Step& step) {
   const kernels::StepCounts n = step.forward.counts();
   const kernels::SamplingCounts rows = step.sampling.counts();
   const kernels::StepCounts most = LargestStep(limits_);
-  const kernels::SamplingCounts most_rows = LargestSampling(limits_);
+  const kernels::SamplingCounts most_rows = LargestSampling(limits_, vocab_);
   RETURN_IF_ERROR(CheckCount("tokens", n.num_tokens, 1, most.num_tokens));
   RETURN_IF_ERROR(CheckCount("sequences", n.num_seqs, 1, most.num_seqs));
   RETURN_IF_ERROR(CheckCount("table_entries", n.num_table_entries, 0, most.num_table_entries));
   RETURN_IF_ERROR(CheckCount("logit_rows", rows.num_logit_rows, 0, most_rows.num_logit_rows));
   RETURN_IF_ERROR(CheckCount("score_rows", rows.num_score_rows, 0, most_rows.num_score_rows));
+  RETURN_IF_ERROR(CheckCount("edits", rows.num_edits, 0, most_rows.num_edits));
+  RETURN_IF_ERROR(CheckCount("mask_words", rows.num_mask_words, 0, most_rows.num_mask_words));
 
   const StepBlock::ConstArrays arrays = step.forward.arrays();
   Slots slots = slots_;
@@ -144,6 +149,42 @@ absl::Status StepChecker::CheckTokens(const StepBlock::ConstArrays& arrays, int 
   return absl::OkStatus();
 }
 
+absl::Status StepChecker::CheckRow(const SamplingBlock::ConstArrays& rows, size_t i) const {
+  const kernels::SamplingRow& row = rows.sampling[i];
+  const absl::Status status = phalanx::CheckSampling({.temperature = row.temperature,
+                                                      .top_k = row.top_k,
+                                                      .top_p = row.top_p,
+                                                      .min_p = row.min_p,
+                                                      .typical_p = row.typical_p,
+                                                      .repetition_penalty = row.repetition_penalty,
+                                                      .presence_penalty = row.presence_penalty,
+                                                      .frequency_penalty = row.frequency_penalty});
+  if (!status.ok()) return Bad("sampling[", i, "].", status.message());
+  RETURN_IF_ERROR(CheckId("sampling.forced", i, row.forced, kernels::kNotForced, vocab_));
+  RETURN_IF_ERROR(CheckId("sampling.log_probs", i, row.log_probs, kernels::kNoLogProbs,
+                          kernels::kMaxTopLogProbs + 1));
+  const auto mask_words = static_cast<int64_t>(rows.mask_words.size());
+  const bool has_mask = row.mask_begin != kernels::kNoMask;
+  if (has_mask &&
+      (row.mask_begin < 0 || row.mask_begin + kernels::MaskWords(vocab_) > mask_words)) {
+    return Bad("sampling[", i, "].mask_begin is ", row.mask_begin, " of ", mask_words, " words");
+  }
+  const auto edits = static_cast<int64_t>(rows.edits.size());
+  if (row.edits_begin < 0 || row.edits_end < row.edits_begin || row.edits_end > edits) {
+    return Bad("sampling[", i, "] has the edits ", row.edits_begin, " to ", row.edits_end, " of ",
+               edits);
+  }
+  int32_t previous = -1;
+  for (int32_t e = row.edits_begin; e < row.edits_end; ++e) {
+    const int32_t token = rows.edits[e].token;
+    if (token <= previous || token >= vocab_) {
+      return Bad("edits[", e, "] is of token ", token, " after ", previous);
+    }
+    previous = token;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status StepChecker::CheckSampling(const StepBlock::ConstArrays& arrays,
                                         const SamplingBlock& sampling, Slots& slots) const {
   const SamplingBlock::ConstArrays rows = sampling.arrays();
@@ -154,10 +195,7 @@ absl::Status StepChecker::CheckSampling(const StepBlock::ConstArrays& arrays,
     RETURN_IF_ERROR(CheckId("score_targets", i, rows.score_targets[i], 0, vocab_));
   }
   for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
-    const kernels::SamplingRow& row = rows.sampling[i];
-    const absl::Status status = phalanx::CheckSampling(
-        {.temperature = row.temperature, .top_k = row.top_k, .top_p = row.top_p});
-    if (!status.ok()) return Bad("sampling[", i, "].", status.message());
+    RETURN_IF_ERROR(CheckRow(rows, i));
     const int slot = arrays.slots[arrays.seq_of_token[rows.logit_rows[i]]];
     if (rows.logit_slots[i] != slot) {
       return Bad("logit_slots[", i, "] is ", rows.logit_slots[i], " instead of ", slot);

@@ -32,6 +32,7 @@ class StepChecker {
   absl::Status CheckTableEntries(const StepBlock::ConstArrays& arrays, Slots& slots) const;
   absl::Status CheckSequence(const StepBlock::ConstArrays& arrays, int seq, Slots& slots) const;
   absl::Status CheckTokens(const StepBlock::ConstArrays& arrays, int seq, const Slot& slot) const;
+  absl::Status CheckRow(const SamplingBlock::ConstArrays& rows, size_t i) const;
   absl::Status CheckSampling(const StepBlock::ConstArrays& arrays, const SamplingBlock& sampling,
                              Slots& slots) const;
 
@@ -43,7 +44,7 @@ class StepChecker {
 
 // The largest counts that a step within the limits may have.
 kernels::StepCounts LargestStep(const StepLimits& limits);
-kernels::SamplingCounts LargestSampling(const StepLimits& limits);
+kernels::SamplingCounts LargestSampling(const StepLimits& limits, int64_t vocab);
 
 }  // namespace phalanx
 

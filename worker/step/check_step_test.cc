@@ -44,6 +44,8 @@ class CheckStepTest : public testing::Test {
     TestSequence decoding = decoding_;
     StepBuilder builder;
     builder.Add(prompt, 3);
+    builder.Adjust({{.token = 3, .bias = 1.0f}, {.token = 50, .seen = 1}},
+                   std::vector<uint32_t>(kernels::MaskWords(kVocab), ~uint32_t{0}));
     builder.Add(decoding, 1);
     builder.Score(3, 7);
     return builder.Finish();
@@ -131,6 +133,11 @@ TEST_F(CheckStepTest, CountsBeyondTheLimitsAreRefused) {
               HasSubstr("4 logit_rows"));
   EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_score_rows = 9}),
               HasSubstr("9 score_rows"));
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_edits = kMaxStepEdits + 1}),
+              HasSubstr("262145 edits"));
+  const auto words = static_cast<int32_t>(3 * kernels::MaskWords(kVocab) + 1);
+  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_mask_words = words}),
+              HasSubstr("mask_words"));
 }
 
 struct BadStep {
@@ -193,6 +200,20 @@ INSTANTIATE_TEST_SUITE_P(
         BAD_STEP("ScoreOfNoToken", "score_targets[0]", out.score_targets[0] = kVocab),
         BAD_STEP("TemperatureThatIsNoNumber", "sampling[1]", out.sampling[1].temperature = NAN),
         BAD_STEP("TopPOfZero", "sampling[0]", out.sampling[0].top_p = 0),
+        BAD_STEP("RepetitionPenaltyOfZero", "repetition_penalty",
+                 out.sampling[0].repetition_penalty = 0),
+        BAD_STEP("ForcedTokenOutsideTheVocabulary", "sampling.forced[1]",
+                 out.sampling[1].forced = kVocab),
+        BAD_STEP("TooManyLogProbs", "sampling.log_probs[0]", out.sampling[0].log_probs = 21),
+        BAD_STEP("EditsPastTheirEnd", "edits", out.sampling[0].edits_end = 3),
+        BAD_STEP("EditsThatEndBeforeTheyBegin", "edits", out.sampling[0].edits_begin = 2;
+                 out.sampling[0].edits_end = 1),
+        BAD_STEP("EditsOutOfOrder", "edits[1]", out.edits[1].token = 0;
+                 out.sampling[0].edits_end = 2),
+        BAD_STEP("EditOutsideTheVocabulary", "edits[1]", out.edits[1].token = kVocab;
+                 out.sampling[0].edits_end = 2),
+        BAD_STEP("MaskPastItsWords", "mask_begin", out.sampling[0].mask_begin = 1),
+        BAD_STEP("NegativeMask", "mask_begin", out.sampling[0].mask_begin = -2),
         BAD_STEP("NegativeTopK", "sampling[0]", out.sampling[0].top_k = -1)),
     [](const auto& info) { return info.param.what; });
 

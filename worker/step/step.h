@@ -29,10 +29,28 @@ struct Step {
   SamplingBlock sampling;
 };
 
+// Edits that the rows of one step may have together. A row never has more than there are tokens in
+// the vocabulary; most have as many as there are different tokens in prompt and answer.
+inline constexpr int32_t kMaxStepEdits = 1 << 18;
+
+// How likely a drawn token was, by natural logarithms of probabilities at temperature 1, from the
+// logits before any adjustment.
+struct DrawnLogProbs {
+  struct Token {
+    int32_t id = 0;
+    float log_prob = 0.0f;
+  };
+  float log_prob = 0.0f;
+  // The likeliest tokens, as many as the row wanted and no more than there are, likeliest first.
+  std::vector<Token> top = {};
+};
+
 // What a step gives.
 struct StepResult {
   // [num_logit_rows], the drawn ones; kernels::kNoToken where the logits were no numbers.
   std::vector<int32_t> tokens = {};
+  // [num_logit_rows], or empty if no row wanted any; those of a row that wanted none mean nothing.
+  std::vector<DrawnLogProbs> drawn_log_probs = {};
   // [num_score_rows], natural logarithms; not finite where the logits were no numbers.
   std::vector<float> log_probs = {};
   // This rank's columns of the logits that tokens were drawn from, [num_logit_rows, local_vocab]

@@ -69,6 +69,17 @@ void StepBuilder::WantAllLogits() {
   }
 }
 
+void StepBuilder::Adjust(const std::vector<kernels::LogitEdit>& edits,
+                         const std::vector<uint32_t>& mask) {
+  kernels::SamplingRow& row = sampling_.sampling.back();
+  row.edits_begin = static_cast<int32_t>(sampling_.edits.size());
+  sampling_.edits.insert(sampling_.edits.end(), edits.begin(), edits.end());
+  row.edits_end = static_cast<int32_t>(sampling_.edits.size());
+  if (mask.empty()) return;
+  row.mask_begin = static_cast<int32_t>(sampling_.mask_words.size());
+  sampling_.mask_words.insert(sampling_.mask_words.end(), mask.begin(), mask.end());
+}
+
 void StepBuilder::Score(int32_t row, int32_t target) {
   sampling_.score_rows.push_back(row);
   sampling_.score_targets.push_back(target);
@@ -83,7 +94,9 @@ Step StepBuilder::Finish() {
       .num_table_entries = static_cast<int32_t>(forward.table_entries.size())};
   const kernels::SamplingCounts rows = {
       .num_logit_rows = static_cast<int32_t>(sampling.logit_rows.size()),
-      .num_score_rows = static_cast<int32_t>(sampling.score_rows.size())};
+      .num_score_rows = static_cast<int32_t>(sampling.score_rows.size()),
+      .num_edits = static_cast<int32_t>(sampling.edits.size()),
+      .num_mask_words = static_cast<int32_t>(sampling.mask_words.size())};
   return {.forward = Pack<kernels::StepList>(counts, forward),
           .sampling = Pack<kernels::SamplingList>(rows, sampling)};
 }

@@ -27,6 +27,8 @@ class StepBuilder {
   void Add(TestSequence& sequence, int count, const kernels::SamplingRow& sampling = {});
   // Asks for the logits of every token of the sequence that was added last.
   void WantAllLogits();
+  // Changes the logits of the row that was wanted last. An empty mask is none.
+  void Adjust(const std::vector<kernels::LogitEdit>& edits, const std::vector<uint32_t>& mask);
   // Asks how likely `target` is after token `row` of the step.
   void Score(int32_t row, int32_t target);
   // The step; the builder is empty again.
