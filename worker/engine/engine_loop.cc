@@ -120,7 +120,7 @@ void Engine::ExpireDeadlines() {
 
 absl::Status Engine::SubmitSteps() {
   while (scheduler_.in_flight() < executor_->max_in_flight()) {
-    StepPlan plan = scheduler_.Plan();
+    StepPlan plan = scheduler_.Plan(clock_->Now());
     metrics_->preemptions_total.Increment(plan.preemptions);
     UpdateLoad();
     if (plan.chunks.empty()) break;

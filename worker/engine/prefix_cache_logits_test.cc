@@ -69,7 +69,7 @@ class Server {
 
  private:
   void Step(const std::map<SequenceId, size_t>& numbers, std::vector<Served>& served) {
-    StepPlan plan = scheduler_.Plan();
+    StepPlan plan = scheduler_.Plan(absl::UnixEpoch());
     preemptions_ += plan.preemptions;
     const absl::StatusOr<StepResult> result = group_.Run(plan.step);
     ASSERT_TRUE(result.ok()) << result.status();

@@ -12,7 +12,11 @@ namespace phalanx {
 using kernels::kKvBlockTokens;
 
 Scheduler::Scheduler(const StepLimits& limits, bool prefix_cache, std::pmr::memory_resource* memory)
-    : limits_(limits), memory_(memory), prefix_cache_(prefix_cache), pool_(limits.kv_blocks) {
+    : limits_(limits),
+      memory_(memory),
+      prefix_cache_(prefix_cache),
+      blocks_(limits.kv_blocks),
+      speed_(limits.max_step_tokens) {
   CHECK(limits.max_seqs >= 1) << limits.max_seqs;
   // PlanDecodes takes a token of each running sequence without looking for room in the step.
   CHECK(limits.max_step_tokens >= limits.max_seqs)
@@ -38,7 +42,10 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->cache_salt = std::move(task.cache_salt);
   sequence->tokens = std::move(task.prompt_token_ids);
   sequence->max_tokens = int64_t{sequence->num_tokens()} + task.max_new_tokens;
-  waiting_.push_back(sequence.get());
+  sequence->rank = {.time = task.arrival - task.priority * kAgeing, .id = id};
+  if (!task.score) sequence->deadline = task.deadline;
+  if (sequence->deadline != absl::InfiniteFuture()) arrived_.push_back(id);
+  queue_.Add(*sequence, task.tenant);
   CHECK(sequences_.emplace(id, std::move(sequence)).second);
 }
 
@@ -48,79 +55,177 @@ void Scheduler::Remove(SequenceId id, bool sound) {
   Sequence* const sequence = it->second.get();
   if (!sound) {
     sequence->caches = false;
-    for (const BlockId block : sequence->blocks) pool_.Forget(block);
+    blocks_.Forget(*sequence);
   }
-  ReleaseBlocks(*sequence);
+  blocks_.Release(*sequence);
   FreeSlot(*sequence);
-  running_.erase(std::remove(running_.begin(), running_.end(), sequence), running_.end());
-  waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), sequence), waiting_.end());
+  queue_.Remove(*sequence);
+  EraseByRank(*sequence, running_);
+  EraseByRank(*sequence, preempted_);
   sequences_.erase(it);
 }
 
-StepPlan Scheduler::Plan() {
+StepPlan Scheduler::Plan(absl::Time now) {
   StepPlan plan;
   tokens_left_ = limits_.max_step_tokens;
   table_entries_left_ = limits_.max_blocks_per_seq;
+  admits_ = true;
+  FindLate(now, plan);
   PlanDecodes(plan);
-  PlanPrefills(plan);
-  AdmitWaiting(plan);
-  // With nothing in flight the oldest sequence always gets a chunk: it is never preempted while
-  // others run, and alone it fits (CanEverFit). Else the engine would turn its loop for ever
-  // without a step.
-  CHECK(!plan.chunks.empty() || sequences_.empty() || in_flight() > 0);
+  reserved_blocks_ = ReservedBlocks();
+  PlanResumed();
+  PlanPrompts(now, plan);
+  for (Sequence* sequence : granted_) AddChunk(*sequence, plan);
+  granted_.clear();
+  // With nothing in flight the first of the running sequences always has something to compute, and
+  // if none runs, the first one that is asked fits (CanEverFit). Else the engine would turn its
+  // loop for ever without a step.
+  CHECK(!plan.chunks.empty() || !plan.late.empty() || sequences_.empty() || in_flight() > 0);
   if (!plan.chunks.empty()) Advance(plan);
   return plan;
 }
 
+void Scheduler::FindLate(absl::Time now, StepPlan& plan) {
+  for (const SequenceId id : arrived_) {
+    const auto it = sequences_.find(id);
+    if (it == sequences_.end()) continue;
+    Sequence& sequence = *it->second;
+    IsLate(sequence, queue_.TokensBefore(sequence) + sequence.pending(), now, plan);
+  }
+  arrived_.clear();
+}
+
+// Whether the first token of a sequence comes too late if `tokens` have to be computed before it.
+bool Scheduler::IsLate(Sequence& sequence, int64_t tokens, absl::Time now, StepPlan& plan) {
+  if (sequence.deadline == absl::InfiniteFuture()) return false;
+  const std::optional<absl::Duration> estimate = speed_.TimeFor(tokens);
+  if (!estimate.has_value() || now + *estimate <= sequence.deadline) return false;
+  sequence.late = true;
+  plan.late.push_back({.id = sequence.id, .estimate = *estimate});
+  return true;
+}
+
 void Scheduler::PlanDecodes(StepPlan& plan) {
   // Preemption takes sequences off the end of running_, up to number i at most. So what it takes
-  // has no chunk in the plan yet, and those before i stay where they are.
+  // has no part in the plan yet, and those before i stay where they are.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
     if (!sequence.can_advance()) continue;
     // Both do nothing for a sequence that has not grown since the last step: it was given the
     // blocks of its whole prompt when it was admitted.
     if (!MakeRoomFor(sequence, plan)) continue;
-    AllocateBlocks(sequence);
-    if (sequence.decodes() && FitsTables(sequence)) AddChunk(sequence, 1, plan);
+    blocks_.Allocate(sequence);
+    if (!sequence.decodes() || !FitsTables(sequence)) continue;
+    Grant(sequence, 1);
+    queue_.Charge(sequence, 1);
   }
 }
 
-void Scheduler::PlanPrefills(StepPlan& plan) {
-  for (const Sequence* sequence : running_) {
-    if (tokens_left_ == 0) break;
-    // PlanDecodes has put it into the plan, or has found no room for it.
-    if (!sequence->can_advance() || sequence->decodes() || sequence->missing_blocks() > 0) continue;
-    if (!FitsTables(*sequence)) continue;
-    AddChunk(*sequence, std::min(sequence->pending(), tokens_left_), plan);
+void Scheduler::PlanResumed() {
+  const auto grant = [this](Sequence& sequence) {
+    const int tokens = std::min(sequence.pending(), tokens_left_);
+    Grant(sequence, tokens);
+    queue_.Charge(sequence, tokens);
+  };
+  for (Sequence* sequence : running_) {
+    if (tokens_left_ == 0) return;
+    if (sequence->resumes && sequence->granted == 0 && CanTake(*sequence)) grant(*sequence);
+  }
+  while (!preempted_.empty() && tokens_left_ > 0) {
+    Sequence& sequence = *preempted_.front();
+    if (!HasRoom(sequence)) {
+      admits_ = false;
+      return;
+    }
+    preempted_.erase(preempted_.begin());
+    Start(sequence);
+    grant(sequence);
   }
 }
 
-void Scheduler::AdmitWaiting(StepPlan& plan) {
-  if (waiting_.empty()) return;
-  const int reserved = ReservedBlocks();
-  while (!waiting_.empty() && running() < limits_.max_seqs && tokens_left_ > 0) {
-    Sequence& sequence = *waiting_.front();
-    // One that was preempted has lost its slot, and has to know its tokens. Younger ones wait with
-    // it, so that none passes it.
-    if (!sequence.can_advance()) return;
-    // A newcomer that is preempted soon would have been computed for nothing, so room is left for
-    // the others. If the oldest does not fit, younger ones that are shorter must wait too, or they
-    // could pass it again and again.
-    const int room = pool_.unused_blocks() - reserved - running();
-    const int most_hits = (sequence.num_tokens() - 1) / kKvBlockTokens;
-    if (sequence.missing_blocks() - most_hits > room) return;
-    const Hits hits = FindHits(sequence);
-    if (sequence.missing_blocks() - hits.in_use > room) return;
-    // The block tables of others fill this step. The next one has room.
-    if (hits.blocks > table_entries_left_) return;
-    waiting_.pop_front();
-    running_.push_back(&sequence);
-    sequence.slot = free_slots_.back();
-    free_slots_.pop_back();
-    AllocateBlocks(sequence);
-    AddChunk(sequence, std::min(sequence.pending(), tokens_left_), plan);
+void Scheduler::PlanPrompts(absl::Time now, StepPlan& plan) {
+  queue_.Deal(tokens_left_, [&](Sequence& sequence, int most_tokens) {
+    return TakePrompt(sequence, most_tokens, now, plan);
+  });
+}
+
+// Gives the sequence up to that many tokens of the plan, and returns how many. Admits it if it
+// waits.
+int Scheduler::TakePrompt(Sequence& sequence, int most_tokens, absl::Time now, StepPlan& plan) {
+  if (sequence.slot < 0) {
+    if (!admits_ || sequence.late || AwaitsBlocks(sequence)) return 0;
+    if (!HasRoom(sequence)) {
+      // Others must wait too, or those that are shorter could pass it again and again.
+      admits_ = false;
+      return 0;
+    }
+    const int hits = blocks_.FindHits(sequence).blocks;
+    if (IsLate(sequence, sequence.pending() - hits * kKvBlockTokens, now, plan)) return 0;
+    if (FindAwaitedBlocks(sequence)) return 0;
+    Start(sequence);
   }
+  if (!CanTake(sequence)) return 0;
+  const int tokens = std::min(sequence.pending() - sequence.granted, most_tokens);
+  if (tokens > 0) Grant(sequence, tokens);
+  return tokens;
+}
+
+// Whether a sequence that waits can begin now, or begin again.
+bool Scheduler::HasRoom(Sequence& sequence) {
+  // One that was preempted has lost its slot, and has to know its tokens.
+  if (running() >= limits_.max_seqs || !sequence.can_advance()) return false;
+  // A newcomer that is preempted soon would have been computed for nothing, so room is left for
+  // the others.
+  const int room = blocks_.unused() - reserved_blocks_ - running();
+  const int most_hits = (sequence.num_tokens() - 1) / kKvBlockTokens;
+  if (sequence.missing_blocks() - most_hits > room) return false;
+  const SequenceBlocks::Hits hits = blocks_.FindHits(sequence);
+  // The block tables of others may fill this step. The next one has room.
+  return sequence.missing_blocks() - hits.in_use <= room && hits.blocks <= table_entries_left_;
+}
+
+// Whether the sequence still waits for blocks of another one.
+bool Scheduler::AwaitsBlocks(Sequence& sequence) {
+  if (sequence.awaited_blocks == 0) return false;
+  const auto it = sequences_.find(sequence.awaited_sequence);
+  if (it != sequences_.end()) {
+    const Sequence& other = *it->second;
+    if (other.slot >= 0 && other.offered_blocks < sequence.awaited_blocks &&
+        other.rope.list == sequence.rope.list) {
+      return true;
+    }
+  }
+  sequence.awaited_blocks = 0;
+  return false;
+}
+
+// Whether the sequence, which could begin, is to wait for blocks that another one computes.
+bool Scheduler::FindAwaitedBlocks(Sequence& sequence) {
+  if (!sequence.caches) return false;
+  const int hits = blocks_.FindHits(sequence).blocks;
+  // Its last token is computed in any case.
+  const int most = (sequence.num_tokens() - 1) / kKvBlockTokens;
+  for (const Sequence* other : running_) {
+    if (!(other->rank < sequence.rank)) break;
+    // A sequence that decodes has offered all that it has.
+    if (!other->caches || (!other->in_queue && !other->resumes)) continue;
+    if (other->tenant != sequence.tenant || other->rope.list != sequence.rope.list) continue;
+    if (other->cache_salt != sequence.cache_salt) continue;
+    const int common = std::min(CommonBlocks(*other, sequence), most);
+    if (common <= std::max(hits, other->offered_blocks)) continue;
+    sequence.awaited_blocks = common;
+    sequence.awaited_sequence = other->id;
+    return true;
+  }
+  return false;
+}
+
+// Lets a sequence run that there is room for.
+void Scheduler::Start(Sequence& sequence) {
+  InsertByRank(sequence, running_);
+  sequence.slot = free_slots_.back();
+  free_slots_.pop_back();
+  blocks_.Allocate(sequence);
 }
 
 // Blocks that newcomers leave alone beside the one that each running sequence may grow into.
@@ -132,123 +237,33 @@ int Scheduler::ReservedBlocks() const {
   return blocks;
 }
 
-// Preempts the youngest sequences until the blocks that `sequence` is missing are there. Returns
-// false if it cannot have them in this step: it was the youngest left and had to go itself, or it
-// has to wait until steps in flight leave their blocks.
+// Preempts the last sequences until the blocks that `sequence` is missing are there. Returns false
+// if it cannot have them in this step: it was the last one left and had to go itself, or it has to
+// wait until steps in flight leave their blocks.
 bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
   while (true) {
     // Counted anew each time: what others release may be what this one finds in the cache.
-    const int needed = UnusedBlocksNeeded(sequence);
-    if (needed <= pool_.unused_blocks()) return true;
-    if (needed <= pool_.unused_blocks() + LeavingBlocks()) return false;
-    const bool is_youngest = running_.back() == &sequence;
-    PreemptYoungest(plan);
-    if (is_youngest) return false;
+    const int needed = blocks_.UnusedNeeded(sequence);
+    if (needed <= blocks_.unused()) return true;
+    if (needed <= blocks_.unused() + blocks_.leaving()) return false;
+    const bool is_last = running_.back() == &sequence;
+    PreemptLast(plan);
+    if (is_last) return false;
   }
 }
 
-// How many blocks will have no user once the steps in flight are resolved. One that two sequences
-// have left is not counted.
-int Scheduler::LeavingBlocks() const {
-  return static_cast<int>(
-      std::count_if(leaving_blocks_.begin(), leaving_blocks_.end(),
-                    [this](const auto& leaving) { return pool_.references(leaving.second) == 1; }));
-}
-
-void Scheduler::PreemptYoungest(StepPlan& plan) {
-  Sequence* const youngest = running_.back();
+void Scheduler::PreemptLast(StepPlan& plan) {
+  Sequence* const last = running_.back();
   running_.pop_back();
-  // To the front, because all that wait are younger. The tokens that were drawn stay: they have
-  // been sent to the client, and are computed again like a longer prompt.
-  waiting_.push_front(youngest);
-  ReleaseBlocks(*youngest);
-  FreeSlot(*youngest);
-  youngest->computed = 0;
+  // The tokens that were drawn stay: they have been sent to the client, and are computed again like
+  // a longer prompt.
+  queue_.TakeOut(*last);
+  last->resumes = true;
+  InsertByRank(*last, preempted_);
+  blocks_.Release(*last);
+  FreeSlot(*last);
+  last->computed = 0;
   ++plan.preemptions;
-}
-
-// Makes sure that the hashes of the first `count` blocks are there. Their tokens must be known.
-void Scheduler::HashBlocks(Sequence& sequence, int count) {
-  while (static_cast<int>(sequence.hashes.size()) < count) {
-    const size_t index = sequence.hashes.size();
-    const BlockHash parent =
-        index == 0 ? hasher_.Root(sequence.rope.list, sequence.cache_salt) : sequence.hashes.back();
-    const absl::Span<const int32_t> tokens =
-        absl::MakeConstSpan(sequence.tokens).subspan(index * kKvBlockTokens, kKvBlockTokens);
-    sequence.hashes.push_back(hasher_.Next(parent, tokens));
-  }
-}
-
-Scheduler::Hits Scheduler::FindHits(Sequence& sequence) {
-  Hits hits;
-  if (!sequence.caches) return hits;
-  // The last token is computed in any case: what follows it is drawn from its logits.
-  const int most = (sequence.num_tokens() - 1) / kKvBlockTokens;
-  while (hits.blocks < most) {
-    HashBlocks(sequence, hits.blocks + 1);
-    const std::optional<BlockId> block = pool_.Find(sequence.hashes[hits.blocks]);
-    if (!block.has_value()) break;
-    ++hits.blocks;
-    if (pool_.references(*block) > 0) ++hits.in_use;
-  }
-  return hits;
-}
-
-// How many blocks that nobody uses AllocateBlocks would take. Cached ones among them count too,
-// whether for what they hold or not.
-int Scheduler::UnusedBlocksNeeded(Sequence& sequence) {
-  if (!sequence.blocks.empty()) return sequence.missing_blocks();
-  return sequence.missing_blocks() - FindHits(sequence).in_use;
-}
-
-// Gives the sequence blocks for all its tokens, at first from the prefix cache if it has none yet.
-void Scheduler::AllocateBlocks(Sequence& sequence) {
-  if (sequence.blocks.empty()) {
-    const int hits = FindHits(sequence).blocks;
-    // All hits before any new block, for which one of them might be evicted.
-    for (int i = 0; i < hits; ++i) {
-      const BlockId block = *pool_.Find(sequence.hashes[i]);
-      pool_.Reference(block);
-      sequence.blocks.push_back(block);
-    }
-    sequence.computed = hits * kKvBlockTokens;
-    sequence.offered_blocks = hits;
-  }
-  for (int missing = sequence.missing_blocks(); missing > 0; --missing) {
-    const std::optional<BlockId> block = pool_.Allocate();
-    CHECK(block.has_value());
-    sequence.blocks.push_back(*block);
-  }
-}
-
-// Lets others find the blocks that are complete: their tokens are known, and no later step writes
-// to them.
-void Scheduler::OfferBlocks(Sequence& sequence) {
-  if (!sequence.caches) return;
-  const int known = sequence.num_tokens() - sequence.unknown;
-  const int complete = std::min(sequence.computed, known) / kKvBlockTokens;
-  if (complete <= sequence.offered_blocks) return;
-  HashBlocks(sequence, complete);
-  for (int& i = sequence.offered_blocks; i < complete; ++i) {
-    pool_.Register(sequence.blocks[i], sequence.hashes[i]);
-  }
-}
-
-// The last block goes first: what is released earlier is evicted earlier, and the end of a prefix
-// is of no use without its beginning.
-void Scheduler::ReleaseBlocks(Sequence& sequence) {
-  OfferBlocks(sequence);
-  for (auto block = sequence.blocks.rbegin(); block != sequence.blocks.rend(); ++block) {
-    if (sequence.last_step > resolved_steps_) {
-      // Not all sequences have been in the latest step, but blocks leave in order.
-      leaving_blocks_.emplace_back(planned_steps_, *block);
-    } else {
-      pool_.Release(*block);
-    }
-  }
-  sequence.blocks.clear();
-  sequence.blocks_told = 0;
-  sequence.offered_blocks = 0;
 }
 
 // A step has room for an entry of a block table for each of its tokens, and for max_blocks_per_seq
@@ -263,9 +278,25 @@ void Scheduler::FreeSlot(Sequence& sequence) {
   sequence.slot = -1;
 }
 
-void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan) {
-  PlannedChunk chunk{.id = sequence.id, .num_tokens = num_tokens};
-  const int end = sequence.computed + num_tokens;
+// Whether a running sequence can have a chunk, or a longer one: it has the blocks for it.
+bool Scheduler::CanTake(const Sequence& sequence) const {
+  if (sequence.granted > 0) return true;
+  return sequence.can_advance() && sequence.missing_blocks() == 0 && FitsTables(sequence);
+}
+
+// Gives the sequence tokens of the plan that is being made.
+void Scheduler::Grant(Sequence& sequence, int num_tokens) {
+  if (sequence.granted == 0) {
+    granted_.push_back(&sequence);
+    if (sequence.begins()) table_entries_left_ -= sequence.computed / kKvBlockTokens;
+  }
+  sequence.granted += num_tokens;
+  tokens_left_ -= num_tokens;
+}
+
+void Scheduler::AddChunk(const Sequence& sequence, StepPlan& plan) {
+  PlannedChunk chunk{.id = sequence.id, .num_tokens = sequence.granted};
+  const int end = sequence.computed + sequence.granted;
   if (sequence.score) {
     // Positions that a preempted sequence computes a second time have been scored.
     chunk.num_scores = std::max(0, end - std::max(sequence.computed, sequence.scored));
@@ -274,8 +305,6 @@ void Scheduler::AddChunk(const Sequence& sequence, int num_tokens, StepPlan& pla
     chunk.draws = true;
     chunk.draw_position = end;
   }
-  tokens_left_ -= num_tokens;
-  if (sequence.begins()) table_entries_left_ -= sequence.computed / kKvBlockTokens;
   if (sequence.last_step == 0) chunk.cached_tokens = sequence.computed;
   plan.chunks.push_back(chunk);
 }
@@ -288,14 +317,19 @@ void Scheduler::Advance(StepPlan& plan) {
     parts.push_back({&chunk, sequences_.at(chunk.id).get()});
   }
   plan.step = WriteStep(parts, memory_);
-  ++planned_steps_;
+  const uint64_t step = blocks_.BeginStep();
   for (const PlannedChunk& chunk : plan.chunks) {
     Sequence& sequence = *sequences_.at(chunk.id);
-    sequence.last_step = planned_steps_;
+    sequence.last_step = step;
     sequence.computed += chunk.num_tokens;
+    sequence.granted = 0;
     sequence.scored += chunk.num_scores;
     sequence.blocks_told = std::max(sequence.blocks_told, BlocksFor(sequence.computed));
-    OfferBlocks(sequence);
+    blocks_.Offer(sequence);
+    if (sequence.pending() == 0) {
+      queue_.TakeOut(sequence);
+      sequence.resumes = false;
+    }
     if (chunk.draws) AppendDrawn(sequence);
   }
 }
@@ -309,16 +343,16 @@ void Scheduler::AppendDrawn(Sequence& sequence) {
   // them. The new plan has no border, so that this happens once.
   const int border = sequence.rope.switch_above_tokens;
   if (border > 0 && sequence.num_tokens() > border) {
-    ReleaseBlocks(sequence);
+    blocks_.Release(sequence);
     sequence.rope = {.list = kLongRopeList};
     sequence.hashes.clear();
     sequence.computed = 0;
+    sequence.resumes = true;
   }
 }
 
 void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) {
   CHECK(in_flight() > 0);
-  ++resolved_steps_;
   auto token = tokens.begin();
   for (const PlannedChunk& chunk : plan.chunks) {
     if (!chunk.draws) continue;
@@ -331,32 +365,24 @@ void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) 
     ++token;
   }
   CHECK(token == tokens.end());
-  ReleaseLeavingBlocks();
+  blocks_.EndStep();
 }
 
-void Scheduler::DropInFlight() {
-  resolved_steps_ = planned_steps_;
-  ReleaseLeavingBlocks();
-  pool_.ForgetAll();
-}
-
-void Scheduler::ReleaseLeavingBlocks() {
-  while (!leaving_blocks_.empty() && leaving_blocks_.front().first <= resolved_steps_) {
-    pool_.Release(leaving_blocks_.front().second);
-    leaving_blocks_.pop_front();
-  }
+void Scheduler::NoteStepTime(const StepPlan& plan, absl::Duration time) {
+  int64_t tokens = 0;
+  for (const PlannedChunk& chunk : plan.chunks) tokens += chunk.num_tokens + chunk.cached_tokens;
+  speed_.Note(tokens, time);
 }
 
 void Scheduler::CheckReferences() const {
-  std::vector<int> users(static_cast<size_t>(limits_.kv_blocks) + 1);
+  std::vector<int> users = blocks_.LeavingUsers();
   for (const auto& [id, sequence] : sequences_) {
     for (const BlockId block : sequence->blocks) ++users[static_cast<size_t>(block)];
   }
-  for (const auto& [step, block] : leaving_blocks_) ++users[static_cast<size_t>(block)];
   for (int block = 1; block <= limits_.kv_blocks; ++block) {
-    CHECK(pool_.references(BlockId{block}) == users[block])
-        << "block " << block << " counts " << pool_.references(BlockId{block}) << " users of "
-        << users[block];
+    const int counted = blocks_.pool().references(BlockId{block});
+    CHECK(counted == users[block])
+        << "block " << block << " counts " << counted << " users of " << users[block];
   }
 }
 

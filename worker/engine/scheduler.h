@@ -4,13 +4,28 @@
 // is pending: a whole prompt at first, then one token at a time. Computing all that is pending
 // gives the next token. A step takes, within the limits,
 //   1. the one pending token of each running sequence that decodes,
-//   2. then chunks of the longer ones (prefill), oldest first,
-//   3. then chunks of waiting sequences, oldest first, as long as the next one's blocks are free.
-// When a decoding sequence needs a block and none is free, the youngest running sequence is
-// preempted: its blocks are released, and it waits to be computed again from its first token, the
-// drawn ones included. A sequence that outgrows its rotary list is computed anew in the same way,
-// but keeps its slot. So the oldest sequence advances in every step, and every sequence becomes the
-// oldest: none starves.
+//   2. then what sequences have lost that had begun: a client waits for their next token,
+//   3. then chunks of prompts, of running and of waiting sequences, as tenants take turns and
+//      ranks tell (worker/engine/wait_queue.h). A waiting one begins if its blocks are free.
+// So a prompt, however long, delays a stream by no more than the one step of max_step_tokens that
+// both are in.
+//
+// When a decoding sequence needs a block and none is free, the running sequence that is last by
+// rank, so of the lowest priority and the youngest, is preempted: its blocks are released, and it
+// waits to be computed again from its first token, the drawn ones included. A sequence that
+// outgrows its rotary list is computed anew in the same way, but keeps its slot.
+//
+// Every sequence ends, if whoever draws tokens lets it:
+//   - The first of the running sequences by rank is never preempted, and has what it needs by
+//     preempting the others. It gets a token in every step, or a chunk in every round of turns. So
+//     it ends, unless others are admitted that rank before it; these came less than kLongestPassing
+//     after it, so they are finitely many.
+//   - While preempted ones wait, none but them is admitted. So they and the running ones become
+//     fewer until each of them has run.
+//   - A waiting one begins when it is the first of its tenant that can, it is the tenant's turn,
+//     and there is room. Its tenant's turn comes in every round. If there is no room for it, no
+//     other one is admitted in that step, so smaller ones do not pass it again and again, and the
+//     tenant keeps its turn while others use theirs up. Room comes as running ones end.
 //
 // A step may be planned while earlier ones are in flight, that is, planned but not resolved. The
 // plan counts on their success, and names a token that is not known yet by its slot. Blocks that a
@@ -23,26 +38,36 @@
 // own, which nobody finds before all of their tokens are planned. A block is offered to others when
 // the plan that completes it has been made, so only later steps read it, and these run later on
 // every rank. Prompts that are scored stay out of this, since every token of theirs is computed.
+//
+// A waiting sequence does not compute what another one is computing right now: if a running
+// sequence of the same tenant that ranks before it has the same blocks still before itself, it
+// waits until they can be found. That costs it no turn, since the other one's prompt goes before
+// its own anyway; those behind it go on meanwhile. It waits no longer when the other one has
+// offered these blocks, is removed, is preempted, or changes its rotary list.
+//
+// Deadlines: a waiting sequence is late if its first token cannot be there in time at the speed of
+// the latest steps (worker/engine/step_speed.h). This is asked when it comes, with the prompts of
+// its tenant that go before it, and again when it is about to begin, with its own tokens alone.
 #ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
 #define PHALANX_WORKER_ENGINE_SCHEDULER_H_
 
 #include <cstdint>
-#include <deque>
 #include <limits>
 #include <memory>
 #include <memory_resource>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/sequence.h"
+#include "worker/engine/sequence_blocks.h"
+#include "worker/engine/step_speed.h"
 #include "worker/engine/step_writer.h"
-#include "worker/kv_cache/block_hash.h"
-#include "worker/kv_cache/block_pool.h"
+#include "worker/engine/wait_queue.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -54,6 +79,13 @@ struct StepPlan {
   Step step;
   // Sequences that lost their blocks.
   int preemptions = 0;
+  // Waiting sequences whose first token cannot be there by their deadline, and how long it would
+  // have taken. They must be removed before the next plan.
+  struct Late {
+    SequenceId id{};
+    absl::Duration estimate;
+  };
+  std::vector<Late> late = {};
 };
 
 // Engine thread only. Deterministic: plans depend on the calls so far and nothing else.
@@ -83,6 +115,14 @@ class Scheduler {
     bool score = false;
     // Blocks are shared only between sequences with equal salts.
     std::string cache_salt = {};
+    // kMinPriority to kMaxPriority.
+    int priority = 0;
+    // Tenants take turns. Sequences without one are those of a tenant of their own.
+    std::string tenant = {};
+    // Not before that of earlier sequences.
+    absl::Time arrival = absl::UnixEpoch();
+    // When the first token must be there. Of no effect if the prompt is scored.
+    absl::Time deadline = absl::InfiniteFuture();
   };
 
   // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
@@ -94,82 +134,85 @@ class Scheduler {
   // that id must be there. What its blocks hold is kept for others if it is `sound`.
   void Remove(SequenceId id, bool sound = true);
 
-  // Plans the next step and assigns its blocks. A plan that is not empty is in flight from then on.
-  // If its step fails, sequences may still be added and removed, but no plan may follow.
-  StepPlan Plan();
+  // Plans the next step, which begins at `now`, and assigns its blocks. A plan that is not empty is
+  // in flight from then on. If its step fails, sequences may still be added and removed, but no
+  // plan may follow.
+  StepPlan Plan(absl::Time now);
 
   // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`, one
   // for each chunk that draws, in order.
   void Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens);
 
+  // Tells how long the step of a plan took.
+  void NoteStepTime(const StepPlan& plan, absl::Duration time);
+  const StepSpeed& speed() const { return speed_; }
+
   // Forgets the steps in flight, whose results will not come, and all that the prefix cache holds,
   // since these steps may not have written it. Sequences may be removed after that, but no plan may
   // follow.
-  void DropInFlight();
+  void DropInFlight() { blocks_.DropInFlight(); }
 
   bool empty() const { return sequences_.empty(); }
   int running() const { return static_cast<int>(running_.size()); }
-  int waiting() const { return static_cast<int>(waiting_.size()); }
-  int in_flight() const { return static_cast<int>(planned_steps_ - resolved_steps_); }
+  int waiting() const { return static_cast<int>(sequences_.size() - running_.size()); }
+  int in_flight() const { return blocks_.in_flight(); }
   // Blocks that sequences or steps in flight have.
-  int used_blocks() const { return pool_.used_blocks(); }
+  int used_blocks() const { return blocks_.pool().used_blocks(); }
   // Blocks that nobody has, and that are kept for what they hold until they are needed.
-  int cached_blocks() const { return pool_.cached_blocks(); }
+  int cached_blocks() const { return blocks_.pool().cached_blocks(); }
   // How often the contents of such a block had to give way.
-  int64_t evictions() const { return pool_.evictions(); }
+  int64_t evictions() const { return blocks_.pool().evictions(); }
   // Dies unless every block has as many users as sequences and steps in flight have it. For tests:
   // looks at all blocks.
   void CheckReferences() const;
 
  private:
-  // The blocks at the beginning of a sequence that the prefix cache has.
-  struct Hits {
-    int blocks = 0;
-    int in_use = 0;  // Of these, those that others use now.
-  };
-
-  void ReleaseLeavingBlocks();
+  void FindLate(absl::Time now, StepPlan& plan);
+  bool IsLate(Sequence& sequence, int64_t tokens, absl::Time now, StepPlan& plan);
   void PlanDecodes(StepPlan& plan);
-  void PlanPrefills(StepPlan& plan);
-  void AdmitWaiting(StepPlan& plan);
+  void PlanResumed();
+  void PlanPrompts(absl::Time now, StepPlan& plan);
+  int TakePrompt(Sequence& sequence, int most_tokens, absl::Time now, StepPlan& plan);
+  bool HasRoom(Sequence& sequence);
+  bool AwaitsBlocks(Sequence& sequence);
+  bool FindAwaitedBlocks(Sequence& sequence);
+  void Start(Sequence& sequence);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
-  void PreemptYoungest(StepPlan& plan);
-  int LeavingBlocks() const;
+  void PreemptLast(StepPlan& plan);
   int ReservedBlocks() const;
-  void HashBlocks(Sequence& sequence, int count);
-  Hits FindHits(Sequence& sequence);
-  int UnusedBlocksNeeded(Sequence& sequence);
-  void AllocateBlocks(Sequence& sequence);
-  void OfferBlocks(Sequence& sequence);
-  void ReleaseBlocks(Sequence& sequence);
   bool FitsTables(const Sequence& sequence) const;
   void FreeSlot(Sequence& sequence);
-  void AddChunk(const Sequence& sequence, int num_tokens, StepPlan& plan);
+  bool CanTake(const Sequence& sequence) const;
+  void Grant(Sequence& sequence, int num_tokens);
+  void AddChunk(const Sequence& sequence, StepPlan& plan);
   void Advance(StepPlan& plan);
   void AppendDrawn(Sequence& sequence);
 
   const StepLimits limits_;
   std::pmr::memory_resource* const memory_;
   const bool prefix_cache_;
-  BlockPool pool_;
-  BlockHasher hasher_;
+  SequenceBlocks blocks_;
   // Slots that no running sequence has. The one that was freed last is given out next.
   std::vector<int> free_slots_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
-  // running_ and waiting_ are ordered by age, oldest first, and every running sequence is older
-  // than every waiting one.
+  // By rank, first ones first.
   std::vector<Sequence*> running_;
-  std::deque<Sequence*> waiting_;
+  // By rank too: those that have run, and wait to go on.
+  std::vector<Sequence*> preempted_;
+  // The prompts of the others that wait, and what is left of those of running sequences.
+  WaitQueue queue_;
+  // Sequences that have come since the latest plan and have a deadline.
+  std::vector<SequenceId> arrived_;
+  StepSpeed speed_;
+  // The sequences that have a part in the plan that is being made, in order.
+  std::vector<Sequence*> granted_;
+  // Whether it may still admit sequences, and what of the unused blocks these leave alone.
+  bool admits_ = false;
+  int reserved_blocks_ = 0;
   // How many tokens the plan that is being made may still take.
   int tokens_left_ = 0;
   // How many blocks from the prefix cache it may still tell the ranks of (see LargestStep).
   int table_entries_left_ = 0;
-  // Steps are numbered from 1. Those after resolved_steps_ are in flight.
-  uint64_t planned_steps_ = 0;
-  uint64_t resolved_steps_ = 0;
-  // Blocks that a sequence has given up, with the last step that may use them for it: until that is
-  // resolved they stay in use. Steps ascend.
-  std::deque<std::pair<uint64_t, BlockId>> leaving_blocks_;
 };
 
 }  // namespace phalanx

@@ -163,7 +163,7 @@ class History {
   void Plan() {
     if (static_cast<int>(in_flight_.size()) == max_in_flight_) return;
     ++calls_;
-    PendingStep step = {.plan = scheduler_->Plan(), .chunks = {}};
+    PendingStep step = {.plan = scheduler_->Plan(absl::UnixEpoch()), .chunks = {}};
     preemptions_ += step.plan.preemptions;
     if (step.plan.chunks.empty()) {
       ASSERT_TRUE(sequences_.empty() || !in_flight_.empty()) << "nothing goes on";

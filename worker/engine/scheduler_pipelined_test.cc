@@ -20,7 +20,7 @@ using ::testing::ElementsAre;
 class PipelinedSchedulerTest : public SchedulerTest {
  protected:
   std::string Plan() {
-    StepPlan plan = scheduler_->Plan();
+    StepPlan plan = scheduler_->Plan(absl::UnixEpoch());
     const std::string told = Told(plan);
     if (!plan.chunks.empty()) in_flight_.push_back(std::move(plan));
     return told;

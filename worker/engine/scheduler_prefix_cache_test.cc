@@ -41,6 +41,18 @@ class PrefixCacheTest : public SchedulerTest {
     return next_id_++;
   }
 
+  uint64_t AsksAs(const std::string& tenant, int priority, int prompt_tokens) {
+    std::vector<int32_t> prompt(prompt_tokens);
+    std::iota(prompt.begin(), prompt.end(), 0);
+    scheduler_->Add(SequenceId{next_id_}, {.prompt_token_ids = std::move(prompt),
+                                           .max_new_tokens = 1000,
+                                           .sampling = {},
+                                           .rope = {},
+                                           .priority = priority,
+                                           .tenant = tenant});
+    return next_id_++;
+  }
+
   // A sequence of that text has come and gone.
   void Was(int prompt_tokens, int text = 0, const std::string& salt = "", RopePlan rope = {}) {
     const uint64_t id = Asks(prompt_tokens, text, salt, rope);
@@ -100,10 +112,112 @@ TEST_F(PrefixCacheTest, WhatOneStepComputesIsThereForTheNextNotForItself) {
   Limits(100, 4, 16);
   Asks(40);
   Asks(40);
-  EXPECT_EQ(Step(), "0:40* 1:40*");
+  EXPECT_EQ(Step(), "0:40*") << "1 waits for it";
   Asks(40);
-  EXPECT_EQ(Step(), "0:1* 1:1* 2:8*");
-  EXPECT_EQ(scheduler_->used_blocks(), 7);
+  EXPECT_EQ(Step(), "0:1* 1:8* 2:8*");
+  EXPECT_EQ(scheduler_->used_blocks(), 5);
+}
+
+TEST_F(PrefixCacheTest, APromptWaitsForTheBlocksThatAnotherOneIsAboutToCompute) {
+  Limits(20, 8, 64);
+  Asks(100);
+  Asks(100);
+  Asks(70);
+  Asks(5, 3);
+  EXPECT_EQ(Step(), "0:20");
+  EXPECT_EQ(Step(), "0:20");
+  EXPECT_EQ(Step(), "0:20");
+  EXPECT_EQ(Step(), "0:20");
+  EXPECT_EQ(Step(), "0:20*") << "the others would have been asked in their turn";
+  EXPECT_EQ(Step(), "0:1* 1:4* 2:6* 3:5*");
+  EXPECT_EQ(plan_.chunks[1].cached_tokens, 96);
+  EXPECT_EQ(plan_.chunks[2].cached_tokens, 64);
+}
+
+TEST_F(PrefixCacheTest, ThoseBehindOneThatWaitsForBlocksGoOn) {
+  Limits(64, 8, 64);
+  Asks(40);
+  Asks(40);
+  Asks(10, 3);
+  EXPECT_EQ(Step(), "0:40* 2:10*");
+  EXPECT_EQ(Step(), "0:1* 2:1* 1:8*");
+}
+
+TEST_F(PrefixCacheTest, ItWaitsOnlyAsLongAsTheyBeginAlike) {
+  Limits(32, 8, 64);
+  std::vector<int32_t> first(200);
+  std::iota(first.begin(), first.end(), 0);
+  std::vector<int32_t> second = first;
+  second[40] = 999;
+  Asks(first);
+  Asks(second);
+  EXPECT_EQ(Step(), "0:32");
+  EXPECT_EQ(Step(), "0:32") << "it has begun, and goes first";
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:32");
+  EXPECT_EQ(plan_.chunks[0].cached_tokens, 32);
+}
+
+TEST_F(PrefixCacheTest, WhoWaitsForBlocksGoesOnWhenTheOtherIsRemoved) {
+  Limits(32, 8, 64);
+  Asks(100);
+  Asks(100);
+  Asks(100);
+  EXPECT_EQ(Step(), "0:32");
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:32") << "and 2 waits for 1 now";
+  EXPECT_EQ(plan_.chunks[0].cached_tokens, 32);
+  EXPECT_EQ(Step(), "1:32");
+  scheduler_->Remove(SequenceId{1}, /*sound=*/false);
+  EXPECT_EQ(Step(), "2:32");
+  EXPECT_EQ(plan_.chunks[0].cached_tokens, 0) << "what 1 had is forgotten, what 0 had was its too";
+}
+
+TEST_F(PrefixCacheTest, WhoWaitsForBlocksGoesOnWhenTheOtherIsPreempted) {
+  Limits(3, 3, 8);
+  Asks(16, 5);
+  Steps(6);
+  Asks(80);
+  Asks(80);
+  EXPECT_EQ(Step(), "0:1* 1:2");
+  while (plan_.preemptions == 0) Step();
+  EXPECT_EQ(Step(), "0:1*") << "there is no room for 1, and 2 does not pass it";
+  Leaves(0);
+  EXPECT_EQ(Step(), "1:3");
+  EXPECT_EQ(scheduler_->running(), 1);
+  while (scheduler_->running() < 2) Step();
+  EXPECT_EQ(Told(plan_), "1:1* 2:2");
+  EXPECT_EQ(plan_.chunks[1].cached_tokens, 64);
+}
+
+TEST_F(PrefixCacheTest, WhoWaitsForBlocksGoesOnWhenTheOtherChangesItsRotaryList) {
+  Limits(32, 4, 64);
+  const RopePlan outgrows = {.list = kShortRopeList, .switch_above_tokens = 64};
+  Asks(64, 0, "", outgrows);
+  Asks(100, 0, "", kShort);
+  EXPECT_EQ(Step(), "0:32");
+  EXPECT_EQ(Step(), "0:32*") << "its next token is beyond the border";
+  EXPECT_EQ(Step(), "0:32") << "it begins again, with the other list, before any prompt";
+  EXPECT_EQ(Step(), "0:32");
+  EXPECT_EQ(Step(), "0:1* 1:31");
+  EXPECT_EQ(plan_.chunks[1].cached_tokens, 64) << "what was computed with the first list";
+}
+
+TEST_F(PrefixCacheTest, NobodyWaitsForBlocksOfAnotherSaltListOrTenantOrOfOneThatRanksBehind) {
+  Limits(200, 8, 64);
+  Asks(40, 0, "salt");
+  Asks(40, 0, "other");
+  Asks(40, 0, "salt", kLong);
+  EXPECT_EQ(Step(), "0:40* 1:40* 2:40*");
+  for (int i = 0; i < 3; ++i) Leaves(i);
+  Limits(32, 8, 64);
+  AsksAs("a", 0, 60);
+  AsksAs("b", 0, 60);
+  AsksAs("a", 0, 60);
+  EXPECT_EQ(Step(), "3:32");
+  AsksAs("a", 1, 60);
+  EXPECT_EQ(Step(), "6:28* 3:4")
+      << "more urgent than the one that has begun, it shares what is there";
 }
 
 TEST_F(PrefixCacheTest, DrawnTokensAreCachedToo) {
@@ -272,25 +386,26 @@ TEST_F(PrefixCacheTest, WhatABrokenSequenceHoldsIsForgotten) {
 TEST_F(PrefixCacheTest, ABlockIsOfferedOnceItsTokensAreKnown) {
   Limits(64, 4, 16);
   Asks(15);
-  const StepPlan first = scheduler_->Plan();
-  const StepPlan second = scheduler_->Plan();
+  const StepPlan first = scheduler_->Plan(absl::UnixEpoch());
+  const StepPlan second = scheduler_->Plan(absl::UnixEpoch());
   ASSERT_EQ(Told(second), "0:1*") << "its sixteenth token is in flight";
   scheduler_->Resolve(first, {7});
   std::vector<int32_t> other(20, 7);
   std::iota(other.begin(), other.begin() + 15, 0);
   Asks(other);
-  EXPECT_EQ(Told(scheduler_->Plan()), "0:1* 1:20*") << "this plan offers it, for later ones";
+  EXPECT_EQ(Told(scheduler_->Plan(absl::UnixEpoch())), "0:1* 1:20*")
+      << "this plan offers it, for later ones";
   scheduler_->Resolve(second, {7});
   Asks(other);
-  EXPECT_EQ(Told(scheduler_->Plan()), "0:1* 1:1* 2:4*");
+  EXPECT_EQ(Told(scheduler_->Plan(absl::UnixEpoch())), "0:1* 1:1* 2:4*");
 }
 
 TEST_F(PrefixCacheTest, ABlockThatAStepInFlightWritesIsSharedByTheNextStep) {
   Limits(64, 4, 16);
   Asks(40);
-  const StepPlan first = scheduler_->Plan();
+  const StepPlan first = scheduler_->Plan(absl::UnixEpoch());
   Asks(40);
-  const StepPlan second = scheduler_->Plan();
+  const StepPlan second = scheduler_->Plan(absl::UnixEpoch());
   EXPECT_EQ(Told(second), "0:1* 1:8*");
   Leaves(0);
   EXPECT_EQ(scheduler_->used_blocks(), 4) << "steps in flight write to them";
@@ -302,7 +417,7 @@ TEST_F(PrefixCacheTest, ABlockThatAStepInFlightWritesIsSharedByTheNextStep) {
 TEST_F(PrefixCacheTest, NothingIsKeptOfStepsWhoseResultsDoNotCome) {
   Limits(64, 4, 16);
   Asks(40);
-  scheduler_->Plan();
+  scheduler_->Plan(absl::UnixEpoch());
   Leaves(0);
   scheduler_->DropInFlight();
   EXPECT_EQ(scheduler_->used_blocks(), 0);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "kernels/step_batch.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
@@ -20,6 +21,23 @@ enum class SequenceId : uint64_t {};
 inline int BlocksFor(int64_t num_tokens) {
   return static_cast<int>((num_tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens);
 }
+
+// Higher goes first.
+inline constexpr int kMinPriority = -10;
+inline constexpr int kMaxPriority = 10;
+
+// Orders sequences, the one that goes first before the others: see worker/engine/wait_queue.h.
+struct Rank {
+  // The time of arrival, moved by the priority.
+  absl::Time time;
+  SequenceId id{};
+
+  friend bool operator<(const Rank& a, const Rank& b) {
+    return a.time != b.time ? a.time < b.time : a.id < b.id;
+  }
+};
+
+struct Tenant;
 
 // Everything here counts planned steps as if they had been computed.
 struct Sequence {
@@ -55,6 +73,23 @@ struct Sequence {
   int offered_blocks = 0;
   // Number of the latest step that it is part of; 0 for none.
   uint64_t last_step = 0;
+  Rank rank;
+  // Kept by WaitQueue: whose it is, and whether its prompt still waits for its tenant's turns.
+  Tenant* tenant = nullptr;
+  bool in_queue = false;
+  // Its first token must be there by then.
+  absl::Time deadline = absl::InfiniteFuture();
+  // It is too late for that: nothing is computed for it, and its owner is to remove it.
+  bool late = false;
+  // It was cut short after it had begun: it lost its blocks, or has outgrown its rotary list. What
+  // it had is computed again before any prompt.
+  bool resumes = false;
+  // Its tokens in the plan that is being made.
+  int granted = 0;
+  // While not 0: it waits until `awaited_sequence`, which begins with the same blocks, has offered
+  // that many of them.
+  int awaited_blocks = 0;
+  SequenceId awaited_sequence{};
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
   // Tokens that are still to be computed. Of a prompt that is scored the last is not: its logits

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "worker/engine/scheduler.h"
 
@@ -40,10 +41,25 @@ class SchedulerTest : public ::testing::Test {
                                              .score = score});
   }
 
+  // Arrives a sequence of a tenant, at `now_`.
+  void ArrivesAs(const std::string& tenant, int priority, int prompt_tokens,
+                 absl::Time deadline = absl::InfiniteFuture()) {
+    std::vector<int32_t> prompt(prompt_tokens);
+    std::iota(prompt.begin(), prompt.end(), 1000 * next_id_);
+    scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
+                                             .max_new_tokens = 1000,
+                                             .sampling = {},
+                                             .rope = {},
+                                             .priority = priority,
+                                             .tenant = tenant,
+                                             .arrival = now_,
+                                             .deadline = deadline});
+  }
+
   void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
 
   std::string Step() {
-    plan_ = scheduler_->Plan();
+    plan_ = scheduler_->Plan(now_);
     if (plan_.chunks.empty()) return "";
     scheduler_->Resolve(plan_, std::vector<int32_t>(Rows().logit_rows.size(), 7));
     return Told(plan_);
@@ -73,6 +89,7 @@ class SchedulerTest : public ::testing::Test {
 
   std::unique_ptr<Scheduler> scheduler_;
   StepPlan plan_;
+  absl::Time now_ = absl::UnixEpoch();
   uint64_t next_id_ = 0;
 };
 

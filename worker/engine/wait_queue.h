@@ -1,0 +1,91 @@
+// Which prompts are computed next.
+//
+// Sequences of one tenant go in the order of their ranks. A rank is the time of arrival, and a
+// sequence of priority p counts as if it had come p times kAgeing earlier. So who waits gains on
+// those that come later as time goes by, without anybody having to look at a clock: a rank never
+// changes. A sequence is passed only by sequences of a higher priority, and only by those that came
+// less than kAgeing times the difference of the priorities after it, at most kLongestPassing. With
+// equal priorities it is first come, first served.
+//
+// Tenants take turns, by deficit round robin: a tenant has a balance of tokens, which falls with
+// all that is computed for it. It may have prompts computed while its balance is above zero. When
+// no tenant that could go on has anything left, each of them gets another kTurnTokens. So tenants
+// that have enough to do get equal numbers of tokens, whatever the sizes, numbers and priorities of
+// their requests; what one does not need goes to the others, and is not saved up: a balance is
+// forgotten when none of the tenant's sequences has prompt tokens left. Priorities do not count
+// between tenants, else all would ask for the highest.
+#ifndef PHALANX_WORKER_ENGINE_WAIT_QUEUE_H_
+#define PHALANX_WORKER_ENGINE_WAIT_QUEUE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "worker/engine/sequence.h"
+
+namespace phalanx {
+
+// By how much a step of priority is worth an earlier arrival.
+inline constexpr int kAgeingSeconds = 10;
+inline constexpr absl::Duration kAgeing = absl::Seconds(kAgeingSeconds);
+inline constexpr absl::Duration kLongestPassing =
+    absl::Seconds((kMaxPriority - kMinPriority) * kAgeingSeconds);
+
+// What a tenant may compute of its prompts before it is the next one's turn.
+inline constexpr int kTurnTokens = 512;
+
+// For vectors that are ordered by rank. Erase returns false if the sequence is not there.
+void InsertByRank(Sequence& sequence, std::vector<Sequence*>& sequences);
+bool EraseByRank(const Sequence& sequence, std::vector<Sequence*>& sequences);
+
+// Thread-compatible. Deterministic: depends on the calls so far and nothing else.
+class WaitQueue {
+ public:
+  WaitQueue();
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  ~WaitQueue();
+
+  // A sequence comes, with a prompt to be computed. Its rank must be set, and may not change. It
+  // must be removed before it is destroyed.
+  void Add(Sequence& sequence, absl::string_view tenant);
+
+  // A sequence leaves, with or without prompt tokens left.
+  void Remove(Sequence& sequence);
+
+  // The sequence has no prompt tokens left to be computed, or others are to look after it: Deal
+  // does not ask for it any more. Without effect if that has been said.
+  void TakeOut(Sequence& sequence);
+
+  // That many tokens are computed for the sequence outside of Deal.
+  void Charge(const Sequence& sequence, int tokens);
+
+  // Gives out up to `tokens` tokens. Calls `take` with the sequence whose turn it is and the most
+  // that it may take now, at least 1; `take` returns how many it does. One that takes fewer is not
+  // asked again in this call, one that takes all may be. `take` must not change this queue.
+  void Deal(int tokens, absl::FunctionRef<int(Sequence& sequence, int most_tokens)> take);
+
+  // Prompt tokens of the same tenant that come before the sequence, which is in the queue.
+  int64_t TokensBefore(const Sequence& sequence) const;
+
+  int tenants() const { return static_cast<int>(tenants_.size()); }
+
+ private:
+  std::vector<Tenant*>::iterator NextTurn();
+  void GiveTurns();
+  static bool CanGoOn(const Tenant& tenant);
+  void LeaveRing(Tenant& tenant);
+
+  absl::flat_hash_map<std::string, std::unique_ptr<Tenant>> tenants_;
+  // Those that have prompts, in the order of their turns.
+  std::vector<Tenant*> ring_;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_ENGINE_WAIT_QUEUE_H_
