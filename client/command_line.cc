@@ -80,6 +80,10 @@ void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option(
       "--cache_salt", line->cache_salt,
       "What the server keeps of this prompt serves only requests with the same salt");
+  command.add_option("--priority", line->priority,
+                     "Which of a tenant's requests go first, -10 to 10: higher ones; 0 by default");
+  command.add_option("--tenant", line->tenant,
+                     "On whose account the request is: tenants get equal shares of the server");
   command
       .add_option_function<std::string>(
           "--reasoning",
@@ -326,6 +330,8 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.allow_special) request.set_allow_special(true);
   request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
   if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);
+  if (line.priority.has_value()) request.set_priority(*line.priority);
+  if (line.tenant.has_value()) request.set_tenant(*line.tenant);
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   *request.mutable_sampling() = line.sampling;

@@ -43,6 +43,8 @@ struct CommandLine {
   std::optional<int32_t> max_new_tokens;
   std::vector<std::string> stop;
   std::optional<std::string> cache_salt;
+  std::optional<int32_t> priority;
+  std::optional<std::string> tenant;
   ReasoningMode reasoning = ReasoningMode::kShow;
   bool stats = false;
 

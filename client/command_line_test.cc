@@ -64,6 +64,13 @@ TEST(CommandLineTest, PassesOutOfRangeValuesToTheServer) {
   EXPECT_EQ(request.model(), "m");
 }
 
+TEST(CommandLineTest, PriorityAndTenantAreAskedForAsGiven) {
+  const CommandLine line = Parsed({"generate", "--priority", "-11", "--tenant", "batch", "Hi"});
+  EXPECT_EQ(RequestTemplate(line).ShortDebugString(),
+            "sampling { } priority: -11 tenant: \"batch\"");
+  EXPECT_EQ(RequestTemplate(Parsed({"generate", "Hi"})).ShortDebugString(), "sampling { }");
+}
+
 TEST(CommandLineTest, StopStringsAndReasoningAreAskedForAsGiven) {
   const CommandLine line = Parsed({"generate", "--stop", "a", "--stop", "\n", "--reasoning",
                                    "inline", "--allow_special", "--cache_salt", "s", "Hi"});

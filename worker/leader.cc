@@ -166,6 +166,7 @@ Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spe
                              .original_context_tokens =
                                  has_rope_switch ? spec.rope.original_context_tokens : 0},
           .max_waiting = options.max_waiting,
+          .max_waiting_tokens = options.max_waiting_tokens,
           .prefix_cache = options.prefix_cache};
 }
 

@@ -218,6 +218,11 @@ void AddEngineOptions(CLI::App& app, WorkerOptions& options) {
                  "Requests that may wait to run; more are refused")
       ->check(CLI::Range(1, 1 << 20))
       ->group(group);
+  app.add_option("--max_waiting_tokens", options.max_waiting_tokens,
+                 "Prompt tokens that they may have together; more are refused, unless nothing "
+                 "waits")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->group(group);
 }
 
 }  // namespace

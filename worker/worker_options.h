@@ -63,6 +63,7 @@ struct WorkerOptions {
   int max_seqs = StepDefaults().max_seqs;
   int max_step_tokens = StepDefaults().max_step_tokens;
   int max_waiting = 256;
+  int64_t max_waiting_tokens = int64_t{1} << 18;
   int steps_in_flight = StepDefaults().steps_in_flight;
   bool prefix_cache = true;
   absl::Duration stall_timeout = absl::Seconds(5);

@@ -17,6 +17,9 @@ namespace {
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxCacheSaltBytes = 256;
+constexpr int32_t kMinPriority = -10;
+constexpr int32_t kMaxPriority = 10;
+constexpr size_t kMaxTenantBytes = 256;
 
 // NaN is refused too: all its comparisons are false.
 template <typename T>
@@ -86,6 +89,11 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
   if (request.has_cache_salt()) {
     RETURN_IF_ERROR(CheckRange<size_t>("cache_salt: length", request.cache_salt().size(), 1,
                                        kMaxCacheSaltBytes));
+  }
+  RETURN_IF_ERROR(CheckRange("priority", request.priority(), kMinPriority, kMaxPriority));
+  if (request.has_tenant()) {
+    RETURN_IF_ERROR(
+        CheckRange<size_t>("tenant: length", request.tenant().size(), 1, kMaxTenantBytes));
   }
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,

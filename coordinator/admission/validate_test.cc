@@ -33,6 +33,8 @@ TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
            "text: 'a' allow_special: true reasoning { split: false }",
            "text: 'a' stop: ['x', 'y']",
            "text: 'a' cache_salt: 'x'",
+           "text: 'a' priority: -10 tenant: 'x'",
+           "text: 'a' priority: 10",
        }) {
     SCOPED_TRACE(request);
     EXPECT_EQ(ValidateGenerate(Parse<v1::GenerateRequest>(request), Limits()), absl::OkStatus());
@@ -71,6 +73,11 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
            "sampling.temperature: -1e-45 is not in [0, 100]"},
           {"text: 'a' sampling { top_p: nan }", "sampling.top_p: nan is not in (0, 1]"},
           {"text: 'a' sampling { top_p: -inf }", "sampling.top_p: -inf is not in (0, 1]"},
+          {"text: 'a' priority: 11", "priority: 11 is not in [-10, 10]"},
+          {"text: 'a' priority: -11", "priority: -11 is not in [-10, 10]"},
+          {"text: 'a' tenant: ''", "tenant: length: 0 is not in [1, 256]"},
+          {"text: 'a' tenant: '" + std::string(257, 'x') + "'",
+           "tenant: length: 257 is not in [1, 256]"},
           {"text: 'a' cache_salt: ''", "cache_salt: length: 0 is not in [1, 256]"},
           {"text: 'a' cache_salt: '" + std::string(257, 'x') + "'",
            "cache_salt: length: 257 is not in [1, 256]"},

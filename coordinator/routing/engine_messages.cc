@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/message_fields.h"
+#include "base/retry_after.h"
 
 namespace phalanx {
 namespace {
@@ -12,17 +13,19 @@ namespace {
 // On the wire 0 means no deadline, so one that has passed is sent as this.
 constexpr double kLeastDeadlineSeconds = 1e-3;
 
+absl::Duration SecondsFrom(double seconds) {
+  return std::isfinite(seconds) && seconds > 0 ? absl::Seconds(seconds) : absl::ZeroDuration();
+}
+
 absl::Status ErrorFrom(const worker::v1::EngineError& error) {
   // OK is not known either: as an error it makes no sense.
   const bool known = error.code() >= static_cast<int>(absl::StatusCode::kCancelled) &&
                      error.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
-  return absl::Status(
+  const absl::Status status(
       known ? static_cast<absl::StatusCode>(error.code()) : absl::StatusCode::kInternal,
       error.message());
-}
-
-absl::Duration SecondsFrom(double seconds) {
-  return std::isfinite(seconds) && seconds > 0 ? absl::Seconds(seconds) : absl::ZeroDuration();
+  const absl::Duration retry_after = SecondsFrom(error.retry_after_seconds());
+  return retry_after > absl::ZeroDuration() ? WithRetryAfter(status, retry_after) : status;
 }
 
 std::optional<EngineFinish::Reason> ReasonFrom(worker::v1::EngineFinished::Reason reason) {
@@ -94,6 +97,8 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   submit.set_seed(request.seed);
   submit.set_score(request.score);
   submit.set_cache_salt(request.cache_salt);
+  submit.set_priority(request.priority);
+  submit.set_tenant(request.tenant);
   submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference
                                   ? worker::v1::LONG_ROPE_POLICY_REFERENCE
                                   : worker::v1::LONG_ROPE_POLICY_ADMISSION);

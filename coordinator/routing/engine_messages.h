@@ -15,7 +15,8 @@ worker::v1::SessionRequest CancelMessage(uint64_t request_id);
 GroupHello HelloFrom(const worker::v1::Hello& hello);
 
 // The events point into `step`. A finish without a known reason and an error without a known code
-// become INTERNAL errors, since a worker may send anything.
+// become INTERNAL errors, since a worker may send anything. A refusal has a note of when to try
+// again (base/retry_after.h) if the worker told.
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step);
 
 GroupLoad LoadFrom(const worker::v1::Load& load);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -31,7 +32,9 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   request.sampling.top_p = 0.25f;
   request.seed = 6;
   request.score = true;
-  request.cache_salt = "tenant";
+  request.cache_salt = "salt";
+  request.priority = -3;
+  request.tenant = "tenant";
   request.time_left = absl::Milliseconds(1500);
   const worker::v1::Submit submit = SubmitMessage(request).submit();
   EXPECT_EQ(submit.request_id(), 5u);
@@ -43,7 +46,9 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   EXPECT_EQ(submit.top_p(), 0.25f);
   EXPECT_EQ(submit.seed(), 6u);
   EXPECT_TRUE(submit.score());
-  EXPECT_EQ(submit.cache_salt(), "tenant");
+  EXPECT_EQ(submit.cache_salt(), "salt");
+  EXPECT_EQ(submit.priority(), -3);
+  EXPECT_EQ(submit.tenant(), "tenant");
   EXPECT_EQ(submit.deadline_seconds(), 1.5);
 }
 
@@ -173,6 +178,21 @@ TEST(EventsFromTest, AnErrorKeepsItsCodeIfThereIsSuchAOne) {
     worker::v1::StepEvents step;
     step.add_requests()->mutable_error()->set_code(code);
     EXPECT_EQ(OnlyEvent(step).error.code(), absl::StatusCode::kInternal) << code;
+  }
+}
+
+TEST(EventsFromTest, ARefusalTellsWhenToTryAgain) {
+  for (const auto& [sent, expected] :
+       {std::pair(2.5, std::optional(absl::Milliseconds(2500))), std::pair(0.0, std::nullopt),
+        std::pair(-1.0, std::nullopt),
+        std::pair(std::numeric_limits<double>::quiet_NaN(), std::nullopt)}) {
+    worker::v1::StepEvents step;
+    worker::v1::EngineError& error = *step.add_requests()->mutable_error();
+    error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+    error.set_retry_after_seconds(sent);
+    const absl::Status status = OnlyEvent(step).error;
+    EXPECT_TRUE(absl::IsResourceExhausted(status));
+    EXPECT_EQ(RetryAfterOf(status), expected) << sent;
   }
 }
 

@@ -33,6 +33,8 @@ struct EngineRequest {
   // If set, the prompt is scored and nothing is generated.
   bool score = false;
   std::string cache_salt = "";
+  int32_t priority = 0;
+  std::string tenant = "";
 };
 
 struct EngineFinish {

@@ -70,6 +70,8 @@ EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_
   engine_request.long_rope_policy = environment_.model.long_rope_policy;
   engine_request.time_left = TimeLeft();
   engine_request.cache_salt = request_.cache_salt();
+  engine_request.priority = request_.priority();
+  engine_request.tenant = request_.tenant();
   return engine_request;
 }
 

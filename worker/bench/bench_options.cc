@@ -11,7 +11,8 @@ void AddBenchOptions(CLI::App& app, BenchOptions& options) {
   AddWorkerOptions(app, options.worker);
   // What concerns a server is of no use here.
   for (const char* name : {"--model_name", "--listen", "--metrics_listen", "--lame_duck",
-                           "--drain_timeout", "--self_probe_interval", "--max_waiting"}) {
+                           "--drain_timeout", "--self_probe_interval", "--max_waiting",
+                           "--max_waiting_tokens"}) {
     app.get_option(name)->group("");
   }
   app.get_option("--model")->required(false);

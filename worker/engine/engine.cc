@@ -1,12 +1,21 @@
 // What any thread may ask of the engine; what the engine thread does is in engine_loop.cc.
 #include "worker/engine/engine.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/retry_after.h"
 #include "base/status.h"
 #include "kernels/ops.h"
 
 namespace phalanx {
+namespace {
+
+constexpr absl::Duration kMinRetryAfter = absl::Seconds(1);
+constexpr absl::Duration kMaxRetryAfter = absl::Minutes(1);
+
+}  // namespace
 
 EngineSession::EngineSession(Engine* engine, std::shared_ptr<SessionState> state)
     : engine_(engine), state_(std::move(state)) {}
@@ -62,7 +71,8 @@ absl::Status Engine::CheckRequest(const GenerationRequest& request) const {
   return absl::OkStatus();
 }
 
-absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const {
+absl::Status Engine::CheckRoom(const SessionState& session, RequestId id,
+                               int64_t prompt_tokens) const {
   if (phase_ == Phase::kDraining) return absl::UnavailableError("the worker is draining");
   if (phase_ != Phase::kOpen) return absl::UnavailableError(request_status_.message());
   if (session.live.contains(id)) {
@@ -71,12 +81,29 @@ absl::Status Engine::CheckRoom(const SessionState& session, RequestId id) const 
   }
   // running_requests_ was counted after the latest plan or step, so all that has come since counts
   // as waiting.
-  if (live_requests_ - running_requests_ >= options_.max_waiting) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the worker group's queue is at its limit of ", options_.max_waiting,
-                     options_.max_waiting == 1 ? " request" : " requests", " (--max_waiting)"));
+  const int waiting = live_requests_ - running_requests_;
+  if (waiting >= options_.max_waiting) {
+    return QueueFull(absl::StrCat(options_.max_waiting,
+                                  options_.max_waiting == 1 ? " request" : " requests",
+                                  " (--max_waiting)"));
+  }
+  if (waiting > 0 && waiting_tokens_ + prompt_tokens > options_.max_waiting_tokens) {
+    return QueueFull(
+        absl::StrCat(options_.max_waiting_tokens, " prompt tokens (--max_waiting_tokens)"));
   }
   return absl::OkStatus();
+}
+
+// The caller is told to come back when what waits now has been computed, as far as its speed is
+// known.
+absl::Status Engine::QueueFull(absl::string_view limit) const {
+  const absl::Duration drained =
+      tokens_per_second_ > 0
+          ? absl::Seconds(static_cast<double>(waiting_tokens_) / tokens_per_second_)
+          : absl::ZeroDuration();
+  return WithRetryAfter(absl::ResourceExhaustedError(
+                            absl::StrCat("the worker group's queue is at its limit of ", limit)),
+                        std::clamp(drained, kMinRetryAfter, kMaxRetryAfter));
 }
 
 absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, RequestId id,
@@ -85,9 +112,11 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
   // have to wait.
   absl::Status status = CheckRequest(request);
   if (status.ok()) {
+    const auto prompt_tokens = static_cast<int64_t>(request.prompt_token_ids.size());
     MutexLock lock(&mutex_);
-    status = CheckRoom(*session, id);
+    status = CheckRoom(*session, id, prompt_tokens);
     if (status.ok()) {
+      waiting_tokens_ += prompt_tokens;
       const SequenceId sequence{next_sequence_++};
       session->live.emplace(id, SessionState::Live{.sequence = sequence});
       commands_.push_back(Submission{session, id, sequence, std::move(request), clock_->Now()});
@@ -175,7 +204,8 @@ EngineLoad Engine::load() const {
   MutexLock lock(&mutex_);
   return {.running_requests = running_requests_,
           .waiting_requests = live_requests_ - running_requests_,
-          .used_kv_blocks = used_kv_blocks_};
+          .used_kv_blocks = used_kv_blocks_,
+          .waiting_tokens = waiting_tokens_};
 }
 
 absl::Duration Engine::step_age() const {

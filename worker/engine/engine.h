@@ -24,6 +24,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
@@ -52,7 +53,8 @@ class EngineSession {
   // Takes a request in; its events go to the sink. Does not block. A request that is refused has no
   // events. Errors: INVALID_ARGUMENT naming the field, also for an id in use or a request that the
   // KV cache could never hold; DEADLINE_EXCEEDED if its timeout is not positive; RESOURCE_EXHAUSTED
-  // when Options::max_waiting requests wait; UNAVAILABLE when the engine drains or has ended.
+  // when as much waits as Options allows, with a note of when to try again (base/retry_after.h);
+  // UNAVAILABLE when the engine drains or has ended.
   absl::Status Submit(RequestId id, GenerationRequest request);
 
   // Ends a request. Events that are on their way to the sink still reach it, but none is made to
@@ -79,6 +81,8 @@ class Engine {
     EngineRequestLimits request_limits;
     // Requests that may wait to run.
     int max_waiting = 256;
+    // The prompt tokens that they may have together. One request may wait in any case.
+    int64_t max_waiting_tokens = int64_t{1} << 18;
     // Whether requests share what has been computed for prompts that begin alike.
     bool prefix_cache = true;
   };
@@ -177,8 +181,9 @@ class Engine {
   absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                       GenerationRequest request);
   absl::Status CheckRequest(const GenerationRequest& request) const;
-  absl::Status CheckRoom(const SessionState& session, RequestId id) const
+  absl::Status CheckRoom(const SessionState& session, RequestId id, int64_t prompt_tokens) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status QueueFull(absl::string_view limit) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Cancel(SessionState& session, RequestId id);
   void CancelAll(SessionState& session);
   void CancelAllLocked(SessionState& session) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -191,6 +196,8 @@ class Engine {
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
   void ExpireDeadlines();
+  // Ends those that cannot have their first token in time.
+  void RefuseLate(const StepPlan& plan, absl::Time now);
   absl::Status SubmitSteps();
   absl::Status AwaitStep();
   void DropSteps();
@@ -228,6 +235,10 @@ class Engine {
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.
   bool told_of_bad_logits_ = false;
+  // Prompt tokens that have come to the scheduler since the load was told.
+  int64_t added_tokens_ = 0;
+  // What the scheduler had waiting then.
+  int64_t waiting_tokens_told_ = 0;
   // Evictions that the metric has counted.
   int64_t evictions_told_ = 0;
   absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
@@ -252,6 +263,10 @@ class Engine {
   absl::Time last_progress_ GUARDED_BY(mutex_) = absl::InfiniteFuture();
   int running_requests_ GUARDED_BY(mutex_) = 0;
   int used_kv_blocks_ GUARDED_BY(mutex_) = 0;
+  // Tokens of the requests that wait, in the scheduler or among the commands.
+  int64_t waiting_tokens_ GUARDED_BY(mutex_) = 0;
+  // At which prompts advance; 0 while that is not known.
+  double tokens_per_second_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace phalanx

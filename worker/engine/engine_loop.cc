@@ -13,6 +13,12 @@
 #include "worker/engine/engine.h"
 
 namespace phalanx {
+namespace {
+
+// How exactly durations are told.
+constexpr absl::Duration kShown = absl::Milliseconds(1);
+
+}  // namespace
 
 absl::Status Engine::Run() {
   do {
@@ -88,6 +94,7 @@ void Engine::Apply(Submission submission) {
                             .eos_token_ids = std::move(request.eos_token_ids),
                             .submitted = submission.submitted,
                             .deadline = deadline});
+  added_tokens_ += prompt_tokens;
   scheduler_.Add(
       submission.sequence,
       {.prompt_token_ids = std::move(request.prompt_token_ids),
@@ -97,7 +104,11 @@ void Engine::Apply(Submission submission) {
        .rope = PlanRope(request.long_rope_policy, options_.request_limits.original_context_tokens,
                         prompt_tokens, request.max_new_tokens),
        .score = request.score,
-       .cache_salt = std::move(request.cache_salt)});
+       .cache_salt = std::move(request.cache_salt),
+       .priority = request.priority,
+       .tenant = std::move(request.tenant),
+       .arrival = submission.submitted,
+       .deadline = deadline});
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
@@ -118,13 +129,31 @@ void Engine::ExpireDeadlines() {
   }
 }
 
+void Engine::RefuseLate(const StepPlan& plan, absl::Time now) {
+  for (const StepPlan::Late& late : plan.late) {
+    const Request& request = requests_.at(late.id);
+    AddEvent(request).error = absl::DeadlineExceededError(absl::StrCat(
+        "the first token would take ", absl::FormatDuration(absl::Trunc(late.estimate, kShown)),
+        " at the present speed of ", static_cast<int64_t>(*scheduler_.speed().TokensPerSecond()),
+        " tokens per second, and the deadline is in ",
+        absl::FormatDuration(absl::Trunc(request.deadline - now, kShown))));
+    metrics_->deadline_refusals_total.Increment();
+    EndRequest(late.id, absl::StatusCode::kDeadlineExceeded);
+  }
+}
+
 absl::Status Engine::SubmitSteps() {
   while (scheduler_.in_flight() < executor_->max_in_flight()) {
-    StepPlan plan = scheduler_.Plan(clock_->Now());
-    metrics_->preemptions_total.Increment(plan.preemptions);
-    UpdateLoad();
-    if (plan.chunks.empty()) break;
     const absl::Time now = clock_->Now();
+    StepPlan plan = scheduler_.Plan(now);
+    metrics_->preemptions_total.Increment(plan.preemptions);
+    RefuseLate(plan, now);
+    UpdateLoad();
+    if (plan.chunks.empty()) {
+      // What was refused may have been in the way of others.
+      if (!plan.late.empty()) continue;
+      break;
+    }
     MarkStarted(plan, now);
     const kernels::SamplingCounts rows = plan.step.sampling.counts();
     const int num_tokens = plan.step.forward.counts().num_tokens;
@@ -160,6 +189,7 @@ absl::Status Engine::AwaitStep() {
   }
   // Before ApplyResult, which removes sequences that end: their blocks are free at once if no other
   // step has them.
+  scheduler_.NoteStepTime(step.plan, end - begin);
   scheduler_.Resolve(step.plan, result.tokens);
   ApplyResult(step.plan, result, end);
   return absl::OkStatus();
@@ -307,10 +337,17 @@ EngineLoad Engine::UpdateLoad() {
     MutexLock lock(&mutex_);
     running_requests_ = scheduler_.running();
     used_kv_blocks_ = scheduler_.used_blocks();
+    // Those among the commands stay as they are.
+    waiting_tokens_ -= std::exchange(added_tokens_, 0);
+    waiting_tokens_ += scheduler_.waiting_tokens() -
+                       std::exchange(waiting_tokens_told_, scheduler_.waiting_tokens());
+    tokens_per_second_ = scheduler_.speed().TokensPerSecond().value_or(0);
   }
   const EngineLoad load = this->load();
   metrics_->requests_running.Set(load.running_requests);
   metrics_->requests_waiting.Set(load.waiting_requests);
+  metrics_->waiting_tokens.Set(static_cast<double>(load.waiting_tokens));
+  metrics_->tokens_per_second.Set(scheduler_.speed().TokensPerSecond().value_or(0));
   metrics_->kv_blocks_used.Set(load.used_kv_blocks);
   metrics_->kv_blocks_cached.Set(scheduler_.cached_blocks());
   const int64_t evictions = scheduler_.evictions();

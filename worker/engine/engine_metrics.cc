@@ -56,6 +56,15 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
           AddGauge(registry, "phalanx_engine_requests_running", "Requests that hold KV blocks.")),
       requests_waiting(AddGauge(registry, "phalanx_engine_requests_waiting",
                                 "Requests that wait to run, preempted ones included.")),
+      waiting_tokens(AddGauge(registry, "phalanx_engine_waiting_tokens",
+                              "Tokens of the requests that wait to run.")),
+      tokens_per_second(AddGauge(registry, "phalanx_engine_tokens_per_second",
+                                 "Speed of late at which prompts advance in steps that are at "
+                                 "least half full; 0 while it is not known.")),
+      deadline_refusals_total(
+          AddCounter(registry, "phalanx_engine_deadline_refusals_total",
+                     "Requests that were ended before their deadline because their first token "
+                     "could not be there by then.")),
       prompt_tokens_total(AddCounter(registry, "phalanx_engine_prompt_tokens_total",
                                      "Prompt tokens of the requests that got a first token.")),
       generation_tokens_total(

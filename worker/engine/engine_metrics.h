@@ -32,6 +32,9 @@ class EngineMetrics {
  public:
   prometheus::Gauge& requests_running;
   prometheus::Gauge& requests_waiting;
+  prometheus::Gauge& waiting_tokens;
+  prometheus::Gauge& tokens_per_second;
+  prometheus::Counter& deadline_refusals_total;
   prometheus::Counter& prompt_tokens_total;
   prometheus::Counter& generation_tokens_total;
   prometheus::Counter& preemptions_total;

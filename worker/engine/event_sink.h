@@ -44,8 +44,9 @@ struct RequestEvent {
   // none, because nothing precedes it; each event goes on where the one before stopped.
   std::vector<float> log_probs;
   std::optional<RequestFinished> finished;
-  // DEADLINE_EXCEEDED, INTERNAL if the request's logits were not numbers, the status that the
-  // executor failed with, or UNAVAILABLE after Engine::Stop. OK if the request has not failed.
+  // DEADLINE_EXCEEDED, also ahead of the deadline if no first token can be there by then; INTERNAL
+  // if the request's logits were not numbers, the status that the executor failed with, or
+  // UNAVAILABLE after Engine::Stop. OK if the request has not failed.
   absl::Status error;
 };
 
@@ -56,6 +57,8 @@ struct EngineLoad {
   // Blocks that requests hold. Those that are only kept in the prefix cache do not count: whoever
   // needs them gets them.
   int used_kv_blocks = 0;
+  // Tokens of the requests that wait.
+  int64_t waiting_tokens = 0;
 };
 
 // Receives the events of one session, on the engine thread. Must not block and must not destroy the

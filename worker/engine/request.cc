@@ -59,6 +59,14 @@ absl::Status ValidateRequest(const GenerationRequest& request, const EngineReque
     status.Update(absl::InvalidArgumentError(absl::StrCat(
         "cache_salt has ", request.cache_salt.size(), " bytes; at most ", kMaxCacheSaltBytes)));
   }
+  if (request.priority < kMinPriority || request.priority > kMaxPriority) {
+    status.Update(absl::InvalidArgumentError(absl::StrCat(
+        "priority is ", request.priority, "; must be ", kMinPriority, " to ", kMaxPriority)));
+  }
+  if (request.tenant.size() > kMaxTenantBytes) {
+    status.Update(absl::InvalidArgumentError(
+        absl::StrCat("tenant has ", request.tenant.size(), " bytes; at most ", kMaxTenantBytes)));
+  }
   return status;
 }
 

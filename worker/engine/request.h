@@ -35,6 +35,10 @@ struct GenerationRequest {
   bool score = false;
   // What has been computed for one request serves another only if both have the same salt.
   std::string cache_salt = {};
+  // Higher goes first among the requests of a tenant: see worker/engine/wait_queue.h.
+  int32_t priority = 0;
+  // Tenants take turns. Requests without one belong to one tenant together.
+  std::string tenant = {};
 };
 
 // What the model allows.
@@ -48,6 +52,9 @@ struct EngineRequestLimits {
 
 inline constexpr int kMaxEosTokenIds = 256;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
+inline constexpr size_t kMaxTenantBytes = 256;
+inline constexpr int32_t kMinPriority = -10;
+inline constexpr int32_t kMaxPriority = 10;
 
 // INVALID_ARGUMENT, naming the field as in phalanx.worker.v1.Submit, if any value of `request` is
 // outside its range.

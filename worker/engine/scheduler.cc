@@ -46,6 +46,7 @@ void Scheduler::Add(SequenceId id, Task task) {
   if (!task.score) sequence->deadline = task.deadline;
   if (sequence->deadline != absl::InfiniteFuture()) arrived_.push_back(id);
   queue_.Add(*sequence, task.tenant);
+  waiting_tokens_ += sequence->num_tokens();
   CHECK(sequences_.emplace(id, std::move(sequence)).second);
 }
 
@@ -58,6 +59,7 @@ void Scheduler::Remove(SequenceId id, bool sound) {
     blocks_.Forget(*sequence);
   }
   blocks_.Release(*sequence);
+  if (sequence->slot < 0) waiting_tokens_ -= sequence->num_tokens();
   FreeSlot(*sequence);
   queue_.Remove(*sequence);
   EraseByRank(*sequence, running_);
@@ -225,6 +227,7 @@ void Scheduler::Start(Sequence& sequence) {
   InsertByRank(sequence, running_);
   sequence.slot = free_slots_.back();
   free_slots_.pop_back();
+  waiting_tokens_ -= sequence.num_tokens();
   blocks_.Allocate(sequence);
 }
 
@@ -262,6 +265,7 @@ void Scheduler::PreemptLast(StepPlan& plan) {
   InsertByRank(*last, preempted_);
   blocks_.Release(*last);
   FreeSlot(*last);
+  waiting_tokens_ += last->num_tokens();
   last->computed = 0;
   ++plan.preemptions;
 }

@@ -117,7 +117,7 @@ class Scheduler {
     std::string cache_salt = {};
     // kMinPriority to kMaxPriority.
     int priority = 0;
-    // Tenants take turns. Sequences without one are those of a tenant of their own.
+    // Tenants take turns. Sequences without one belong to one tenant together.
     std::string tenant = {};
     // Not before that of earlier sequences.
     absl::Time arrival = absl::UnixEpoch();
@@ -155,6 +155,8 @@ class Scheduler {
   bool empty() const { return sequences_.empty(); }
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(sequences_.size() - running_.size()); }
+  // Tokens of the sequences that wait.
+  int64_t waiting_tokens() const { return waiting_tokens_; }
   int in_flight() const { return blocks_.in_flight(); }
   // Blocks that sequences or steps in flight have.
   int used_blocks() const { return blocks_.pool().used_blocks(); }
@@ -203,6 +205,7 @@ class Scheduler {
   WaitQueue queue_;
   // Sequences that have come since the latest plan and have a deadline.
   std::vector<SequenceId> arrived_;
+  int64_t waiting_tokens_ = 0;
   StepSpeed speed_;
   // The sequences that have a part in the plan that is being made, in order.
   std::vector<Sequence*> granted_;

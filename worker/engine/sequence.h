@@ -22,10 +22,6 @@ inline int BlocksFor(int64_t num_tokens) {
   return static_cast<int>((num_tokens + kernels::kKvBlockTokens - 1) / kernels::kKvBlockTokens);
 }
 
-// Higher goes first.
-inline constexpr int kMinPriority = -10;
-inline constexpr int kMaxPriority = 10;
-
 // Orders sequences, the one that goes first before the others: see worker/engine/wait_queue.h.
 struct Rank {
   // The time of arrival, moved by the priority.

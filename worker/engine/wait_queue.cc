@@ -125,7 +125,7 @@ int64_t WaitQueue::TokensBefore(const Sequence& sequence) const {
   int64_t tokens = 0;
   for (const Sequence* other : sequence.tenant->prompts) {
     if (other == &sequence) break;
-    tokens += other->pending();
+    if (!other->late) tokens += other->pending();
   }
   return tokens;
 }

@@ -26,6 +26,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "worker/engine/request.h"
 #include "worker/engine/sequence.h"
 
 namespace phalanx {
@@ -70,7 +71,8 @@ class WaitQueue {
   // asked again in this call, one that takes all may be. `take` must not change this queue.
   void Deal(int tokens, absl::FunctionRef<int(Sequence& sequence, int most_tokens)> take);
 
-  // Prompt tokens of the same tenant that come before the sequence, which is in the queue.
+  // Prompt tokens of the same tenant that come before the sequence, which is in the queue. Those of
+  // late ones are never computed.
   int64_t TokensBefore(const Sequence& sequence) const;
 
   int tenants() const { return static_cast<int>(tenants_.size()); }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/message_fields.h"
+#include "base/retry_after.h"
 
 namespace phalanx {
 namespace {
@@ -13,6 +14,9 @@ namespace {
 void SetError(const absl::Status& status, worker::v1::EngineError* error) {
   error->set_code(static_cast<int>(status.code()));
   error->set_message(std::string(status.message()));
+  if (const auto retry_after = RetryAfterOf(status); retry_after.has_value()) {
+    error->set_retry_after_seconds(absl::ToDoubleSeconds(*retry_after));
+  }
 }
 
 worker::v1::EngineFinished::Reason ReasonOf(FinishReason reason) {
@@ -38,6 +42,7 @@ void SetLoad(const EngineLoad& load, worker::v1::Load* message) {
   message->set_running_requests(load.running_requests);
   message->set_waiting_requests(load.waiting_requests);
   message->set_used_kv_blocks(load.used_kv_blocks);
+  message->set_waiting_tokens(load.waiting_tokens);
 }
 
 }  // namespace
@@ -62,6 +67,8 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                                  : LongRopePolicy::kAdmission;
   request.score = submit.score();
   request.cache_salt = submit.cache_salt();
+  request.priority = submit.priority();
+  request.tenant = submit.tenant();
   // 0, as in a field that is not set, is no deadline.
   if (deadline > 0) request.timeout = absl::Seconds(deadline);
   return request;

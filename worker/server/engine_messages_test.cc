@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -24,7 +25,9 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   submit.set_top_p(0.25f);
   submit.set_seed(9);
   submit.set_deadline_seconds(1.5);
-  submit.set_cache_salt("tenant");
+  submit.set_cache_salt("salt");
+  submit.set_priority(-3);
+  submit.set_tenant("tenant");
   const GenerationRequest request = ToGenerationRequest(submit).value();
   EXPECT_THAT(request.prompt_token_ids, ElementsAre(4, 5));
   EXPECT_EQ(request.max_new_tokens, 6);
@@ -34,7 +37,9 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   EXPECT_EQ(request.sampling.top_p, 0.25f);
   EXPECT_EQ(request.seed, 9u);
   EXPECT_EQ(request.timeout, absl::Seconds(1.5));
-  EXPECT_EQ(request.cache_salt, "tenant");
+  EXPECT_EQ(request.cache_salt, "salt");
+  EXPECT_EQ(request.priority, -3);
+  EXPECT_EQ(request.tenant, "tenant");
 }
 
 TEST(ToGenerationRequestTest, NoDeadlineIsZero) {
@@ -88,6 +93,17 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   EXPECT_EQ(step.load().running_requests(), 4);
   EXPECT_EQ(step.load().waiting_requests(), 5);
   EXPECT_EQ(step.load().used_kv_blocks(), 6);
+}
+
+TEST(ToRefusalTest, TellsWhenToTryAgain) {
+  const absl::Status full = absl::ResourceExhaustedError("full");
+  const EngineLoad load = {.waiting_tokens = 7};
+  const worker::v1::StepEvents step =
+      ToRefusal(RequestId{1}, WithRetryAfter(full, absl::Milliseconds(2500)), load).step();
+  EXPECT_EQ(step.requests(0).error().retry_after_seconds(), 2.5);
+  EXPECT_EQ(step.load().waiting_tokens(), 7);
+  EXPECT_EQ(ToRefusal(RequestId{1}, full, load).step().requests(0).error().retry_after_seconds(),
+            0);
 }
 
 }  // namespace

@@ -45,6 +45,7 @@ class EngineTest : public ::testing::Test {
     int seqs = 8;
     int blocks = 64;
     int max_waiting = 16;
+    int64_t max_waiting_tokens = 100'000;
     int steps_in_flight = 1;
     bool prefix_cache = true;
   };
@@ -65,6 +66,7 @@ class EngineTest : public ::testing::Test {
         Engine::Options{.limits = limits,
                         .request_limits = {.vocab_size = kVocab, .context_tokens = 1024},
                         .max_waiting = sizes.max_waiting,
+                        .max_waiting_tokens = sizes.max_waiting_tokens,
                         .prefix_cache = sizes.prefix_cache},
         executor_.get(), &clock_, metrics_.get());
     sink_ = std::make_unique<RecordingSink>();
@@ -91,6 +93,7 @@ class EngineTest : public ::testing::Test {
     EXPECT_EQ(engine_->load().used_kv_blocks, 0);
     EXPECT_EQ(metrics_->requests_running.Value(), 0);
     EXPECT_EQ(metrics_->requests_waiting.Value(), 0);
+    EXPECT_EQ(engine_->load().waiting_tokens, 0);
     EXPECT_EQ(metrics_->kv_blocks_used.Value(), 0);
   }
 
