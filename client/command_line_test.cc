@@ -7,8 +7,11 @@
 
 #include "base/options.h"
 #include "client/exit_code.h"
+#include "client/format.h"
 #include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace phalanx {
 namespace {
@@ -184,6 +187,32 @@ TEST(ExitCodeTest, ErrorsNameCodeAndMessageAndHint) {
   EXPECT_EQ(DescribeError(absl::InternalError("broken"), "h:1"), "phalanx: INTERNAL: broken\n");
   EXPECT_EQ(DescribeError(absl::NotFoundError("no m"), "h:1"),
             "phalanx: NOT_FOUND: no m\nhint: `phalanx models --target h:1` lists the names\n");
+}
+
+TEST(ExitCodeTest, TellsWhatTheServerToldOfTheError) {
+  google::rpc::BadRequest bad;
+  bad.add_field_violations()->set_field("stop[3]");
+  google::rpc::RequestInfo request;
+  request.set_request_id("17");
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(2);
+  absl::Status status = absl::InvalidArgumentError("stop[3]: empty");
+  status.SetPayload("type.googleapis.com/google.rpc.BadRequest",
+                    absl::Cord(bad.SerializeAsString()));
+  status.SetPayload("type.googleapis.com/google.rpc.RequestInfo",
+                    absl::Cord(request.SerializeAsString()));
+  EXPECT_EQ(DescribeError(status, "h:1"),
+            "phalanx: INVALID_ARGUMENT: stop[3]: empty\nfield: stop[3]\nrequest: 17\n");
+  absl::Status busy = absl::ResourceExhaustedError("busy");
+  busy.SetPayload("type.googleapis.com/google.rpc.RetryInfo",
+                  absl::Cord(retry.SerializeAsString()));
+  EXPECT_EQ(DescribeError(busy, "h:1"),
+            "phalanx: RESOURCE_EXHAUSTED: busy\nhint: the server asks to try again after 2.0 s\n");
+  const auto json = nlohmann::json::parse(ErrorJson(status));
+  EXPECT_EQ(json["field"], "stop[3]");
+  EXPECT_EQ(json["request_id"], "17");
+  EXPECT_FALSE(json.contains("reason"));
+  EXPECT_EQ(nlohmann::json::parse(ErrorJson(busy))["retry_after_seconds"], 2.0);
 }
 
 TEST(CommandLineTest, BenchReadsLengthsAndLoad) {

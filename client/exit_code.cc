@@ -1,13 +1,21 @@
 #include "client/exit_code.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "base/options.h"
+#include "client/error_details.h"
 
 namespace phalanx {
 namespace {
 
-std::string Hint(absl::StatusCode code, absl::string_view target) {
-  switch (code) {
+std::string Hint(const absl::Status& status, const ErrorDetails& details,
+                 absl::string_view target) {
+  if (details.retry_delay.has_value()) {
+    return absl::StrFormat("the server asks to try again after %.1f s",
+                           absl::ToDoubleSeconds(*details.retry_delay));
+  }
+  switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       return absl::StrCat("`phalanx health --wait 30s --target ", target,
                           "` waits until the server is there and ready");
@@ -62,9 +70,14 @@ int ExitCodeFor(const absl::Status& status) {
 }
 
 std::string DescribeError(const absl::Status& status, absl::string_view target) {
-  const std::string hint = Hint(status.code(), target);
-  return absl::StrCat("phalanx: ", absl::StatusCodeToString(status.code()), ": ", status.message(),
-                      "\n", hint.empty() ? "" : absl::StrCat("hint: ", hint, "\n"));
+  const ErrorDetails details = DetailsOf(status);
+  std::string text = absl::StrCat("phalanx: ", absl::StatusCodeToString(status.code()), ": ",
+                                  status.message(), "\n");
+  if (!details.field.empty()) absl::StrAppend(&text, "field: ", details.field, "\n");
+  if (!details.request_id.empty()) absl::StrAppend(&text, "request: ", details.request_id, "\n");
+  const std::string hint = Hint(status, details, target);
+  if (!hint.empty()) absl::StrAppend(&text, "hint: ", hint, "\n");
+  return text;
 }
 
 }  // namespace phalanx

@@ -25,7 +25,8 @@ absl::string_view ExitCodeHelp();
 // The code for the status of a call that ended by itself.
 int ExitCodeFor(const absl::Status& status);
 
-// "phalanx: UNAVAILABLE: message\n", and a line with a hint where there is one to give.
+// "phalanx: UNAVAILABLE: message\n", then what the server told of it ("field: stop[3]\n", "request:
+// ID\n"), and a line with a hint where there is one to give.
 std::string DescribeError(const absl::Status& status, absl::string_view target);
 
 }  // namespace phalanx

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/message_fields.h"
+#include "client/error_details.h"
 #include "client/json_line.h"
 #include "model/generation/sampling.h"
 
@@ -93,7 +94,8 @@ absl::string_view GenerateJsonHelp() {
          "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
-         "  error     code, message: in place of the events that did not come";
+         "  error     code, message, and what the server told of reason, field,\n"
+         "            retry_after_seconds, request_id: in place of the events that did not come";
 }
 
 std::string EventJson(const v1::GenerateEvent& event) {
@@ -111,9 +113,17 @@ std::string EventJson(const v1::GenerateEvent& event) {
 }
 
 std::string ErrorJson(const absl::Status& status) {
-  return JsonLine({{"event", "error"},
-                   {"code", absl::StatusCodeToString(status.code())},
-                   {"message", std::string(status.message())}});
+  Json json = {{"event", "error"},
+               {"code", absl::StatusCodeToString(status.code())},
+               {"message", std::string(status.message())}};
+  const ErrorDetails details = DetailsOf(status);
+  if (!details.reason.empty()) json["reason"] = details.reason;
+  if (!details.field.empty()) json["field"] = details.field;
+  if (details.retry_delay.has_value()) {
+    json["retry_after_seconds"] = absl::ToDoubleSeconds(*details.retry_delay);
+  }
+  if (!details.request_id.empty()) json["request_id"] = details.request_id;
+  return JsonLine(json);
 }
 
 std::string ModelJson(const v1::Model& model) {

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "client/error_details.h"
 #include "client/stream_checker.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "phalanx/v1/inference.grpc.pb.h"
@@ -23,10 +24,6 @@ using ::grpc::health::v1::HealthCheckResponse;
 
 // The pause between two tries to watch a server that is connected but ends the stream.
 constexpr absl::Duration kWatchPause = absl::Milliseconds(20);
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
 
 // A deadline of the monotonic clock, as the time of day may be set while a call runs.
 gpr_timespec DeadlineAfter(absl::Duration timeout) {
@@ -59,7 +56,7 @@ absl::StatusOr<Response> Call(Stub& stub,
                               const Request& request, const CallOptions& options) {
   CallContext context(options);
   Response response;
-  RETURN_IF_ERROR(FromGrpc((stub.*method)(context.get(), request, &response)));
+  RETURN_IF_ERROR(StatusFromGrpc((stub.*method)(context.get(), request, &response)));
   return response;
 }
 
@@ -120,7 +117,7 @@ absl::Status InferenceClient::Generate(const v1::GenerateRequest& request,
     reader->Finish();
     return status;
   }
-  RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+  RETURN_IF_ERROR(StatusFromGrpc(reader->Finish()));
   return checker.CheckEnd();
 }
 
@@ -140,7 +137,7 @@ absl::StatusOr<std::vector<float>> InferenceClient::Score(const v1::ScoreRequest
     log_probs.insert(log_probs.end(), event.delta().log_probs().begin(),
                      event.delta().log_probs().end());
   }
-  RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+  RETURN_IF_ERROR(StatusFromGrpc(reader->Finish()));
   // An unset scored_tokens is unequal to every number.
   if (gap || scored_tokens != static_cast<int>(log_probs.size())) {
     return absl::DataLossError(absl::StrCat("stream: ", log_probs.size(), " scores came, ",
@@ -199,7 +196,7 @@ absl::Status InferenceClient::WaitUntilServing(const std::string& service,
       // Without Finish: the end of the context cancels the stream.
       if (response.status() == HealthCheckResponse::SERVING) return absl::OkStatus();
     }
-    absl::Status status = FromGrpc(reader->Finish());
+    absl::Status status = StatusFromGrpc(reader->Finish());
     // A server that goes down or restarts ends the stream; it may come back.
     if (!status.ok() && !absl::IsUnavailable(status)) return status;
     absl::SleepFor(kWatchPause);

@@ -27,7 +27,8 @@ struct CallOptions {
 
 // One connection, made at the first call and made again when it breaks. All methods block.
 // Thread-safe: calls of several threads share the connection. A failed call returns the server's
-// status as it is, UNAVAILABLE if there is no connection.
+// status as it is, with its details as payloads (error_details.h), and UNAVAILABLE if there is no
+// connection.
 class InferenceClient {
  public:
   struct Options {

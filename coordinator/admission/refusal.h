@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace phalanx {
 
@@ -43,6 +44,13 @@ absl::Status Refused(RefusalKind kind, absl::Status status);
 
 // What was noted; nothing if the status is no refusal.
 std::optional<RefusalKind> KindOfRefusal(const absl::Status& status);
+
+// `status`, which must not be OK, with a note of how long the caller should wait before he tries
+// again. For whoever refuses and can tell.
+absl::Status WithRetryAfter(absl::Duration delay, absl::Status status);
+
+// What was noted by WithRetryAfter, if anything.
+std::optional<absl::Duration> RetryAfter(const absl::Status& status);
 
 }  // namespace phalanx
 

@@ -39,5 +39,14 @@ TEST(RefusalTest, TheLastNoteCounts) {
   EXPECT_EQ(KindOfRefusal(Refused(RefusalKind::kTooLong, first)), RefusalKind::kTooLong);
 }
 
+TEST(RefusalTest, ARetryHintStaysWithTheStatus) {
+  const absl::Status busy = absl::ResourceExhaustedError("busy");
+  EXPECT_EQ(RetryAfter(busy), std::nullopt);
+  const absl::Status hinted =
+      Refused(RefusalKind::kBusy, WithRetryAfter(absl::Milliseconds(1500), busy));
+  EXPECT_EQ(RetryAfter(hinted), absl::Milliseconds(1500));
+  EXPECT_EQ(KindOfRefusal(hinted), RefusalKind::kBusy);
+}
+
 }  // namespace
 }  // namespace phalanx

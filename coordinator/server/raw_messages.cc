@@ -2,11 +2,9 @@
 
 #include <grpc/support/time.h>
 
-#include <string>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "coordinator/admission/refusal.h"
-#include "coordinator/server/request_id.h"
 
 namespace phalanx {
 
@@ -24,10 +22,6 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::Slice slice(message.ByteSizeLong());
   message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
   return grpc::ByteBuffer(&slice, 1);
-}
-
-grpc::Status ToGrpcStatus(const absl::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
 
 absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context) {
@@ -50,11 +44,6 @@ absl::Status WhyCancelled(absl::Time arrived_at, absl::Time deadline, absl::Time
   const absl::Duration rounding = absl::Milliseconds(10) + (deadline - arrived_at) / 100;
   return deadline - now <= rounding ? absl::DeadlineExceededError("the deadline passed")
                                     : absl::CancelledError("the client cancelled or went away");
-}
-
-void AddRetryHint(grpc::CallbackServerContext* context) {
-  const uint64_t milliseconds = 500 + RandomBits64() % 1000;
-  context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(milliseconds));
 }
 
 }  // namespace phalanx

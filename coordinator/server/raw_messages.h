@@ -1,4 +1,4 @@
-// Converts messages, statuses and deadlines between gRPC's types and ours.
+// Converts messages and deadlines between gRPC's types and ours.
 //
 // Methods take raw bytes, because gRPC 1.51 parses messages of generated methods itself and answers
 // bytes that are not a message with UNIMPLEMENTED.
@@ -8,7 +8,6 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/status.h>
 
 #include <cstdint>
 
@@ -25,19 +24,12 @@ absl::Status ReadRequest(const grpc::ByteBuffer& bytes, int64_t max_bytes,
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 
-grpc::Status ToGrpcStatus(const absl::Status& status);
-
 // Time until the caller's deadline: infinite without one, negative if it has passed.
 absl::Duration TimeToDeadline(const grpc::CallbackServerContext& context);
 
 // Why gRPC cancelled a call that arrived at `arrived_at`: DEADLINE_EXCEEDED or CANCELLED.
 // `deadline` is infinitely far if the call has none.
 absl::Status WhyCancelled(absl::Time arrived_at, absl::Time deadline, absl::Time now);
-
-// Tells the client by trailing metadata (grpc-retry-pushback-ms, gRFC A6) when to come back: after
-// about a second, at random so that clients that were refused together do not return together. To
-// be called for RESOURCE_EXHAUSTED, before the status is sent.
-void AddRetryHint(grpc::CallbackServerContext* context);
 
 }  // namespace phalanx
 

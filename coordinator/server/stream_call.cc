@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "coordinator/admission/refusal.h"
+#include "coordinator/server/error_details.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
 
@@ -191,7 +192,6 @@ void StreamCall::End(const absl::Status& status, bool drop_unread) {
   // The status is sent last: after it gRPC may be done with the call, and then context_ and
   // environment_ may be gone.
   MutexLock lock(&mutex_);
-  if (absl::IsResourceExhausted(status)) AddRetryHint(context_);
   status_to_send_ = status;
   SendStatusIfIdle();
 }
@@ -204,7 +204,8 @@ void StreamCall::DropUnread(const absl::Status& status) {
 
 void StreamCall::SendStatusIfIdle() {
   if (writing_ || !status_to_send_.has_value()) return;
-  Finish(ToGrpcStatus(*std::exchange(status_to_send_, std::nullopt)));
+  Finish(StatusForClient(*std::exchange(status_to_send_, std::nullopt), id_,
+                         environment_.limits.model_name, context_));
 }
 
 void StreamCall::Settle(const absl::Status& status) {

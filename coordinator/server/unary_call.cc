@@ -6,13 +6,16 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "coordinator/admission/refusal.h"
+#include "coordinator/server/error_details.h"
 #include "coordinator/server/raw_messages.h"
+#include "coordinator/server/request_id.h"
 
 namespace phalanx {
 
 UnaryCall::UnaryCall(const ServingEnvironment* environment, const char* method,
                      grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
     : environment_(*environment),
+      id_(MakeRequestId()),
       method_(method),
       context_(context),
       response_(response),
@@ -58,11 +61,12 @@ void UnaryCall::OnCancel() {
 void UnaryCall::End(const absl::Status& status) {
   environment_.metrics->CountRequest(method_, status);
   if (!status.ok()) {
-    LOG(INFO) << method_ << " code=" << absl::StatusCodeToString(status.code()) << " error=\""
+    LOG(INFO) << "request " << id_ << " method=" << method_
+              << " code=" << absl::StatusCodeToString(status.code()) << " error=\""
               << absl::CHexEscape(status.message()) << "\"";
   }
-  if (absl::IsResourceExhausted(status)) AddRetryHint(context_);
-  Finish(ToGrpcStatus(status));
+  Finish(status.ok() ? grpc::Status::OK
+                     : StatusForClient(status, id_, environment_.limits.model_name, context_));
 }
 
 }  // namespace phalanx

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -47,6 +48,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
   const ServingEnvironment& environment_;
+  const std::string id_;
   const char* const method_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;

@@ -31,7 +31,7 @@ ROOMS = {
     "rpc": (),
 }
 # What the generated headers of proto/ are included as.
-PROTO_PREFIXES = ("phalanx/v1/", "phalanx/worker/v1/", "grpc/health/v1/")
+PROTO_PREFIXES = ("phalanx/v1/", "phalanx/worker/v1/", "grpc/health/v1/", "google/rpc/")
 GRPC_FOLDERS = (
     "rpc/",
     "coordinator/server/",

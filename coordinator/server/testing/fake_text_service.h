@@ -40,7 +40,8 @@ class FakeAnswerDecoder final : public AnswerDecoder {
   std::string bytes_;
 };
 
-// A text that begins with "block" takes until Release, the text "endless" until it is cancelled.
+// A text that begins with "block" takes until Release, the text "endless" until it is cancelled,
+// and the text "untakable" is refused.
 class FakeTextService final : public TextService {
  public:
   absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
@@ -52,6 +53,7 @@ class FakeTextService final : public TextService {
       while (!cancelled) std::this_thread::yield();
       return absl::CancelledError("the text service has seen it");
     }
+    if (text == "untakable") return absl::InvalidArgumentError("text: cannot be taken");
     EncodedPrompt prompt{.token_ids = {}, .text = std::string(text)};
     if (allow_special && text == "<eos>") {
       prompt.token_ids.push_back(kFakeEos);
