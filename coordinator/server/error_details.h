@@ -16,8 +16,6 @@ namespace phalanx {
 
 // The domain of all reasons.
 inline constexpr char kErrorDomain[] = "phalanx";
-// The metadata that holds a request's id, from the caller and to it.
-inline constexpr char kRequestIdMetadata[] = "x-request-id";
 
 // The reason of a status that is not OK, as ErrorInfo has it: the kind of a refusal in upper case,
 // "OUT_OF_RANGE"; else INTERRUPTED for UNAVAILABLE, which is then the loss of an answer under way;

@@ -93,7 +93,7 @@ void GenerateCall::Dispatching(const EngineRequest& request) {
   // Swapped with an empty message, since Clear would keep the memory: a long prompt need not stay
   // for as long as its answer takes.
   v1::GenerateRequest().Swap(&request_);
-  buffer_.Start(MakeStarted(id_, environment_, request));
+  buffer_.Start(MakeStarted(id_.text, environment_, request));
 }
 
 void GenerateCall::OnCachedTokens(int cached_tokens) {

@@ -38,7 +38,7 @@ void ScoreCall::Dispatching(const EngineRequest& request) {
   // The token at position 0 has no log-probability: nothing precedes it.
   delta_.set_position(1);
   started_.emplace();
-  started_->set_request_id(id_);
+  started_->set_request_id(id_.text);
   started_->set_model(environment_.limits.model_name);
   started_->mutable_token_ids()->Add(request.prompt_token_ids.begin(),
                                      request.prompt_token_ids.end());

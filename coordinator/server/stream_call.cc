@@ -33,7 +33,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(
 StreamCall::StreamCall(const ServingEnvironment* environment, const char* method,
                        grpc::CallbackServerContext* context)
     : environment_(*environment),
-      id_(MakeRequestId()),
+      id_(RequestIdOf(*context)),
       arrived_at_(environment->clock->Now()),
       method_(method),
       context_(context),
@@ -66,12 +66,13 @@ absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
     return Refused(RefusalKind::kExpired,
                    absl::DeadlineExceededError("the deadline had passed when the request arrived"));
   }
+  RETURN_IF_ERROR(id_.status);
   return Parse(bytes);
 }
 
 absl::Status StreamCall::Dispatch() {
   ASSIGN_OR_RETURN(EngineRequest request, Prepare());
-  request.name = id_;
+  request.name = id_.text;
   {
     MutexLock lock(&mutex_);
     // The client went away while its prompt was worked on. End has seen to everything else.
@@ -101,6 +102,9 @@ void StreamCall::OnAccepted() {
   MutexLock lock(&mutex_);
   if (ended_) return;
   accepted_ = true;
+  // Goes out with the first event. A refusal has it in its trailing metadata, as clients that have
+  // got initial metadata do not try again by themselves.
+  context_->AddInitialMetadata(kRequestIdMetadata, id_.text);
   environment_.metrics->prompt_tokens.Increment(prompt_tokens_);
   Pump();
 }
@@ -204,7 +208,7 @@ void StreamCall::DropUnread(const absl::Status& status) {
 
 void StreamCall::SendStatusIfIdle() {
   if (writing_ || !status_to_send_.has_value()) return;
-  Finish(StatusForClient(*std::exchange(status_to_send_, std::nullopt), id_,
+  Finish(StatusForClient(*std::exchange(status_to_send_, std::nullopt), id_.text,
                          environment_.limits.model_name, context_));
 }
 
@@ -214,7 +218,7 @@ void StreamCall::Settle(const absl::Status& status) {
   metrics.CountRequest(method_, status);
   const absl::Duration total = environment_.clock->Now() - arrived_at_;
   const std::string details = SettleKind(status, total);
-  LOG(INFO) << "request " << id_ << " method=" << method_
+  LOG(INFO) << "request " << id_.text << " method=" << method_
             << " model=" << environment_.limits.model_name
             << " code=" << absl::StatusCodeToString(status.code()) << " " << details
             << absl::StreamFormat(" total_ms=%.1f", absl::ToDoubleMilliseconds(total))

@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "coordinator/admission/request_gate.h"
 #include "coordinator/routing/group_session.h"
+#include "coordinator/server/request_id.h"
 #include "coordinator/server/serving_environment.h"
 
 namespace phalanx {
@@ -99,7 +100,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Duration TimeLeft() const;
 
   const ServingEnvironment& environment_;
-  const std::string id_;
+  const RequestId id_;
   const absl::Time arrived_at_;
 
   Mutex mutex_;

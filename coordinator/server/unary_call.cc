@@ -15,7 +15,7 @@ namespace phalanx {
 UnaryCall::UnaryCall(const ServingEnvironment* environment, const char* method,
                      grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
     : environment_(*environment),
-      id_(MakeRequestId()),
+      id_(RequestIdOf(*context)),
       method_(method),
       context_(context),
       response_(response),
@@ -23,7 +23,9 @@ UnaryCall::UnaryCall(const ServingEnvironment* environment, const char* method,
       deadline_(arrived_at_ + TimeToDeadline(*context)) {}
 
 grpc::ServerUnaryReactor* UnaryCall::RunHere(const absl::Status& checked, const Work& work) {
-  End(checked.ok() ? work(cancelled_, response_) : checked);
+  absl::Status status = id_.status;
+  status.Update(checked);
+  End(status.ok() ? work(cancelled_, response_) : status);
   return this;
 }
 
@@ -38,6 +40,7 @@ absl::Status UnaryCall::Queue(const absl::Status& checked, int64_t bytes, Work w
   absl::StatusOr<RequestGate::Ticket> ticket = environment_.gate->Enter();
   if (!ticket.ok()) return ticket.status();
   ticket_.emplace(*std::move(ticket));
+  RETURN_IF_ERROR(id_.status);
   RETURN_IF_ERROR(checked);
   if (deadline_ <= arrived_at_) {
     return Refused(RefusalKind::kExpired,
@@ -61,12 +64,13 @@ void UnaryCall::OnCancel() {
 void UnaryCall::End(const absl::Status& status) {
   environment_.metrics->CountRequest(method_, status);
   if (!status.ok()) {
-    LOG(INFO) << "request " << id_ << " method=" << method_
+    LOG(INFO) << "request " << id_.text << " method=" << method_
               << " code=" << absl::StatusCodeToString(status.code()) << " error=\""
               << absl::CHexEscape(status.message()) << "\"";
   }
+  if (status.ok()) context_->AddInitialMetadata(kRequestIdMetadata, id_.text);
   Finish(status.ok() ? grpc::Status::OK
-                     : StatusForClient(status, id_, environment_.limits.model_name, context_));
+                     : StatusForClient(status, id_.text, environment_.limits.model_name, context_));
 }
 
 }  // namespace phalanx

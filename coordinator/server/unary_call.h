@@ -10,11 +10,11 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/admission/request_gate.h"
+#include "coordinator/server/request_id.h"
 #include "coordinator/server/serving_environment.h"
 
 namespace phalanx {
@@ -48,7 +48,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
   const ServingEnvironment& environment_;
-  const std::string id_;
+  const RequestId id_;
   const char* const method_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
