@@ -14,12 +14,28 @@ absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
     if (completion_tokens_ == 0) first_token_ = last_token_;
     completion_tokens_ += event.delta().token_ids_size();
   }
-  text_ += event.delta().text();
+  if (event.delta().choice() == 0) text_ += event.delta().text();
   if (options_.json) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
+  if (options_.choices > 1) return PrintChoices(event);
   PrintReasoning(event.delta().reasoning_text());
   // Where both streams are the same terminal, the answer begins on a line of its own.
   if (!event.delta().text().empty()) EndReasoning();
   return terminal_.Write(event.delta().text());
+}
+
+absl::Status AnswerPrinter::PrintChoices(const v1::GenerateEvent& event) {
+  if (event.has_delta()) {
+    v1::Delta& whole = whole_[event.delta().choice()];
+    whole.mutable_text()->append(event.delta().text());
+    whole.mutable_reasoning_text()->append(event.delta().reasoning_text());
+  }
+  if (!event.has_finished()) return absl::OkStatus();
+  const int choice = event.finished().choice();
+  PrintReasoning(whole_[choice].reasoning_text());
+  EndReasoning();
+  const std::string& text = whole_[choice].text();
+  return terminal_.Write(
+      absl::StrCat("[", choice, "]\n", text, absl::EndsWith(text, "\n") ? "" : "\n"));
 }
 
 void AnswerPrinter::PrintReasoning(const std::string& text) {
@@ -37,7 +53,7 @@ absl::Status AnswerPrinter::End(const absl::Status& status) {
     return status.ok() ? absl::OkStatus() : terminal_.Write(absl::StrCat(ErrorJson(status), "\n"));
   }
   EndReasoning();
-  if (text_.empty() || absl::EndsWith(text_, "\n")) return absl::OkStatus();
+  if (options_.choices > 1 || text_.empty() || absl::EndsWith(text_, "\n")) return absl::OkStatus();
   return terminal_.Write("\n");
 }
 

@@ -2,6 +2,7 @@
 #ifndef PHALANX_CLIENT_ANSWER_PRINTER_H_
 #define PHALANX_CLIENT_ANSWER_PRINTER_H_
 
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,6 +20,8 @@ class AnswerPrinter {
   struct Options {
     bool json = false;
     bool show_reasoning = false;
+    // Several are printed one after the other, each when it is whole: their pieces come mixed.
+    int choices = 1;
   };
 
   AnswerPrinter(const Options& options, Terminal* terminal, const Clock* clock)
@@ -32,11 +35,13 @@ class AnswerPrinter {
   // Ends the last line if it is still open. With JSON, writes a failed `status` as a last event.
   absl::Status End(const absl::Status& status);
 
-  // All text of the answer so far, without the reasoning.
+  // All text of the first choice so far, without the reasoning.
   const std::string& text() const { return text_; }
   StreamStats stats() const;
 
  private:
+  // Prints the text of all choices but writes none before its choice is whole.
+  absl::Status PrintChoices(const v1::GenerateEvent& event);
   void PrintReasoning(const std::string& text);
   // Ends the line that the reasoning may have left open.
   void EndReasoning();
@@ -51,6 +56,8 @@ class AnswerPrinter {
   int completion_tokens_ = 0;
   bool reasoning_line_open_ = false;
   std::string text_;
+  // By choice; used if there are several.
+  std::map<int, v1::Delta> whole_;
 };
 
 }  // namespace phalanx

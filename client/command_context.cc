@@ -16,6 +16,7 @@ CommandContext::CommandContext(const CommandLine& command_line, Terminal* termin
 CallOptions CommandContext::call_options() {
   CallOptions options;
   if (command_line_.timeout > absl::ZeroDuration()) options.timeout = command_line_.timeout;
+  options.request_id = command_line_.request_id;
   options.cancellation = guard_->cancellation();
   return options;
 }
@@ -30,7 +31,8 @@ void CommandContext::ForgetInterrupt() {
 
 CommandContext::AnswerResult CommandContext::Answer(const v1::GenerateRequest& request) {
   AnswerPrinter printer({.json = command_line_.json,
-                         .show_reasoning = command_line_.reasoning == ReasoningMode::kShow},
+                         .show_reasoning = command_line_.reasoning == ReasoningMode::kShow,
+                         .choices = request.has_n() ? request.n() : 1},
                         &terminal_, MonotonicClock());
   absl::Status status =
       client_.Generate(request, call_options(),

@@ -1,9 +1,11 @@
 #include "client/command_line.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/host_port.h"
 #include "base/message_fields.h"
@@ -37,6 +39,20 @@ CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& 
 
 void AddTimeout(CLI::App& command, CommandLine* line) {
   AddDurationOption(command, "--timeout", &line->timeout, "Time for each call; 0s means no limit");
+}
+
+void AddRequestId(CLI::App& command, CommandLine* line) {
+  command
+      .add_option(
+          "--request_id", line->request_id,
+          "Id of the calls, for the server's log: 1 to 128 visible ASCII characters; made by "
+          "the server by default")
+      ->check([](const std::string& id) {
+        const bool usable =
+            !id.empty() && id.size() <= 128 &&
+            std::all_of(id.begin(), id.end(), [](char c) { return absl::ascii_isgraph(c); });
+        return usable ? "" : "an id is 1 to 128 visible ASCII characters";
+      });
 }
 
 void AddModel(CLI::App& command, CommandLine* line) {
@@ -92,6 +108,7 @@ void AddSampling(CLI::App& command, CommandLine* line) {
           "(in the answer, as the model writes it)")
       ->check(CLI::IsMember({"show", "hide", "inline"}))
       ->default_str("show");
+  AddRequestId(command, line);
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");
 }
@@ -118,6 +135,9 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
       ->excludes("--system")
       ->excludes("--tools");
   AddAllowSpecial(*command, line);
+  command->add_option("--n", line->n,
+                      "Answers to the one prompt, 1 to 16, with the seeds from --seed on; each is "
+                      "printed when it is whole");
   command->add_flag("--json", line->json, "One JSON object per event and line");
   command->footer(absl::StrCat(GenerateJsonHelp(), "\n\n", ExitCodeHelp()));
   return command;
@@ -150,6 +170,7 @@ CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
       command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
   AddTools(*command, line)->needs(chat);
   AddAllowSpecial(*command, line);
+  AddRequestId(*command, line);
   CLI::Option* const ids = command->add_flag("--ids", line->ids_only, "Only the ids, on one line");
   command->add_flag("--json", line->json, "One JSON object: token_ids, pieces, text (as tokenized)")
       ->excludes(ids);
@@ -329,6 +350,7 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.model.has_value()) request.set_model(*line.model);
   if (line.allow_special) request.set_allow_special(true);
   request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
+  if (line.n.has_value()) request.set_n(*line.n);
   if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);
   if (line.priority.has_value()) request.set_priority(*line.priority);
   if (line.tenant.has_value()) request.set_tenant(*line.tenant);

@@ -30,6 +30,8 @@ struct CommandLine {
   // The time for each call of all commands but health. Zero means no limit.
   absl::Duration timeout;
   bool json = false;
+  // generate, chat and tokenize: the id of the calls; empty leaves it to the server.
+  std::string request_id = "";
 
   // generate and tokenize: the text, unset or "-" for standard input.
   std::optional<std::string> text;
@@ -47,6 +49,8 @@ struct CommandLine {
   std::optional<std::string> tenant;
   ReasoningMode reasoning = ReasoningMode::kShow;
   bool stats = false;
+  // generate: the number of answers.
+  std::optional<int32_t> n;
 
   // generate: continue the text without the model's chat template.
   bool raw = false;

@@ -163,6 +163,8 @@ TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
   EXPECT_EQ(ExitCode({"tokenize", "a", "--tools", "f"}), kExitUsage);
   EXPECT_EQ(ExitCode({"health", "--wait", "soon"}), kExitUsage);
   EXPECT_EQ(ExitCode({"health", "--raw"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--request_id", "with space"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--request_id", ""}), kExitUsage);
 }
 
 TEST(CommandLineTest, HelpTellsExitCodesAndJson) {
@@ -170,7 +172,7 @@ TEST(CommandLineTest, HelpTellsExitCodesAndJson) {
   EXPECT_EQ(ExitCode({"generate", "--help"}), kExitOk);
   const std::string help = testing::internal::GetCapturedStdout();
   EXPECT_THAT(help, HasSubstr("130  interrupted"));
-  EXPECT_THAT(help, HasSubstr("delta     sequence, token_ids, text"));
+  EXPECT_THAT(help, HasSubstr("delta     sequence, choice, token_ids, text"));
 }
 
 TEST(ExitCodeTest, FollowsTheStatus) {

@@ -41,6 +41,7 @@ Json ToJson(const v1::Started& started) {
 Json ToJson(const v1::Delta& delta) {
   return {{"event", "delta"},
           {"sequence", delta.sequence()},
+          {"choice", delta.choice()},
           {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())},
           {"text", delta.text()},
           {"reasoning_text", delta.reasoning_text()}};
@@ -59,7 +60,9 @@ absl::string_view ReasonName(v1::FinishReason reason) {
 
 Json ToJson(const v1::Finished& finished) {
   const v1::Timings& timings = finished.timings();
-  Json json = {{"event", "finished"}, {"reason", std::string(ReasonName(finished.reason()))}};
+  Json json = {{"event", "finished"},
+               {"choice", finished.choice()},
+               {"reason", std::string(ReasonName(finished.reason()))}};
   if (finished.has_stop()) json["stop"] = finished.stop();
   json["usage"] = {{"prompt_tokens", finished.usage().prompt_tokens()},
                    {"completion_tokens", finished.usage().completion_tokens()},
@@ -89,8 +92,9 @@ absl::string_view GenerateJsonHelp() {
   return "With --json, each line of standard output is one JSON object, its \"event\" one of:\n"
          "  started   request_id, model, prompt_tokens, max_new_tokens,\n"
          "            sampling {the parameters by name, seed (a string)}\n"
-         "  delta     sequence, token_ids, text, reasoning_text\n"
-         "  finished  reason (stop or length), stop (the string, if one ended the answer),\n"
+         "  delta     sequence, choice, token_ids, text, reasoning_text\n"
+         "  finished  choice, reason (stop or length), stop (the string, if one ended the "
+         "answer),\n"
          "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"

@@ -32,9 +32,10 @@ TEST(FormatTest, DeltaKeepsUtf8AndStaysOnOneLine) {
   event.mutable_delta()->add_token_ids(5);
   event.mutable_delta()->set_text("é\n\"👍");
   event.mutable_delta()->set_reasoning_text("hm");
-  EXPECT_EQ(EventJson(event),
-            "{\"event\":\"delta\",\"sequence\":3,\"token_ids\":[5],\"text\":\"é\\n\\\"👍\","
-            "\"reasoning_text\":\"hm\"}");
+  EXPECT_EQ(
+      EventJson(event),
+      "{\"event\":\"delta\",\"sequence\":3,\"choice\":0,\"token_ids\":[5],\"text\":\"é\\n\\\"👍\","
+      "\"reasoning_text\":\"hm\"}");
 }
 
 TEST(FormatTest, FinishedHasReasonUsageAndTimings) {

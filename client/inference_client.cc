@@ -39,6 +39,7 @@ class CallContext {
     if (options.timeout != absl::InfiniteDuration()) {
       context_.set_deadline(DeadlineAfter(options.timeout));
     }
+    if (!options.request_id.empty()) context_.AddMetadata("x-request-id", options.request_id);
   }
 
   grpc::ClientContext* get() { return &context_; }
@@ -102,7 +103,7 @@ absl::Status InferenceClient::Generate(const v1::GenerateRequest& request,
                                        const CallOptions& options, EventCallback on_event) {
   CallContext context(options);
   const auto reader = stubs_->inference.Generate(context.get(), request);
-  StreamChecker checker;
+  StreamChecker checker(request.has_n() ? request.n() : 1);
   absl::Status status;
   v1::GenerateEvent event;
   while (status.ok() && reader->Read(&event)) {

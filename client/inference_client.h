@@ -23,6 +23,8 @@ struct CallOptions {
   absl::Duration timeout = absl::InfiniteDuration();
   // Lent for the length of the call, which ends with CANCELLED after Cancel. May be null.
   Cancellation* cancellation = nullptr;
+  // The id of the call, 1 to 128 visible ASCII characters; empty leaves it to the server.
+  std::string request_id = "";
 };
 
 // One connection, made at the first call and made again when it breaks. All methods block.
@@ -43,7 +45,8 @@ class InferenceClient {
 
   // Calls `on_event` for each event, in this thread, in order. If that fails, the request is
   // cancelled and its status returned. OK means that the stream was whole: one Started, Deltas
-  // without a gap in their sequence numbers, one Finished; DATA_LOSS where it was not.
+  // without a gap in their sequence numbers, one Finished for each of request.n() choices;
+  // DATA_LOSS where it was not.
   using EventCallback = absl::FunctionRef<absl::Status(const v1::GenerateEvent& event)>;
   absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
                         EventCallback on_event);

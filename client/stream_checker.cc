@@ -4,14 +4,20 @@
 
 namespace phalanx {
 
+StreamChecker::Choice* StreamChecker::Running(int index) {
+  if (!started_ || index < 0 || index >= static_cast<int>(choices_.size())) return nullptr;
+  return choices_[index].completion_tokens.has_value() ? nullptr : &choices_[index];
+}
+
 absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
   switch (event.event_case()) {
     case v1::GenerateEvent::kStarted:
-      if (state_ != State::kBeforeStarted) return absl::DataLossError("stream: a second Started");
-      state_ = State::kRunning;
+      if (started_) return absl::DataLossError("stream: a second Started");
+      started_ = true;
       return absl::OkStatus();
-    case v1::GenerateEvent::kDelta:
-      if (state_ != State::kRunning) {
+    case v1::GenerateEvent::kDelta: {
+      Choice* const choice = Running(event.delta().choice());
+      if (choice == nullptr) {
         return absl::DataLossError("stream: a Delta outside Started and Finished");
       }
       if (event.delta().sequence() != next_sequence_) {
@@ -19,15 +25,17 @@ absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
                                                 " came where ", next_sequence_, " was expected"));
       }
       ++next_sequence_;
-      num_tokens_ += event.delta().token_ids_size();
+      choice->num_tokens += event.delta().token_ids_size();
       return absl::OkStatus();
-    case v1::GenerateEvent::kFinished:
-      if (state_ != State::kRunning) {
+    }
+    case v1::GenerateEvent::kFinished: {
+      Choice* const choice = Running(event.finished().choice());
+      if (choice == nullptr) {
         return absl::DataLossError("stream: Finished without Started, or twice");
       }
-      state_ = State::kFinished;
-      completion_tokens_ = event.finished().usage().completion_tokens();
+      choice->completion_tokens = event.finished().usage().completion_tokens();
       return absl::OkStatus();
+    }
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }
@@ -36,10 +44,15 @@ absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
 }
 
 absl::Status StreamChecker::CheckEnd() const {
-  if (state_ != State::kFinished) return absl::DataLossError("stream: ended without Finished");
-  if (completion_tokens_ != num_tokens_) {
-    return absl::DataLossError(absl::StrCat("stream: ", num_tokens_, " tokens came, but Finished ",
-                                            "counts ", completion_tokens_));
+  for (const Choice& choice : choices_) {
+    if (!choice.completion_tokens.has_value()) {
+      return absl::DataLossError("stream: ended without Finished");
+    }
+    if (*choice.completion_tokens != choice.num_tokens) {
+      return absl::DataLossError(absl::StrCat("stream: ", choice.num_tokens,
+                                              " tokens came, but Finished counts ",
+                                              *choice.completion_tokens));
+    }
   }
   return absl::OkStatus();
 }

@@ -1,8 +1,11 @@
-// The grammar of a Generate stream: Started, Delta..., Finished.
+// The grammar of a Generate stream: Started, any number of Delta, a Finished for each choice.
 #ifndef PHALANX_CLIENT_STREAM_CHECKER_H_
 #define PHALANX_CLIENT_STREAM_CHECKER_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "phalanx/v1/inference.pb.h"
@@ -12,6 +15,10 @@ namespace phalanx {
 // Thread-compatible; one per stream.
 class StreamChecker {
  public:
+  // For a call that asked for this many choices. What a server makes of a wrong number is its own
+  // affair, so that any number is taken here.
+  explicit StreamChecker(int num_choices = 1) : choices_(std::clamp(num_choices, 1, kMost)) {}
+
   // DATA_LOSS if `event` must not come now, as it is out of order, comes twice, or leaves a gap in
   // the sequence numbers.
   absl::Status Check(const v1::GenerateEvent& event);
@@ -21,12 +28,20 @@ class StreamChecker {
   absl::Status CheckEnd() const;
 
  private:
-  enum class State { kBeforeStarted, kRunning, kFinished };
+  static constexpr int kMost = 1024;
 
-  State state_ = State::kBeforeStarted;
+  struct Choice {
+    int64_t num_tokens = 0;
+    // As Finished tells; unset until then.
+    std::optional<int64_t> completion_tokens;
+  };
+
+  // The choice of this index, if it is one that has not finished and Started has come; else null.
+  Choice* Running(int index);
+
+  bool started_ = false;
   uint64_t next_sequence_ = 0;
-  int64_t num_tokens_ = 0;
-  int64_t completion_tokens_ = 0;
+  std::vector<Choice> choices_;
 };
 
 }  // namespace phalanx

@@ -61,6 +61,32 @@ TEST(StreamCheckerTest, FindsAnEarlyEndAndAWrongCount) {
   EXPECT_EQ(checker.CheckEnd().message(), "stream: 2 tokens came, but Finished counts 3");
 }
 
+TEST(StreamCheckerTest, EachChoiceFinishesOnce) {
+  StreamChecker checker(2);
+  v1::GenerateEvent delta = Delta(0, 2);
+  delta.mutable_delta()->set_choice(1);
+  v1::GenerateEvent finished = Finished(2);
+  finished.mutable_finished()->set_choice(1);
+  EXPECT_TRUE(checker.Check(Started()).ok());
+  EXPECT_TRUE(checker.Check(delta).ok());
+  EXPECT_TRUE(checker.Check(finished).ok());
+  EXPECT_TRUE(absl::IsDataLoss(checker.Check(finished)));
+  EXPECT_TRUE(absl::IsDataLoss(checker.CheckEnd())) << "choice 0 has not finished";
+  EXPECT_TRUE(checker.Check(Delta(1)).ok());
+  EXPECT_TRUE(checker.Check(Finished(1)).ok());
+  EXPECT_TRUE(checker.CheckEnd().ok());
+}
+
+TEST(StreamCheckerTest, FindsAChoiceThatWasNotAskedFor) {
+  StreamChecker checker(2);
+  EXPECT_TRUE(checker.Check(Started()).ok());
+  for (const int choice : {-1, 2}) {
+    v1::GenerateEvent delta = Delta(0);
+    delta.mutable_delta()->set_choice(choice);
+    EXPECT_TRUE(absl::IsDataLoss(checker.Check(delta)));
+  }
+}
+
 TEST(StreamCheckerTest, IgnoresKindsThatItDoesNotKnow) {
   StreamChecker checker;
   EXPECT_TRUE(checker.Check(v1::GenerateEvent()).ok());

@@ -3,10 +3,16 @@
 #define PHALANX_COORDINATOR_ADMISSION_LIMITS_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace phalanx {
+
+// The same for every model and operator: answers of one call, stop strings, and bytes of one.
+inline constexpr int kMaxChoices = 16;
+inline constexpr int kMaxStops = 16;
+inline constexpr size_t kMaxStopBytes = 256;
 
 struct RequestLimits {
   // model_name, vocab, context_tokens, has_chat_template and the two defaults come from the model,

@@ -14,8 +14,6 @@
 namespace phalanx {
 namespace {
 
-constexpr int kMaxStops = 16;
-constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxCacheSaltBytes = 256;
 constexpr int32_t kMinPriority = -10;
 constexpr int32_t kMaxPriority = 10;
@@ -95,6 +93,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
     RETURN_IF_ERROR(
         CheckRange<size_t>("tenant: length", request.tenant().size(), 1, kMaxTenantBytes));
   }
+  if (request.has_n()) RETURN_IF_ERROR(CheckRange<int32_t>("n", request.n(), 1, kMaxChoices));
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
                                         limits.context_tokens - 1));

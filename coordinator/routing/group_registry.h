@@ -110,12 +110,17 @@ class GroupRegistry {
   // this coordinator has ended the session itself, and all of them fail.
   void SessionEnded(GroupId group, const absl::Status& reason);
 
-  // Submit and Cancel are for requests.
+  // Submit, SubmitAll and Cancel are for requests.
 
   // Sends the request to the least loaded group whose context it fits, and returns the id by which
   // it can be cancelled. UNAVAILABLE if no group takes requests, INVALID_ARGUMENT if those that do
   // have too small a context; `sink` is then not called.
   absl::StatusOr<uint64_t> Submit(EngineRequest request, std::shared_ptr<GenerationSink> sink);
+  // The same for requests with equal prompts and lengths, which all go to one group, where they can
+  // share what is computed of the prompt. There is a sink for each. After that each goes its own
+  // way: those that the group refuses move to others. Returns their ids, in order.
+  absl::StatusOr<std::vector<uint64_t>> SubmitAll(
+      std::vector<EngineRequest> requests, std::vector<std::shared_ptr<GenerationSink>> sinks);
   // Ignores requests that are unknown or have ended. The sink is released and not told.
   void Cancel(uint64_t request_id);
 

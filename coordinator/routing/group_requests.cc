@@ -36,25 +36,41 @@ absl::Status NoWorkerGroup() {
 
 absl::StatusOr<uint64_t> GroupRegistry::Submit(EngineRequest content,
                                                std::shared_ptr<GenerationSink> sink) {
-  Sending sending;
-  uint64_t id = 0;
+  std::vector<EngineRequest> requests;
+  requests.push_back(std::move(content));
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> ids,
+                   SubmitAll(std::move(requests), {std::move(sink)}));
+  return ids.front();
+}
+
+absl::StatusOr<std::vector<uint64_t>> GroupRegistry::SubmitAll(
+    std::vector<EngineRequest> requests, std::vector<std::shared_ptr<GenerationSink>> sinks) {
+  std::vector<Sending> sendings;
+  std::vector<uint64_t> ids;
   {
     MutexLock lock(&mutex_);
-    Request request;
-    request.sink = std::move(sink);
-    request.name = content.name;
-    request.submitted_at = clock_->Now();
-    request.deadline = request.submitted_at + content.time_left;
-    request.score = content.score;
-    id = content.id = next_request_++;
-    request.content = std::make_shared<const EngineRequest>(std::move(content));
-    ASSIGN_OR_RETURN(const GroupId group, ChooseFor(request));
-    sending = Assign(request, group);
-    // Before it is sent: events may come from another thread while Send is still running.
-    requests_.emplace(id, std::move(request));
+    std::optional<GroupId> group;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EngineRequest& content = requests[i];
+      Request request;
+      request.sink = std::move(sinks[i]);
+      request.name = content.name;
+      request.submitted_at = clock_->Now();
+      request.deadline = request.submitted_at + content.time_left;
+      request.score = content.score;
+      const uint64_t id = content.id = next_request_++;
+      request.content = std::make_shared<const EngineRequest>(std::move(content));
+      if (!group.has_value()) {
+        ASSIGN_OR_RETURN(group, ChooseFor(request));
+      }
+      sendings.push_back(Assign(request, *group));
+      ids.push_back(id);
+      // Before it is sent: events may come from another thread while Send is still running.
+      requests_.emplace(id, std::move(request));
+    }
   }
-  Send(sending);
-  return id;
+  for (const Sending& sending : sendings) Send(sending);
+  return ids;
 }
 
 void GroupRegistry::Cancel(uint64_t request_id) {

@@ -332,5 +332,30 @@ TEST_F(GroupRequestsTest, EveryRequestEndsOnceWhenRefusalsCancelsAndLossesRace) 
   EXPECT_EQ(registry_.OutstandingRequests(c.id), 0);
 }
 
+TEST_F(GroupRequestsTest, RequestsThatAreSubmittedTogetherGoToOneGroup) {
+  const Worker a = Connect("a:1"), b = Connect("b:1");
+  std::vector<std::shared_ptr<GenerationSink>> sinks;
+  for (int i = 0; i < 3; ++i) sinks.push_back(std::make_shared<FakeSink>());
+  const auto ids = registry_.SubmitAll({Request(), Request(), Request()}, sinks);
+  ASSERT_TRUE(ids.ok());
+  EXPECT_EQ(a.session->submitted(), *ids);
+  EXPECT_TRUE(b.session->submitted().empty());
+  // The next go to the group that has nothing to do.
+  EXPECT_TRUE(registry_.SubmitAll({Request(), Request()}, {sinks[0], sinks[1]}).ok());
+  EXPECT_EQ(b.session->submitted().size(), 2u);
+  for (const uint64_t id : *ids) registry_.Cancel(id);
+  Disconnect(a);
+  Disconnect(b);
+}
+
+TEST_F(GroupRequestsTest, OfRequestsThatFitNoGroupNoneIsSent) {
+  const Worker a = Connect("a:1", /*context_tokens=*/8);
+  const auto sink = std::make_shared<FakeSink>();
+  EXPECT_EQ(registry_.SubmitAll({Request(), Request()}, {sink, sink}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(a.session->submitted().empty());
+  Disconnect(a);
+}
+
 }  // namespace
 }  // namespace phalanx

@@ -10,40 +10,60 @@ constexpr int64_t kBytesPerToken = 3;
 
 }  // namespace
 
-void AnswerBuffer::Start(v1::Started started) { started_ = std::move(started); }
-
-void AnswerBuffer::Append(absl::Span<const int32_t> token_ids, absl::string_view text,
-                          absl::string_view reasoning_text) {
-  delta_.mutable_token_ids()->Add(token_ids.begin(), token_ids.end());
-  delta_.mutable_text()->append(text.data(), text.size());
-  delta_.mutable_reasoning_text()->append(reasoning_text.data(), reasoning_text.size());
+void AnswerBuffer::Start(v1::Started started, int num_choices) {
+  started_ = std::move(started);
+  choices_.resize(num_choices);
+  num_unfinished_ = num_choices;
 }
 
-void AnswerBuffer::Finish(v1::Finished finished) { finished_ = std::move(finished); }
+void AnswerBuffer::Append(int choice, absl::Span<const int32_t> token_ids, absl::string_view text,
+                          absl::string_view reasoning_text) {
+  const int64_t bytes = kBytesPerToken * static_cast<int64_t>(token_ids.size()) +
+                        static_cast<int64_t>(text.size() + reasoning_text.size());
+  if (bytes == 0) return;
+  Choice& entry = choices_[choice];
+  entry.delta.mutable_token_ids()->Add(token_ids.begin(), token_ids.end());
+  entry.delta.mutable_text()->append(text.data(), text.size());
+  entry.delta.mutable_reasoning_text()->append(reasoning_text.data(), reasoning_text.size());
+  entry.bytes += bytes;
+  buffered_bytes_ += bytes;
+  Queue(choice);
+}
+
+void AnswerBuffer::Finish(int choice, v1::Finished finished) {
+  finished.set_choice(choice);
+  choices_[choice].finished = std::move(finished);
+  Queue(choice);
+}
+
+void AnswerBuffer::Queue(int choice) {
+  if (!std::exchange(choices_[choice].waits, true)) turns_.push_back(choice);
+}
 
 std::optional<v1::GenerateEvent> AnswerBuffer::Take() {
   v1::GenerateEvent event;
-  if (!started_.has_value()) return std::nullopt;
-  if (!started_taken_) {
-    started_taken_ = true;
-    *event.mutable_started() = *started_;
+  if (started_.has_value()) {
+    *event.mutable_started() = *std::exchange(started_, std::nullopt);
     return event;
   }
-  if (buffered_bytes() > 0) {
-    // After the swap delta_ is the empty Delta of a new event.
-    delta_.set_sequence(next_sequence_++);
-    event.mutable_delta()->Swap(&delta_);
-    delta_.Clear();
+  if (turns_.empty()) return std::nullopt;
+  const int index = turns_.front();
+  turns_.pop_front();
+  Choice& choice = choices_[index];
+  choice.waits = false;
+  if (choice.bytes == 0) {
+    *event.mutable_finished() = *std::exchange(choice.finished, std::nullopt);
+    --num_unfinished_;
     return event;
   }
-  if (!finished_.has_value()) return std::nullopt;
-  *event.mutable_finished() = *std::exchange(finished_, std::nullopt);
+  choice.delta.set_choice(index);
+  choice.delta.set_sequence(next_sequence_++);
+  // After the swap delta is the empty Delta of a new event.
+  event.mutable_delta()->Swap(&choice.delta);
+  choice.delta.Clear();
+  buffered_bytes_ -= std::exchange(choice.bytes, 0);
+  if (choice.finished.has_value()) Queue(index);
   return event;
-}
-
-int64_t AnswerBuffer::buffered_bytes() const {
-  return kBytesPerToken * delta_.token_ids_size() +
-         static_cast<int64_t>(delta_.text().size() + delta_.reasoning_text().size());
 }
 
 }  // namespace phalanx

@@ -16,9 +16,9 @@ v1::Started Started() {
 
 TEST(AnswerBufferTest, HandsNothingOutBeforeTheStart) {
   AnswerBuffer buffer;
-  buffer.Append({1}, "a");
   EXPECT_FALSE(buffer.Take().has_value());
   buffer.Start(Started());
+  buffer.Append(0, {1}, "a");
   EXPECT_EQ(buffer.Take()->started().request_id(), "id");
   EXPECT_EQ(buffer.Take()->delta().text(), "a");
   EXPECT_FALSE(buffer.Take().has_value());
@@ -28,10 +28,10 @@ TEST(AnswerBufferTest, JoinsWhatWasNotTakenAndNumbersWhatWas) {
   AnswerBuffer buffer;
   buffer.Start(Started());
   buffer.Take();
-  buffer.Append({1}, "a");
+  buffer.Append(0, {1}, "a");
   EXPECT_EQ(buffer.Take()->delta().sequence(), 0u);
-  buffer.Append({2}, "");
-  buffer.Append({3, 4}, "bc");
+  buffer.Append(0, {2}, "");
+  buffer.Append(0, {3, 4}, "bc");
   const v1::Delta delta = buffer.Take()->delta();
   EXPECT_EQ(delta.sequence(), 1u);
   EXPECT_THAT(delta.token_ids(), ElementsAre(2, 3, 4));
@@ -42,8 +42,8 @@ TEST(AnswerBufferTest, KeepsTheChannelsApart) {
   AnswerBuffer buffer;
   buffer.Start(Started());
   buffer.Take();
-  buffer.Append({1}, "", "hm");
-  buffer.Append({2}, "yes", "!");
+  buffer.Append(0, {1}, "", "hm");
+  buffer.Append(0, {2}, "yes", "!");
   EXPECT_EQ(buffer.buffered_bytes(), 12);
   const v1::Delta delta = buffer.Take()->delta();
   EXPECT_EQ(delta.reasoning_text(), "hm!");
@@ -53,23 +53,59 @@ TEST(AnswerBufferTest, KeepsTheChannelsApart) {
 TEST(AnswerBufferTest, FinishesAfterEverythingElse) {
   AnswerBuffer buffer;
   buffer.Start(Started());
-  buffer.Append({1}, "a");
+  buffer.Append(0, {1}, "a");
   v1::Finished finished;
   finished.set_reason(v1::FINISH_REASON_STOP);
-  buffer.Finish(finished);
+  buffer.Finish(0, finished);
   EXPECT_TRUE(buffer.Take()->has_started());
   EXPECT_TRUE(buffer.Take()->has_delta());
+  EXPECT_FALSE(buffer.all_taken());
   EXPECT_EQ(buffer.Take()->finished().reason(), v1::FINISH_REASON_STOP);
+  EXPECT_TRUE(buffer.all_taken());
   EXPECT_FALSE(buffer.Take().has_value());
 }
 
 TEST(AnswerBufferTest, CountsWhatWaits) {
   AnswerBuffer buffer;
   buffer.Start(Started());
-  buffer.Append({1, 2}, "four");
+  buffer.Append(0, {1, 2}, "four");
   EXPECT_EQ(buffer.buffered_bytes(), 10);
   buffer.Take();
   buffer.Take();
+  EXPECT_EQ(buffer.buffered_bytes(), 0);
+}
+
+TEST(AnswerBufferTest, ChoicesTakeTurnsAndHaveOneSequence) {
+  AnswerBuffer buffer;
+  buffer.Start(Started(), 3);
+  buffer.Take();
+  buffer.Append(2, {1}, "a");
+  buffer.Append(0, {2}, "b");
+  buffer.Append(2, {3}, "c");
+  const v1::Delta first = buffer.Take()->delta();
+  EXPECT_EQ(first.choice(), 2);
+  EXPECT_EQ(first.text(), "ac");
+  EXPECT_EQ(first.sequence(), 0u);
+  buffer.Append(2, {4}, "d");
+  const v1::Delta second = buffer.Take()->delta();
+  EXPECT_EQ(second.choice(), 0);
+  EXPECT_EQ(second.sequence(), 1u);
+  EXPECT_EQ(buffer.Take()->delta().text(), "d");
+  EXPECT_FALSE(buffer.Take().has_value());
+}
+
+TEST(AnswerBufferTest, EachChoiceFinishesAfterItsOwnDeltas) {
+  AnswerBuffer buffer;
+  buffer.Start(Started(), 2);
+  buffer.Take();
+  buffer.Append(1, {1}, "a");
+  buffer.Finish(1, {});
+  EXPECT_EQ(buffer.Take()->delta().choice(), 1);
+  EXPECT_EQ(buffer.Take()->finished().choice(), 1);
+  EXPECT_FALSE(buffer.all_taken());
+  buffer.Finish(0, {});
+  EXPECT_TRUE(buffer.Take()->has_finished());
+  EXPECT_TRUE(buffer.all_taken());
   EXPECT_EQ(buffer.buffered_bytes(), 0);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "coordinator/admission/sampling_message.h"
@@ -18,11 +19,6 @@ namespace {
 // behind it take fewer.
 constexpr size_t kThinkTagTokens = 16;
 
-v1::FinishReason ReasonOf(const EngineFinish& finish) {
-  return finish.reason == EngineFinish::Reason::kEos ? v1::FINISH_REASON_STOP
-                                                     : v1::FINISH_REASON_LENGTH;
-}
-
 }  // namespace
 
 absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
@@ -32,7 +28,7 @@ absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
   return ValidateGenerate(request_, environment_.limits);
 }
 
-absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
+absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
   std::vector<int32_t> prompt;
   if (request_.has_tokens()) {
     prompt.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
@@ -50,11 +46,17 @@ absl::StatusOr<EngineRequest> GenerateCall::Prepare() {
           prompt_tokens,
           request_.has_max_new_tokens() ? std::optional(request_.max_new_tokens()) : std::nullopt,
           limits));
-  AnswerText::Options options = TextOptions(prompt);
-  // The call may be cancelled meanwhile, on another thread, and SettleKind reads text_.
+  const AnswerText::Options options = TextOptions(prompt);
+  // Each choice is what the same request gets alone with its own seed.
+  const EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
+  std::vector<EngineRequest> requests(num_choices(), first);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].seed += i;
+  // The call may be cancelled meanwhile, on another thread, and SettleKind reads choices_.
   MutexLock lock(&mutex_);
-  text_.emplace(environment_.text->NewAnswerDecoder(), std::move(options));
-  return MakeEngineRequest(std::move(prompt), max_new_tokens);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    choices_.emplace_back(environment_.text->NewAnswerDecoder(), options, environment_.metrics);
+  }
+  return requests;
 }
 
 EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_ids,
@@ -89,31 +91,36 @@ AnswerText::Options GenerateCall::TextOptions(absl::Span<const int32_t> prompt_t
   return options;
 }
 
-void GenerateCall::Dispatching(const EngineRequest& request) {
+void GenerateCall::Dispatching(const std::vector<EngineRequest>& requests) {
   // Swapped with an empty message, since Clear would keep the memory: a long prompt need not stay
   // for as long as its answer takes.
   v1::GenerateRequest().Swap(&request_);
-  buffer_.Start(MakeStarted(id_.text, environment_, request));
+  buffer_.Start(MakeStarted(id_.text, environment_, requests.front()),
+                static_cast<int>(requests.size()));
 }
 
-void GenerateCall::OnCachedTokens(int cached_tokens) {
+void GenerateCall::OnCachedTokens(int choice, int cached_tokens) {
   MutexLock lock(&mutex_);
-  cached_tokens_ = std::min(cached_tokens, prompt_tokens_);
+  choices_[choice].set_cached_tokens(std::min(cached_tokens, prompt_tokens_));
 }
 
-void GenerateCall::OnTokens(absl::Span<const int32_t> token_ids) {
+void GenerateCall::OnTokens(int choice, absl::Span<const int32_t> token_ids) {
   std::optional<uint64_t> engine_id;
   int64_t buffered_bytes = 0;
   {
     MutexLock lock(&mutex_);
-    if (!Listening()) return;
-    const AnswerText::Piece piece = text_->Append(token_ids);
-    CountTokens(piece.num_tokens);
-    buffer_.Append(token_ids.first(piece.num_tokens), piece.answer, piece.reasoning);
+    if (!Listening(choice)) return;
+    const absl::Time now = environment_.clock->Now();
+    if (!first_token_at_.has_value()) {
+      first_token_at_ = now;
+      environment_.metrics->time_to_first_token.Observe(absl::ToDoubleSeconds(now - arrived_at_));
+    }
+    const AnswerText::Piece piece = choices_[choice].Append(token_ids, now);
+    buffer_.Append(choice, token_ids.first(piece.num_tokens), piece.answer, piece.reasoning);
     // The engine knows nothing of stop strings and would go on, so it is cancelled.
-    if (text_->matched_stop().has_value()) {
-      engine_id = EngineIsDone();
-      FinishAnswer(v1::FINISH_REASON_STOP, OwnTimings());
+    if (choices_[choice].stopped()) {
+      engine_id = EngineIsDone(choice);
+      FinishChoice(choice, nullptr);
     }
     Pump();
     buffered_bytes = buffer_.buffered_bytes();
@@ -123,86 +130,50 @@ void GenerateCall::OnTokens(absl::Span<const int32_t> token_ids) {
   CheckUnread(buffered_bytes);
 }
 
-void GenerateCall::CountTokens(int num_tokens) {
-  const absl::Time now = environment_.clock->Now();
-  // Tokens that come together share the time since the last ones. The first token of all has no gap
-  // before it.
-  int later_tokens = num_tokens;
-  if (completion_tokens_ == 0) {
-    first_token_at_ = last_token_at_ = now;
-    environment_.metrics->time_to_first_token.Observe(absl::ToDoubleSeconds(now - arrived_at_));
-    --later_tokens;
-  }
-  for (int i = 0; i < later_tokens; ++i) {
-    environment_.metrics->inter_token_latency.Observe(
-        absl::ToDoubleSeconds((now - last_token_at_) / later_tokens));
-  }
-  last_token_at_ = now;
-  completion_tokens_ += num_tokens;
-  environment_.metrics->generation_tokens.Increment(num_tokens);
-}
-
-void GenerateCall::OnFinished(const EngineFinish& finish) {
+void GenerateCall::OnFinished(int choice, const EngineFinish& finish) {
   MutexLock lock(&mutex_);
-  if (!Listening()) return;
+  if (!Listening(choice)) return;
   // It has said so itself: there is nothing to cancel.
-  EngineIsDone();
+  EngineIsDone(choice);
   // What was held back may be the beginning of a character, or of a stop string that never came.
-  const AnswerText::Piece piece = text_->Finish();
-  buffer_.Append({}, piece.answer, piece.reasoning);
-  v1::Timings timings = OwnTimings();
-  timings.set_queue_seconds(absl::ToDoubleSeconds(dispatched_at_ - arrived_at_ + finish.queue));
-  timings.set_prefill_seconds(absl::ToDoubleSeconds(finish.prefill));
-  timings.set_decode_seconds(absl::ToDoubleSeconds(finish.decode));
-  FinishAnswer(ReasonOf(finish), timings);
+  const AnswerText::Piece piece = choices_[choice].Flush();
+  buffer_.Append(choice, {}, piece.answer, piece.reasoning);
+  FinishChoice(choice, &finish);
   Pump();
 }
 
-void GenerateCall::FinishAnswer(v1::FinishReason reason, const v1::Timings& timings) {
-  v1::Finished finished;
-  finished.set_reason(reason);
-  // Also if the engine finished by itself and the text that was held back holds a stop string.
-  if (const std::optional<std::string>& stop = text_->matched_stop(); stop.has_value()) {
-    finished.set_reason(v1::FINISH_REASON_STOP);
-    finished.set_stop(*stop);
-  }
-  v1::Usage& usage = *finished.mutable_usage();
-  usage.set_prompt_tokens(prompt_tokens_);
-  usage.set_completion_tokens(completion_tokens_);
-  usage.set_reasoning_tokens(text_->reasoning_tokens());
-  usage.set_cached_tokens(cached_tokens_);
-  *finished.mutable_timings() = timings;
-  buffer_.Finish(std::move(finished));
-}
-
-v1::Timings GenerateCall::OwnTimings() const {
-  v1::Timings timings;
-  timings.set_queue_seconds(absl::ToDoubleSeconds(dispatched_at_ - arrived_at_));
-  if (completion_tokens_ == 0) return timings;
-  timings.set_prefill_seconds(absl::ToDoubleSeconds(first_token_at_ - dispatched_at_));
-  timings.set_time_to_first_token_seconds(absl::ToDoubleSeconds(first_token_at_ - arrived_at_));
-  timings.set_decode_seconds(absl::ToDoubleSeconds(last_token_at_ - first_token_at_));
-  return timings;
+void GenerateCall::FinishChoice(int choice, const EngineFinish* finish) {
+  buffer_.Finish(choice,
+                 choices_[choice].Finished(finish, prompt_tokens_, arrived_at_, dispatched_at_));
 }
 
 std::optional<StreamCall::Event> GenerateCall::TakeEvent() {
   const std::optional<v1::GenerateEvent> event = buffer_.Take();
   if (!event.has_value()) return std::nullopt;
-  return Event{SerializeMessage(*event), event->has_finished()};
+  return Event{SerializeMessage(*event), buffer_.all_taken()};
 }
 
 std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration total) {
   if (status.ok()) environment_.metrics->e2e_request_latency.Observe(absl::ToDoubleSeconds(total));
-  // There is no text_ yet if the call ends before Prepare does.
-  const int reasoning_tokens = text_.has_value() ? text_->reasoning_tokens() : 0;
+  // Of all choices together. There are none yet if the call ends before Prepare does.
+  int completion_tokens = 0;
+  int reasoning_tokens = 0;
+  int cached_tokens = 0;
+  for (const Choice& choice : choices_) {
+    completion_tokens += choice.completion_tokens();
+    reasoning_tokens += choice.reasoning_tokens();
+    cached_tokens += choice.cached_tokens();
+  }
   environment_.metrics->reasoning_tokens.Increment(reasoning_tokens);
   const absl::Duration first_token =
-      completion_tokens_ > 0 ? first_token_at_ - arrived_at_ : absl::ZeroDuration();
-  return absl::StrFormat(
+      first_token_at_.has_value() ? *first_token_at_ - arrived_at_ : absl::ZeroDuration();
+  std::string words = absl::StrFormat(
       "prompt_tokens=%d cached_tokens=%d completion_tokens=%d reasoning_tokens=%d "
       "first_token_ms=%.1f",
-      prompt_tokens_, cached_tokens_, completion_tokens_, reasoning_tokens,
+      prompt_tokens_, cached_tokens, completion_tokens, reasoning_tokens,
       absl::ToDoubleMilliseconds(first_token));
+  if (choices_.size() > 1) absl::StrAppend(&words, " choices=", choices_.size());
+  return words;
 }
 
 }  // namespace phalanx

@@ -14,8 +14,9 @@ absl::Status ScoreCall::Parse(const grpc::ByteBuffer& bytes) {
   return ValidateScore(request_, environment_.limits);
 }
 
-absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
-  EngineRequest engine_request;
+absl::StatusOr<std::vector<EngineRequest>> ScoreCall::Prepare() {
+  std::vector<EngineRequest> requests(1);
+  EngineRequest& engine_request = requests.front();
   std::vector<int32_t>& tokens = engine_request.prompt_token_ids;
   if (request_.has_tokens()) {
     tokens.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
@@ -29,10 +30,11 @@ absl::StatusOr<EngineRequest> ScoreCall::Prepare() {
       CheckScoreTokens(static_cast<int64_t>(tokens.size()), CurrentLimits(environment_)));
   engine_request.score = true;
   engine_request.time_left = TimeLeft();
-  return engine_request;
+  return requests;
 }
 
-void ScoreCall::Dispatching(const EngineRequest& request) {
+void ScoreCall::Dispatching(const std::vector<EngineRequest>& requests) {
+  const EngineRequest& request = requests.front();
   // Swapped with an empty message, since Clear would keep the memory of a long text.
   v1::ScoreRequest().Swap(&request_);
   // The token at position 0 has no log-probability: nothing precedes it.
@@ -44,19 +46,19 @@ void ScoreCall::Dispatching(const EngineRequest& request) {
                                      request.prompt_token_ids.end());
 }
 
-void ScoreCall::OnLogProbs(absl::Span<const float> log_probs) {
+void ScoreCall::OnLogProbs(int index, absl::Span<const float> log_probs) {
   MutexLock lock(&mutex_);
-  if (!Listening()) return;
+  if (!Listening(index)) return;
   scored_tokens_ += static_cast<int>(log_probs.size());
   delta_.mutable_log_probs()->Add(log_probs.begin(), log_probs.end());
   Pump();
 }
 
-void ScoreCall::OnFinished(const EngineFinish& finish) {
+void ScoreCall::OnFinished(int index, const EngineFinish& finish) {
   {
     MutexLock lock(&mutex_);
-    if (!Listening()) return;
-    EngineIsDone();
+    if (!Listening(index)) return;
+    EngineIsDone(index);
     // A worker group is another program, so it is checked that no score is missing.
     if (scored_tokens_ == prompt_tokens_ - 1) {
       v1::ScoreFinished& finished = finished_.emplace();

@@ -22,15 +22,16 @@ class ScoreCall final : public StreamCall {
     if (!request_.has_text()) return std::nullopt;
     return static_cast<int64_t>(request_.ByteSizeLong());
   }
-  absl::StatusOr<EngineRequest> Prepare() override;
-  void Dispatching(const EngineRequest& request) override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::vector<EngineRequest>> Prepare() override;
+  void Dispatching(const std::vector<EngineRequest>& requests) override
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Of no interest: prompts that are scored are computed whole.
-  void OnCachedTokens(int cached_tokens) override {}
+  void OnCachedTokens(int index, int cached_tokens) override {}
   // Never called: the registry passes no tokens to a request that asked to score.
-  void OnTokens(absl::Span<const int32_t> token_ids) override {}
-  void OnLogProbs(absl::Span<const float> log_probs) override;
-  void OnFinished(const EngineFinish& finish) override;
+  void OnTokens(int index, absl::Span<const int32_t> token_ids) override {}
+  void OnLogProbs(int index, absl::Span<const float> log_probs) override;
+  void OnFinished(int index, const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string SettleKind(const absl::Status& status, absl::Duration total) override

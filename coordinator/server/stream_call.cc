@@ -23,6 +23,27 @@ constexpr absl::Duration kAgain = absl::Milliseconds(100);
 
 }  // namespace
 
+class StreamCall::Receiver final : public GenerationSink {
+ public:
+  Receiver(std::shared_ptr<StreamCall> call, int index) : call_(std::move(call)), index_(index) {}
+
+  void OnAccepted() override { call_->OnAccepted(); }
+  void OnStarted() override { call_->OnStarted(); }
+  void OnCachedTokens(int cached_tokens) override { call_->OnCachedTokens(index_, cached_tokens); }
+  void OnTokens(absl::Span<const int32_t> token_ids) override {
+    call_->OnTokens(index_, token_ids);
+  }
+  void OnLogProbs(absl::Span<const float> log_probs) override {
+    call_->OnLogProbs(index_, log_probs);
+  }
+  void OnFinished(const EngineFinish& finish) override { call_->OnFinished(index_, finish); }
+  void OnFailed(const absl::Status& status) override { call_->End(status); }
+
+ private:
+  const std::shared_ptr<StreamCall> call_;
+  const int index_;
+};
+
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(
     const std::shared_ptr<StreamCall>& call, const grpc::ByteBuffer& bytes) {
   call->self_ = call;
@@ -71,36 +92,48 @@ absl::Status StreamCall::Admit(const grpc::ByteBuffer& bytes) {
 }
 
 absl::Status StreamCall::Dispatch() {
-  ASSIGN_OR_RETURN(EngineRequest request, Prepare());
-  request.name = id_.text;
+  ASSIGN_OR_RETURN(std::vector<EngineRequest> requests, Prepare());
+  std::vector<std::shared_ptr<GenerationSink>> receivers;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].name = id_.text;
+    receivers.push_back(std::make_shared<Receiver>(shared_from_this(), static_cast<int>(i)));
+  }
   {
     MutexLock lock(&mutex_);
     // The client went away while its prompt was worked on. End has seen to everything else.
     if (ended_) return absl::OkStatus();
     dispatched_at_ = environment_.clock->Now();
-    prompt_tokens_ = static_cast<int>(request.prompt_token_ids.size());
-    Dispatching(request);
+    prompt_tokens_ = static_cast<int>(requests.front().prompt_token_ids.size());
+    engine_requests_.resize(requests.size());
+    Dispatching(requests);
   }
-  // Without mutex_: events may come from another thread before Submit returns, and they take it.
-  ASSIGN_OR_RETURN(const uint64_t engine_id,
-                   environment_.groups->Submit(std::move(request), shared_from_this()));
+  // Without mutex_: events may come from another thread before SubmitAll returns, and they take it.
+  ASSIGN_OR_RETURN(std::vector<uint64_t> unwanted,
+                   environment_.groups->SubmitAll(std::move(requests), std::move(receivers)));
   {
     MutexLock lock(&mutex_);
-    if (!ended_ && !engine_done_) {
-      engine_id_ = engine_id;
-      return absl::OkStatus();
+    if (!ended_) {
+      const std::vector<uint64_t> ids = std::exchange(unwanted, {});
+      for (size_t i = 0; i < ids.size(); ++i) {
+        EngineRequestState& state = engine_requests_[i];
+        if (state.done) {
+          unwanted.push_back(ids[i]);
+        } else {
+          state.id = ids[i];
+        }
+      }
     }
   }
-  // The call ended, or the engine was done, before the request's number was known here. So End had
-  // nothing to cancel, and it is left to this thread. A number that the registry no longer has is
+  // The call ended, or the engine was done, before the requests' numbers were known here. So nobody
+  // could cancel them, and it is left to this thread. A number that the registry no longer has is
   // ignored.
-  environment_.groups->Cancel(engine_id);
+  for (const uint64_t id : unwanted) environment_.groups->Cancel(id);
   return absl::OkStatus();
 }
 
 void StreamCall::OnAccepted() {
   MutexLock lock(&mutex_);
-  if (ended_) return;
+  if (ended_ || ++num_accepted_ < engine_requests_.size()) return;
   accepted_ = true;
   // Goes out with the first event. A refusal has it in its trailing metadata, as clients that have
   // got initial metadata do not try again by themselves.
@@ -111,15 +144,15 @@ void StreamCall::OnAccepted() {
 
 void StreamCall::OnStarted() {
   MutexLock lock(&mutex_);
-  if (ended_) return;
+  if (ended_ || running_) return;
   running_ = true;
   environment_.metrics->requests_waiting.Decrement();
   environment_.metrics->requests_running.Increment();
 }
 
-std::optional<uint64_t> StreamCall::EngineIsDone() {
-  engine_done_ = true;
-  return std::exchange(engine_id_, std::nullopt);
+std::optional<uint64_t> StreamCall::EngineIsDone(int index) {
+  engine_requests_[index].done = true;
+  return std::exchange(engine_requests_[index].id, std::nullopt);
 }
 
 void StreamCall::CheckUnread(int64_t buffered_bytes) {
@@ -178,19 +211,21 @@ void StreamCall::OnDone() {
 }
 
 void StreamCall::End(const absl::Status& status, bool drop_unread) {
-  std::optional<uint64_t> engine_id;
+  std::vector<uint64_t> engine_ids;
   {
     MutexLock lock(&mutex_);
     // Another reason came first.
     if (ended_) return;
     ended_ = true;
-    engine_id = std::exchange(engine_id_, std::nullopt);
+    for (EngineRequestState& request : engine_requests_) {
+      if (request.id.has_value()) engine_ids.push_back(*std::exchange(request.id, std::nullopt));
+    }
     Settle(status);
     if (drop_unread) DropUnread(status);
   }
   // The registry and the text pool are called without mutex_: both have locks of their own, and
   // what Remove destroys may hold this call.
-  if (engine_id.has_value()) environment_.groups->Cancel(*engine_id);
+  for (const uint64_t id : engine_ids) environment_.groups->Cancel(id);
   cancelled_ = true;
   environment_.text_pool->Remove(this);
   // The status is sent last: after it gRPC may be done with the call, and then context_ and

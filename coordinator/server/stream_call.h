@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,8 +36,10 @@ namespace phalanx {
 //
 // Keeps itself alive until gRPC is done with it. While it holds mutex_ it calls only gRPC, which
 // does not call back on the same thread.
+//
+// A call may have several engine requests, which Prepare makes and which go by their index from
+// then on. The first of them that fails ends the call, and a call that ends cancels all of them.
 class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                   public GenerationSink,
                    public std::enable_shared_from_this<StreamCall> {
  public:
   // Begins the call. Returns its reactor, for gRPC.
@@ -64,14 +67,22 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // The bytes of text that Prepare has to work on, so that it must run on the text pool; nullopt if
   // there is no text.
   virtual std::optional<int64_t> TextBytes() const = 0;
-  // Makes the request for the engine. Errors become the status that the client gets.
-  virtual absl::StatusOr<EngineRequest> Prepare() = 0;
-  // Called just before the request is given to a worker group. What was parsed is not needed any
+  // Makes the requests for the engine, one at least, all with the same prompt. Errors become the
+  // status that the client gets.
+  virtual absl::StatusOr<std::vector<EngineRequest>> Prepare() = 0;
+  // Called just before the requests are given to a worker group. What was parsed is not needed any
   // more.
-  virtual void Dispatching(const EngineRequest& request) EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Returns the next event for the client, or nullopt if there is none yet. Not called before a
-  // worker group has accepted the request: a client that gets a refusal before anything else may
-  // try again elsewhere.
+  virtual void Dispatching(const std::vector<EngineRequest>& requests)
+      EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // What comes back for the engine request of this index, as GenerationSink has it. Calls for
+  // different ones may come at the same time.
+  virtual void OnCachedTokens(int index, int cached_tokens) = 0;
+  virtual void OnTokens(int index, absl::Span<const int32_t> token_ids) = 0;
+  virtual void OnLogProbs(int index, absl::Span<const float> log_probs) = 0;
+  virtual void OnFinished(int index, const EngineFinish& finish) = 0;
+  // Returns the next event for the client, or nullopt if there is none yet. Not called before
+  // worker groups have accepted all the requests: a client that gets a refusal before anything else
+  // may try again elsewhere.
   virtual std::optional<Event> TakeEvent() EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // The part of Settle that depends on the kind of call: counts what it has of its own, and returns
   // words for the log, such as "a=1 b=2".
@@ -80,16 +91,18 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Writes the next event, if there is one and no write is under way.
   void Pump() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Notes that the engine is done: either it has said so, or the answer needs nothing more of it.
-  // In the second case the caller must cancel the result, if there is one, in the registry, after
-  // it has released mutex_.
-  std::optional<uint64_t> EngineIsDone() EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Notes that the engine is done with the request of this index: either it has said so, or the
+  // answer needs nothing more of it. In the second case the caller must cancel the result, if there
+  // is one, in the registry, after it has released mutex_.
+  std::optional<uint64_t> EngineIsDone(int index) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Becomes true soon after the call has ended without finishing. Text work for it may then break
   // off.
   const std::atomic<bool>& cancelled() const { return cancelled_; }
   // Whether what the engine sends is still wanted. It may come late: from a thread that was under
   // way when the call ended.
-  bool Listening() const EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !ended_ && !engine_done_; }
+  bool Listening(int index) const EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !ended_ && !engine_requests_[index].done;
+  }
   // Ends the call with `status`, which must not be OK. Does nothing if the call has ended already.
   // A client that does not read would hold up the write under way, and with it the status, for
   // ever. With `drop_unread` such a write is dropped, and the client sees `status` when it reads
@@ -109,15 +122,25 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   int prompt_tokens_ GUARDED_BY(mutex_) = 0;
 
  private:
+  // Takes what comes back for one engine request.
+  class Receiver;
+
+  struct EngineRequestState {
+    // The registry's number for the request, while it has it and the call wants its answer.
+    std::optional<uint64_t> id;
+    // See EngineIsDone.
+    bool done = false;
+  };
+
   // Arrive calls Admit and then Dispatch, either itself or on the text pool. Dispatch gives the
-  // request to a worker group, from which OnAccepted and OnStarted come.
+  // requests to a worker group, from which OnAccepted and OnStarted come.
   void Arrive(const grpc::ByteBuffer& bytes);
   absl::Status Admit(const grpc::ByteBuffer& bytes);
   absl::Status Dispatch();
 
-  void OnAccepted() override;
-  void OnStarted() override;
-  void OnFailed(const absl::Status& status) override { End(status); }
+  // Each is called once for each engine request that comes so far.
+  void OnAccepted();
+  void OnStarted();
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -155,14 +178,13 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Time write_started_at_ GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   bool alarm_set_ GUARDED_BY(mutex_) = false;
-  // The registry's number for the request, while it has it and the call wants its answer.
-  std::optional<uint64_t> engine_id_ GUARDED_BY(mutex_);
-  // A worker group has accepted the request.
+  // By index; empty until Dispatch has prepared them.
+  std::vector<EngineRequestState> engine_requests_ GUARDED_BY(mutex_);
+  // How many of them worker groups have accepted, and whether that is all.
+  size_t num_accepted_ GUARDED_BY(mutex_) = 0;
   bool accepted_ GUARDED_BY(mutex_) = false;
-  // A worker group has begun to work on the request. Decides which gauge the call is counted in.
+  // A worker group has begun to work on one of them. Decides which gauge the call is counted in.
   bool running_ GUARDED_BY(mutex_) = false;
-  // See EngineIsDone.
-  bool engine_done_ GUARDED_BY(mutex_) = false;
   // The call has its status, though the client may not have it yet.
   bool ended_ GUARDED_BY(mutex_) = false;
   // gRPC has called OnDone: context_ and environment_ may be gone.

@@ -81,6 +81,11 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     return submits_[count - 1];
   }
 
+  int submits() {
+    MutexLock lock(&mutex_);
+    return static_cast<int>(submits_.size());
+  }
+
   uint64_t WaitForCancel(int count) {
     MutexLock lock(&mutex_);
     while (static_cast<int>(cancels_.size()) < count) Wait();
@@ -165,6 +170,7 @@ void FakeEngine::SetServing(bool serving) { service_->SetServing(serving); }
 void FakeEngine::EndHealth() { service_->EndHealth(); }
 void FakeEngine::WaitForSession(int count) { service_->WaitForSession(count); }
 worker::v1::Submit FakeEngine::WaitForSubmit(int count) { return service_->WaitForSubmit(count); }
+int FakeEngine::submits() { return service_->submits(); }
 uint64_t FakeEngine::WaitForCancel(int count) { return service_->WaitForCancel(count); }
 void FakeEngine::Send(const worker::v1::RequestEvent& event) { service_->Send(event); }
 void FakeEngine::EndSessions(const absl::Status& status) { service_->EndSessions(status); }

@@ -52,6 +52,8 @@ class FakeEngine {
   void WaitForSession(int count);
   // Waits until `count` submits have come in all, and returns the last of them.
   worker::v1::Submit WaitForSubmit(int count = 1);
+  // How many submits have come so far.
+  int submits();
   // Waits until `count` cancels have come in all, and returns the last one's request id.
   uint64_t WaitForCancel(int count = 1);
 

@@ -1,0 +1,73 @@
+#include "coordinator/server/choice.h"
+
+#include <optional>
+#include <string>
+
+namespace phalanx {
+namespace {
+
+v1::FinishReason ReasonOf(const EngineFinish& finish) {
+  return finish.reason == EngineFinish::Reason::kEos ? v1::FINISH_REASON_STOP
+                                                     : v1::FINISH_REASON_LENGTH;
+}
+
+}  // namespace
+
+AnswerText::Piece Choice::Append(absl::Span<const int32_t> token_ids, absl::Time now) {
+  AnswerText::Piece piece = text_.Append(token_ids);
+  CountTokens(piece.num_tokens, now);
+  return piece;
+}
+
+void Choice::CountTokens(int num_tokens, absl::Time now) {
+  // Tokens that come together share the time since the last ones. The first token of all has no gap
+  // before it.
+  int later_tokens = num_tokens;
+  if (completion_tokens_ == 0) {
+    first_token_at_ = last_token_at_ = now;
+    --later_tokens;
+  }
+  for (int i = 0; i < later_tokens; ++i) {
+    metrics_.inter_token_latency.Observe(
+        absl::ToDoubleSeconds((now - last_token_at_) / later_tokens));
+  }
+  last_token_at_ = now;
+  completion_tokens_ += num_tokens;
+  metrics_.generation_tokens.Increment(num_tokens);
+}
+
+v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, absl::Time arrived_at,
+                              absl::Time dispatched_at) const {
+  v1::Finished finished;
+  finished.set_reason(finish == nullptr ? v1::FINISH_REASON_STOP : ReasonOf(*finish));
+  // Also if the engine finished by itself and the text that was held back holds a stop string.
+  if (const std::optional<std::string>& stop = text_.matched_stop(); stop.has_value()) {
+    finished.set_reason(v1::FINISH_REASON_STOP);
+    finished.set_stop(*stop);
+  }
+  v1::Usage& usage = *finished.mutable_usage();
+  usage.set_prompt_tokens(prompt_tokens);
+  usage.set_completion_tokens(completion_tokens_);
+  usage.set_reasoning_tokens(text_.reasoning_tokens());
+  usage.set_cached_tokens(cached_tokens_);
+  v1::Timings& timings = *finished.mutable_timings();
+  timings = OwnTimings(arrived_at, dispatched_at);
+  if (finish != nullptr) {
+    timings.set_queue_seconds(absl::ToDoubleSeconds(dispatched_at - arrived_at + finish->queue));
+    timings.set_prefill_seconds(absl::ToDoubleSeconds(finish->prefill));
+    timings.set_decode_seconds(absl::ToDoubleSeconds(finish->decode));
+  }
+  return finished;
+}
+
+v1::Timings Choice::OwnTimings(absl::Time arrived_at, absl::Time dispatched_at) const {
+  v1::Timings timings;
+  timings.set_queue_seconds(absl::ToDoubleSeconds(dispatched_at - arrived_at));
+  if (completion_tokens_ == 0) return timings;
+  timings.set_prefill_seconds(absl::ToDoubleSeconds(first_token_at_ - dispatched_at));
+  timings.set_time_to_first_token_seconds(absl::ToDoubleSeconds(first_token_at_ - arrived_at));
+  timings.set_decode_seconds(absl::ToDoubleSeconds(last_token_at_ - first_token_at_));
+  return timings;
+}
+
+}  // namespace phalanx
