@@ -1,0 +1,49 @@
+// What a caller writes to constrain a text, and the limits of that.
+#ifndef PHALANX_WORKER_CONSTRAINT_CONSTRAINT_SOURCE_H_
+#define PHALANX_WORKER_CONSTRAINT_CONSTRAINT_SOURCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace phalanx {
+
+enum class ConstraintKind : uint8_t {
+  kJsonSchema,  // A JSON schema.
+  kRegex,       // A regular expression, which the whole text matches.
+  kChoices,     // A JSON array of strings, one of which is the text.
+  kLark,        // A grammar in llguidance's variant of Lark; its rule `start` is the text.
+};
+
+struct ConstraintSource {
+  ConstraintKind kind = ConstraintKind::kJsonSchema;
+  std::string text;
+
+  friend bool operator==(const ConstraintSource&, const ConstraintSource&) = default;
+};
+
+// docs/constraints.md tells what they mean to callers.
+struct ConstraintLimits {
+  size_t max_text_bytes = 64 << 10;
+  // What one compilation may take. It is measured in a process of its own, see ConstraintCheck.
+  absl::Duration max_cpu_time = absl::Milliseconds(100);
+  size_t max_memory_bytes = size_t{64} << 20;
+  // Of a JSON schema: how many references may lead to one another.
+  uint64_t max_reference_depth = 100;
+  // Symbols in the rules of a grammar.
+  uint64_t max_grammar_size = 100'000;
+  // Work on regular expressions, in nodes: before the first token, and for one mask.
+  uint64_t initial_lexer_fuel = 200'000;
+  uint64_t step_lexer_fuel = 50'000;
+  // States of the parser: in all for one mask, and after one byte.
+  uint64_t step_max_items = 20'000;
+  uint64_t max_items_in_row = 2'000;
+  // States of the lexer, 1 to 2 KB each, that one constraint may have made in all of its texts.
+  uint64_t max_lexer_states = 20'000;
+};
+
+}  // namespace phalanx
+
+#endif  // PHALANX_WORKER_CONSTRAINT_CONSTRAINT_SOURCE_H_
