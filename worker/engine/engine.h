@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -30,11 +31,13 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "worker/engine/engine_metrics.h"
+#include "worker/engine/engine_state.h"
 #include "worker/engine/event_sink.h"
 #include "worker/engine/request.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/session_state.h"
 #include "worker/engine/step_executor.h"
+#include "worker/engine/step_record.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -129,9 +132,21 @@ class Engine {
   // thread may ask, also while a step hangs.
   absl::Duration step_age() const;
 
+  // Has the engine thread call `on_state` once with what it does, and with its oldest requests, not
+  // more than `max_requests`: between two steps, or soon if none runs. The call comes even when the
+  // engine ends before that. `on_state` must not block. Does not block. RESOURCE_EXHAUSTED if
+  // kMaxWaitingDumps others are waiting for a step to end, UNAVAILABLE when the engine is ending;
+  // `on_state` is not called then.
+  absl::Status DumpState(int max_requests, std::function<void(const EngineState&)> on_state);
+  static constexpr int kMaxWaitingDumps = 8;
+
  private:
   friend class EngineSession;
 
+  struct Dump {
+    int max_requests = 0;
+    std::function<void(const EngineState&)> on_state;
+  };
   struct Submission {
     std::shared_ptr<SessionState> session;
     RequestId id;
@@ -216,6 +231,9 @@ class Engine {
   // Ends every request with request_status_.
   void EndAllRequests();
   EngineLoad UpdateLoad();
+  // Answers what DumpState has asked for.
+  void AnswerDumps();
+  EngineState State(int max_requests) const;
   // Gives the sinks the events of this turn.
   void PublishEvents();
   // Tells the sinks that the engine has ended.
@@ -231,6 +249,7 @@ class Engine {
   // Oldest first.
   std::deque<StepInFlight> in_flight_;
   absl::Time last_step_end_ = absl::InfinitePast();
+  StepRecord step_record_;
   absl::flat_hash_map<SequenceId, Request> requests_;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.
@@ -253,6 +272,7 @@ class Engine {
   absl::Status request_status_ GUARDED_BY(mutex_);
   absl::Status result_ GUARDED_BY(mutex_);
   std::vector<Command> commands_ GUARDED_BY(mutex_);
+  std::vector<Dump> dumps_ GUARDED_BY(mutex_);
   absl::flat_hash_set<std::shared_ptr<SessionState>> sessions_ GUARDED_BY(mutex_);
   uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
   // Requests that were submitted and have not ended.

@@ -95,6 +95,36 @@ TEST_P(EngineConcurrencyTest, ThreadsThatSubmitCancelAndLeaveLoseNothing) {
   EXPECT_EQ(engine_.load().used_kv_blocks, 0);
 }
 
+TEST_P(EngineConcurrencyTest, TheStateIsToldOnceToEachWhoAsksWhileRequestsComeAndGo) {
+  std::atomic<int> asked = 0;
+  std::atomic<int> told = 0;
+  std::atomic<bool> done = false;
+  std::vector<std::thread> watchers;
+  for (int watcher = 0; watcher < 4; ++watcher) {
+    watchers.emplace_back([&] {
+      while (!done) {
+        const absl::Status status = engine_.DumpState(5, [&told](const EngineState& state) {
+          EXPECT_LE(state.requests.size(), 5u);
+          ++told;
+        });
+        if (status.ok()) ++asked;
+      }
+    });
+  }
+  RecordingSink sink;
+  const std::unique_ptr<EngineSession> session = engine_.OpenSession(&sink).value();
+  for (uint64_t i = 0; i < 50; ++i) {
+    ASSERT_TRUE(session->Submit(RequestId{i}, Request(20, 20)).ok());
+    if (i % 3 == 1) session->Cancel(RequestId{i});
+  }
+  EXPECT_TRUE(sink.WaitForEnd(RequestId{48}).ended());
+  done = true;
+  for (std::thread& watcher : watchers) watcher.join();
+  StopEngine();
+  EXPECT_GT(asked, 0);
+  EXPECT_EQ(told, asked);
+}
+
 TEST_P(EngineConcurrencyTest, SessionsMayCloseWhileTheirSinksAreCalled) {
   for (int i = 0; i < 200; ++i) {
     RecordingSink sink;

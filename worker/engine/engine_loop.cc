@@ -32,7 +32,8 @@ absl::Status Engine::Run() {
 // after the other and looks at deadlines before each.
 void Engine::WaitForWork() {
   MutexLock lock(&mutex_);
-  while (commands_.empty() && requests_.empty() && in_flight_.empty() && phase_ < Phase::kEnding) {
+  while (commands_.empty() && dumps_.empty() && requests_.empty() && in_flight_.empty() &&
+         phase_ < Phase::kEnding) {
     wake_.Wait(&mutex_);
   }
 }
@@ -44,6 +45,8 @@ bool Engine::RunOnce() {
   if (!ending) {
     ExpireDeadlines();
     absl::Status status = SubmitSteps();
+    // After the next step was submitted, so that on a GPU this costs no time.
+    if (status.ok()) AnswerDumps();
     if (status.ok()) status = AwaitStep();
     if (!status.ok()) {
       LOG(ERROR) << "a step failed, the engine ends: " << status;
@@ -54,7 +57,11 @@ bool Engine::RunOnce() {
       ending = true;
     }
   }
-  if (ending) EndAllRequests();
+  if (ending) {
+    EndAllRequests();
+    // DumpState has refused since the engine was told to end, so these are the last.
+    AnswerDumps();
+  }
   // Clients are told before steps that nobody needs any more are waited for.
   PublishEvents();
   if (!ending) return true;
@@ -183,6 +190,11 @@ absl::Status Engine::AwaitStep() {
         "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
         " instead of ", step.num_draws, " and ", step.num_scores));
   }
+  step_record_.Add({.time = end - begin,
+                    .tokens = step.num_tokens,
+                    .seqs = static_cast<int>(step.plan.chunks.size()),
+                    .generated = static_cast<int>(result.tokens.size())},
+                   end);
   {
     MutexLock lock(&mutex_);
     last_progress_ = end;

@@ -390,4 +390,13 @@ void Scheduler::CheckReferences() const {
   }
 }
 
+Scheduler::Progress Scheduler::ProgressOf(SequenceId id) const {
+  const Sequence& sequence = *sequences_.at(id);
+  return {.running = sequence.slot >= 0,
+          .decodes = sequence.pending() <= 1,
+          .known_tokens = sequence.num_tokens() - sequence.unknown,
+          .computed_tokens = sequence.computed,
+          .blocks = static_cast<int>(sequence.blocks.size())};
+}
+
 }  // namespace phalanx

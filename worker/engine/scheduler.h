@@ -152,6 +152,19 @@ class Scheduler {
   // follow.
   void DropInFlight() { blocks_.DropInFlight(); }
 
+  // How far a sequence is. A sequence of that id must be there.
+  struct Progress {
+    bool running = false;
+    // At most one of its tokens is pending.
+    bool decodes = false;
+    // Tokens that are known: the prompt, and what was drawn.
+    int known_tokens = 0;
+    // Tokens in the KV cache, those that steps in flight write included.
+    int computed_tokens = 0;
+    int blocks = 0;
+  };
+  Progress ProgressOf(SequenceId id) const;
+
   bool empty() const { return sequences_.empty(); }
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(sequences_.size() - running_.size()); }

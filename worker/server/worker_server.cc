@@ -19,6 +19,7 @@
 #include "rpc/health_service.h"
 #include "rpc/listener.h"
 #include "rpc/server_setup.h"
+#include "worker/server/introspection_service.h"
 #include "worker/server/session.h"
 
 namespace phalanx {
@@ -106,6 +107,7 @@ class WorkerServer::Impl {
       : self_probe_options_(options.self_probe),
         registry_(*options.registry),
         service_(engine, options.max_queued_bytes),
+        introspection_(options.introspection, engine),
         health_({worker::v1::Engine::service_full_name()}) {}
   ~Impl() { Shutdown(absl::ZeroDuration()); }
 
@@ -120,6 +122,7 @@ class WorkerServer::Impl {
     SetUpServer(kMaxCommandBytes, builder);
     listener_->Attach(builder);
     builder.RegisterService(&service_);
+    builder.RegisterService(introspection_.service());
     builder.RegisterService(health_.service());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::InternalError("the gRPC server does not start");
@@ -131,7 +134,10 @@ class WorkerServer::Impl {
 
   int port() const { return listener_->port(); }
 
-  void Announce(const HelloInfo& hello) { service_.Announce(hello); }
+  void Announce(const HelloInfo& hello) {
+    service_.Announce(hello);
+    introspection_.Announce(hello.model_name, hello.world);
+  }
 
   void SetServing(bool serving) { health_.SetServing(serving); }
 
@@ -154,6 +160,7 @@ class WorkerServer::Impl {
   const SelfProbe::Options self_probe_options_;
   prometheus::Registry& registry_;
   EngineService service_;
+  IntrospectionService introspection_;
   HealthService health_;
   std::unique_ptr<Listener> listener_;
   std::optional<SelfProbe> self_probe_;

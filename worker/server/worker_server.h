@@ -1,5 +1,5 @@
-// The gRPC server of a worker group's leader: phalanx.worker.v1.Engine, the standard health service
-// and reflection.
+// The gRPC server of a worker group's leader: phalanx.worker.v1.Engine and Introspection, the
+// standard health service and reflection.
 #ifndef PHALANX_WORKER_SERVER_WORKER_SERVER_H_
 #define PHALANX_WORKER_SERVER_WORKER_SERVER_H_
 
@@ -14,6 +14,7 @@
 #include "prometheus/registry.h"
 #include "rpc/self_probe.h"
 #include "worker/engine/engine.h"
+#include "worker/server/introspection_service.h"
 
 namespace phalanx {
 
@@ -41,6 +42,7 @@ class WorkerServer {
     // ends with RESOURCE_EXHAUSTED and its requests are cancelled.
     size_t max_queued_bytes = 4 << 20;
     SelfProbe::Options self_probe = {};
+    IntrospectionService::Options introspection = {};
   };
 
   // Starts to listen. The health service says NOT_SERVING, and sessions wait for Announce. `engine`
