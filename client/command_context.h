@@ -29,7 +29,7 @@ class CommandContext {
   // Forgets a Ctrl-C that came: only a new one cancels the calls that follow.
   void ForgetInterrupt();
   // Whether an interrupt came, which cancels at once the calls that follow.
-  bool interrupted() { return guard_->cancellation()->cancelled(); }
+  bool interrupted() { return terminal_.interrupt()->raised(); }
 
   struct AnswerResult {
     absl::Status status;

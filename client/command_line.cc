@@ -14,6 +14,7 @@
 #include "client/format.h"
 #include "client/inspection_format.h"
 #include "client/load_report.h"
+#include "client/top_view.h"
 #include "model/generation/sampling.h"
 #include "model/sharding/kv_type.h"
 
@@ -268,6 +269,26 @@ CLI::App* AddHealth(CLI::App& app, CommandLine* line) {
   return command;
 }
 
+CLI::App* AddTop(CLI::App& app, CommandLine* line) {
+  CLI::App* const command =
+      app.add_subcommand("top", "Show what a worker group is doing, until q or Ctrl-C");
+  command
+      ->add_option("--worker", line->worker,
+                   "HOST:PORT of the worker's leader, as its ready line tells it behind grpc=")
+      ->type_name("HOST:PORT")
+      ->check(TargetError)
+      ->capture_default_str();
+  AddDurationOption(*command, "--interval", &line->interval, "Time between two looks");
+  command->add_flag("--once", line->once, "Look once and leave");
+  AddDurationOption(*command, "--timeout", &line->health_timeout, "Time for each look");
+  command->add_flag("--json", line->json, "One JSON object per look and line");
+  command->footer(absl::StrCat(
+      "Requests are sorted by age and have the numbers that the worker knows them by. Shows "
+      "neither\ntexts nor tokens.\n\n",
+      TopJsonHelp(), "\n\n", ExitCodeHelp()));
+  return command;
+}
+
 CLI::App* AddInspect(CLI::App& app, CommandLine* line) {
   CLI::App* const command = app.add_subcommand(
       "inspect", "Tell what a model on disk is, what it takes, and whether it would be served");
@@ -328,6 +349,7 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
       {AddPerplexity(app, line), Command::kPerplexity},
       {AddBench(app, line), Command::kBench},
       {AddHealth(app, line), Command::kHealth},
+      {AddTop(app, line), Command::kTop},
       {AddInspect(app, line), Command::kInspect},
   };
   app.footer(std::string(ExitCodeHelp()));
@@ -335,6 +357,10 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
   if (exit_code.has_value()) return exit_code;
   for (const auto& [app_command, command] : commands) {
     if (app_command->parsed()) line->command = command;
+  }
+  if (line->command == Command::kTop) {
+    line->target = line->worker;
+    line->timeout = line->health_timeout;
   }
   // CLI11 checks only what stands on the command line, and not a value from the environment.
   const std::string error = TargetError(line->target);

@@ -20,7 +20,17 @@ enum class ReasoningMode {
   kInline,  // Left in the answer as the model writes it.
 };
 
-enum class Command { kGenerate, kChat, kModels, kTokenize, kPerplexity, kBench, kHealth, kInspect };
+enum class Command {
+  kGenerate,
+  kChat,
+  kModels,
+  kTokenize,
+  kPerplexity,
+  kBench,
+  kHealth,
+  kTop,
+  kInspect
+};
 
 // What is unset is left to the server.
 struct CommandLine {
@@ -75,6 +85,11 @@ struct CommandLine {
   // health: how long to wait for SERVING. Zero asks once, for health_timeout at most.
   absl::Duration wait;
   absl::Duration health_timeout = absl::Seconds(5);
+
+  // top: the worker, the time between two looks, and whether one look is enough.
+  std::string worker = "127.0.0.1:50061";
+  absl::Duration interval = absl::Seconds(1);
+  bool once = false;
 
   // inspect: the path of the model, the number of ranks that share it, and the memory of each. If
   // memory_bytes is unset, each has an equal part of this machine's. On GPUs each has gpu_bytes, or

@@ -46,6 +46,17 @@ TEST(CommandLineTest, WhatIsNotGivenIsUnset) {
   EXPECT_EQ(NewConversation(line).messages_size(), 0);
 }
 
+TEST(CommandLineTest, TopTalksToTheWorkerWhateverTheTargetIs) {
+  setenv("PHALANX_TARGET", "elsewhere:1", 1);
+  const CommandLine line = Parsed({"top", "--interval", "250ms", "--once"});
+  unsetenv("PHALANX_TARGET");
+  EXPECT_EQ(line.target, "127.0.0.1:50061");
+  EXPECT_EQ(line.interval, absl::Milliseconds(250));
+  EXPECT_TRUE(line.once);
+  EXPECT_EQ(Parsed({"top", "--worker", "h:7"}).target, "h:7");
+  EXPECT_EQ(ExitCode({"top", "--worker", "h"}), kExitUsage);
+}
+
 TEST(CommandLineTest, ZeroIsAValue) {
   const CommandLine line = Parsed({"generate", "Hi", "--temperature", "0", "--top_k", "0", "--seed",
                                    "0", "--max_new_tokens", "0"});

@@ -15,6 +15,7 @@
 #include "client/inspect_command.h"
 #include "client/perplexity_command.h"
 #include "client/tools_file.h"
+#include "client/top_command.h"
 
 namespace phalanx {
 namespace {
@@ -156,6 +157,8 @@ absl::Status Run(CommandContext& context) {
       return Bench(context);
     case Command::kHealth:
       return Health(context);
+    case Command::kTop:
+      return Top(context);
     case Command::kInspect:
       break;  // Has no server to talk to.
   }

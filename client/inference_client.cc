@@ -14,6 +14,7 @@
 #include "client/stream_checker.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "phalanx/v1/inference.grpc.pb.h"
+#include "phalanx/worker/v1/introspection.grpc.pb.h"
 
 namespace phalanx {
 namespace {
@@ -88,10 +89,11 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& target) {
 
 struct InferenceClient::Stubs {
   explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
-      : inference(channel), health(channel) {}
+      : inference(channel), health(channel), introspection(channel) {}
 
   v1::Inference::Stub inference;
   Health::Stub health;
+  worker::v1::Introspection::Stub introspection;
 };
 
 InferenceClient::InferenceClient(const Options& options)
@@ -167,6 +169,11 @@ absl::StatusOr<v1::Model> InferenceClient::GetModel(const v1::GetModelRequest& r
 absl::StatusOr<v1::ListModelsResponse> InferenceClient::ListModels(const CallOptions& options) {
   return Call(stubs_->inference, &v1::Inference::Stub::ListModels, v1::ListModelsRequest(),
               options);
+}
+
+absl::StatusOr<worker::v1::DumpStateResponse> InferenceClient::DumpState(
+    const worker::v1::DumpStateRequest& request, const CallOptions& options) {
+  return Call(stubs_->introspection, &worker::v1::Introspection::Stub::DumpState, request, options);
 }
 
 absl::StatusOr<ServingState> InferenceClient::CheckHealth(const std::string& service,

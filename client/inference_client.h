@@ -1,4 +1,5 @@
-// The C++ client library: phalanx.v1.Inference and the standard health service with absl::Status.
+// The C++ client library: phalanx.v1.Inference and the standard health service with absl::Status,
+// and a worker's phalanx.worker.v1.Introspection.
 #ifndef PHALANX_CLIENT_INFERENCE_CLIENT_H_
 #define PHALANX_CLIENT_INFERENCE_CLIENT_H_
 
@@ -12,6 +13,7 @@
 #include "absl/time/time.h"
 #include "client/cancellation.h"
 #include "phalanx/v1/inference.pb.h"
+#include "phalanx/worker/v1/introspection.pb.h"
 
 namespace phalanx {
 
@@ -63,6 +65,10 @@ class InferenceClient {
   absl::StatusOr<v1::Model> GetModel(const v1::GetModelRequest& request,
                                      const CallOptions& options);
   absl::StatusOr<v1::ListModelsResponse> ListModels(const CallOptions& options);
+
+  // Of a worker, not of a coordinator.
+  absl::StatusOr<worker::v1::DumpStateResponse> DumpState(
+      const worker::v1::DumpStateRequest& request, const CallOptions& options);
 
   // `service` is a model's or a service's name, or empty for the server as a whole.
   absl::StatusOr<ServingState> CheckHealth(const std::string& service, const CallOptions& options);

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -123,7 +124,47 @@ absl::StatusOr<std::string> Terminal::ReadAll() {
   }
 }
 
+absl::StatusOr<std::optional<char>> Terminal::ReadKey(absl::Duration timeout) {
+  // poll ignores a descriptor that is negative.
+  pollfd fds[] = {{input_is_tty() ? in_ : -1, POLLIN, 0}, {interrupt_->fd(), POLLIN, 0}};
+  const int64_t milliseconds = std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 0, INT_MAX);
+  if (poll(fds, 2, static_cast<int>(milliseconds)) < 0) {
+    if (errno == EINTR) return std::nullopt;
+    return absl::InternalError(absl::StrCat("poll: ", ErrnoText(errno)));
+  }
+  if (fds[1].revents != 0) return absl::CancelledError("interrupted");
+  if (fds[0].revents == 0) return std::nullopt;
+  char key;
+  if (read(in_, &key, 1) == 1) return key;
+  if (errno == EINTR || errno == EAGAIN) return std::nullopt;
+  return '\x04';
+}
+
+void Terminal::SetKeyMode(bool set) {
+  if (!set) {
+    if (line_mode_.has_value()) tcsetattr(in_, TCSANOW, &*line_mode_);
+    line_mode_.reset();
+    return;
+  }
+  termios mode;
+  if (tcgetattr(in_, &mode) != 0) return;
+  line_mode_ = mode;
+  // Ctrl-C stays a signal.
+  mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  mode.c_cc[VMIN] = 1;
+  mode.c_cc[VTIME] = 0;
+  tcsetattr(in_, TCSANOW, &mode);
+}
+
+Terminal::Size Terminal::output_size() const {
+  winsize size = {};
+  if (ioctl(out_, TIOCGWINSZ, &size) != 0 || size.ws_row == 0 || size.ws_col == 0) return {};
+  return {.rows = size.ws_row, .columns = size.ws_col};
+}
+
 bool Terminal::input_is_tty() const { return isatty(in_) == 1; }
+
+bool Terminal::output_is_tty() const { return isatty(out_) == 1; }
 
 bool Terminal::error_is_tty() const { return isatty(err_) == 1; }
 

@@ -2,12 +2,15 @@
 #ifndef PHALANX_CLIENT_TERMINAL_H_
 #define PHALANX_CLIENT_TERMINAL_H_
 
+#include <termios.h>
+
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "client/cancellation.h"
 
@@ -76,7 +79,23 @@ class Terminal {
   // All that is left of the input. Errors as those of ReadLine.
   absl::StatusOr<std::string> ReadAll();
 
+  // Waits until a key is pressed, at most for `timeout`: nullopt then, and also earlier when a
+  // signal came. Ctrl-D at the end of the input. An input that is no terminal has no keys.
+  // CANCELLED once interrupted. Not to be mixed with ReadLine and ReadAll.
+  absl::StatusOr<std::optional<char>> ReadKey(absl::Duration timeout);
+  // While set, keys come one by one and are not echoed. Without effect on an input that is no
+  // terminal. Must not be left set.
+  void SetKeyMode(bool set);
+
+  struct Size {
+    int rows = 24;
+    int columns = 80;
+  };
+  // Of the output; the usual size if it is no terminal, or one that does not tell.
+  Size output_size() const;
+
   bool input_is_tty() const;
+  bool output_is_tty() const;
   bool error_is_tty() const;
   Interrupt* interrupt() { return interrupt_; }
 
@@ -90,6 +109,8 @@ class Terminal {
   Interrupt* const interrupt_;
   bool output_closed_ = false;
   std::string buffer_;
+  // How the input was before SetKeyMode(true).
+  std::optional<termios> line_mode_;
 };
 
 }  // namespace phalanx
