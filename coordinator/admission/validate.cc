@@ -2,19 +2,21 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/number_text.h"
 #include "base/status.h"
 #include "coordinator/admission/field_error.h"
-#include "coordinator/admission/sampling_message.h"
+#include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate_chat.h"
 
 namespace phalanx {
 namespace {
 
 constexpr size_t kMaxCacheSaltBytes = 256;
+constexpr int kMaxStopTokenIds = 64;
 constexpr int32_t kMinPriority = -10;
 constexpr int32_t kMaxPriority = 10;
 constexpr size_t kMaxTenantBytes = 256;
@@ -74,6 +76,18 @@ absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& s
   return absl::OkStatus();
 }
 
+absl::Status CheckBiases(const google::protobuf::RepeatedPtrField<v1::LogitBias>& biases) {
+  for (int i = 0; i < biases.size(); ++i) {
+    for (const auto& [is_set, name] : {std::pair(biases[i].has_token_id(), "token_id"),
+                                       std::pair(biases[i].has_bias(), "bias")}) {
+      if (is_set) continue;
+      return Invalid(RefusalKind::kEmpty, absl::StrCat("sampling.logit_bias[", i, "].", name),
+                     "must be set");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
@@ -82,7 +96,17 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
   const absl::Status sampling =
       CheckSampling(ReadSampling(request.sampling(), Sampling()), "sampling.");
   if (!sampling.ok()) return Refused(RefusalKind::kOutOfRange, sampling);
+  RETURN_IF_ERROR(CheckBiases(request.sampling().logit_bias()));
+  const absl::Status options = CheckGenerationOptions(ReadGenerationOptions(request), limits.vocab,
+                                                      limits.context_tokens - 1, "sampling.");
+  if (!options.ok()) return Refused(RefusalKind::kOutOfRange, options);
   RETURN_IF_ERROR(CheckStops(request.stop()));
+  if (request.stop_token_ids_size() > kMaxStopTokenIds) {
+    return Invalid(RefusalKind::kTooMany, "stop_token_ids",
+                   absl::StrCat(request.stop_token_ids_size(), " tokens are more than the ",
+                                kMaxStopTokenIds, " allowed"));
+  }
+  RETURN_IF_ERROR(CheckTokenIds("stop_token_ids", request.stop_token_ids(), limits.vocab));
   // An empty salt is refused, since it would be no other than none, which is shared.
   if (request.has_cache_salt()) {
     RETURN_IF_ERROR(CheckRange<size_t>("cache_salt: length", request.cache_salt().size(), 1,
@@ -143,6 +167,10 @@ absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
       RefusalKind::kTooLong, "max_new_tokens",
       absl::StrCat(*max_new_tokens, " is not in [1, ", room, "], the room that ", prompt_tokens,
                    " prompt tokens leave in the context of ", limits.context_tokens));
+}
+
+absl::Status CheckMinNewTokens(int32_t min_new_tokens, int max_new_tokens) {
+  return CheckRange<int32_t>("min_new_tokens", min_new_tokens, 0, max_new_tokens);
 }
 
 absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits) {

@@ -31,6 +31,10 @@ absl::StatusOr<int> ResolveMaxNewTokens(int64_t prompt_tokens,
                                         std::optional<int32_t> max_new_tokens,
                                         const RequestLimits& limits);
 
+// Checks min_new_tokens, which 0 stands for if it was not set, against what ResolveMaxNewTokens
+// returned.
+absl::Status CheckMinNewTokens(int32_t min_new_tokens, int max_new_tokens);
+
 absl::Status ValidateScore(const v1::ScoreRequest& request, const RequestLimits& limits);
 // Checks what ValidateScore cannot, because the input has to be tokenized first: whether it fits.
 absl::Status CheckScoreTokens(int64_t num_tokens, const RequestLimits& limits);

@@ -24,7 +24,7 @@ class WaitingSink final : public GenerationSink {
   void OnStarted() override {}
   void OnCachedTokens(int cached_tokens) override {}
   void OnAccepted() override {}
-  void OnTokens(absl::Span<const int32_t> token_ids) override {
+  void OnTokens(absl::Span<const int32_t> token_ids, absl::Span<const TokenLogProbs>) override {
     MutexLock lock(&mutex_);
     tokens_.insert(tokens_.end(), token_ids.begin(), token_ids.end());
   }

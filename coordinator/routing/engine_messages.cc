@@ -36,6 +36,8 @@ std::optional<EngineFinish::Reason> ReasonFrom(worker::v1::EngineFinished::Reaso
       return EngineFinish::Reason::kLength;
     case worker::v1::EngineFinished::REASON_SCORED:
       return EngineFinish::Reason::kScored;
+    case worker::v1::EngineFinished::REASON_REPETITION:
+      return EngineFinish::Reason::kRepetition;
     default:
       return std::nullopt;
   }
@@ -48,13 +50,43 @@ EngineFinish FinishFrom(EngineFinish::Reason reason, const worker::v1::EngineFin
           .decode = SecondsFrom(finished.decode_seconds())};
 }
 
+// Two arrays of different lengths, which no worker of this release sends, count as the shorter one.
+TokenLogProbs LogProbsFrom(const worker::v1::DrawnLogProb& message) {
+  TokenLogProbs log_probs = {.log_prob = message.log_prob()};
+  const int top = std::min(message.top_token_ids_size(), message.top_log_probs_size());
+  for (int i = 0; i < top; ++i) {
+    log_probs.top.push_back({message.top_token_ids(i), message.top_log_probs(i)});
+  }
+  return log_probs;
+}
+
+void SetOptions(const GenerationOptions& options, worker::v1::Submit& submit) {
+  for (const auto& [token_id, bias] : options.logit_bias) {
+    worker::v1::LogitBias& message = *submit.add_logit_bias();
+    message.set_token_id(token_id);
+    message.set_bias(bias);
+  }
+  submit.set_min_new_tokens(options.min_new_tokens);
+  if (options.log_probs.has_value()) submit.set_log_probs(*options.log_probs);
+  if (options.repetition_limit.has_value()) {
+    worker::v1::RepetitionLimit& limit = *submit.mutable_repetition_limit();
+    limit.set_times(options.repetition_limit->times);
+    limit.set_max_period_tokens(options.repetition_limit->max_period_tokens);
+    limit.set_min_tokens(options.repetition_limit->min_tokens);
+  }
+}
+
 EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   EngineEvent event;
   event.request_id = message.request_id();
   event.accepted = message.accepted();
   event.started = message.started();
   event.cached_tokens = std::max(0, message.cached_tokens());
+  event.first_token_index = message.first_token_index();
   event.token_ids = message.token_ids();
+  for (const worker::v1::DrawnLogProb& log_prob : message.drawn_log_probs()) {
+    event.token_log_probs.push_back(LogProbsFrom(log_prob));
+  }
   event.log_probs = message.log_probs();
   if (message.has_error()) {
     event.error = ErrorFrom(message.error());
@@ -99,6 +131,7 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   submit.set_cache_salt(request.cache_salt);
   submit.set_priority(request.priority);
   submit.set_tenant(request.tenant);
+  SetOptions(request.options, submit);
   submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference
                                   ? worker::v1::LONG_ROPE_POLICY_REFERENCE
                                   : worker::v1::LONG_ROPE_POLICY_ADMISSION);

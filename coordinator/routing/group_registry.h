@@ -16,6 +16,7 @@
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "coordinator/routing/check_event.h"
 #include "coordinator/routing/choose_group.h"
 #include "coordinator/routing/group_session.h"
 
@@ -174,7 +175,7 @@ class GroupRegistry {
     int losses = 0;
     // Its share of its group's pending_prompt_tokens: 0 once the first token or score has come.
     int64_t pending_prompt_tokens = 0;
-    bool score = false;
+    ExpectedEvents expected;
     // The group that it is with has accepted it.
     bool accepted = false;
     // The sink has been told that a group accepted it.

@@ -57,7 +57,9 @@ absl::StatusOr<std::vector<uint64_t>> GroupRegistry::SubmitAll(
       request.name = content.name;
       request.submitted_at = clock_->Now();
       request.deadline = request.submitted_at + content.time_left;
-      request.score = content.score;
+      request.expected = {.score = content.score,
+                          .log_probs = content.options.log_probs.has_value(),
+                          .max_new_tokens = content.max_new_tokens};
       const uint64_t id = content.id = next_request_++;
       request.content = std::make_shared<const EngineRequest>(std::move(content));
       if (!group.has_value()) {
@@ -166,7 +168,7 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
   // Cancelled here, or moved away from this group, while the event was on its way.
   if (found == requests_.end() || found->second.group() != group) return;
   Request& request = found->second;
-  const absl::Status sense = CheckEvent(event, request.score, options_.vocab);
+  const absl::Status sense = CheckEvent(event, request.expected, options_.vocab);
   if (!sense.ok()) outcome->abandoned.push_back(event.request_id);
   const absl::Status& error = sense.ok() ? event.error : sense;
   const bool has_answer = !event.token_ids.empty() || !event.log_probs.empty();
@@ -187,6 +189,7 @@ void GroupRegistry::Apply(GroupId group, const EngineEvent& event, Outcome* outc
        .started = works && !std::exchange(request.start_told, true),
        .moved = request.sent_at - request.submitted_at,
        .error = ForThePublic(error)});
+  request.expected.tokens += static_cast<int>(event.token_ids.size());
   // The client gets this part of the answer, so no other group can begin it again.
   if (has_answer) {
     Find(group).pending_prompt_tokens -= std::exchange(request.pending_prompt_tokens, 0);
@@ -265,8 +268,10 @@ void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
     if (delivery.started) delivery.sink->OnStarted();
     // Not only at the first start: what counts is the group that answers in the end.
     if (event.started) delivery.sink->OnCachedTokens(event.cached_tokens);
-    if (!event.token_ids.empty()) delivery.sink->OnTokens(event.token_ids);
     if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
+    if (!event.token_ids.empty()) {
+      delivery.sink->OnTokens(event.token_ids, event.token_log_probs);
+    }
     if (!event.finished.has_value()) continue;
     // The group that answered does not know of the time that the request spent with others.
     EngineFinish finish = *event.finished;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "model/generation/generation_options.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 
@@ -30,21 +31,32 @@ struct EngineRequest {
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
   // Time until the caller's deadline.
   absl::Duration time_left = absl::InfiniteDuration();
-  // If set, the prompt is scored and nothing is generated.
+  // If set, the prompt is scored. Without max_new_tokens nothing is generated then.
   bool score = false;
   std::string cache_salt = "";
   int32_t priority = 0;
   std::string tenant = "";
+  GenerationOptions options = {};
 };
 
 struct EngineFinish {
-  enum class Reason { kEos, kLength, kScored };
+  enum class Reason { kEos, kLength, kScored, kRepetition };
   Reason reason = Reason::kLength;
   // The sink of a request that moved gets this from Submit on, whichever groups the request went
   // to.
   absl::Duration queue = absl::ZeroDuration();
   absl::Duration prefill = absl::ZeroDuration();
   absl::Duration decode = absl::ZeroDuration();
+};
+
+// How likely a token was, and which ones were likeliest in its place.
+struct TokenLogProbs {
+  struct Token {
+    int32_t id = 0;
+    float log_prob = 0.0f;
+  };
+  float log_prob = 0.0f;
+  std::vector<Token> top = {};
 };
 
 struct EngineEvent {
@@ -55,7 +67,11 @@ struct EngineEvent {
   bool started = false;
   // With `started`: prompt tokens that the group had in its prefix cache.
   int cached_tokens = 0;
+  // How many tokens earlier events had.
+  int first_token_index = 0;
   absl::Span<const int32_t> token_ids = {};
+  // Of each of token_ids, or empty if the request did not ask for them.
+  std::vector<TokenLogProbs> token_log_probs = {};
   absl::Span<const float> log_probs = {};
   // At most one of `finished` and `error` is set, and ends the request.
   std::optional<EngineFinish> finished = std::nullopt;
@@ -91,10 +107,10 @@ class GroupSession {
   virtual void Cancel(uint64_t request_id) = 0;
 };
 
-// Takes what comes back for one request: OnAccepted, OnStarted, any number of OnTokens (or of
-// OnLogProbs, if the request was to score), then exactly one of OnFinished and OnFailed. OnFailed
-// may also come first. Calls come one at a time, on a session's event thread, so they must not
-// block. They may still come after a Cancel, if they were under way.
+// Takes what comes back for one request: OnAccepted, OnStarted, any number of OnLogProbs if its
+// prompt was to be scored, any number of OnTokens if tokens were wanted, then exactly one of
+// OnFinished and OnFailed. OnFailed may also come first. Calls come one at a time, on a session's
+// event thread, so they must not block. They may still come after a Cancel, if they were under way.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
@@ -108,7 +124,9 @@ class GenerationSink {
   // How many tokens of the prompt the group that works on it has in its prefix cache. Before that
   // group's first OnTokens; once more for each group that the request moves to after that.
   virtual void OnCachedTokens(int cached_tokens) = 0;
-  virtual void OnTokens(absl::Span<const int32_t> token_ids) = 0;
+  // `log_probs` are of these tokens, or empty if the request did not ask for them.
+  virtual void OnTokens(absl::Span<const int32_t> token_ids,
+                        absl::Span<const TokenLogProbs> log_probs) = 0;
   virtual void OnLogProbs(absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(const EngineFinish& finish) = 0;
   virtual void OnFailed(const absl::Status& status) = 0;

@@ -23,7 +23,7 @@ class NullSink final : public GenerationSink {
   void OnStarted() override {}
   void OnCachedTokens(int cached_tokens) override {}
   void OnAccepted() override {}
-  void OnTokens(absl::Span<const int32_t>) override {}
+  void OnTokens(absl::Span<const int32_t>, absl::Span<const TokenLogProbs>) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override {}
   void OnFinished(const EngineFinish&) override {}
   void OnFailed(const absl::Status&) override {}

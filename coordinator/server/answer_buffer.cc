@@ -7,6 +7,9 @@ namespace {
 
 // The size of a varint for a vocabulary of up to two million.
 constexpr int64_t kBytesPerToken = 3;
+constexpr int64_t kBytesPerLogProb = 4;
+// Of a message in a repeated field: its tag and its length, and the tags of its fields.
+constexpr int64_t kBytesPerTopToken = 4 + kBytesPerToken + kBytesPerLogProb;
 
 }  // namespace
 
@@ -30,6 +33,28 @@ void AnswerBuffer::Append(int choice, absl::Span<const int32_t> token_ids, absl:
   Queue(choice);
 }
 
+void AnswerBuffer::AppendLogProbs(int choice, absl::Span<const TokenLogProbs> log_probs) {
+  Choice& entry = choices_[choice];
+  int64_t bytes = 0;
+  for (const TokenLogProbs& of_token : log_probs) {
+    v1::TokenLogProb& message = *entry.delta.add_log_probs();
+    message.set_log_prob(of_token.log_prob);
+    for (const TokenLogProbs::Token& token : of_token.top) {
+      v1::TopToken& top = *message.add_top();
+      top.set_token_id(token.id);
+      top.set_log_prob(token.log_prob);
+    }
+    bytes += kBytesPerLogProb + kBytesPerTopToken * static_cast<int64_t>(of_token.top.size());
+  }
+  entry.bytes += bytes;
+  buffered_bytes_ += bytes;
+}
+
+void AnswerBuffer::AppendPromptLogProbs(absl::Span<const float> log_probs) {
+  prompt_log_probs_.mutable_log_probs()->Add(log_probs.begin(), log_probs.end());
+  buffered_bytes_ += kBytesPerLogProb * static_cast<int64_t>(log_probs.size());
+}
+
 void AnswerBuffer::Finish(int choice, v1::Finished finished) {
   finished.set_choice(choice);
   choices_[choice].finished = std::move(finished);
@@ -44,6 +69,13 @@ std::optional<v1::GenerateEvent> AnswerBuffer::Take() {
   v1::GenerateEvent event;
   if (started_.has_value()) {
     *event.mutable_started() = *std::exchange(started_, std::nullopt);
+    return event;
+  }
+  if (const int count = prompt_log_probs_.log_probs_size(); count > 0) {
+    prompt_log_probs_.set_position(prompt_position_);
+    prompt_position_ += count;
+    buffered_bytes_ -= kBytesPerLogProb * count;
+    event.mutable_prompt_log_probs()->Swap(&prompt_log_probs_);
     return event;
   }
   if (turns_.empty()) return std::nullopt;

@@ -10,14 +10,15 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "coordinator/routing/group_session.h"
 #include "phalanx/v1/inference.pb.h"
 
 namespace phalanx {
 
-// Hands out Started, Deltas and one Finished for each choice. All that is appended to a choice
-// between two calls of Take that hand out its own becomes one Delta, so a slow client gets fewer
-// and larger ones. A choice's Finished comes behind its last Delta, and choices take turns.
-// Thread-compatible.
+// Hands out Started, then log-probabilities of the prompt, Deltas and one Finished for each choice.
+// All that is appended to a choice between two calls of Take that hand out its own becomes one
+// Delta, so a slow client gets fewer and larger ones. A choice's Finished comes behind its last
+// Delta, and choices take turns. Thread-compatible.
 class AnswerBuffer {
  public:
   // Comes first: before this, nothing may be appended and Take returns nothing.
@@ -25,6 +26,10 @@ class AnswerBuffer {
   // `choice` is below the number of choices.
   void Append(int choice, absl::Span<const int32_t> token_ids, absl::string_view text,
               absl::string_view reasoning_text = "");
+  // Of the tokens that Append was given last.
+  void AppendLogProbs(int choice, absl::Span<const TokenLogProbs> log_probs);
+  // Of the prompt's next tokens, handed out before the Deltas that wait.
+  void AppendPromptLogProbs(absl::Span<const float> log_probs);
   // Nothing may be appended to the choice after this.
   void Finish(int choice, v1::Finished finished);
 
@@ -50,6 +55,9 @@ class AnswerBuffer {
   void Queue(int choice);
 
   std::optional<v1::Started> started_;
+  v1::PromptLogProbs prompt_log_probs_;
+  // How many of the prompt's tokens have been told of: the first has no log-probability.
+  int prompt_position_ = 1;
   std::vector<Choice> choices_;
   // The choices that have something to hand out, in the order in which they get their turns.
   std::deque<int> turns_;

@@ -3,12 +3,23 @@
 #include <optional>
 #include <string>
 
+#include "absl/algorithm/container.h"
+
 namespace phalanx {
 namespace {
 
 v1::FinishReason ReasonOf(const EngineFinish& finish) {
-  return finish.reason == EngineFinish::Reason::kEos ? v1::FINISH_REASON_STOP
-                                                     : v1::FINISH_REASON_LENGTH;
+  switch (finish.reason) {
+    case EngineFinish::Reason::kEos:
+      return v1::FINISH_REASON_STOP;
+    case EngineFinish::Reason::kRepetition:
+      return v1::FINISH_REASON_REPETITION;
+    // The registry has no answer end as a score does.
+    case EngineFinish::Reason::kScored:
+    case EngineFinish::Reason::kLength:
+      break;
+  }
+  return v1::FINISH_REASON_LENGTH;
 }
 
 }  // namespace
@@ -16,6 +27,7 @@ v1::FinishReason ReasonOf(const EngineFinish& finish) {
 AnswerText::Piece Choice::Append(absl::Span<const int32_t> token_ids, absl::Time now) {
   AnswerText::Piece piece = text_.Append(token_ids);
   CountTokens(piece.num_tokens, now);
+  if (piece.num_tokens > 0) last_token_ = token_ids[piece.num_tokens - 1];
   return piece;
 }
 
@@ -44,6 +56,9 @@ v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, abs
   if (const std::optional<std::string>& stop = text_.matched_stop(); stop.has_value()) {
     finished.set_reason(v1::FINISH_REASON_STOP);
     finished.set_stop(*stop);
+  } else if (finished.reason() == v1::FINISH_REASON_STOP && last_token_.has_value() &&
+             absl::c_linear_search(stop_token_ids_, *last_token_)) {
+    finished.set_stop_token_id(*last_token_);
   }
   v1::Usage& usage = *finished.mutable_usage();
   usage.set_prompt_tokens(prompt_tokens);

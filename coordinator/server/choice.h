@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -18,9 +21,12 @@ namespace phalanx {
 class Choice {
  public:
   // `metrics` must outlive the object.
+  // A token of `stop_token_ids` that the engine ends the answer with is told as the reason.
   Choice(std::unique_ptr<AnswerDecoder> decoder, AnswerText::Options options,
-         CoordinatorMetrics* metrics)
-      : text_(std::move(decoder), std::move(options)), metrics_(*metrics) {}
+         std::vector<int32_t> stop_token_ids, CoordinatorMetrics* metrics)
+      : text_(std::move(decoder), std::move(options)),
+        stop_token_ids_(std::move(stop_token_ids)),
+        metrics_(*metrics) {}
 
   // Takes tokens that came at `now`. Not to be called any more once stopped() is true.
   AnswerText::Piece Append(absl::Span<const int32_t> token_ids, absl::Time now);
@@ -46,6 +52,8 @@ class Choice {
   v1::Timings OwnTimings(absl::Time arrived_at, absl::Time dispatched_at) const;
 
   AnswerText text_;
+  const std::vector<int32_t> stop_token_ids_;
+  std::optional<int32_t> last_token_;
   CoordinatorMetrics& metrics_;
   int completion_tokens_ = 0;
   int cached_tokens_ = 0;

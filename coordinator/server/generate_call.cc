@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
-#include "coordinator/admission/sampling_message.h"
+#include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
@@ -18,6 +18,10 @@ namespace {
 // Tokens at the end of a prompt that are decoded to look for "<think>". The tag and white space
 // behind it take fewer.
 constexpr size_t kThinkTagTokens = 16;
+
+std::vector<int32_t> StopTokens(const google::protobuf::RepeatedField<int32_t>& ids) {
+  return {ids.begin(), ids.end()};
+}
 
 }  // namespace
 
@@ -46,15 +50,18 @@ absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
           prompt_tokens,
           request_.has_max_new_tokens() ? std::optional(request_.max_new_tokens()) : std::nullopt,
           limits));
+  RETURN_IF_ERROR(CheckMinNewTokens(request_.min_new_tokens(), max_new_tokens));
   const AnswerText::Options options = TextOptions(prompt);
   // Each choice is what the same request gets alone with its own seed.
   const EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
   std::vector<EngineRequest> requests(num_choices(), first);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].seed += i;
+  requests.front().score = request_.log_probs().prompt() && prompt_tokens > 1;
   // The call may be cancelled meanwhile, on another thread, and SettleKind reads choices_.
   MutexLock lock(&mutex_);
   for (size_t i = 0; i < requests.size(); ++i) {
-    choices_.emplace_back(environment_.text->NewAnswerDecoder(), options, environment_.metrics);
+    choices_.emplace_back(environment_.text->NewAnswerDecoder(), options,
+                          StopTokens(request_.stop_token_ids()), environment_.metrics);
   }
   return requests;
 }
@@ -66,6 +73,10 @@ EngineRequest GenerateCall::MakeEngineRequest(std::vector<int32_t> prompt_token_
   engine_request.prompt_token_ids = std::move(prompt_token_ids);
   engine_request.max_new_tokens = max_new_tokens;
   if (!request_.ignore_eos()) engine_request.eos_token_ids = environment_.model.eos_token_ids;
+  engine_request.eos_token_ids.insert(engine_request.eos_token_ids.end(),
+                                      request_.stop_token_ids().begin(),
+                                      request_.stop_token_ids().end());
+  engine_request.options = ReadGenerationOptions(request_);
   engine_request.sampling = ReadSampling(sampling, environment_.model.defaults.sampling);
   // Started tells the seed, so that an answer can be had again.
   engine_request.seed = sampling.has_seed() ? sampling.seed() : RandomBits64();
@@ -104,7 +115,20 @@ void GenerateCall::OnCachedTokens(int choice, int cached_tokens) {
   choices_[choice].set_cached_tokens(std::min(cached_tokens, prompt_tokens_));
 }
 
-void GenerateCall::OnTokens(int choice, absl::Span<const int32_t> token_ids) {
+void GenerateCall::OnLogProbs(int choice, absl::Span<const float> log_probs) {
+  int64_t buffered_bytes = 0;
+  {
+    MutexLock lock(&mutex_);
+    if (!Listening(choice)) return;
+    buffer_.AppendPromptLogProbs(log_probs);
+    Pump();
+    buffered_bytes = buffer_.buffered_bytes();
+  }
+  CheckUnread(buffered_bytes);
+}
+
+void GenerateCall::OnTokens(int choice, absl::Span<const int32_t> token_ids,
+                            absl::Span<const TokenLogProbs> log_probs) {
   std::optional<uint64_t> engine_id;
   int64_t buffered_bytes = 0;
   {
@@ -117,6 +141,7 @@ void GenerateCall::OnTokens(int choice, absl::Span<const int32_t> token_ids) {
     }
     const AnswerText::Piece piece = choices_[choice].Append(token_ids, now);
     buffer_.Append(choice, token_ids.first(piece.num_tokens), piece.answer, piece.reasoning);
+    if (!log_probs.empty()) buffer_.AppendLogProbs(choice, log_probs.first(piece.num_tokens));
     // The engine knows nothing of stop strings and would go on, so it is cancelled.
     if (choices_[choice].stopped()) {
       engine_id = EngineIsDone(choice);

@@ -32,9 +32,10 @@ class GenerateCall final : public StreamCall {
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnCachedTokens(int choice, int cached_tokens) override;
-  void OnTokens(int choice, absl::Span<const int32_t> token_ids) override;
-  // Never called: the registry passes log-probabilities only to requests that asked to score.
-  void OnLogProbs(int choice, absl::Span<const float> log_probs) override {}
+  void OnTokens(int choice, absl::Span<const int32_t> token_ids,
+                absl::Span<const TokenLogProbs> log_probs) override;
+  // Of the prompt, and of the first choice only.
+  void OnLogProbs(int choice, absl::Span<const float> log_probs) override;
   void OnFinished(int choice, const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/status.h"
-#include "coordinator/admission/sampling_message.h"
+#include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/server/generate_call.h"
 #include "coordinator/server/prompt.h"

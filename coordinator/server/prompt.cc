@@ -1,6 +1,6 @@
 #include "coordinator/server/prompt.h"
 
-#include "coordinator/admission/sampling_message.h"
+#include "coordinator/admission/generation_message.h"
 
 namespace phalanx {
 

@@ -30,8 +30,9 @@ class StreamCall::Receiver final : public GenerationSink {
   void OnAccepted() override { call_->OnAccepted(); }
   void OnStarted() override { call_->OnStarted(); }
   void OnCachedTokens(int cached_tokens) override { call_->OnCachedTokens(index_, cached_tokens); }
-  void OnTokens(absl::Span<const int32_t> token_ids) override {
-    call_->OnTokens(index_, token_ids);
+  void OnTokens(absl::Span<const int32_t> token_ids,
+                absl::Span<const TokenLogProbs> log_probs) override {
+    call_->OnTokens(index_, token_ids, log_probs);
   }
   void OnLogProbs(absl::Span<const float> log_probs) override {
     call_->OnLogProbs(index_, log_probs);

@@ -77,7 +77,8 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // What comes back for the engine request of this index, as GenerationSink has it. Calls for
   // different ones may come at the same time.
   virtual void OnCachedTokens(int index, int cached_tokens) = 0;
-  virtual void OnTokens(int index, absl::Span<const int32_t> token_ids) = 0;
+  virtual void OnTokens(int index, absl::Span<const int32_t> token_ids,
+                        absl::Span<const TokenLogProbs> log_probs) = 0;
   virtual void OnLogProbs(int index, absl::Span<const float> log_probs) = 0;
   virtual void OnFinished(int index, const EngineFinish& finish) = 0;
   // Returns the next event for the client, or nullopt if there is none yet. Not called before

@@ -111,6 +111,17 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
   // The lock is not held here: this looks at every token of the prompt, and the engine thread would
   // have to wait.
   absl::Status status = CheckRequest(request);
+  std::unique_ptr<TokenRules> rules;
+  if (status.ok()) {
+    rules = TokenRules::Create(request.sampling, request.options, request.eos_token_ids,
+                               request.prompt_token_ids);
+    // A sequence may have an edit for each token of the vocabulary, and must fit into a step.
+    if (rules != nullptr && options_.request_limits.vocab_size > kMaxStepEdits) {
+      status = absl::InvalidArgumentError(absl::StrCat(
+          "logit_bias, min_new_tokens and penalties are for vocabularies of at most ",
+          kMaxStepEdits, " tokens; this one has ", options_.request_limits.vocab_size));
+    }
+  }
   if (status.ok()) {
     const auto prompt_tokens = static_cast<int64_t>(request.prompt_token_ids.size());
     MutexLock lock(&mutex_);
@@ -119,7 +130,8 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
       waiting_tokens_ += prompt_tokens;
       const SequenceId sequence{next_sequence_++};
       session->live.emplace(id, SessionState::Live{.sequence = sequence});
-      commands_.push_back(Submission{session, id, sequence, std::move(request), clock_->Now()});
+      commands_.push_back(
+          Submission{session, id, sequence, std::move(request), clock_->Now(), std::move(rules)});
       // step_age() counts from here after an idle time, which no step is to blame for.
       if (live_requests_++ == 0) last_progress_ = clock_->Now();
       wake_.Signal();

@@ -33,6 +33,7 @@
 #include "worker/engine/engine_metrics.h"
 #include "worker/engine/engine_state.h"
 #include "worker/engine/event_sink.h"
+#include "worker/engine/repetition_detector.h"
 #include "worker/engine/request.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/session_state.h"
@@ -153,6 +154,7 @@ class Engine {
     SequenceId sequence;
     GenerationRequest request;
     absl::Time submitted;
+    std::unique_ptr<TokenRules> rules = nullptr;
   };
   struct Cancellation {
     SequenceId sequence;
@@ -164,9 +166,15 @@ class Engine {
     std::shared_ptr<SessionState> session;
     RequestId id;
     int32_t prompt_tokens = 0;
-    // Tokens that are still to be generated or, if `score` is set, to be scored.
+    // Tokens that are still to be generated, and to be scored.
     int32_t tokens_left = 0;
+    int32_t scores_left = 0;
     bool score = false;
+    // Whether it is told how likely tokens were.
+    bool log_probs = false;
+    std::optional<RepetitionDetector> repetition = std::nullopt;
+    // Tokens that have been generated.
+    int32_t generated = 0;
     std::vector<int32_t> eos_token_ids;
     absl::Time submitted;
     absl::Time deadline;
@@ -218,7 +226,9 @@ class Engine {
   void DropSteps();
   void MarkStarted(const StepPlan& plan, absl::Time now);
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
-  void ApplyToken(SequenceId sequence, int32_t token, absl::Time now);
+  // `log_probs` is null if the step told none.
+  void ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
+                  absl::Time now);
   void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
   // Ends a request with INTERNAL because its logits are not numbers.
   void EndWithoutNumbers(SequenceId sequence);

@@ -95,12 +95,16 @@ void Engine::Apply(Submission submission) {
                     Request{.session = std::move(submission.session),
                             .id = submission.id,
                             .prompt_tokens = prompt_tokens,
-                            .tokens_left = request.score ? static_cast<int32_t>(prompt_tokens - 1)
-                                                         : request.max_new_tokens,
+                            .tokens_left = request.max_new_tokens,
+                            .scores_left = request.score ? prompt_tokens - 1 : 0,
                             .score = request.score,
+                            .log_probs = request.options.log_probs.has_value(),
                             .eos_token_ids = std::move(request.eos_token_ids),
                             .submitted = submission.submitted,
                             .deadline = deadline});
+  if (request.options.repetition_limit) {
+    requests_.at(submission.sequence).repetition.emplace(*request.options.repetition_limit);
+  }
   added_tokens_ += prompt_tokens;
   scheduler_.Add(
       submission.sequence,
@@ -115,7 +119,9 @@ void Engine::Apply(Submission submission) {
        .priority = request.priority,
        .tenant = std::move(request.tenant),
        .arrival = submission.submitted,
-       .deadline = deadline});
+       .deadline = deadline,
+       .log_probs = request.options.log_probs.value_or(kernels::kNoLogProbs),
+       .rules = std::move(submission.rules)});
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
@@ -217,10 +223,10 @@ void Engine::DropSteps() {
 void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
   // Results lie in the order of the chunks: one token for each chunk that draws, and num_scores
   // log-probabilities for each chunk.
-  auto token = result.tokens.begin();
+  size_t next_draw = 0;
   absl::Span<const float> log_probs = result.log_probs;
   for (const PlannedChunk& chunk : plan.chunks) {
-    const int32_t drawn = chunk.draws ? *token++ : kernels::kNoToken;
+    const size_t draw = chunk.draws ? next_draw++ : 0;
     const absl::Span<const float> scores = log_probs.first(chunk.num_scores);
     log_probs.remove_prefix(chunk.num_scores);
     const auto it = requests_.find(chunk.id);
@@ -231,9 +237,11 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
       event.started = true;
       event.cached_tokens = it->second.cached_tokens;
     }
-    // Either may end the request.
-    if (chunk.draws) ApplyToken(chunk.id, drawn, now);
     if (!scores.empty()) ApplyScores(chunk.id, scores, now);
+    // Scores that are no numbers have ended the request.
+    if (!chunk.draws || !requests_.contains(chunk.id)) continue;
+    const bool told = !result.drawn_log_probs.empty();
+    ApplyToken(chunk.id, result.tokens[draw], told ? &result.drawn_log_probs[draw] : nullptr, now);
   }
 }
 
@@ -252,7 +260,7 @@ void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
 void Engine::EndWithoutNumbers(SequenceId sequence) {
   constexpr char kMessage[] =
       "the model produced logits that are not numbers (NaN or infinite): its weights are broken, "
-      "or it does not bear this input";
+      "or it does not bear this input, or the request forbids every token";
   // Broken weights break every request, and a line for each would flood the log.
   if (!told_of_bad_logits_) {
     LOG(ERROR) << kMessage << "; this is said once, phalanx_engine_requests_total counts INTERNAL";
@@ -262,11 +270,15 @@ void Engine::EndWithoutNumbers(SequenceId sequence) {
   EndRequest(sequence, absl::StatusCode::kInternal, /*sound=*/false);
 }
 
-void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
+void Engine::ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
+                        absl::Time now) {
   if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
   Request& request = requests_.at(sequence);
   RequestEvent& event = AddEvent(request);
+  if (event.token_ids.empty()) event.first_token_index = request.generated;
   event.token_ids.push_back(token);
+  if (request.log_probs && log_probs != nullptr) event.drawn_log_probs.push_back(*log_probs);
+  ++request.generated;
   --request.tokens_left;
   metrics_->generation_tokens_total.Increment();
   if (!request.first_token) {
@@ -277,8 +289,15 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, absl::Time now) {
   // An end-of-sequence token that is also the last one allowed counts as kEos.
   const std::vector<int32_t>& eos = request.eos_token_ids;
   const bool is_eos = std::find(eos.begin(), eos.end(), token) != eos.end();
-  if (!is_eos && request.tokens_left > 0) return;
-  event.finished = {.reason = is_eos ? FinishReason::kEos : FinishReason::kLength,
+  const bool repeats = request.repetition.has_value() && request.repetition->Add(token);
+  if (!is_eos && !repeats && request.tokens_left > 0) return;
+  FinishReason reason = FinishReason::kLength;
+  if (is_eos) {
+    reason = FinishReason::kEos;
+  } else if (repeats) {
+    reason = FinishReason::kRepetition;
+  }
+  event.finished = {.reason = reason,
                     .queue = *request.started - request.submitted,
                     .prefill = *request.first_token - *request.started,
                     .decode = now - *request.first_token};
@@ -292,8 +311,8 @@ void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs,
   Request& request = requests_.at(sequence);
   RequestEvent& event = AddEvent(request);
   event.log_probs.assign(log_probs.begin(), log_probs.end());
-  request.tokens_left -= static_cast<int32_t>(log_probs.size());
-  if (request.tokens_left > 0) return;
+  request.scores_left -= static_cast<int32_t>(log_probs.size());
+  if (request.scores_left > 0 || request.tokens_left > 0) return;
   metrics_->prompt_tokens_total.Increment(request.prompt_tokens);
   event.finished = {.reason = FinishReason::kScored,
                     .queue = *request.started - request.submitted,

@@ -10,13 +10,15 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "worker/engine/request.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
 enum class FinishReason {
-  kEos,     // An end-of-sequence token was generated; it is the last of the tokens.
-  kLength,  // max_new_tokens was reached.
-  kScored,  // The whole prompt has been scored.
+  kEos,         // An end-of-sequence token was generated; it is the last of the tokens.
+  kLength,      // max_new_tokens was reached.
+  kScored,      // The whole prompt has been scored, and no token was wanted.
+  kRepetition,  // The answer repeated itself.
 };
 
 struct RequestFinished {
@@ -38,8 +40,12 @@ struct RequestEvent {
   // Set with `started`: how many tokens of the prompt the prefix cache had, so that they were not
   // computed.
   int32_t cached_tokens = 0;
+  // How many tokens earlier events had.
+  int32_t first_token_index = 0;
   // Tokens that were generated, in order.
   std::vector<int32_t> token_ids;
+  // How likely each of them was, if the request wanted to know.
+  std::vector<DrawnLogProbs> drawn_log_probs;
   // Natural logarithms of the probabilities of prompt tokens, in order. The first prompt token has
   // none, because nothing precedes it; each event goes on where the one before stopped.
   std::vector<float> log_probs;

@@ -26,13 +26,10 @@ absl::Status CheckLengths(const GenerationRequest& request, int context_tokens) 
     return absl::InvalidArgumentError(
         "prompt_token_ids is one token, which follows nothing: there is nothing to score");
   }
-  if (request.score && request.max_new_tokens != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("max_new_tokens is ", request.max_new_tokens,
-                                                   "; must be 0 where score is set"));
-  }
-  if (!request.score && request.max_new_tokens < 1) {
+  const int least = request.score ? 0 : 1;
+  if (request.max_new_tokens < least) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens is ", request.max_new_tokens, "; must be at least 1"));
+        absl::StrCat("max_new_tokens is ", request.max_new_tokens, "; must be at least ", least));
   }
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_token_ids.size());
   if (prompt_tokens + request.max_new_tokens > context_tokens) {
@@ -55,6 +52,7 @@ absl::Status ValidateRequest(const GenerationRequest& request, const EngineReque
   }
   status.Update(CheckTokenIds("eos_token_ids", request.eos_token_ids, limits.vocab_size));
   status.Update(CheckSampling(request.sampling));
+  status.Update(CheckGenerationOptions(request.options, limits.vocab_size, request.max_new_tokens));
   if (request.cache_salt.size() > kMaxCacheSaltBytes) {
     status.Update(absl::InvalidArgumentError(absl::StrCat(
         "cache_salt has ", request.cache_salt.size(), " bytes; at most ", kMaxCacheSaltBytes)));

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/generation/generation_options.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 
@@ -19,7 +20,7 @@ enum class RequestId : uint64_t {};
 
 struct GenerationRequest {
   std::vector<int32_t> prompt_token_ids;
-  // 0 if `score` is set.
+  // 0 if nothing is to be generated, which needs `score`.
   int32_t max_new_tokens = 0;
   // Generation ends after any of these; empty means only at max_new_tokens.
   std::vector<int32_t> eos_token_ids;
@@ -30,8 +31,7 @@ struct GenerationRequest {
   absl::Duration timeout = absl::InfiniteDuration();
   // Has an effect only if EngineRequestLimits::original_context_tokens is set.
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
-  // If set, nothing is generated; the request asks how likely each prompt token was, given those
-  // before it.
+  // If set, it is told how likely each prompt token was, given those before it.
   bool score = false;
   // What has been computed for one request serves another only if both have the same salt.
   std::string cache_salt = {};
@@ -39,6 +39,7 @@ struct GenerationRequest {
   int32_t priority = 0;
   // Tenants take turns. Requests without one belong to one tenant together.
   std::string tenant = {};
+  GenerationOptions options = {};
 };
 
 // What the model allows.

@@ -79,7 +79,11 @@ INSTANTIATE_TEST_SUITE_P(
            r.prompt_token_ids = {1};
          },
          "prompt_token_ids is one token, which follows nothing"},
-        {"ScoreAndNewTokens", [](auto& r) { r.score = true; },
+        {"ScoreAndNegativeNewTokens",
+         [](auto& r) {
+           r.score = true;
+           r.max_new_tokens = -1;
+         },
          "max_new_tokens is 7; must be 0 where score is set"},
         {"NoNewTokens", [](auto& r) { r.max_new_tokens = 0; }, "max_new_tokens is 0"},
         {"NegativeNewTokens", [](auto& r) { r.max_new_tokens = -1; }, "max_new_tokens is -1"},

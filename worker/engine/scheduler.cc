@@ -38,12 +38,16 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->seed = task.seed;
   sequence->rope = task.rope;
   sequence->score = task.score;
+  sequence->draws = task.max_new_tokens > 0;
+  sequence->prompt_tokens = static_cast<int>(task.prompt_token_ids.size());
+  sequence->log_probs = task.log_probs;
+  sequence->rules = std::move(task.rules);
   sequence->caches = prefix_cache_ && !task.score;
   sequence->cache_salt = std::move(task.cache_salt);
   sequence->tokens = std::move(task.prompt_token_ids);
   sequence->max_tokens = int64_t{sequence->num_tokens()} + task.max_new_tokens;
   sequence->rank = {.time = task.arrival - task.priority * kAgeing, .id = id};
-  if (!task.score) sequence->deadline = task.deadline;
+  if (sequence->draws) sequence->deadline = task.deadline;
   if (sequence->deadline != absl::InfiniteFuture()) arrived_.push_back(id);
   queue_.Add(*sequence, task.tenant);
   waiting_tokens_ += sequence->num_tokens();
@@ -71,6 +75,7 @@ StepPlan Scheduler::Plan(absl::Time now) {
   StepPlan plan;
   tokens_left_ = limits_.max_step_tokens;
   table_entries_left_ = limits_.max_blocks_per_seq;
+  edits_left_ = kMaxStepEdits;
   admits_ = true;
   FindLate(now, plan);
   PlanDecodes(plan);
@@ -118,6 +123,7 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
     if (!MakeRoomFor(sequence, plan)) continue;
     blocks_.Allocate(sequence);
     if (!sequence.decodes() || !FitsTables(sequence)) continue;
+    if (TokensThatFit(sequence, 1) == 0) continue;
     Grant(sequence, 1);
     queue_.Charge(sequence, 1);
   }
@@ -125,7 +131,8 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
 
 void Scheduler::PlanResumed() {
   const auto grant = [this](Sequence& sequence) {
-    const int tokens = std::min(sequence.pending(), tokens_left_);
+    const int tokens = TokensThatFit(sequence, std::min(sequence.pending(), tokens_left_));
+    if (tokens == 0) return;
     Grant(sequence, tokens);
     queue_.Charge(sequence, tokens);
   };
@@ -167,7 +174,8 @@ int Scheduler::TakePrompt(Sequence& sequence, int most_tokens, absl::Time now, S
     Start(sequence);
   }
   if (!CanTake(sequence)) return 0;
-  const int tokens = std::min(sequence.pending() - sequence.granted, most_tokens);
+  const int tokens =
+      TokensThatFit(sequence, std::min(sequence.pending() - sequence.granted, most_tokens));
   if (tokens > 0) Grant(sequence, tokens);
   return tokens;
 }
@@ -276,6 +284,14 @@ bool Scheduler::FitsTables(const Sequence& sequence) const {
   return !sequence.begins() || sequence.computed / kKvBlockTokens <= table_entries_left_;
 }
 
+// How many of the next `most` tokens of a sequence the plan has room for. A token is drawn after
+// the last one that is pending, and its logits may have more edits than the step has room for.
+int Scheduler::TokensThatFit(const Sequence& sequence, int most) const {
+  const bool draws = sequence.draws && sequence.granted + most == sequence.pending();
+  if (!draws || sequence.rules == nullptr) return most;
+  return sequence.rules->num_edits() <= edits_left_ ? most : most - 1;
+}
+
 // The slot may be given out at once: steps change the block tables in the order of their plans.
 void Scheduler::FreeSlot(Sequence& sequence) {
   if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
@@ -296,6 +312,9 @@ void Scheduler::Grant(Sequence& sequence, int num_tokens) {
   }
   sequence.granted += num_tokens;
   tokens_left_ -= num_tokens;
+  if (sequence.draws && sequence.rules != nullptr && sequence.granted == sequence.pending()) {
+    edits_left_ -= sequence.rules->num_edits();
+  }
 }
 
 void Scheduler::AddChunk(const Sequence& sequence, StepPlan& plan) {
@@ -303,8 +322,10 @@ void Scheduler::AddChunk(const Sequence& sequence, StepPlan& plan) {
   const int end = sequence.computed + sequence.granted;
   if (sequence.score) {
     // Positions that a preempted sequence computes a second time have been scored.
-    chunk.num_scores = std::max(0, end - std::max(sequence.computed, sequence.scored));
-  } else if (end == sequence.num_tokens()) {
+    const int scored_end = std::min(end, sequence.prompt_tokens - 1);
+    chunk.num_scores = std::max(0, scored_end - std::max(sequence.computed, sequence.scored));
+  }
+  if (sequence.draws && end == sequence.num_tokens()) {
     // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
     chunk.draws = true;
     chunk.draw_position = end;
@@ -363,8 +384,10 @@ void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) 
     CHECK(token != tokens.end());
     const auto it = sequences_.find(chunk.id);
     if (it != sequences_.end()) {
-      it->second->tokens[chunk.draw_position] = *token;
-      --it->second->unknown;
+      Sequence& sequence = *it->second;
+      sequence.tokens[chunk.draw_position] = *token;
+      --sequence.unknown;
+      if (sequence.rules != nullptr && *token >= 0) sequence.rules->Accept(*token);
     }
     ++token;
   }

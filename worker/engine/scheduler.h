@@ -61,12 +61,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "kernels/step_batch.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/sequence_blocks.h"
 #include "worker/engine/step_speed.h"
 #include "worker/engine/step_writer.h"
+#include "worker/engine/token_rules.h"
 #include "worker/engine/wait_queue.h"
 #include "worker/step/step.h"
 
@@ -110,8 +112,8 @@ class Scheduler {
     Sampling sampling;
     uint64_t seed = 0;
     RopePlan rope;
-    // If set, the prompt's tokens are scored and none is drawn. The first token has no score, since
-    // nothing precedes it, so there must be two.
+    // If set, the prompt's tokens are scored. The first token has no score, since nothing precedes
+    // it, so there must be two. Without max_new_tokens nothing is drawn then.
     bool score = false;
     // Blocks are shared only between sequences with equal salts.
     std::string cache_salt = {};
@@ -123,6 +125,10 @@ class Scheduler {
     absl::Time arrival = absl::UnixEpoch();
     // When the first token must be there. Of no effect if the prompt is scored.
     absl::Time deadline = absl::InfiniteFuture();
+    // As SamplingRow::log_probs of kernels/step_batch.h.
+    int32_t log_probs = kernels::kNoLogProbs;
+    // May be null. At most kMaxStepEdits edits at any time.
+    std::unique_ptr<TokenRules> rules = nullptr;
   };
 
   // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
@@ -196,6 +202,7 @@ class Scheduler {
   void PreemptLast(StepPlan& plan);
   int ReservedBlocks() const;
   bool FitsTables(const Sequence& sequence) const;
+  int TokensThatFit(const Sequence& sequence, int most) const;
   void FreeSlot(Sequence& sequence);
   bool CanTake(const Sequence& sequence) const;
   void Grant(Sequence& sequence, int num_tokens);
@@ -229,6 +236,8 @@ class Scheduler {
   int tokens_left_ = 0;
   // How many blocks from the prefix cache it may still tell the ranks of (see LargestStep).
   int table_entries_left_ = 0;
+  // How many logits it may still edit.
+  int edits_left_ = 0;
 };
 
 }  // namespace phalanx

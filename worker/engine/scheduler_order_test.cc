@@ -178,6 +178,7 @@ TEST_F(OrderTest, APromptThatIsScoredHasNoFirstToken) {
   Limits(64, 1, 64);
   MeasureSpeed(64);
   scheduler_->Add(SequenceId{0}, {.prompt_token_ids = std::vector<int32_t>(500, 3),
+                                  .max_new_tokens = 0,
                                   .sampling = {},
                                   .rope = {},
                                   .score = true,

@@ -3,6 +3,7 @@
 #define PHALANX_WORKER_ENGINE_SEQUENCE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "kernels/step_batch.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
+#include "worker/engine/token_rules.h"
 #include "worker/kv_cache/block_hash.h"
 #include "worker/kv_cache/block_pool.h"
 
@@ -42,6 +44,13 @@ struct Sequence {
   uint64_t seed = 0;
   RopePlan rope;
   bool score = false;
+  // Whether tokens are drawn. If not, the prompt is scored and that is all.
+  bool draws = true;
+  int prompt_tokens = 0;
+  // How many of the likeliest tokens are told with each, or kernels::kNoLogProbs.
+  int32_t log_probs = kernels::kNoLogProbs;
+  // Null if there are none.
+  std::unique_ptr<TokenRules> rules = nullptr;
   // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
   int scored = 0;
   // The prompt, then what was drawn: kLastToken for each token whose step is still in flight.
@@ -88,9 +97,9 @@ struct Sequence {
   SequenceId awaited_sequence{};
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
-  // Tokens that are still to be computed. Of a prompt that is scored the last is not: its logits
-  // would tell about a token that follows, and none does.
-  int pending() const { return num_tokens() - (score ? 1 : 0) - computed; }
+  // Tokens that are still to be computed. Of a prompt that is only scored the last is not: its
+  // logits would tell about a token that follows, and none does.
+  int pending() const { return num_tokens() - (draws ? 0 : 1) - computed; }
   // One token is pending: the one that was drawn last, or the last of a prompt. The step takes
   // these before longer chunks, so that none waits behind another sequence's prompt.
   bool decodes() const { return pending() == 1; }
@@ -98,11 +107,13 @@ struct Sequence {
   bool begins() const { return blocks_told == 0; }
   int missing_blocks() const { return BlocksFor(num_tokens()) - static_cast<int>(blocks.size()); }
   // All of its steps are planned. It stays until its owner has their results and removes it.
-  bool all_planned() const { return score ? pending() == 0 : num_tokens() >= max_tokens; }
+  bool all_planned() const { return draws ? num_tokens() >= max_tokens : pending() == 0; }
   // Whether the next step may compute more of it. One token may be unknown: it is the last one, and
-  // the step before draws it for the slot, whose table must not begin anew for that.
+  // the step before draws it for the slot, whose table must not begin anew for that. Rules must
+  // know it.
   bool can_advance() const {
-    return !all_planned() && (unknown == 0 || (unknown == 1 && !begins()));
+    if (all_planned()) return false;
+    return unknown == 0 || (unknown == 1 && !begins() && rules == nullptr);
   }
 };
 

@@ -38,27 +38,49 @@ class StepWriter {
                                           static_cast<int32_t>(sequence.blocks[index])};
     }
     if (chunk.draws) WriteDraw(sequence);
-    if (chunk.num_scores > 0) WriteScores(sequence, end - chunk.num_scores, end);
+    if (chunk.num_scores > 0) WriteScores(sequence, chunk.num_scores);
   }
 
  private:
   // A token is to be drawn after the last token so far, which is the last one of `sequence`.
   void WriteDraw(const Sequence& sequence) {
     sampling_.logit_rows[draw_] = token_ - 1;
-    sampling_.sampling[draw_] = {.temperature = sequence.sampling.temperature,
-                                 .top_k = sequence.sampling.top_k,
-                                 .top_p = sequence.sampling.top_p,
-                                 .position = sequence.num_tokens(),
-                                 .seed = sequence.seed};
+    const Sampling& sampling = sequence.sampling;
+    kernels::SamplingRow& row = sampling_.sampling[draw_];
+    row = {.temperature = sampling.temperature,
+           .top_k = sampling.top_k,
+           .top_p = sampling.top_p,
+           .min_p = sampling.min_p,
+           .typical_p = sampling.typical_p,
+           .repetition_penalty = sampling.repetition_penalty,
+           .presence_penalty = sampling.presence_penalty,
+           .frequency_penalty = sampling.frequency_penalty,
+           .log_probs = sequence.log_probs,
+           .position = sequence.num_tokens(),
+           .seed = sequence.seed};
+    if (sequence.rules != nullptr) WriteRules(*sequence.rules, row);
     sampling_.logit_slots[draw_] = sequence.slot;
     ++draw_;
   }
 
-  // It is to be said how likely the tokens are that follow positions [begin, end) of `sequence`,
-  // which are the last tokens so far.
-  void WriteScores(const Sequence& sequence, int begin, int end) {
-    for (int position = begin; position < end; ++position, ++score_) {
-      sampling_.score_rows[score_] = token_ - (end - position);
+  void WriteRules(TokenRules& rules, kernels::SamplingRow& row) {
+    row.edits_begin = edit_;
+    edit_ += rules.num_edits();
+    row.edits_end = edit_;
+    rules.WriteEdits(sampling_.edits.subspan(row.edits_begin, rules.num_edits()));
+    if (rules.mask_words() == 0) return;
+    row.mask_begin = mask_word_;
+    mask_word_ += rules.mask_words();
+    rules.WriteMask(sampling_.mask_words.subspan(row.mask_begin, rules.mask_words()));
+  }
+
+  // It is to be said how likely the tokens are that follow the first `count` positions of the
+  // chunk, which is the last one so far, without those that have been scored.
+  void WriteScores(const Sequence& sequence, int count) {
+    const int first_token = forward_.query_starts[seq_ - 1];
+    const int begin = std::max(sequence.computed, sequence.scored);
+    for (int position = begin; position < begin + count; ++position, ++score_) {
+      sampling_.score_rows[score_] = first_token + (position - sequence.computed);
       sampling_.score_targets[score_] = sequence.tokens[position + 1];
     }
   }
@@ -71,6 +93,8 @@ class StepWriter {
   int entry_ = 0;
   int draw_ = 0;
   int score_ = 0;
+  int edit_ = 0;
+  int mask_word_ = 0;
 };
 
 }  // namespace
@@ -84,6 +108,9 @@ Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_reso
     counts.num_table_entries += NewBlocks(part);
     rows.num_logit_rows += part.chunk->draws ? 1 : 0;
     rows.num_score_rows += part.chunk->num_scores;
+    if (!part.chunk->draws || part.sequence->rules == nullptr) continue;
+    rows.num_edits += part.sequence->rules->num_edits();
+    rows.num_mask_words += part.sequence->rules->mask_words();
   }
   Step step = {.forward = StepBlock(counts, memory), .sampling = SamplingBlock(rows, memory)};
   StepWriter writer(step);

@@ -27,8 +27,34 @@ worker::v1::EngineFinished::Reason ReasonOf(FinishReason reason) {
       return worker::v1::EngineFinished::REASON_LENGTH;
     case FinishReason::kScored:
       return worker::v1::EngineFinished::REASON_SCORED;
+    case FinishReason::kRepetition:
+      return worker::v1::EngineFinished::REASON_REPETITION;
   }
   return worker::v1::EngineFinished::REASON_UNSPECIFIED;
+}
+
+GenerationOptions OptionsFrom(const worker::v1::Submit& submit) {
+  GenerationOptions options;
+  for (const worker::v1::LogitBias& bias : submit.logit_bias()) {
+    options.logit_bias.push_back({bias.token_id(), bias.bias()});
+  }
+  options.min_new_tokens = submit.min_new_tokens();
+  if (submit.has_log_probs()) options.log_probs = submit.log_probs();
+  if (submit.has_repetition_limit()) {
+    const worker::v1::RepetitionLimit& limit = submit.repetition_limit();
+    options.repetition_limit = {.times = limit.times(),
+                                .max_period_tokens = limit.max_period_tokens(),
+                                .min_tokens = limit.min_tokens()};
+  }
+  return options;
+}
+
+void SetLogProbs(const DrawnLogProbs& log_probs, worker::v1::DrawnLogProb* message) {
+  message->set_log_prob(log_probs.log_prob);
+  for (const DrawnLogProbs::Token& token : log_probs.top) {
+    message->add_top_token_ids(token.id);
+    message->add_top_log_probs(token.log_prob);
+  }
 }
 
 void SetFinished(const RequestFinished& finished, worker::v1::EngineFinished* message) {
@@ -67,6 +93,7 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
                                  : LongRopePolicy::kAdmission;
   request.score = submit.score();
   request.cache_salt = submit.cache_salt();
+  request.options = OptionsFrom(submit);
   request.priority = submit.priority();
   request.tenant = submit.tenant();
   // 0, as in a field that is not set, is no deadline.
@@ -84,6 +111,10 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
     message->set_started(event.started);
     message->set_cached_tokens(event.cached_tokens);
     message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
+    message->set_first_token_index(event.first_token_index);
+    for (const DrawnLogProbs& log_probs : event.drawn_log_probs) {
+      SetLogProbs(log_probs, message->add_drawn_log_probs());
+    }
     message->mutable_log_probs()->Add(event.log_probs.begin(), event.log_probs.end());
     if (event.finished.has_value()) SetFinished(*event.finished, message->mutable_finished());
     if (!event.error.ok()) SetError(event.error, message->mutable_error());

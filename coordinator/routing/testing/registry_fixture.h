@@ -66,7 +66,7 @@ class FakeSink final : public GenerationSink {
     EXPECT_TRUE(tokens.empty());
     cached_tokens = tokens_in_cache;
   }
-  void OnTokens(absl::Span<const int32_t> token_ids) override {
+  void OnTokens(absl::Span<const int32_t> token_ids, absl::Span<const TokenLogProbs>) override {
     EXPECT_EQ(ends, 0);
     EXPECT_EQ(starts, 1);
     tokens.insert(tokens.end(), token_ids.begin(), token_ids.end());

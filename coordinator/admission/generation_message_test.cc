@@ -1,4 +1,4 @@
-#include "coordinator/admission/sampling_message.h"
+#include "coordinator/admission/generation_message.h"
 
 #include <set>
 #include <string>
