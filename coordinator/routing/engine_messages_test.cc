@@ -181,18 +181,19 @@ TEST(EventsFromTest, AnErrorKeepsItsCodeIfThereIsSuchAOne) {
   }
 }
 
+absl::Status Refusal(double retry_after_seconds) {
+  worker::v1::StepEvents step;
+  worker::v1::EngineError& error = *step.add_requests()->mutable_error();
+  error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+  error.set_retry_after_seconds(retry_after_seconds);
+  return OnlyEvent(step).error;
+}
+
 TEST(EventsFromTest, ARefusalTellsWhenToTryAgain) {
-  for (const auto& [sent, expected] :
-       {std::pair(2.5, std::optional(absl::Milliseconds(2500))), std::pair(0.0, std::nullopt),
-        std::pair(-1.0, std::nullopt),
-        std::pair(std::numeric_limits<double>::quiet_NaN(), std::nullopt)}) {
-    worker::v1::StepEvents step;
-    worker::v1::EngineError& error = *step.add_requests()->mutable_error();
-    error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
-    error.set_retry_after_seconds(sent);
-    const absl::Status status = OnlyEvent(step).error;
-    EXPECT_TRUE(absl::IsResourceExhausted(status));
-    EXPECT_EQ(RetryAfterOf(status), expected) << sent;
+  EXPECT_TRUE(absl::IsResourceExhausted(Refusal(2.5)));
+  EXPECT_EQ(RetryAfterOf(Refusal(2.5)), absl::Milliseconds(2500));
+  for (const double none : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_EQ(RetryAfterOf(Refusal(none)), std::nullopt) << none;
   }
 }
 

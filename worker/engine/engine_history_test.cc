@@ -1,11 +1,11 @@
 // Random histories: whatever comes, stays or goes, in whatever order, every request gets exactly
 // its own tokens, also if the result of a step comes when the next one is planned already.
-// FakeStepExecutor checks each step on the way. 300 histories of 200 turns make some 130,000
-// submissions, cancellations and steps.
+// FakeStepExecutor checks each step on the way. 2,300 histories of 200 turns make more than a
+// million submissions, cancellations and steps.
 #include <algorithm>
+#include <iostream>
 #include <map>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "base/testing/fake_clock.h"
@@ -13,6 +13,7 @@
 #include "kernels/step_batch.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/testing/fake_step_executor.h"
+#include "worker/engine/testing/histories.h"
 #include "worker/engine/testing/recording_sink.h"
 
 namespace phalanx {
@@ -22,7 +23,7 @@ constexpr int kVocab = 50;
 
 class RandomHistory {
  public:
-  explicit RandomHistory(int seed) : random_(seed) {
+  explicit RandomHistory(uint64_t seed) : random_(seed) {
     limits_.max_seqs = Draw(1, 6);
     limits_.max_step_tokens = limits_.max_seqs + Draw(0, 40);
     limits_.max_blocks_per_seq = 8;
@@ -42,8 +43,10 @@ class RandomHistory {
     session_ = engine_->OpenSession(&sink_).value();
   }
 
-  void Run() {
-    for (int turn = 0; turn < 200; ++turn) {
+  void Run(const HistoryInput& input) {
+    for (const uint64_t operation : input.operations) {
+      random_ = HistoryRandom(operation);
+      if (input.tell) std::cout << "turn " << operation << ", " << next_id_ << " were asked\n";
       for (int i = Draw(0, 2); i > 0; --i) Submit();
       if (Draw(0, 9) == 0) CancelOne();
       ASSERT_TRUE(engine_->RunOnce());
@@ -62,6 +65,10 @@ class RandomHistory {
   }
 
   int64_t cached_tokens() const { return cached_tokens_; }
+  int64_t operations() const { return operations_ + executor_->steps(); }
+  int64_t refused_early() const {
+    return static_cast<int64_t>(metrics_->deadline_refusals_total.Value());
+  }
 
  private:
   struct Asked {
@@ -69,9 +76,10 @@ class RandomHistory {
     bool cancelled = false;
   };
 
-  int Draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  int Draw(int low, int high) { return random_.Draw(low, high); }
 
   void Submit() {
+    ++operations_;
     Asked asked;
     asked.request.prompt_token_ids.resize(Draw(1, 70));
     for (int32_t& token : asked.request.prompt_token_ids) token = Draw(0, kVocab - 1);
@@ -84,6 +92,8 @@ class RandomHistory {
       if (Draw(0, 3) == 0) beginning_ = prompt;
     }
     if (Draw(0, 3) == 0) asked.request.cache_salt = "salt";
+    if (Draw(0, 1) == 0) asked.request.priority = Draw(kMinPriority, kMaxPriority);
+    if (Draw(0, 2) == 0) asked.request.tenant = Draw(0, 1) == 0 ? "a" : "b";
     asked.request.score = Draw(0, 4) == 0;
     asked.request.max_new_tokens = asked.request.score ? 0 : Draw(1, 50);
     if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kAdmission;
@@ -94,6 +104,7 @@ class RandomHistory {
   }
 
   void CancelOne() {
+    ++operations_;
     const RequestId id{static_cast<uint64_t>(Draw(0, static_cast<int>(next_id_)))};
     session_->Cancel(id);
     if (const auto it = asked_.find(id); it != asked_.end()) it->second.cancelled = true;
@@ -152,7 +163,7 @@ class RandomHistory {
     }
   }
 
-  std::mt19937 random_;
+  HistoryRandom random_;
   StepLimits limits_;
   int max_in_flight_ = 1;
   int original_context_tokens_ = 0;
@@ -166,19 +177,20 @@ class RandomHistory {
   uint64_t next_id_ = 0;
   std::vector<int32_t> beginning_;
   int64_t cached_tokens_ = 0;
+  int64_t operations_ = 0;
   std::map<RequestId, Asked> asked_;
 };
 
 TEST(EngineHistoryTest, EveryRequestGetsItsOwnTokensInAnyHistory) {
-  int64_t cached_tokens = 0;
-  for (int seed = 0; seed < 300; ++seed) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    RandomHistory history(seed);
-    history.Run();
-    cached_tokens += history.cached_tokens();
-    if (::testing::Test::HasFailure()) return;
-  }
-  EXPECT_GT(cached_tokens, 10000) << "the prefix cache was hardly used";
+  const HistoryTotals totals = RunHistories(2300, 200, [](const HistoryInput& input) {
+    RandomHistory history(input.seed);
+    history.Run(input);
+    return HistoryTotals{history.operations(), history.cached_tokens(), history.refused_early()};
+  });
+  if (HasFailure()) return;
+  EXPECT_GT(totals[0], 1'000'000);
+  EXPECT_GT(totals[1], 50'000) << "the prefix cache was hardly used";
+  EXPECT_GT(totals[2], 100);
 }
 
 }  // namespace

@@ -17,15 +17,16 @@
 //
 // Every sequence ends, if whoever draws tokens lets it:
 //   - The first of the running sequences by rank is never preempted, and has what it needs by
-//     preempting the others. It gets a token in every step, or a chunk in every round of turns. So
-//     it ends, unless others are admitted that rank before it; these came less than kLongestPassing
-//     after it, so they are finitely many.
+//     preempting the others. It gets a token in every step, or a chunk in each turn of its tenant.
+//     So it ends, unless others are admitted that rank before it; these came less than
+//     kLongestPassing after it, so they are finitely many.
 //   - While preempted ones wait, none but them is admitted. So they and the running ones become
 //     fewer until each of them has run.
 //   - A waiting one begins when it is the first of its tenant that can, it is the tenant's turn,
-//     and there is room. Its tenant's turn comes in every round. If there is no room for it, no
-//     other one is admitted in that step, so smaller ones do not pass it again and again, and the
-//     tenant keeps its turn while others use theirs up. Room comes as running ones end.
+//     and there is room. Its tenant's turn comes when the others have had as much as the tenant. If
+//     there is no room for it, no other one is admitted in that step, so smaller ones do not pass
+//     it again and again, and its tenant is asked first again, since what others have meanwhile
+//     counts. Room comes as running ones end.
 //
 // A step may be planned while earlier ones are in flight, that is, planned but not resolved. The
 // plan counts on their success, and names a token that is not known yet by its slot. Blocks that a

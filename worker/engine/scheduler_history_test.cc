@@ -1,22 +1,25 @@
 // A million random calls of a scheduler with a prefix cache. Steps are carried out on an arena that
 // notes what each position of each block holds: token, rotary list and salt. Every sequence must
-// find its own history there whenever a token of it is computed, whoever wrote it.
+// find its own history there whenever a token of it is computed, whoever wrote it. No block is lost
+// or has two owners, and no step is larger than it may be.
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <iostream>
 #include <map>
 #include <memory>
-#include <random>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "kernels/step_batch.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/scheduler.h"
+#include "worker/engine/testing/histories.h"
 #include "worker/step/check_step.h"
 #include "worker/step/step.h"
 
@@ -30,7 +33,7 @@ constexpr int kMaxSeqTokens = 128;
 
 class History {
  public:
-  explicit History(unsigned seed) : random_(seed) {
+  explicit History(uint64_t seed) : random_(seed) {
     limits_.max_seqs = Draw(1, 6);
     limits_.max_step_tokens = limits_.max_seqs + Draw(0, 60);
     limits_.max_blocks_per_seq = kMaxSeqTokens / kKvBlockTokens;
@@ -45,10 +48,12 @@ class History {
     texts_.push_back(RandomTokens(kMaxSeqTokens));
   }
 
-  // Returns when `calls` calls have been made, and then some, until nothing is left.
-  void Run(int calls) {
-    while (calls_ < calls && !::testing::Test::HasFatalFailure()) {
+  void Run(const HistoryInput& input) {
+    for (const uint64_t operation : input.operations) {
+      if (::testing::Test::HasFatalFailure()) return;
+      random_ = HistoryRandom(operation);
       const int choice = Draw(0, 19);
+      if (input.tell) std::cout << "choice " << choice << ", " << sequences_.size() << " there\n";
       if (choice < 2) {
         Add();
       } else if (choice == 2 && Draw(0, 2) == 0) {
@@ -93,7 +98,7 @@ class History {
     std::vector<PendingChunk> chunks;
   };
 
-  int Draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  int Draw(int low, int high) { return random_.Draw(low, high); }
 
   std::vector<int32_t> RandomTokens(int count) {
     std::vector<int32_t> tokens(count);
@@ -139,7 +144,11 @@ class History {
                          .seed = 1,
                          .rope = truth.rope,
                          .score = truth.score,
-                         .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt)});
+                         .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt),
+                         .priority = Draw(0, 1) == 0 ? 0 : Draw(kMinPriority, kMaxPriority),
+                         .tenant = absl::StrCat("tenant ", Draw(0, 1) == 0 ? 0 : Draw(0, 3)),
+                         .arrival = now_});
+    now_ += absl::Milliseconds(Draw(0, 2000));
     sequences_.emplace(id, std::move(truth));
   }
 
@@ -163,7 +172,7 @@ class History {
   void Plan() {
     if (static_cast<int>(in_flight_.size()) == max_in_flight_) return;
     ++calls_;
-    PendingStep step = {.plan = scheduler_->Plan(absl::UnixEpoch()), .chunks = {}};
+    PendingStep step = {.plan = scheduler_->Plan(now_), .chunks = {}};
     preemptions_ += step.plan.preemptions;
     if (step.plan.chunks.empty()) {
       ASSERT_TRUE(sequences_.empty() || !in_flight_.empty()) << "nothing goes on";
@@ -294,7 +303,7 @@ class History {
     ASSERT_TRUE(prefix_cache_ || scheduler_->cached_blocks() == 0);
   }
 
-  std::mt19937 random_;
+  HistoryRandom random_;
   StepLimits limits_;
   int max_in_flight_ = 1;
   bool prefix_cache_ = true;
@@ -308,26 +317,22 @@ class History {
   std::map<SequenceId, Truth> sequences_;
   std::deque<PendingStep> in_flight_;
   uint64_t next_id_ = 0;
+  absl::Time now_ = absl::UnixEpoch();
   int64_t calls_ = 0;
   int64_t cached_tokens_ = 0;
   int64_t preemptions_ = 0;
 };
 
 TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
-  int64_t calls = 0;
-  int64_t cached_tokens = 0;
-  int64_t evictions = 0;
-  int64_t preemptions = 0;
-  for (unsigned seed = 0; calls < 1'000'000; ++seed) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
-    History history(seed);
-    history.Run(2000);
-    if (HasFailure()) return;
-    calls += history.calls();
-    cached_tokens += history.cached_tokens();
-    evictions += history.evictions();
-    preemptions += history.preemptions();
-  }
+  const auto [calls, cached_tokens, evictions, preemptions, d, e, f, g] =
+      RunHistories(900, 2000, [](const HistoryInput& input) {
+        History history(input.seed);
+        history.Run(input);
+        return HistoryTotals{history.calls(), history.cached_tokens(), history.evictions(),
+                             history.preemptions()};
+      });
+  if (HasFailure()) return;
+  EXPECT_GT(calls, 1'000'000);
   // Otherwise this would show little.
   EXPECT_GT(cached_tokens, 100'000);
   EXPECT_GT(evictions, 20'000);

@@ -14,7 +14,10 @@ struct Tenant {
   std::vector<Sequence*> prompts;
   // During Deal: the first of `prompts` that is still to be asked.
   size_t next = 0;
-  int64_t balance = 0;
+  // Tokens that it has had, and those that it had missed before it came.
+  int64_t served = 0;
+
+  bool can_go_on() const { return next < prompts.size(); }
 };
 
 namespace {
@@ -49,7 +52,10 @@ void WaitQueue::Add(Sequence& sequence, absl::string_view tenant_name) {
   sequence.tenant = tenant.get();
   sequence.in_queue = true;
   ++tenant->sequences;
-  if (tenant->prompts.empty()) ring_.push_back(tenant.get());
+  if (tenant->prompts.empty()) {
+    ring_.push_back(tenant.get());
+    tenant->served = std::max(tenant->served, level_);
+  }
   InsertByRank(sequence, tenant->prompts);
 }
 
@@ -70,55 +76,43 @@ void WaitQueue::TakeOut(Sequence& sequence) {
 
 void WaitQueue::LeaveRing(Tenant& tenant) {
   ring_.erase(std::find(ring_.begin(), ring_.end(), &tenant));
-  tenant.balance = 0;
+  if (turn_ == &tenant) turn_ = nullptr;
 }
 
-void WaitQueue::Charge(const Sequence& sequence, int tokens) {
-  Tenant& tenant = *sequence.tenant;
-  if (!tenant.prompts.empty()) tenant.balance -= tokens;
-}
+void WaitQueue::Charge(const Sequence& sequence, int tokens) { sequence.tenant->served += tokens; }
 
 void WaitQueue::Deal(int tokens, absl::FunctionRef<int(Sequence&, int)> take) {
   for (Tenant* tenant : ring_) tenant->next = 0;
+  // A turn that was given because others could not go on ends now: perhaps they can.
+  if (!turn_is_due_) turn_ = nullptr;
   while (tokens > 0) {
-    const auto turn = NextTurn();
-    if (turn == ring_.end()) return;
-    Tenant& tenant = **turn;
-    const int most = static_cast<int>(std::min<int64_t>(tokens, tenant.balance));
-    const int taken = take(*tenant.prompts[tenant.next], most);
+    Tenant* const tenant = NextTurn();
+    if (tenant == nullptr) return;
+    const int most = std::min(tokens, turn_tokens_left_);
+    const int taken = take(*tenant->prompts[tenant->next], most);
     CHECK(taken >= 0 && taken <= most) << taken << " tokens of " << most;
-    if (taken < most) ++tenant.next;
+    if (taken < most) ++tenant->next;
     tokens -= taken;
-    tenant.balance -= taken;
-    // To the end of the ring. The others move up, those too that cannot go on now.
-    if (tenant.balance <= 0) std::rotate(turn, turn + 1, ring_.end());
+    turn_tokens_left_ -= taken;
+    tenant->served += taken;
   }
 }
 
-bool WaitQueue::CanGoOn(const Tenant& tenant) { return tenant.next < tenant.prompts.size(); }
-
-// The tenant that goes on; the end if none can.
-std::vector<Tenant*>::iterator WaitQueue::NextTurn() {
-  const auto has_turn = [](const Tenant* tenant) {
-    return CanGoOn(*tenant) && tenant->balance > 0;
-  };
-  const auto it = std::find_if(ring_.begin(), ring_.end(), has_turn);
-  if (it != ring_.end()) return it;
-  GiveTurns();
-  return std::find_if(ring_.begin(), ring_.end(), has_turn);
-}
-
-// Begins as many rounds as it takes until somebody can go on: what is computed outside of Deal may
-// have put all of them far below zero.
-void WaitQueue::GiveTurns() {
-  int64_t highest = std::numeric_limits<int64_t>::min();
-  for (const Tenant* tenant : ring_) {
-    if (CanGoOn(*tenant)) highest = std::max(highest, tenant->balance);
-  }
-  const int64_t rounds = -highest / kTurnTokens + 1;
+// The tenant that goes on; null if none can.
+Tenant* WaitQueue::NextTurn() {
+  if (turn_ != nullptr && turn_tokens_left_ > 0 && turn_->can_go_on()) return turn_;
+  turn_ = nullptr;
+  const Tenant* least = nullptr;
   for (Tenant* tenant : ring_) {
-    if (CanGoOn(*tenant)) tenant->balance += rounds * kTurnTokens;
+    if (least == nullptr || tenant->served < least->served) least = tenant;
+    if (!tenant->can_go_on()) continue;
+    if (turn_ == nullptr || tenant->served < turn_->served) turn_ = tenant;
   }
+  if (turn_ == nullptr) return nullptr;
+  turn_tokens_left_ = kTurnTokens;
+  turn_is_due_ = turn_->served == least->served;
+  level_ = least->served;
+  return turn_;
 }
 
 int64_t WaitQueue::TokensBefore(const Sequence& sequence) const {

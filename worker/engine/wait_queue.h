@@ -7,13 +7,13 @@
 // less than kAgeing times the difference of the priorities after it, at most kLongestPassing. With
 // equal priorities it is first come, first served.
 //
-// Tenants take turns, by deficit round robin: a tenant has a balance of tokens, which falls with
-// all that is computed for it. It may have prompts computed while its balance is above zero. When
-// no tenant that could go on has anything left, each of them gets another kTurnTokens. So tenants
-// that have enough to do get equal numbers of tokens, whatever the sizes, numbers and priorities of
-// their requests; what one does not need goes to the others, and is not saved up: a balance is
-// forgotten when none of the tenant's sequences has prompt tokens left. Priorities do not count
-// between tenants, else all would ask for the highest.
+// Tenants take turns of kTurnTokens: next is the tenant that has had the fewest tokens, of prompts
+// and of answers. That is deficit round robin, where what a tenant has had too little or too much
+// is made up for, whatever the reason. So tenants that have enough to do get equal numbers of
+// tokens, whatever the sizes, numbers and priorities of their requests; what one does not need goes
+// to the others. It is not saved up: who comes counts as if he had had as much as the one who has
+// had the least. A tenant waits no longer than until the others have had as much as itself, and a
+// turn more each. Priorities do not count between tenants, else all would ask for the highest.
 #ifndef PHALANX_WORKER_ENGINE_WAIT_QUEUE_H_
 #define PHALANX_WORKER_ENGINE_WAIT_QUEUE_H_
 
@@ -37,7 +37,7 @@ inline constexpr absl::Duration kAgeing = absl::Seconds(kAgeingSeconds);
 inline constexpr absl::Duration kLongestPassing =
     absl::Seconds((kMaxPriority - kMinPriority) * kAgeingSeconds);
 
-// What a tenant may compute of its prompts before it is the next one's turn.
+// What a tenant may have computed of its prompts before others are asked.
 inline constexpr int kTurnTokens = 512;
 
 // For vectors that are ordered by rank. Erase returns false if the sequence is not there.
@@ -78,14 +78,19 @@ class WaitQueue {
   int tenants() const { return static_cast<int>(tenants_.size()); }
 
  private:
-  std::vector<Tenant*>::iterator NextTurn();
-  void GiveTurns();
-  static bool CanGoOn(const Tenant& tenant);
+  Tenant* NextTurn();
   void LeaveRing(Tenant& tenant);
 
   absl::flat_hash_map<std::string, std::unique_ptr<Tenant>> tenants_;
-  // Those that have prompts, in the order of their turns.
+  // Those that have prompts. Those that came earlier go first if they have had the same.
   std::vector<Tenant*> ring_;
+  // Whose turn it is, and what is left of it. Null if nobody's.
+  Tenant* turn_ = nullptr;
+  int turn_tokens_left_ = 0;
+  // Whether nobody had had less than it when its turn began.
+  bool turn_is_due_ = false;
+  // What the tenant had had then that had had the least.
+  int64_t level_ = 0;
 };
 
 }  // namespace phalanx
