@@ -16,6 +16,9 @@ constexpr size_t kMaxQuotedDigits = 32;
 // false ends the parsing.
 class ObjectChecker final : public nlohmann::json::json_sax_t {
  public:
+  // Appends the names of the outermost object to `names`, unless that is null.
+  explicit ObjectChecker(std::vector<std::string>* names = nullptr) : names_(names) {}
+
   bool null() override { return CheckInside(); }
   bool boolean(bool /*value*/) override { return CheckInside(); }
   bool number_integer(number_integer_t /*value*/) override { return CheckInside(); }
@@ -32,7 +35,10 @@ class ObjectChecker final : public nlohmann::json::json_sax_t {
   bool string(string_t& /*value*/) override { return CheckInside(); }
   bool binary(binary_t& /*value*/) override { return CheckInside(); }
   bool start_object(size_t /*num_elements*/) override { return Enter(); }
-  bool key(string_t& /*value*/) override { return true; }
+  bool key(string_t& value) override {
+    if (depth_ == 1 && names_ != nullptr) names_->push_back(value);
+    return true;
+  }
   bool end_object() override { return Leave(); }
   bool start_array(size_t /*num_elements*/) override { return CheckInside() && Enter(); }
   bool end_array() override { return Leave(); }
@@ -61,6 +67,7 @@ class ObjectChecker final : public nlohmann::json::json_sax_t {
     return false;
   }
 
+  std::vector<std::string>* const names_;
   int depth_ = 0;
   std::string problem_;
 };
@@ -75,6 +82,13 @@ std::string FindJsonObjectProblem(absl::string_view json) {
   ObjectChecker checker;
   nlohmann::json::sax_parse(json.begin(), json.end(), &checker);
   return checker.problem();
+}
+
+std::vector<std::string> JsonObjectNames(absl::string_view json) {
+  std::vector<std::string> names;
+  ObjectChecker collector(&names);
+  nlohmann::json::sax_parse(json.begin(), json.end(), &collector);
+  return names;
 }
 
 }  // namespace phalanx

@@ -3,6 +3,7 @@
 #define PHALANX_COORDINATOR_ADMISSION_JSON_OBJECT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -15,6 +16,9 @@ inline constexpr int kMaxJsonDepth = 64;
 // that can be kept exactly: nested at most kMaxJsonDepth deep, and with integers of at least -2^63
 // and below 2^64. Takes time in proportion to the text, and no memory beyond its longest string.
 std::string FindJsonObjectProblem(absl::string_view json);
+
+// The names of the outermost object of a text in which FindJsonObjectProblem found none, in order.
+std::vector<std::string> JsonObjectNames(absl::string_view json);
 
 }  // namespace phalanx
 

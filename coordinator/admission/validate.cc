@@ -43,6 +43,12 @@ absl::Status CheckText(const std::string& text, const RequestLimits& limits) {
   return CheckPromptBytes("text", static_cast<int64_t>(text.size()), limits);
 }
 
+// The only thing about add_bos that depends on the input.
+absl::Status CheckAddBos(const v1::GenerateRequest& request) {
+  if (!request.has_add_bos() || !request.has_tokens()) return absl::OkStatus();
+  return Invalid(RefusalKind::kOutOfRange, "add_bos", "tokens are taken as they are");
+}
+
 absl::Status CheckTokenIds(absl::string_view field,
                            const google::protobuf::RepeatedField<int32_t>& ids, int vocab) {
   for (int i = 0; i < ids.size(); ++i) {
@@ -117,6 +123,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
     RETURN_IF_ERROR(
         CheckRange<size_t>("tenant: length", request.tenant().size(), 1, kMaxTenantBytes));
   }
+  RETURN_IF_ERROR(CheckAddBos(request));
   if (request.has_n()) RETURN_IF_ERROR(CheckRange<int32_t>("n", request.n(), 1, kMaxChoices));
   if (request.has_max_new_tokens()) {
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,

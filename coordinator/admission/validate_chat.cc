@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr int kMaxTools = 128;
 constexpr int kMaxToolCalls = 128;
 constexpr size_t kMaxNameBytes = 64;
+constexpr int kMaxTemplateArguments = 64;
 
 absl::Status CheckCount(const std::string& field, int count, int most) {
   if (count <= most) return absl::OkStatus();
@@ -94,9 +96,44 @@ absl::Status CheckTool(const v1::Tool& tool, int index) {
   return CheckJson(field + ".parameters", tool.parameters());
 }
 
+absl::Status CheckContinuation(const v1::Chat& chat) {
+  if (!chat.continue_last_message()) return absl::OkStatus();
+  constexpr char kField[] = "chat.continue_last_message";
+  const v1::Message& last = chat.messages(chat.messages_size() - 1);
+  if (last.role() != "assistant") {
+    return Invalid(RefusalKind::kOutOfRange, kField, "the last message is not the assistant's");
+  }
+  if (!last.has_content() || !last.tool_calls().empty()) {
+    return Invalid(RefusalKind::kOutOfRange, kField,
+                   "the last message must have content and no tool_calls");
+  }
+  return absl::OkStatus();
+}
+
+bool IsIdentifier(const std::string& name) {
+  return !name.empty() && name.size() <= kMaxNameBytes && !absl::ascii_isdigit(name[0]) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return absl::ascii_isalnum(c) || c == '_'; });
+}
+
+absl::Status CheckTemplateArguments(const v1::Chat& chat) {
+  if (!chat.has_template_arguments()) return absl::OkStatus();
+  const std::string field = "chat.template_arguments";
+  RETURN_IF_ERROR(CheckJson(field, chat.template_arguments()));
+  const std::vector<std::string> names = JsonObjectNames(chat.template_arguments());
+  RETURN_IF_ERROR(CheckCount(field, static_cast<int>(names.size()), kMaxTemplateArguments));
+  for (const std::string& name : names) {
+    if (IsIdentifier(name)) continue;
+    return Invalid(RefusalKind::kOutOfRange, field,
+                   absl::StrCat("the name ", Quoted(name), " is no identifier of 1 to ",
+                                kMaxNameBytes, " letters, digits and \"_\""));
+  }
+  return absl::OkStatus();
+}
+
 // The bytes of all strings that a caller chose. A role is one of four words.
 int64_t TextBytes(const v1::Chat& chat) {
-  size_t bytes = 0;
+  size_t bytes = chat.template_arguments().size();
   for (const v1::Message& message : chat.messages()) {
     bytes += message.content().size() + message.tool_call_id().size() + message.name().size();
     for (const v1::ToolCall& call : message.tool_calls()) {
@@ -130,7 +167,8 @@ absl::Status ValidateChat(const v1::Chat& chat, const RequestLimits& limits) {
     RETURN_IF_ERROR(CheckMessage(chat.messages(i), i));
   }
   for (int i = 0; i < chat.tools_size(); ++i) RETURN_IF_ERROR(CheckTool(chat.tools(i), i));
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckContinuation(chat));
+  return CheckTemplateArguments(chat);
 }
 
 }  // namespace phalanx

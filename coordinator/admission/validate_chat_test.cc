@@ -112,6 +112,38 @@ TEST(ValidateChatTest, BoundsTheNumberOfToolsAndCalls) {
               StartsWith("chat.messages[0].tool_calls: 129 are more than the 128 allowed"));
 }
 
+TEST(ValidateChatTest, OnlyAnAssistantsContentIsContinued) {
+  const auto check = [](const std::string& messages) {
+    return ValidateChat(Parse<v1::Chat>(messages + " continue_last_message: true"), RoomyLimits());
+  };
+  EXPECT_EQ(check("messages { role: 'assistant' content: '' }"), absl::OkStatus());
+  EXPECT_THAT(std::string(check(kUser).message()),
+              StartsWith("chat.continue_last_message: the last message is not the assistant's"));
+  EXPECT_THAT(
+      std::string(check("messages { role: 'assistant' content: 'x' tool_calls { name: 'f' "
+                        "arguments: '{}' } }")
+                      .message()),
+      StartsWith("chat.continue_last_message: the last message must have content and no tool"));
+}
+
+TEST(ValidateChatTest, TemplateArgumentsAreAnObjectOfIdentifiers) {
+  const auto check = [](const std::string& arguments) {
+    auto chat = Parse<v1::Chat>(kUser);
+    chat.set_template_arguments(arguments);
+    return std::string(ValidateChat(chat, RoomyLimits()).message());
+  };
+  EXPECT_EQ(check("{}"), "");
+  EXPECT_EQ(check(R"({"enable_thinking": false, "_x9": {"not an identifier": [1]}})"), "");
+  EXPECT_THAT(check("[]"), StartsWith("chat.template_arguments: must be a JSON object"));
+  for (const std::string name : {"", "9x", "a b", "a-b", "é"}) {
+    EXPECT_THAT(check("{\"" + name + "\": 1}"), StartsWith("chat.template_arguments: the name"));
+  }
+  std::string many = "{\"a\": 1";
+  for (int i = 0; i < 64; ++i) many += ", \"a" + std::to_string(i) + "\": 1";
+  EXPECT_THAT(check(many + "}"),
+              StartsWith("chat.template_arguments: 65 are more than the 64 allowed"));
+}
+
 TEST(ValidateChatTest, CountsTheBytesOfAllStrings) {
   for (const std::string chat : {
            "messages { role: 'user' content: '123456789012345678901' }",
@@ -122,6 +154,7 @@ TEST(ValidateChatTest, CountsTheBytesOfAllStrings) {
            "messages { role: 'user' content: '1234567' } tools { name: 'abc' description: '1234' } "
            "tools { name: 'abcd' description: '123' }",
            "messages { role: 'tool' content: '1234567' tool_call_id: '1234567' name: '1234567' }",
+           "messages { role: 'user' content: '1234567890123' } template_arguments: '{\"a\": 1}'",
        }) {
     SCOPED_TRACE(chat);
     EXPECT_EQ(std::string(ValidateChat(Parse<v1::Chat>(chat), Limits()).message()),

@@ -132,6 +132,27 @@ TEST_F(GenerateTest, TakesChatAndTokens) {
   EXPECT_THAT(engine.WaitForSubmit(2).prompt_token_ids(), ElementsAre(7, 8));
 }
 
+TEST_F(GenerateTest, WhatChangesThePromptReachesTheTextService) {
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request;
+  v1::Message& message = *request.mutable_chat()->add_messages();
+  message.set_role("assistant");
+  message.set_content("h");
+  request.mutable_chat()->set_continue_last_message(true);
+  request.mutable_chat()->set_template_arguments("{}");
+  request.set_add_bos(true);
+  EXPECT_TRUE(Generate(request).status.ok());
+  EXPECT_THAT(
+      engine.WaitForSubmit().prompt_token_ids(),
+      ElementsAre(kFakeBos, '{', '}', 'a', 's', 's', 'i', 's', 't', 'a', 'n', 't', ':', 'h'));
+  v1::GenerateRequest tokens;
+  tokens.mutable_tokens()->add_ids(7);
+  tokens.set_add_bos(false);
+  EXPECT_EQ(Generate(tokens).status.error_message(), "add_bos: tokens are taken as they are");
+}
+
 TEST_F(GenerateTest, KeepsACharacterTogetherThatTokensSplit) {
   FakeEngine engine({}, SayScript("\xe2\x82\xac!"));
   Start({&engine});

@@ -54,34 +54,29 @@ class ModelTextService final : public TextService {
         jinja_(std::move(jinja)),
         templates_(std::move(templates)) {}
 
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, const EncodeOptions& options,
                                            const std::atomic<bool>& cancelled) const override {
+    RETURN_IF_ERROR(CheckBos(options));
     const ControlSpelling control =
-        allow_special ? ControlSpelling::kToken : ControlSpelling::kPlainText;
+        options.allow_special ? ControlSpelling::kToken : ControlSpelling::kPlainText;
     ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->Encode(text, control, &cancelled));
+    // What a caller spells is his, so that only a bos token of the tokenizer's own is taken away.
+    SetBos(options, /*remove=*/tokenizer_->assets().add_bos, &token_ids);
     return EncodedPrompt{std::move(token_ids), std::string(text)};
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation, bool allow_special,
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
+                                           const EncodeOptions& options,
                                            const std::atomic<bool>& cancelled) const override {
     const ChatTemplate* const chat_template =
         conversation.tools.empty() ? templates_.default_template.get() : templates_.ForTools();
     if (chat_template == nullptr) {
       return absl::InvalidArgumentError("chat: the model has no chat template; send text");
     }
-    if (allow_special) {
-      ASSIGN_OR_RETURN(std::string text, chat_template->Render(conversation));
-      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
-                       tokenizer_->EncodeRendered(text, {}, &cancelled));
-      return EncodedPrompt{std::move(token_ids), std::move(text)};
-    }
-    // Random, so that no message can contain the marker that another one is marked with.
-    std::random_device random;
-    const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
-                                            absl::Hex(random()), "-", absl::Hex(random()), "-");
+    RETURN_IF_ERROR(CheckBos(options));
     ASSIGN_OR_RETURN(EncodedText encoded,
-                     phalanx::EncodeChat(*tokenizer_, *chat_template, conversation, marker,
-                                         /*add_generation_prompt=*/true, &cancelled));
+                     EncodeConversation(*chat_template, conversation, options, cancelled));
+    SetBos(options, /*remove=*/true, &encoded.token_ids);
     return EncodedPrompt{std::move(encoded.token_ids), std::move(encoded.text)};
   }
 
@@ -96,6 +91,41 @@ class ModelTextService final : public TextService {
   }
 
  private:
+  absl::StatusOr<EncodedText> EncodeConversation(const ChatTemplate& chat_template,
+                                                 const Conversation& conversation,
+                                                 const EncodeOptions& options,
+                                                 const std::atomic<bool>& cancelled) const {
+    if (options.allow_special) {
+      ASSIGN_OR_RETURN(std::string text, chat_template.Render(conversation));
+      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
+                       tokenizer_->EncodeRendered(text, {}, &cancelled));
+      return EncodedText{std::move(token_ids), std::move(text)};
+    }
+    // Random, so that no message can contain the marker that another one is marked with.
+    std::random_device random;
+    const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
+                                            absl::Hex(random()), "-", absl::Hex(random()), "-");
+    return phalanx::EncodeChat(*tokenizer_, chat_template, conversation, marker,
+                               /*add_generation_prompt=*/true, &cancelled);
+  }
+
+  absl::Status CheckBos(const EncodeOptions& options) const {
+    if (!options.add_bos.value_or(false) || tokenizer_->assets().bos_token_id >= 0) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError("add_bos: this model has no bos token");
+  }
+
+  // Puts a bos token to the front of `token_ids`, or takes the one that is there away if `remove`
+  // is true, where the options ask for it.
+  void SetBos(const EncodeOptions& options, bool remove, std::vector<int32_t>* token_ids) const {
+    if (!options.add_bos.has_value()) return;
+    const int32_t bos = tokenizer_->assets().bos_token_id;
+    const bool has_bos = bos >= 0 && !token_ids->empty() && token_ids->front() == bos;
+    if (*options.add_bos && !has_bos) token_ids->insert(token_ids->begin(), bos);
+    if (!*options.add_bos && has_bos && remove) token_ids->erase(token_ids->begin());
+  }
+
   const std::unique_ptr<Tokenizer> tokenizer_;
   // Declared before templates_, which use it.
   const std::unique_ptr<JinjaCompiler> jinja_;

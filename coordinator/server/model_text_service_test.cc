@@ -1,7 +1,9 @@
 #include "coordinator/server/model_text_service.h"
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +15,8 @@
 
 namespace phalanx {
 namespace {
+
+using ::testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<TextService>> Make(TokenizerAssets assets,
                                                   ChatAbilities* abilities) {
@@ -70,10 +74,52 @@ TEST(ModelTextServiceTest, TemplatesGetTheTokensOfTheModel) {
   EXPECT_TRUE(abilities.has_chat_template);
   EXPECT_FALSE(abilities.supports_tools);
   const std::atomic<bool> cancelled = false;
-  const auto prompt = (*service)->EncodeChat({.messages = {{"user", "x"}}},
-                                             /*allow_special=*/false, cancelled);
+  const auto prompt = (*service)->EncodeChat({.messages = {{"user", "x"}}}, {}, cancelled);
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->text, "babx");
+}
+
+TEST(ModelTextServiceTest, AddBosCountsMoreThanTokenizerAndTemplate) {
+  const std::atomic<bool> cancelled = false;
+  for (const bool adds_itself : {false, true}) {
+    SCOPED_TRACE(adds_itself);
+    TokenizerAssets assets = TinyVocabulary();
+    assets.bos_token_id = kControl;
+    assets.add_bos = adds_itself;
+    assets.chat_template =
+        adds_itself ? "{{ bos_token }}{{ messages[0].content }}" : "{{ messages[0].content }}";
+    ChatAbilities abilities;
+    const auto service = *Make(assets, &abilities);
+    const auto text = [&](std::optional<bool> add_bos) {
+      return service->EncodeText("x", {.add_bos = add_bos}, cancelled)->token_ids;
+    };
+    const auto chat = [&](std::optional<bool> add_bos) {
+      return service->EncodeChat({.messages = {{"user", "x"}}}, {.add_bos = add_bos}, cancelled)
+          ->token_ids;
+    };
+    for (const auto& encode : {std::function(text), std::function(chat)}) {
+      EXPECT_THAT(encode(true), ElementsAre(kControl, 'x'));
+      EXPECT_THAT(encode(false), ElementsAre('x'));
+      EXPECT_EQ(encode(std::nullopt), encode(adds_itself));
+    }
+    // A bos token that the caller has spelled is his, and is not doubled.
+    const EncodeOptions spelled = {.allow_special = true, .add_bos = true};
+    EXPECT_THAT(service->EncodeText("<|a|>x", {.allow_special = true, .add_bos = false}, cancelled)
+                    ->token_ids,
+                ElementsAre(kControl, 'x'));
+    if (adds_itself) continue;
+    EXPECT_THAT(service->EncodeText("<|a|>x", spelled, cancelled)->token_ids,
+                ElementsAre(kControl, 'x'));
+  }
+}
+
+TEST(ModelTextServiceTest, AModelWithoutABosTokenCannotAddIt) {
+  ChatAbilities abilities;
+  const auto service = *Make(TinyVocabulary(), &abilities);
+  const std::atomic<bool> cancelled = false;
+  EXPECT_EQ(service->EncodeText("x", {.add_bos = true}, cancelled).status(),
+            absl::InvalidArgumentError("add_bos: this model has no bos token"));
+  EXPECT_TRUE(service->EncodeText("x", {.add_bos = false}, cancelled).ok());
 }
 
 }  // namespace

@@ -34,6 +34,10 @@ Conversation ConversationOf(const v1::Chat& chat) {
     if (tool.has_description()) added.description = tool.description();
     if (tool.has_parameters()) added.parameters_json = tool.parameters();
   }
+  conversation.continue_last_message = chat.continue_last_message();
+  if (chat.has_template_arguments()) {
+    conversation.template_arguments_json = chat.template_arguments();
+  }
   return conversation;
 }
 

@@ -20,10 +20,11 @@ Conversation ConversationOf(const v1::Chat& chat);
 template <typename Request>
 absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request,
                                            const std::atomic<bool>& cancelled) {
+  EncodeOptions options{.allow_special = request.allow_special()};
+  if (request.has_add_bos()) options.add_bos = request.add_bos();
   absl::StatusOr<EncodedPrompt> encoded =
-      request.has_chat()
-          ? text.EncodeChat(ConversationOf(request.chat()), request.allow_special(), cancelled)
-          : text.EncodeText(request.text(), request.allow_special(), cancelled);
+      request.has_chat() ? text.EncodeChat(ConversationOf(request.chat()), options, cancelled)
+                         : text.EncodeText(request.text(), options, cancelled);
   // What the model's template or its tokenizer cannot take.
   if (absl::IsInvalidArgument(encoded.status())) {
     return Refused(RefusalKind::kTemplate, encoded.status());

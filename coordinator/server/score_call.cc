@@ -23,7 +23,8 @@ absl::StatusOr<std::vector<EngineRequest>> ScoreCall::Prepare() {
   } else {
     ASSIGN_OR_RETURN(
         EncodedPrompt encoded,
-        environment_.text->EncodeText(request_.text(), request_.allow_special(), cancelled()));
+        environment_.text->EncodeText(request_.text(), {.allow_special = request_.allow_special()},
+                                      cancelled()));
     tokens = std::move(encoded.token_ids);
   }
   RETURN_IF_ERROR(

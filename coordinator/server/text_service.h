@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,14 @@
 #include "coordinator/text/template/conversation.h"
 
 namespace phalanx {
+
+struct EncodeOptions {
+  // Whether a spelling of a control token in the caller's text becomes that token.
+  bool allow_special = false;
+  // Whether the tokens begin with the bos token (GenerateRequest.add_bos). Unset: as the tokenizer
+  // does with texts, and the template with chats.
+  std::optional<bool> add_bos = std::nullopt;
+};
 
 struct EncodedPrompt {
   std::vector<int32_t> token_ids;
@@ -39,12 +48,12 @@ class TextService {
   virtual ~TextService() = default;
 
   // EncodeText and EncodeChat take time in proportion to their input, so they run on the text pool.
-  // With `allow_special`, a spelling of a control token in the caller's text becomes that token.
   // Once another thread sets `cancelled`, they soon end with CANCELLED.
-  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+  virtual absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text,
+                                                   const EncodeOptions& options,
                                                    const std::atomic<bool>& cancelled) const = 0;
   virtual absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
-                                                   bool allow_special,
+                                                   const EncodeOptions& options,
                                                    const std::atomic<bool>& cancelled) const = 0;
   // The text of `token_ids`, which must be within the vocabulary. Control tokens are spelled out.
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;

@@ -15,8 +15,10 @@
 namespace phalanx {
 
 inline constexpr int kFakeVocab = 256;
-// The only control token. A text that is exactly "<eos>" is its spelling.
+// The control token at the end of an answer. A text that is exactly "<eos>" is its spelling.
 inline constexpr int32_t kFakeEos = 2;
+// Only where it is asked for.
+inline constexpr int32_t kFakeBos = 1;
 
 // Holds a character back until its last byte.
 class FakeAnswerDecoder final : public AnswerDecoder {
@@ -44,7 +46,7 @@ class FakeAnswerDecoder final : public AnswerDecoder {
 // and the text "untakable" is refused.
 class FakeTextService final : public TextService {
  public:
-  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, bool allow_special,
+  absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, const EncodeOptions& options,
                                            const std::atomic<bool>& cancelled) const override {
     CountText();
     if (absl::StartsWith(text, "block")) Block();
@@ -55,7 +57,8 @@ class FakeTextService final : public TextService {
     }
     if (text == "untakable") return absl::InvalidArgumentError("text: cannot be taken");
     EncodedPrompt prompt{.token_ids = {}, .text = std::string(text)};
-    if (allow_special && text == "<eos>") {
+    if (options.add_bos.value_or(false)) prompt.token_ids.push_back(kFakeBos);
+    if (options.allow_special && text == "<eos>") {
       prompt.token_ids.push_back(kFakeEos);
       return prompt;
     }
@@ -63,14 +66,16 @@ class FakeTextService final : public TextService {
     return prompt;
   }
 
-  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation, bool allow_special,
+  absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
+                                           const EncodeOptions& options,
                                            const std::atomic<bool>& cancelled) const override {
     std::string text;
     for (const Tool& tool : conversation.tools) absl::StrAppend(&text, "tool:", tool.name, ";");
     for (const ChatMessage& message : conversation.messages) {
       absl::StrAppend(&text, message.role, ":", message.content.value_or(""), ";");
     }
-    return EncodeText(text, allow_special, cancelled);
+    if (conversation.continue_last_message) text.pop_back();
+    return EncodeText(conversation.template_arguments_json.value_or("") + text, options, cancelled);
   }
 
   std::string Decode(absl::Span<const int32_t> token_ids) const override {

@@ -88,5 +88,40 @@ TEST_F(ChatEncoderTest, ATemplatesRefusalIsPassedOn) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ChatEncoderTest, AContinuedMessageEndsThePrompt) {
+  constexpr char kTurns[] =
+      "{% for m in messages %}<|a|>{{ m.content | trim }}<|a|>{% endfor %}"
+      "{% if add_generation_prompt %}<|a|>{% endif %}";
+  auto chat_template = ChatTemplate::Create(jinja_, kTurns, {});
+  ASSERT_TRUE(chat_template.ok());
+  Conversation conversation = {.messages = {{"user", "ab"}, {"assistant", "x<|a|>"}},
+                               .tools = {},
+                               .continue_last_message = true};
+  const auto encoded = EncodeChat(*tokenizer_, **chat_template, conversation, "nonce-");
+  ASSERT_TRUE(encoded.ok()) << encoded.status();
+  EXPECT_EQ(encoded->text, "<|a|>ab<|a|><|a|>x<|a|>");
+  // The spelling in the message stays text.
+  EXPECT_THAT(encoded->token_ids,
+              ElementsAre(kControl, kAb, kControl, kControl, 'x', '<', '|', 'a', '|', '>'));
+  // The template trims, so that white space before the continuation is gone.
+  conversation.messages[1].content = "x \n";
+  const auto trimmed = EncodeChat(*tokenizer_, **chat_template, conversation, "nonce-");
+  ASSERT_TRUE(trimmed.ok()) << trimmed.status();
+  EXPECT_EQ(trimmed->text, "<|a|>ab<|a|><|a|>x");
+}
+
+TEST_F(ChatEncoderTest, TemplateArgumentsAreTextOfTheCaller) {
+  auto chat_template =
+      ChatTemplate::Create(jinja_, "<|a|>{{ who }}{% if loud %}!{% endif %}{{ who2.b[0] }}", {});
+  ASSERT_TRUE(chat_template.ok());
+  Conversation conversation = {.messages = {{"user", "x"}}};
+  conversation.template_arguments_json =
+      R"({"who": "<|a|>", "loud": true, "who2": {"b": ["<|a|>"]}})";
+  const auto encoded = EncodeChat(*tokenizer_, **chat_template, conversation, "nonce-");
+  ASSERT_TRUE(encoded.ok()) << encoded.status();
+  EXPECT_THAT(encoded->token_ids,
+              ElementsAre(kControl, '<', '|', 'a', '|', '>', '!', '<', '|', 'a', '|', '>'));
+}
+
 }  // namespace
 }  // namespace phalanx

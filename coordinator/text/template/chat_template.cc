@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "coordinator/text/tokenizer/unicode.h"
 
 namespace phalanx {
 namespace {
@@ -23,6 +24,49 @@ absl::Status WithPrefix(absl::string_view prefix, const absl::Status& status) {
 // Bytes that are not UTF-8 would make dump throw otherwise.
 std::string JsonText(const TemplateValue& value) {
   return value.dump(-1, ' ', false, TemplateValue::error_handler_t::replace);
+}
+
+// Stands behind the content that is continued while it is rendered, so that what the template
+// writes behind it can be cut off. The first character is for private use, so that no template
+// takes it for anything but a letter. The space at its end tells whether the template trims
+// contents.
+constexpr absl::string_view kContinueTag =
+    "\xee\x80\x82"
+    "continue ";
+
+// What str.strip and str.rstrip of Python take for white space.
+bool IsPythonSpace(absl::string_view character) {
+  const bool is_separator = character[0] >= 0x1c && character[0] <= 0x1f;
+  return is_separator || FirstChar(character).char_class == CharClass::kSpace;
+}
+
+absl::string_view WithoutSpaceBehind(absl::string_view text) {
+  while (!text.empty()) {
+    const size_t bytes = LastCharBytes(text);
+    if (!IsPythonSpace(text.substr(text.size() - bytes))) break;
+    text.remove_suffix(bytes);
+  }
+  return text;
+}
+
+absl::string_view WithoutSpaceAround(absl::string_view text) {
+  while (!text.empty() && IsPythonSpace(text)) text.remove_prefix(FirstChar(text).bytes);
+  return WithoutSpaceBehind(text);
+}
+
+// Cuts `text` off where `content`, which the tag followed, ends in it, as transformers does for
+// continue_final_message.
+absl::Status CutAtContinueTag(absl::string_view content, std::string* text) {
+  const absl::string_view trimmed_tag = kContinueTag.substr(0, kContinueTag.size() - 1);
+  const size_t at = absl::string_view(*text).rfind(trimmed_tag);
+  if (at == absl::string_view::npos || !absl::StrContains(*text, WithoutSpaceAround(content))) {
+    return absl::InvalidArgumentError(
+        "chat.continue_last_message: this model's template leaves out a part of the message");
+  }
+  const bool keeps_space = absl::StartsWith(absl::string_view(*text).substr(at), kContinueTag);
+  text->resize(at);
+  if (!keeps_space) text->resize(WithoutSpaceBehind(*text).size());
+  return absl::OkStatus();
 }
 
 std::string AsItIs(const std::string& /*field*/, const std::string& text) { return text; }
@@ -150,6 +194,21 @@ absl::Status ChatTemplate::AddTools(const Conversation& conversation, CallerText
   return absl::OkStatus();
 }
 
+absl::Status ChatTemplate::AddCallerVariables(const Conversation& conversation,
+                                              CallerText caller_text,
+                                              TemplateValue* context) const {
+  ASSIGN_OR_RETURN(TemplateValue variables, CallerVariables(conversation, caller_text));
+  for (auto& [name, value] : variables.items()) {
+    // raise_exception and strftime_now are functions that templates call.
+    if (context->contains(name) || name == "raise_exception" || name == "strftime_now") {
+      return absl::InvalidArgumentError(absl::StrCat("chat.template_arguments: the variable \"",
+                                                     name, "\" is not the caller's to set"));
+    }
+    (*context)[name] = std::move(value);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversation,
                                                  bool add_generation_prompt,
                                                  CallerText caller_text) const {
@@ -157,14 +216,24 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Conversation& conversatio
   TemplateValue context;
   ASSIGN_OR_RETURN(context["messages"],
                    MessagesVariable(conversation, call_form_.value_or(CallForm()), caller_text));
+  std::string continued;
+  if (conversation.continue_last_message) {
+    TemplateValue& content = context["messages"].back()["content"];
+    continued = content.get<std::string>();
+    content = absl::StrCat(continued, kContinueTag);
+  }
   RETURN_IF_ERROR(AddTools(conversation, caller_text, &context));
   context["documents"] = nullptr;
-  context["add_generation_prompt"] = add_generation_prompt;
+  context["add_generation_prompt"] = add_generation_prompt && !conversation.continue_last_message;
   // emplace leaves what is there: a variable that transformers passes itself counts more than a
   // token of the same name.
   for (const auto& [name, spelling] : options_.tokens) context.emplace(name, spelling);
+  RETURN_IF_ERROR(AddCallerVariables(conversation, caller_text, &context));
   absl::StatusOr<std::string> text = template_->Render(JsonText(context));
   if (!text.ok()) return WithPrefix("chat: the model's template: ", text.status());
+  if (conversation.continue_last_message) {
+    RETURN_IF_ERROR(CutAtContinueTag(continued, &*text));
+  }
   return text;
 }
 

@@ -39,10 +39,12 @@ class ChatTemplate {
 
   ToolsInput tools_input() const { return tools_input_; }
 
-  // Returns the conversation as text, with the prompt for an answer at its end if asked for.
-  // `caller_text` tells what to write for the callers' strings. INVALID_ARGUMENT if the template
-  // refuses or cannot use the conversation, would leave out tools or tool calls in it, or exceeds a
-  // limit with it. UNAVAILABLE as for JinjaTemplate::Render.
+  // Returns the conversation as text, with the prompt for an answer at its end if asked for; one
+  // that continues its last message ends with that in any case. `caller_text` tells what to write
+  // for the callers' strings. INVALID_ARGUMENT if the template refuses or cannot use the
+  // conversation, would leave out tools, tool calls or a part of the message to continue, uses the
+  // name of a template argument itself, or exceeds a limit with it. UNAVAILABLE as for
+  // JinjaTemplate::Render.
   absl::StatusOr<std::string> Render(const Conversation& conversation, bool add_generation_prompt,
                                      CallerText caller_text) const;
   absl::StatusOr<std::string> Render(const Conversation& conversation,
@@ -54,6 +56,8 @@ class ChatTemplate {
   absl::Status CheckTools(const Conversation& conversation) const;
   absl::Status AddTools(const Conversation& conversation, CallerText caller_text,
                         TemplateValue* context) const;
+  absl::Status AddCallerVariables(const Conversation& conversation, CallerText caller_text,
+                                  TemplateValue* context) const;
   bool ShowsTools(ToolsInput input);
   // Finds out how tool calls are shown, if they are.
   void TryToolCalls();

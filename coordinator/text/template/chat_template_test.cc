@@ -148,5 +148,22 @@ TEST(ChatTemplateTest, StopsEndlessRecursion) {
   EXPECT_FALSE(Render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").ok());
 }
 
+TEST(ChatTemplateArgumentsTest, NamesOfTheServersOwnVariablesAreRefused) {
+  LocalJinja jinja;
+  auto chat_template = ChatTemplate::Create(jinja, "{{ x }}", {.tokens = {{"pad_token", "p"}}});
+  ASSERT_TRUE(chat_template.ok());
+  Conversation conversation = {.messages = {{"user", "x"}}};
+  for (const char* name : {"messages", "tools", "documents", "add_generation_prompt", "pad_token",
+                           "raise_exception", "strftime_now"}) {
+    conversation.template_arguments_json = std::string("{\"") + name + "\": 1}";
+    const absl::Status status = (*chat_template)->Render(conversation).status();
+    EXPECT_EQ(status,
+              absl::InvalidArgumentError(std::string("chat.template_arguments: the variable \"") +
+                                         name + "\" is not the caller's to set"));
+  }
+  conversation.template_arguments_json = R"({"x": "y", "unk_token": 1})";
+  EXPECT_EQ(*(*chat_template)->Render(conversation), "y");
+}
+
 }  // namespace
 }  // namespace phalanx

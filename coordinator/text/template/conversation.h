@@ -37,6 +37,11 @@ struct ChatMessage {
 struct Conversation {
   std::vector<ChatMessage> messages;
   std::vector<Tool> tools = {};
+  // The answer goes on with the last message, which has content and is the assistant's: no turn
+  // begins behind it.
+  bool continue_last_message = false;
+  // The text of a JSON object: further variables for the template.
+  std::optional<std::string> template_arguments_json = std::nullopt;
 };
 
 }  // namespace phalanx

@@ -105,6 +105,23 @@ absl::StatusOr<TemplateValue> FunctionList(const Conversation& conversation,
   return list;
 }
 
+absl::StatusOr<TemplateValue> CallerVariables(const Conversation& conversation,
+                                              CallerText caller_text) {
+  constexpr char kField[] = "chat.template_arguments";
+  TemplateValue variables = TemplateValue::object();
+  if (!conversation.template_arguments_json) return variables;
+  // The names stay as they are: the template knows them, and does not write them.
+  const TemplateValue given = TemplateValue::parse(*conversation.template_arguments_json, nullptr,
+                                                   /*allow_exceptions=*/false);
+  if (!given.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(kField, ": must be a JSON object"));
+  }
+  for (const auto& [name, value] : given.items()) {
+    variables[name] = Replaced(kField, value, caller_text);
+  }
+  return variables;
+}
+
 TemplateValue ToolsVariable(TemplateValue functions) {
   TemplateValue list = TemplateValue::array();
   for (TemplateValue& function : functions) {

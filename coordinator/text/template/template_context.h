@@ -39,6 +39,11 @@ absl::StatusOr<TemplateValue> MessagesVariable(const Conversation& conversation,
 absl::StatusOr<TemplateValue> FunctionList(const Conversation& conversation,
                                            CallerText caller_text);
 
+// Returns the variables that the caller gives to the template, by their names; none if he gives
+// none. Errors as those of MessagesVariable.
+absl::StatusOr<TemplateValue> CallerVariables(const Conversation& conversation,
+                                              CallerText caller_text);
+
 // Returns the variable `tools` for the result of FunctionList.
 TemplateValue ToolsVariable(TemplateValue functions);
 

@@ -49,6 +49,8 @@ size_t FormatGoldenTime(const char* format, uint8_t* buffer, size_t size) {
 
 }  // namespace
 
+Json ReadPrefillGolden() { return Json::parse(ReadFile(secure_getenv("PREFILLS_JSON"))); }
+
 Json ReadChatGolden() { return Json::parse(ReadFile(secure_getenv("CHATS_JSON"))); }
 
 Conversation GoldenConversation(const Json& chat) {
@@ -69,6 +71,8 @@ Conversation GoldenConversation(const Json& chat) {
                                   OptionalText(function, "description"),
                                   function["parameters"].dump()});
   }
+  conversation.continue_last_message = chat.value("continue", false);
+  if (chat.contains("arguments")) conversation.template_arguments_json = chat["arguments"].dump();
   return conversation;
 }
 

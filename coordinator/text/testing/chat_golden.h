@@ -15,7 +15,11 @@ namespace phalanx {
 // Reads the file that the environment variable CHATS_JSON names.
 nlohmann::ordered_json ReadChatGolden();
 
-// Makes a conversation of a chat in the result of ReadChatGolden.
+// Reads the file that the environment variable PREFILLS_JSON names.
+nlohmann::ordered_json ReadPrefillGolden();
+
+// Makes a conversation of a chat in the result of ReadChatGolden, or of a case in that of
+// ReadPrefillGolden.
 Conversation GoldenConversation(const nlohmann::ordered_json& chat);
 
 // Returns the source of an entry of `templates`, from a file that the environment variable
