@@ -65,17 +65,24 @@ class InferenceService final : public RawInference {
     const absl::Status checked =
         Parse(*bytes, environment_.limits, ValidateTokenize, request.get());
     return NewCall("Tokenize", context, response)
-        ->RunOnTextPool(checked, request->ByteSizeLong(),
-                        [this, request](const std::atomic<bool>& cancelled, grpc::ByteBuffer* out) {
-                          ASSIGN_OR_RETURN(const EncodedPrompt prompt,
-                                           EncodePrompt(*environment_.text, *request, cancelled));
-                          v1::TokenizeResponse message;
-                          message.mutable_token_ids()->Add(prompt.token_ids.begin(),
-                                                           prompt.token_ids.end());
-                          message.set_text(prompt.text);
-                          *out = SerializeMessage(message);
-                          return absl::OkStatus();
-                        });
+        ->RunOnTextPool(
+            checked, request->ByteSizeLong(),
+            [this, request](const std::atomic<bool>& cancelled, grpc::ByteBuffer* out) {
+              ASSIGN_OR_RETURN(
+                  const EncodedPrompt prompt,
+                  EncodePrompt(*environment_.text, *request, cancelled, request->pieces()));
+              v1::TokenizeResponse message;
+              message.mutable_token_ids()->Add(prompt.token_ids.begin(), prompt.token_ids.end());
+              message.set_text(prompt.text);
+              for (const TokenPiece& piece : prompt.pieces) {
+                v1::TokenPiece& added = *message.add_pieces();
+                added.set_bytes(piece.bytes);
+                added.set_begin(static_cast<int32_t>(piece.span.begin));
+                added.set_end(static_cast<int32_t>(piece.span.end));
+              }
+              *out = SerializeMessage(message);
+              return absl::OkStatus();
+            });
   }
 
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,

@@ -70,6 +70,23 @@ TEST_F(InferenceServiceTest, TokenizesTextAndChat) {
   EXPECT_EQ(response.text(), "user:x;");
 }
 
+TEST_F(InferenceServiceTest, TokenizeGivesPiecesIfAsked) {
+  Start({});
+  v1::TokenizeRequest request;
+  request.set_text("a\xc3\xa9");
+  v1::TokenizeResponse response;
+  grpc::ClientContext without;
+  ASSERT_TRUE(stub_->Tokenize(&without, request, &response).ok());
+  EXPECT_TRUE(response.pieces().empty());
+  request.set_pieces(true);
+  grpc::ClientContext with;
+  ASSERT_TRUE(stub_->Tokenize(&with, request, &response).ok());
+  ASSERT_EQ(response.pieces_size(), 3);
+  EXPECT_EQ(response.pieces(1).bytes(), "\xc3");
+  EXPECT_EQ(response.pieces(1).begin(), 1);
+  EXPECT_EQ(response.pieces(1).end(), 2);
+}
+
 TEST_F(InferenceServiceTest, Detokenizes) {
   Start({});
   v1::DetokenizeRequest request;

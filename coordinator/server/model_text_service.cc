@@ -59,10 +59,13 @@ class ModelTextService final : public TextService {
     RETURN_IF_ERROR(CheckBos(options));
     const ControlSpelling control =
         options.allow_special ? ControlSpelling::kToken : ControlSpelling::kPlainText;
-    ASSIGN_OR_RETURN(std::vector<int32_t> token_ids, tokenizer_->Encode(text, control, &cancelled));
+    EncodedText encoded{.token_ids = {}, .text = std::string(text)};
+    ASSIGN_OR_RETURN(
+        encoded.token_ids,
+        tokenizer_->Encode(text, control, &cancelled, options.pieces ? &encoded.spans : nullptr));
     // What a caller spells is his, so that only a bos token of the tokenizer's own is taken away.
-    SetBos(options, /*remove=*/tokenizer_->assets().add_bos, &token_ids);
-    return EncodedPrompt{std::move(token_ids), std::string(text)};
+    SetBos(options, /*remove=*/tokenizer_->assets().add_bos, &encoded);
+    return PromptOf(std::move(encoded));
   }
 
   absl::StatusOr<EncodedPrompt> EncodeChat(const Conversation& conversation,
@@ -76,8 +79,8 @@ class ModelTextService final : public TextService {
     RETURN_IF_ERROR(CheckBos(options));
     ASSIGN_OR_RETURN(EncodedText encoded,
                      EncodeConversation(*chat_template, conversation, options, cancelled));
-    SetBos(options, /*remove=*/true, &encoded.token_ids);
-    return EncodedPrompt{std::move(encoded.token_ids), std::move(encoded.text)};
+    SetBos(options, /*remove=*/true, &encoded);
+    return PromptOf(std::move(encoded));
   }
 
   std::string Decode(absl::Span<const int32_t> token_ids) const override {
@@ -96,17 +99,19 @@ class ModelTextService final : public TextService {
                                                  const EncodeOptions& options,
                                                  const std::atomic<bool>& cancelled) const {
     if (options.allow_special) {
-      ASSIGN_OR_RETURN(std::string text, chat_template.Render(conversation));
-      ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
-                       tokenizer_->EncodeRendered(text, {}, &cancelled));
-      return EncodedText{std::move(token_ids), std::move(text)};
+      EncodedText encoded;
+      ASSIGN_OR_RETURN(encoded.text, chat_template.Render(conversation));
+      ASSIGN_OR_RETURN(encoded.token_ids,
+                       tokenizer_->EncodeRendered(encoded.text, {}, &cancelled,
+                                                  options.pieces ? &encoded.spans : nullptr));
+      return encoded;
     }
     // Random, so that no message can contain the marker that another one is marked with.
     std::random_device random;
     const std::string marker = absl::StrCat(absl::Hex(random()), "-", absl::Hex(random()), "-",
                                             absl::Hex(random()), "-", absl::Hex(random()), "-");
     return phalanx::EncodeChat(*tokenizer_, chat_template, conversation, marker,
-                               /*add_generation_prompt=*/true, &cancelled);
+                               /*add_generation_prompt=*/true, &cancelled, options.pieces);
   }
 
   absl::Status CheckBos(const EncodeOptions& options) const {
@@ -116,14 +121,33 @@ class ModelTextService final : public TextService {
     return absl::InvalidArgumentError("add_bos: this model has no bos token");
   }
 
-  // Puts a bos token to the front of `token_ids`, or takes the one that is there away if `remove`
-  // is true, where the options ask for it.
-  void SetBos(const EncodeOptions& options, bool remove, std::vector<int32_t>* token_ids) const {
+  // Puts a bos token to the front of the tokens, or takes the one that is there away if `remove` is
+  // true, where the options ask for it.
+  void SetBos(const EncodeOptions& options, bool remove, EncodedText* encoded) const {
     if (!options.add_bos.has_value()) return;
+    std::vector<int32_t>& ids = encoded->token_ids;
+    std::vector<TextSpan>& spans = encoded->spans;
     const int32_t bos = tokenizer_->assets().bos_token_id;
-    const bool has_bos = bos >= 0 && !token_ids->empty() && token_ids->front() == bos;
-    if (*options.add_bos && !has_bos) token_ids->insert(token_ids->begin(), bos);
-    if (!*options.add_bos && has_bos && remove) token_ids->erase(token_ids->begin());
+    const bool has_bos = bos >= 0 && !ids.empty() && ids.front() == bos;
+    if (*options.add_bos && !has_bos) {
+      ids.insert(ids.begin(), bos);
+      if (options.pieces) spans.insert(spans.begin(), TextSpan{});
+    }
+    if (!*options.add_bos && has_bos && remove) {
+      ids.erase(ids.begin());
+      if (options.pieces) spans.erase(spans.begin());
+    }
+  }
+
+  // With pieces, if there are spans.
+  EncodedPrompt PromptOf(EncodedText encoded) const {
+    EncodedPrompt prompt{std::move(encoded.token_ids), std::move(encoded.text)};
+    prompt.pieces.reserve(encoded.spans.size());
+    for (size_t i = 0; i < encoded.spans.size(); ++i) {
+      prompt.pieces.push_back(
+          {tokenizer_->assets().token_bytes[prompt.token_ids[i]], encoded.spans[i]});
+    }
+    return prompt;
   }
 
   const std::unique_ptr<Tokenizer> tokenizer_;

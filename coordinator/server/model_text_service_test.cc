@@ -113,6 +113,28 @@ TEST(ModelTextServiceTest, AddBosCountsMoreThanTokenizerAndTemplate) {
   }
 }
 
+TEST(ModelTextServiceTest, PiecesAreTheTokensBytesAndPlaces) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.bos_token_id = kControl;
+  assets.chat_template = "<|a|>>{{ messages[0].content }}";
+  ChatAbilities abilities;
+  const auto service = *Make(assets, &abilities);
+  const std::atomic<bool> cancelled = false;
+  for (const bool allow_special : {false, true}) {
+    const EncodeOptions options = {.allow_special = allow_special, .add_bos = true, .pieces = true};
+    const auto prompt = service->EncodeChat({.messages = {{"user", "abc"}}}, options, cancelled);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    EXPECT_THAT(prompt->token_ids, ElementsAre(kControl, kLongControl, kAbc));
+    ASSERT_EQ(prompt->pieces.size(), 3u);
+    EXPECT_EQ(prompt->pieces[0].bytes, "<|a|>");
+    EXPECT_EQ(prompt->pieces[0].span.end, 0u);
+    EXPECT_EQ(prompt->pieces[2].bytes, "abc");
+    EXPECT_EQ(prompt->pieces[2].span.begin, 6u);
+    EXPECT_EQ(prompt->pieces[2].span.end, 9u);
+  }
+  EXPECT_TRUE(service->EncodeText("x", {}, cancelled)->pieces.empty());
+}
+
 TEST(ModelTextServiceTest, AModelWithoutABosTokenCannotAddIt) {
   ChatAbilities abilities;
   const auto service = *Make(TinyVocabulary(), &abilities);

@@ -16,11 +16,13 @@ namespace phalanx {
 
 Conversation ConversationOf(const v1::Chat& chat);
 
-// For a valid request with text or chat input: GenerateRequest or TokenizeRequest.
+// For a valid request with text or chat input: GenerateRequest or TokenizeRequest. `with_pieces`
+// asks for EncodedPrompt::pieces.
 template <typename Request>
 absl::StatusOr<EncodedPrompt> EncodePrompt(const TextService& text, const Request& request,
-                                           const std::atomic<bool>& cancelled) {
-  EncodeOptions options{.allow_special = request.allow_special()};
+                                           const std::atomic<bool>& cancelled,
+                                           bool with_pieces = false) {
+  EncodeOptions options{.allow_special = request.allow_special(), .pieces = with_pieces};
   if (request.has_add_bos()) options.add_bos = request.add_bos();
   absl::StatusOr<EncodedPrompt> encoded =
       request.has_chat() ? text.EncodeChat(ConversationOf(request.chat()), options, cancelled)

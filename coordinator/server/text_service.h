@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "coordinator/text/template/conversation.h"
+#include "coordinator/text/tokenizer/text_span.h"
 
 namespace phalanx {
 
@@ -22,12 +23,23 @@ struct EncodeOptions {
   // Whether the tokens begin with the bos token (GenerateRequest.add_bos). Unset: as the tokenizer
   // does with texts, and the template with chats.
   std::optional<bool> add_bos = std::nullopt;
+  // Whether EncodedPrompt::pieces is asked for.
+  bool pieces = false;
+};
+
+struct TokenPiece {
+  // The token's own bytes; the spelling of a control token.
+  std::string bytes;
+  // What it stands for in EncodedPrompt::text; see Tokenizer::Encode.
+  TextSpan span;
 };
 
 struct EncodedPrompt {
   std::vector<int32_t> token_ids;
   // What was tokenized: the text itself, or the rendered conversation.
   std::string text;
+  // One for each token, if they were asked for.
+  std::vector<TokenPiece> pieces = {};
 };
 
 // The text of one answer, piece by piece. Thread-compatible.

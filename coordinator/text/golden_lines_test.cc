@@ -12,6 +12,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -75,6 +76,44 @@ class GoldenLinesTest : public testing::TestWithParam<Vocabulary> {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string folder_;
 };
+
+// Every 16th line, where characters tell the bytes of a token.
+TEST_P(GoldenLinesTest, TokensHaveTheSamePlaces) {
+  const std::vector<std::string> lines = ReadLines();
+  const std::vector<std::string> golden = ReadGolden("spans");
+  ASSERT_EQ(golden.size(), (lines.size() + 15) / 16);
+  int compared = 0;
+  for (size_t i = 0; i < golden.size(); ++i) {
+    const std::string& line = lines[16 * i];
+    SCOPED_TRACE(absl::CHexEscape(line));
+    const TextSpan all{0, line.size()};
+    std::vector<TextSpan> spans;
+    const Ids ids =
+        *tokenizer_->EncodeRendered(line, absl::MakeConstSpan(&all, 1), nullptr, &spans);
+    ASSERT_EQ(spans.size(), ids.size());
+    const bool normalized = tokenizer_->assets().normalizes_to_nfc && ToNfc(line) != line;
+    const std::vector<std::string> expected =
+        golden[i].empty() ? std::vector<std::string>() : absl::StrSplit(golden[i], ' ');
+    ASSERT_EQ(expected.size(), ids.size());
+    for (size_t t = 0; t < ids.size(); ++t) {
+      ASSERT_LE(spans[t].begin, spans[t].end);
+      ASSERT_LE(spans[t].end, line.size());
+      const std::vector<std::string> ends = absl::StrSplit(expected[t], '-');
+      TextSpan wanted;
+      if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &wanted.begin) ||
+          !absl::SimpleAtoi(ends[1], &wanted.end)) {
+        continue;
+      }
+      ++compared;
+      // Where marks change places, ours has all of them.
+      const bool is_exact = spans[t].begin == wanted.begin && spans[t].end == wanted.end;
+      const bool has_it = spans[t].begin <= wanted.begin && wanted.end <= spans[t].end;
+      ASSERT_TRUE(is_exact || (normalized && has_it))
+          << "token " << t << ": " << spans[t].begin << "-" << spans[t].end << ", " << expected[t];
+    }
+  }
+  EXPECT_GT(compared, 10000);
+}
 
 TEST_P(GoldenLinesTest, LinesHaveTheSameTokens) {
   const std::vector<std::string> lines = ReadLines();

@@ -62,7 +62,13 @@ class FakeTextService final : public TextService {
       prompt.token_ids.push_back(kFakeEos);
       return prompt;
     }
-    for (const char byte : text) prompt.token_ids.push_back(static_cast<unsigned char>(byte));
+    for (const char byte : text) {
+      if (options.pieces) {
+        const size_t at = prompt.pieces.size();
+        prompt.pieces.push_back({std::string(1, byte), {at, at + 1}});
+      }
+      prompt.token_ids.push_back(static_cast<unsigned char>(byte));
+    }
     return prompt;
   }
 

@@ -145,7 +145,7 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        const Conversation& conversation, const std::string& marker,
                                        bool add_generation_prompt,
-                                       const std::atomic<bool>* cancelled) {
+                                       const std::atomic<bool>* cancelled, bool with_spans) {
   ASSIGN_OR_RETURN(std::string text, chat_template.Render(conversation, add_generation_prompt));
   const auto find_strings = [&](NeedsMarker needs_marker) -> std::optional<std::vector<TextSpan>> {
     const absl::StatusOr<MarkedText> marked =
@@ -166,9 +166,11 @@ absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
       strings.emplace();
     }
   }
-  ASSIGN_OR_RETURN(std::vector<int32_t> token_ids,
-                   tokenizer.EncodeRendered(text, *strings, cancelled));
-  return EncodedText{std::move(token_ids), std::move(text)};
+  std::vector<TextSpan> spans;
+  ASSIGN_OR_RETURN(
+      std::vector<int32_t> token_ids,
+      tokenizer.EncodeRendered(text, *strings, cancelled, with_spans ? &spans : nullptr));
+  return EncodedText{std::move(token_ids), std::move(text), std::move(spans)};
 }
 
 }  // namespace phalanx

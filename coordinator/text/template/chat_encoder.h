@@ -28,16 +28,20 @@ struct EncodedText {
   std::vector<int32_t> token_ids;
   // The text that was tokenized.
   std::string text;
+  // If it was asked for, the bytes of the text that each token stands for; see Tokenizer::Encode.
+  std::vector<TextSpan> spans = {};
 };
 
 // Returns the errors of ChatTemplate::Render, and INVALID_ARGUMENT, naming the field, if a string
 // spells a control token that cannot be kept apart from the template's. `marker` is text that no
 // caller can guess. `cancelled` is used as in Tokenizer::Encode.
+// `with_spans` asks for EncodedText::spans.
 absl::StatusOr<EncodedText> EncodeChat(const Tokenizer& tokenizer,
                                        const ChatTemplate& chat_template,
                                        const Conversation& conversation, const std::string& marker,
                                        bool add_generation_prompt = true,
-                                       const std::atomic<bool>* cancelled = nullptr);
+                                       const std::atomic<bool>* cancelled = nullptr,
+                                       bool with_spans = false);
 
 }  // namespace phalanx
 

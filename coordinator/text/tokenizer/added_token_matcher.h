@@ -10,15 +10,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "coordinator/text/tokenizer/text_span.h"
 #include "model/text/tokenizer_assets.h"
 
 namespace phalanx {
-
-// Bytes [begin, end) of a text.
-struct TextSpan {
-  size_t begin = 0;
-  size_t end = 0;
-};
 
 // Thread-safe; immutable. The rules of the tokens mean what `find_matches` in Hugging Face
 // tokenizers, tokenizer/added_vocabulary.rs, makes of them.

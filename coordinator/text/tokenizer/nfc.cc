@@ -87,6 +87,39 @@ void AppendNfc(absl::string_view text, std::string* nfc) {
   }
 }
 
+// Whether the first character of `text` may compose with one before it, or change places with it:
+// marks do, and the vowels and final consonants of Hangul (U+1160 to U+11FF).
+bool ContinuesNfcPiece(absl::string_view text) {
+  const bool is_hangul = text.size() >= 3 && text[0] == '\xe1' &&
+                         (text[1] == '\x85' || text[1] == '\x86' || text[1] == '\x87') &&
+                         !(text[1] == '\x85' && static_cast<uint8_t>(text[2]) < 0xa0);
+  return is_hangul || FirstChar(text).char_class == CharClass::kMark;
+}
+
+// The bytes of the characters with which both texts begin.
+size_t CommonPrefix(absl::string_view a, absl::string_view b) {
+  size_t bytes = 0;
+  while (bytes < a.size()) {
+    const absl::string_view next = a.substr(bytes, FirstChar(a.substr(bytes)).bytes);
+    if (b.substr(bytes, next.size()) != next) break;
+    bytes += next.size();
+  }
+  return bytes;
+}
+
+// The bytes of the characters with which both texts end.
+size_t CommonSuffix(absl::string_view a, absl::string_view b) {
+  size_t bytes = 0;
+  while (bytes < std::min(a.size(), b.size())) {
+    const absl::string_view rest = a.substr(0, a.size() - bytes);
+    const absl::string_view last = rest.substr(rest.size() - LastCharBytes(rest));
+    const absl::string_view other = b.substr(0, b.size() - bytes);
+    if (other.size() < last.size() || other.substr(other.size() - last.size()) != last) break;
+    bytes += last.size();
+  }
+  return bytes;
+}
+
 }  // namespace
 
 bool IsPlainlyNfc(absl::string_view text) {
@@ -113,6 +146,35 @@ std::string ToNfc(absl::string_view text) {
     text.remove_prefix(1);
   }
   return nfc;
+}
+
+std::vector<NfcPiece> AlignNfc(absl::string_view text) {
+  std::vector<NfcPiece> pieces;
+  const auto add = [&pieces](size_t text_bytes, size_t nfc_bytes, bool unchanged) {
+    if (text_bytes + nfc_bytes == 0) return;
+    if (unchanged && !pieces.empty() && pieces.back().unchanged) {
+      pieces.back().text_bytes += text_bytes;
+      pieces.back().nfc_bytes += nfc_bytes;
+    } else {
+      pieces.push_back({text_bytes, nfc_bytes, unchanged});
+    }
+  };
+  while (!text.empty()) {
+    size_t end = FirstChar(text).bytes;
+    while (end < text.size() && ContinuesNfcPiece(text.substr(end))) {
+      end += FirstChar(text.substr(end)).bytes;
+    }
+    const absl::string_view piece = text.substr(0, end);
+    text.remove_prefix(end);
+    const std::string nfc = IsPlainlyNfc(piece) ? std::string(piece) : ToNfc(piece);
+    // Of a piece that changes, the characters at its ends may stay the same.
+    const size_t before = CommonPrefix(piece, nfc);
+    const size_t behind = CommonSuffix(piece.substr(before), absl::string_view(nfc).substr(before));
+    add(before, before, true);
+    add(piece.size() - before - behind, nfc.size() - before - behind, false);
+    add(behind, behind, true);
+  }
+  return pieces;
 }
 
 }  // namespace phalanx

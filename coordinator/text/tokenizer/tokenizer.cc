@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "coordinator/text/tokenizer/make_pre_tokenizer.h"
 #include "coordinator/text/tokenizer/nfc.h"
+#include "coordinator/text/tokenizer/token_spans.h"
 
 namespace phalanx {
 namespace {
@@ -55,9 +56,13 @@ Tokenizer::Tokenizer(TokenizerAssets assets, std::unique_ptr<PreTokenizer> pre_t
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text,
                                                        ControlSpelling control,
-                                                       const std::atomic<bool>* cancelled) const {
-  Output output{.token_ids = {}, .cancelled = cancelled};
-  if (assets_.add_bos) output.token_ids.push_back(assets_.bos_token_id);
+                                                       const std::atomic<bool>* cancelled,
+                                                       std::vector<TextSpan>* spans) const {
+  Output output{.token_ids = {}, .cancelled = cancelled, .spans = spans};
+  if (assets_.add_bos) {
+    output.token_ids.push_back(assets_.bos_token_id);
+    if (spans != nullptr) spans->push_back({0, 0});
+  }
   // As plain text, all of it is the caller's.
   const TextSpan all{0, text.size()};
   RETURN_IF_ERROR(AppendRendered(
@@ -67,8 +72,8 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text,
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeRendered(
     absl::string_view text, absl::Span<const TextSpan> caller_spans,
-    const std::atomic<bool>* cancelled) const {
-  Output output{.token_ids = {}, .cancelled = cancelled};
+    const std::atomic<bool>* cancelled, std::vector<TextSpan>* spans) const {
+  Output output{.token_ids = {}, .cancelled = cancelled, .spans = spans};
   RETURN_IF_ERROR(AppendRendered(text, caller_spans, &output));
   return std::move(output.token_ids);
 }
@@ -78,32 +83,46 @@ absl::Status Tokenizer::AppendRendered(absl::string_view text,
                                        Output* output) const {
   size_t done = 0;
   for (const AddedTokenMatcher::Match& match : added_tokens_.FindAll(text, caller_spans)) {
-    RETURN_IF_ERROR(AppendPlain(text.substr(done, match.span.begin - done), output));
-    output->token_ids.push_back(match.id);
+    RETURN_IF_ERROR(AppendPlain(text.substr(done, match.span.begin - done), done, output));
+    AppendAddedToken(match, 0, output);
     done = match.span.end;
   }
-  return AppendPlain(text.substr(done), output);
+  return AppendPlain(text.substr(done), done, output);
 }
 
-absl::Status Tokenizer::AppendPlain(absl::string_view text, Output* output) const {
-  std::string nfc;
-  if (assets_.normalizes_to_nfc && !IsPlainlyNfc(text)) {
-    nfc = ToNfc(text);
-    text = nfc;
+void Tokenizer::AppendAddedToken(const AddedTokenMatcher::Match& match, size_t begin,
+                                 Output* output) {
+  output->token_ids.push_back(match.id);
+  if (output->spans == nullptr) return;
+  output->spans->push_back({begin + match.span.begin, begin + match.span.end});
+}
+
+absl::Status Tokenizer::AppendPlain(absl::string_view text, size_t begin, Output* output) const {
+  if (!assets_.normalizes_to_nfc || IsPlainlyNfc(text)) {
+    return AppendNormalized(text, begin, output);
   }
-  if (normalized_added_tokens_.empty()) return AppendWords(text, output);
+  if (output->spans == nullptr) return AppendNormalized(ToNfc(text), 0, output);
+  const size_t first = output->spans->size();
+  RETURN_IF_ERROR(AppendNormalized(ToNfc(text), 0, output));
+  MapFromNfc(AlignNfc(text), begin, absl::MakeSpan(*output->spans).subspan(first));
+  return absl::OkStatus();
+}
+
+absl::Status Tokenizer::AppendNormalized(absl::string_view text, size_t begin,
+                                         Output* output) const {
+  if (normalized_added_tokens_.empty()) return AppendWords(text, begin, output);
   size_t done = 0;
   // The places of callers' spans are of the text before normalization. They are not needed, since
   // none of these tokens is a control token.
   for (const AddedTokenMatcher::Match& match : normalized_added_tokens_.FindAll(text, {})) {
-    RETURN_IF_ERROR(AppendWords(text.substr(done, match.span.begin - done), output));
-    output->token_ids.push_back(match.id);
+    RETURN_IF_ERROR(AppendWords(text.substr(done, match.span.begin - done), begin + done, output));
+    AppendAddedToken(match, begin, output);
     done = match.span.end;
   }
-  return AppendWords(text.substr(done), output);
+  return AppendWords(text.substr(done), begin + done, output);
 }
 
-absl::Status Tokenizer::AppendWords(absl::string_view text, Output* output) const {
+absl::Status Tokenizer::AppendWords(absl::string_view text, size_t begin, Output* output) const {
   size_t unchecked_bytes = 0;
   bool cancelled = output->cancelled != nullptr && *output->cancelled;
   const absl::Status status = pre_tokenizer_->Split(text, [&](absl::string_view piece) {
@@ -113,7 +132,12 @@ absl::Status Tokenizer::AppendWords(absl::string_view text, Output* output) cons
       cancelled = output->cancelled != nullptr && *output->cancelled;
     }
     // Splitting cannot be stopped here and goes on, but it is the lesser part of the work.
-    if (!cancelled) encoder_->Encode(piece, &output->token_ids);
+    if (cancelled) return;
+    const size_t first = output->token_ids.size();
+    encoder_->Encode(piece, &output->token_ids);
+    if (output->spans == nullptr) return;
+    AppendSpans(assets_, piece, begin + static_cast<size_t>(piece.data() - text.data()),
+                absl::MakeConstSpan(output->token_ids).subspan(first), output->spans);
   });
   return cancelled ? absl::CancelledError("nobody waits for the tokens any more") : status;
 }

@@ -4,6 +4,7 @@
 #define PHALANX_COORDINATOR_TEXT_TOKENIZER_TOKENIZER_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -36,17 +37,23 @@ class Tokenizer {
   // Returns the tokens of a caller's text that is no chat, after the bos token if the model wants
   // one. The errors of PreTokenizer::Split, and CANCELLED if another thread sets `cancelled` (may
   // be null), which is looked at every few thousand bytes.
+  //
+  // If `spans` is not null it gets, for each token, the bytes of `text` that it stands for: empty
+  // for a bos token, with the white space that an added token takes, and where normalization
+  // changed a character, all of that with the marks behind it.
   absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
                                               ControlSpelling control = ControlSpelling::kPlainText,
-                                              const std::atomic<bool>* cancelled = nullptr) const;
+                                              const std::atomic<bool>* cancelled = nullptr,
+                                              std::vector<TextSpan>* spans = nullptr) const;
 
   // Returns the tokens of a text that a chat template wrote around what callers said, and no
   // others: a bos token is the template's affair. Spellings of control tokens become these tokens
-  // unless they touch one of `caller_spans`, which are ascending and do not overlap. Errors and
-  // `cancelled` are those of Encode.
-  absl::StatusOr<std::vector<int32_t>> EncodeRendered(
-      absl::string_view text, absl::Span<const TextSpan> caller_spans,
-      const std::atomic<bool>* cancelled = nullptr) const;
+  // unless they touch one of `caller_spans`, which are ascending and do not overlap. Errors,
+  // `cancelled` and `spans` are those of Encode.
+  absl::StatusOr<std::vector<int32_t>> EncodeRendered(absl::string_view text,
+                                                      absl::Span<const TextSpan> caller_spans,
+                                                      const std::atomic<bool>* cancelled = nullptr,
+                                                      std::vector<TextSpan>* spans = nullptr) const;
 
   const TokenizerAssets& assets() const { return assets_; }
 
@@ -57,14 +64,20 @@ class Tokenizer {
   struct Output {
     std::vector<int32_t> token_ids;
     const std::atomic<bool>* cancelled = nullptr;
+    // Null if nobody asks for them.
+    std::vector<TextSpan>* spans = nullptr;
   };
 
   absl::Status AppendRendered(absl::string_view text, absl::Span<const TextSpan> caller_spans,
                               Output* output) const;
+  // `begin` is where the text begins in that of the call; spans are of the latter.
   // For text without tokens of `added_tokens_`.
-  absl::Status AppendPlain(absl::string_view text, Output* output) const;
+  absl::Status AppendPlain(absl::string_view text, size_t begin, Output* output) const;
+  // For text that is normalized.
+  absl::Status AppendNormalized(absl::string_view text, size_t begin, Output* output) const;
   // For text that is normalized, and without added tokens.
-  absl::Status AppendWords(absl::string_view text, Output* output) const;
+  absl::Status AppendWords(absl::string_view text, size_t begin, Output* output) const;
+  static void AppendAddedToken(const AddedTokenMatcher::Match& match, size_t begin, Output* output);
 
   const TokenizerAssets assets_;
   const std::unique_ptr<PreTokenizer> pre_tokenizer_;

@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/text/testing/tiny_vocabulary.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -110,6 +112,43 @@ TEST_F(TokenizerTest, GivesUpInTheMiddleOfALongText) {
   EXPECT_EQ(tokenizer_->Encode(text, ControlSpelling::kToken, &cancelled).status().code(),
             absl::StatusCode::kCancelled);
   canceller.join();
+}
+
+// "0-2 2-3".
+std::string SpansOf(const Tokenizer& tokenizer, absl::string_view text) {
+  std::vector<TextSpan> spans;
+  const auto ids = tokenizer.Encode(text, ControlSpelling::kToken, nullptr, &spans);
+  EXPECT_EQ(ids->size(), spans.size());
+  return absl::StrJoin(spans, " ", [](std::string* out, const TextSpan& span) {
+    absl::StrAppend(out, span.begin, "-", span.end);
+  });
+}
+
+TEST_F(TokenizerTest, TellsWhereTokensAre) {
+  EXPECT_EQ(SpansOf(*tokenizer_, ""), "");
+  EXPECT_EQ(SpansOf(*tokenizer_, "abc1ab"), "0-3 3-4 4-6");
+  EXPECT_EQ(SpansOf(*tokenizer_, "ab<|a|>[tool]b"), "0-2 2-7 7-13 13-14");
+  EXPECT_EQ(SpansOf(*tokenizer_, "é"), "0-1 1-2");
+}
+
+TEST(TokenizerSpansTest, ABosTokenAndLostBytesHaveNone) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.bos_token_id = kControl;
+  assets.add_bos = true;
+  assets.token_kinds['x'] = TokenKind::kUnused;
+  const auto tokenizer = Tokenizer::Create(assets);
+  ASSERT_TRUE(tokenizer.ok());
+  EXPECT_EQ(SpansOf(**tokenizer, "xaxbx"), "0-0 1-4");
+  EXPECT_EQ(SpansOf(**tokenizer, "1x2"), "0-0 0-1 2-3");
+}
+
+TEST(TokenizerSpansTest, NormalizedCharactersAreWhole) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.normalizes_to_nfc = true;
+  const auto tokenizer = Tokenizer::Create(assets);
+  ASSERT_TRUE(tokenizer.ok());
+  // The form is "ab", two bytes of "é", "ab"; the text has three bytes in their place.
+  EXPECT_EQ(SpansOf(**tokenizer, "<|a|>1ab1e\u03011ab"), "0-5 5-6 6-8 8-9 9-12 9-12 12-13 13-15");
 }
 
 TEST(TokenizerCreateTest, RefusesAMergeThatMakesNoToken) {
