@@ -27,7 +27,7 @@ constexpr int32_t kTool = 256;
 constexpr int32_t kEnd = 257;
 
 std::shared_ptr<const ConstraintVocabulary> Bytes() {
-  return *ConstraintVocabulary::OfBytes({{"<tool>"}});
+  return *ConstraintVocabulary::OfBytes(std::vector<std::string>{"<tool>"});
 }
 
 std::unique_ptr<Constraint> Make(ConstraintKind kind, const std::string& text) {

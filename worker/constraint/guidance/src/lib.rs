@@ -26,14 +26,14 @@ const KIND_CHOICES: i32 = 3;
 const KIND_LARK: i32 = 4;
 
 /// Messages go into trailers of HTTP/2.
-const MAX_MESSAGE_CHARS: usize = 1000;
+const MAX_MESSAGE_CHARS: usize = 400;
 /// What toktrie can hold; longer ones are not allowed.
 const MAX_TOKEN_BYTES: usize = 512;
 /// White space between the parts of a JSON text: without a bound, a model that is undecided may
 /// write it for ever.
 const JSON_WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,64}";
 /// The compiler goes down into a schema by recursion.
-const COMPILER_STACK_BYTES: usize = 64 << 20;
+const COMPILER_STACK_BYTES: usize = 16 << 20;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -261,7 +261,7 @@ fn compile_on_large_stack(
     })
 }
 
-/// Without the state of the parser and the stack of a panic, which tell a caller nothing.
+/// One line, without the state of the parser and the stack of a panic, which tell a caller nothing.
 fn shorten(message: &str) -> String {
     if message.starts_with("NoExtensionBias") {
         return "no text that begins like this follows it".into();
@@ -271,7 +271,8 @@ fn shorten(message: &str) -> String {
         .filter_map(|mark| message.find(mark))
         .min()
         .unwrap_or(message.len());
-    message[..end].chars().take(MAX_MESSAGE_CHARS).collect()
+    let line = message[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// Runs what may fail or panic, and hands the reason to C++.
