@@ -17,6 +17,13 @@ enum class ConstraintKind : uint8_t {
   kLark,        // A grammar in llguidance's variant of Lark; its rule `start` is the text.
 };
 
+// Where a constrained answer begins among the tokens that are drawn.
+enum class AnswerBegin : uint8_t {
+  kAtOnce,            // With the first one.
+  kAfterThinkBlock,   // With the first one, or after a think block that begins there.
+  kInsideThinkBlock,  // After "</think>": the prompt has opened the block.
+};
+
 struct ConstraintSource {
   ConstraintKind kind = ConstraintKind::kJsonSchema;
   std::string text;

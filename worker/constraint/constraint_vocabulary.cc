@@ -54,10 +54,14 @@ absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary
     bytes += token;
     sizes[id] = static_cast<uint32_t>(token.size());
     uses[id] = UseOf(assets.token_kinds[id]);
+    vocabulary->text_begins_.push_back(static_cast<uint32_t>(vocabulary->text_.size()));
+    if (uses[id] != PHALANX_GUIDANCE_TOKEN_NEVER) vocabulary->text_ += token;
     if (uses[id] == PHALANX_GUIDANCE_TOKEN_NAMED && CanBeNamed(token)) {
       vocabulary->named_tokens_.push_back(token);
     }
   }
+  vocabulary->text_begins_.resize(static_cast<size_t>(vocab) + 1,
+                                  static_cast<uint32_t>(vocabulary->text_.size()));
   const std::vector<uint32_t> ends(vocabulary->end_token_ids_.begin(),
                                    vocabulary->end_token_ids_.end());
   GuidanceError error;
@@ -86,6 +90,12 @@ absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary
   assets.token_bytes.emplace_back("<end>");
   assets.token_kinds.push_back(TokenKind::kControl);
   return Create(assets, static_cast<int>(assets.token_bytes.size()));
+}
+
+absl::string_view ConstraintVocabulary::TextOf(int32_t token) const {
+  const size_t begin = text_begins_[static_cast<size_t>(token)];
+  return absl::string_view(text_).substr(begin,
+                                         text_begins_[static_cast<size_t>(token) + 1] - begin);
 }
 
 ConstraintVocabulary::~ConstraintVocabulary() {

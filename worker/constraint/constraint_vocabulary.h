@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "model/text/tokenizer_assets.h"
 
@@ -44,6 +45,9 @@ class ConstraintVocabulary {
   // The spellings of the tokens that a grammar can name.
   const std::vector<std::string>& named_tokens() const { return named_tokens_; }
 
+  // The bytes that a token adds to the text; none for control tokens.
+  absl::string_view TextOf(int32_t token) const;
+
   // Of the library; lent.
   const void* handle() const { return handle_; }
 
@@ -53,6 +57,9 @@ class ConstraintVocabulary {
   int vocab_ = 0;
   std::vector<int32_t> end_token_ids_;
   std::vector<std::string> named_tokens_;
+  // The texts of all tokens in a row, and where each begins; the end of the last is last.
+  std::string text_;
+  std::vector<uint32_t> text_begins_;
   void* handle_ = nullptr;
 };
 
