@@ -125,6 +125,21 @@ CLI::Option* AddTools(CLI::App& command, CommandLine* line) {
       "File of the functions that the model may call: a JSON array, as OpenAI's API has it");
 }
 
+void AddConstraint(CLI::App& command, CommandLine* line) {
+  CLI::Option_group* const group =
+      command.add_option_group("constraint", "What the answer has to follow");
+  group->add_option("--json_schema", line->json_schema,
+                    "A JSON Schema: its text, which begins with \"{\", or a file");
+  group->add_flag("--json_object", line->json_object, "Any JSON object");
+  group->add_option("--regex", line->regex, "A regular expression, for the whole answer");
+  group->add_option("--choices", line->choices, "One of these texts, with commas between them")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  group->add_option("--grammar", line->grammar,
+                    "A Lark grammar: its text, which has \"start:\", or a file");
+  group->require_option(0, 1);
+}
+
 CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   CLI::App* const command = AddCommand(app, "generate", "Answer one prompt, streaming", line);
   command->add_option("prompt", line->text, "The prompt; \"-\" or nothing reads standard input");
@@ -132,6 +147,7 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   AddSampling(*command, line);
   AddTimeout(*command, line);
   AddTools(*command, line);
+  AddConstraint(*command, line);
   command->add_flag("--raw", line->raw, "Continue the prompt as it is, without a chat template")
       ->excludes("--system")
       ->excludes("--tools");

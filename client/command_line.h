@@ -57,6 +57,12 @@ struct CommandLine {
   std::optional<std::string> cache_salt;
   std::optional<int32_t> priority;
   std::optional<std::string> tenant;
+  // What the answer has to follow, each as the flag has it; at most one is set.
+  std::optional<std::string> json_schema;
+  bool json_object = false;
+  std::optional<std::string> regex;
+  std::vector<std::string> choices;
+  std::optional<std::string> grammar;
   ReasoningMode reasoning = ReasoningMode::kShow;
   bool stats = false;
   // generate: the number of answers.

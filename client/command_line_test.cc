@@ -85,6 +85,17 @@ TEST(CommandLineTest, PriorityAndTenantAreAskedForAsGiven) {
   EXPECT_EQ(RequestTemplate(Parsed({"generate", "Hi"})).ShortDebugString(), "sampling { }");
 }
 
+TEST(CommandLineTest, OneConstraintCanBeGiven) {
+  EXPECT_THAT(Parsed({"generate", "--json_schema", "{}", "Hi"}).json_schema,
+              Optional(std::string("{}")));
+  EXPECT_TRUE(Parsed({"generate", "--json_object", "Hi"}).json_object);
+  EXPECT_THAT(Parsed({"generate", "--regex", "a+", "Hi"}).regex, Optional(std::string("a+")));
+  EXPECT_EQ(Parsed({"generate", "--choices", "yes,no", "Hi"}).choices,
+            (std::vector<std::string>{"yes", "no"}));
+  EXPECT_THAT(Parsed({"generate", "--grammar", "f", "Hi"}).grammar, Optional(std::string("f")));
+  EXPECT_EQ(ExitCode({"generate", "--regex", "a", "--choices", "b", "Hi"}), kExitUsage);
+}
+
 TEST(CommandLineTest, StopStringsAndReasoningAreAskedForAsGiven) {
   const CommandLine line = Parsed({"generate", "--stop", "a", "--stop", "\n", "--reasoning",
                                    "inline", "--allow_special", "--cache_salt", "s", "Hi"});

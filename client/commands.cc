@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/options.h"
@@ -31,9 +33,38 @@ absl::StatusOr<v1::Chat> BeginChat(CommandContext& context) {
   return chat;
 }
 
+// Asks for what the flags say that the answer has to follow, which may be in files.
+absl::Status AddConstraint(CommandContext& context, v1::GenerateRequest* request) {
+  const CommandLine& line = context.command_line();
+  if (line.json_schema.has_value()) {
+    std::string text = *line.json_schema;
+    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{")) {
+      ASSIGN_OR_RETURN(text, ReadInputFile(text, &context.terminal()));
+    }
+    request->mutable_constraint()->set_json_schema(text);
+  }
+  if (line.json_object) request->mutable_constraint()->set_json_object(true);
+  if (line.regex.has_value()) request->mutable_constraint()->set_regex(*line.regex);
+  if (!line.choices.empty()) {
+    request->mutable_constraint()->mutable_choices()->mutable_values()->Add(line.choices.begin(),
+                                                                            line.choices.end());
+  }
+  if (line.grammar.has_value()) {
+    std::string text = *line.grammar;
+    if (!absl::StrContains(text, "start:")) {
+      ASSIGN_OR_RETURN(text, ReadInputFile(text, &context.terminal()));
+    }
+    request->mutable_constraint()->set_lark(text);
+  }
+  return CheckUtf8("constraint",
+                   absl::StrCat(line.regex.value_or(""), line.grammar.value_or(""),
+                                line.json_schema.value_or(""), absl::StrJoin(line.choices, "")));
+}
+
 absl::Status Generate(CommandContext& context) {
   const CommandLine& line = context.command_line();
   v1::GenerateRequest request = RequestTemplate(line);
+  RETURN_IF_ERROR(AddConstraint(context, &request));
   ASSIGN_OR_RETURN(const std::string prompt,
                    ReadInputText("prompt", line.text, &context.terminal()));
   if (line.raw) {

@@ -88,6 +88,37 @@ TEST_F(CommandsTest, AToolsFileThatIsWrongIsNamed) {
   EXPECT_THAT(pipes_.Errors(), HasSubstr("bad.json[0].function: must be there"));
 }
 
+TEST_F(CommandsTest, GenerateSendsAConstraintFromAFileOrAsText) {
+  for (int i = 0; i < 5; ++i) server_.AddAnswer(WholeAnswer({"x"}));
+  line_.text = "Hi";
+  line_.json_schema = "  {\"type\": \"null\"}";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(server_.requests().at(0).constraint().json_schema(), "  {\"type\": \"null\"}");
+  line_.json_schema = testing::TempDir() + "/schema.json";
+  std::ofstream(*line_.json_schema) << "{}";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(server_.requests().at(1).constraint().json_schema(), "{}");
+  line_.json_schema.reset();
+  line_.grammar = "start: /a/";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(server_.requests().at(2).constraint().lark(), "start: /a/");
+  line_.grammar.reset();
+  line_.choices = {"yes", "no"};
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_THAT(server_.requests().at(3).constraint().choices().values(),
+              ::testing::ElementsAre("yes", "no"));
+  line_.choices.clear();
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_FALSE(server_.requests().at(4).has_constraint());
+}
+
+TEST_F(CommandsTest, AGrammarFileThatIsNotThereIsNamed) {
+  line_.text = "Hi";
+  line_.grammar = testing::TempDir() + "/none.lark";
+  EXPECT_EQ(Run(Command::kGenerate), kExitInvalidRequest);
+  EXPECT_THAT(pipes_.Errors(), HasSubstr("none.lark: cannot be read: No such file"));
+}
+
 TEST_F(CommandsTest, GenerateShowsADeltaBeforeTheNextOneComes) {
   AddEndlessAnswer("first");
   line_.text = "Hi";

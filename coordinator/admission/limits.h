@@ -13,6 +13,9 @@ namespace phalanx {
 inline constexpr int kMaxChoices = 16;
 inline constexpr int kMaxStops = 16;
 inline constexpr size_t kMaxStopBytes = 256;
+// Of the text of a constraint. As worker/constraint/constraint_source.h.
+inline constexpr size_t kMaxConstraintBytes = 64 << 10;
+inline constexpr int kMaxConstraintChoices = 1024;
 
 struct RequestLimits {
   // model_name, vocab, context_tokens, has_chat_template and the two defaults come from the model,

@@ -11,6 +11,7 @@
 #include "coordinator/admission/field_error.h"
 #include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate_chat.h"
+#include "coordinator/admission/validate_constraint.h"
 
 namespace phalanx {
 namespace {
@@ -129,6 +130,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
     RETURN_IF_ERROR(CheckRange<int32_t>("max_new_tokens", request.max_new_tokens(), 1,
                                         limits.context_tokens - 1));
   }
+  RETURN_IF_ERROR(ValidateConstraint(request));
   switch (request.input_case()) {
     case v1::GenerateRequest::kText:
       return CheckText(request.text(), limits);

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
-  for (const std::string request : {
+  for (const std::string& request : std::vector<std::string>{
            "text: 'hello'",
            "text: '12345678901234567890'",
            "model: 'tiny' text: 'a'",
@@ -35,6 +35,11 @@ TEST(ValidateGenerateTest, AcceptsTheEdgesOfEveryRange) {
            "text: 'a' cache_salt: 'x'",
            "text: 'a' priority: -10 tenant: 'x'",
            "text: 'a' priority: 10",
+           "text: 'a' constraint { json_schema: '{}' }",
+           "text: 'a' constraint { json_object: true } ignore_eos: false",
+           "text: 'a' constraint { regex: '" + std::string(65536, 'x') + "' }",
+           "text: 'a' constraint { choices { values: ['a', 'b'] } }",
+           "text: 'a' constraint { lark: 'start:' }",
        }) {
     SCOPED_TRACE(request);
     EXPECT_EQ(ValidateGenerate(Parse<v1::GenerateRequest>(request), Limits()), absl::OkStatus());
@@ -75,6 +80,18 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
           {"text: 'a' sampling { top_p: -inf }", "sampling.top_p: -inf is not in (0, 1]"},
           {"text: 'a' priority: 11", "priority: 11 is not in [-10, 10]"},
           {"text: 'a' priority: -11", "priority: -11 is not in [-10, 10]"},
+          {"text: 'a' constraint {}", "constraint: one of json_schema, json_object, regex"},
+          {"text: 'a' constraint { json_schema: '' }", "constraint.json_schema: must not be empty"},
+          {"text: 'a' constraint { json_object: false }", "constraint.json_object: must be true"},
+          {"text: 'a' constraint { lark: '" + std::string(65537, 'x') + "' }",
+           "constraint.lark: has 65537 bytes, and 65536 are allowed"},
+          {"text: 'a' constraint { choices {} }", "constraint.choices.values: must not be empty"},
+          {"text: 'a' constraint { choices { values: ['a', ''] } }",
+           "constraint.choices.values[1]: must not be empty"},
+          {"text: 'a' constraint { choices { values: '" + std::string(65535, 'x') + "' } }",
+           "constraint.choices.values: has 65539 bytes"},
+          {"text: 'a' constraint { regex: 'a' } ignore_eos: true",
+           "ignore_eos: cannot be set together with constraint"},
           {"text: 'a' tenant: ''", "tenant: length: 0 is not in [1, 256]"},
           {"text: 'a' tenant: '" + std::string(257, 'x') + "'",
            "tenant: length: 257 is not in [1, 256]"},

@@ -113,6 +113,36 @@ Determinism DeterminismFrom(worker::v1::Determinism level) {
   }
 }
 
+void SetConstraint(const EngineConstraint& constraint, worker::v1::Constraint* message) {
+  using Message = worker::v1::Constraint;
+  switch (constraint.kind) {
+    case EngineConstraint::Kind::kJsonSchema:
+      message->set_kind(Message::KIND_JSON_SCHEMA);
+      break;
+    case EngineConstraint::Kind::kRegex:
+      message->set_kind(Message::KIND_REGEX);
+      break;
+    case EngineConstraint::Kind::kChoices:
+      message->set_kind(Message::KIND_CHOICES);
+      break;
+    case EngineConstraint::Kind::kLark:
+      message->set_kind(Message::KIND_LARK);
+      break;
+  }
+  message->set_text(constraint.text);
+  switch (constraint.begin) {
+    case EngineConstraint::Begin::kAtOnce:
+      message->set_begin(Message::BEGIN_AT_ONCE);
+      break;
+    case EngineConstraint::Begin::kAfterThinkBlock:
+      message->set_begin(Message::BEGIN_AFTER_THINK_BLOCK);
+      break;
+    case EngineConstraint::Begin::kInsideThinkBlock:
+      message->set_begin(Message::BEGIN_INSIDE_THINK_BLOCK);
+      break;
+  }
+}
+
 }  // namespace
 
 worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
@@ -132,6 +162,9 @@ worker::v1::SessionRequest SubmitMessage(const EngineRequest& request) {
   submit.set_priority(request.priority);
   submit.set_tenant(request.tenant);
   SetOptions(request.options, submit);
+  if (request.constraint.has_value()) {
+    SetConstraint(*request.constraint, submit.mutable_constraint());
+  }
   submit.set_long_rope_policy(request.long_rope_policy == LongRopePolicy::kReference
                                   ? worker::v1::LONG_ROPE_POLICY_REFERENCE
                                   : worker::v1::LONG_ROPE_POLICY_ADMISSION);

@@ -52,6 +52,30 @@ TEST(SubmitMessageTest, CarriesEveryField) {
   EXPECT_EQ(submit.deadline_seconds(), 1.5);
 }
 
+TEST(SubmitMessageTest, HasTheConstraintIfThereIsOne) {
+  using Message = worker::v1::Constraint;
+  EngineRequest request;
+  EXPECT_FALSE(SubmitMessage(request).submit().has_constraint());
+  request.constraint = {EngineConstraint::Kind::kRegex, "a|b",
+                        EngineConstraint::Begin::kInsideThinkBlock};
+  const Message message = SubmitMessage(request).submit().constraint();
+  EXPECT_EQ(message.kind(), Message::KIND_REGEX);
+  EXPECT_EQ(message.text(), "a|b");
+  EXPECT_EQ(message.begin(), Message::BEGIN_INSIDE_THINK_BLOCK);
+  const std::pair<EngineConstraint::Kind, Message::Kind> kinds[] = {
+      {EngineConstraint::Kind::kJsonSchema, Message::KIND_JSON_SCHEMA},
+      {EngineConstraint::Kind::kChoices, Message::KIND_CHOICES},
+      {EngineConstraint::Kind::kLark, Message::KIND_LARK}};
+  for (const auto& [kind, expected] : kinds) {
+    request.constraint->kind = kind;
+    EXPECT_EQ(SubmitMessage(request).submit().constraint().kind(), expected);
+  }
+  request.constraint->begin = EngineConstraint::Begin::kAfterThinkBlock;
+  EXPECT_EQ(SubmitMessage(request).submit().constraint().begin(), Message::BEGIN_AFTER_THINK_BLOCK);
+  request.constraint->begin = EngineConstraint::Begin::kAtOnce;
+  EXPECT_EQ(SubmitMessage(request).submit().constraint().begin(), Message::BEGIN_AT_ONCE);
+}
+
 TEST(SubmitMessageTest, NamesThePolicyOfLongRope) {
   EngineRequest request;
   request.long_rope_policy = LongRopePolicy::kReference;

@@ -18,6 +18,14 @@
 
 namespace phalanx {
 
+struct EngineConstraint {
+  enum class Kind { kJsonSchema, kRegex, kChoices, kLark };
+  enum class Begin { kAtOnce, kAfterThinkBlock, kInsideThinkBlock };
+  Kind kind = Kind::kJsonSchema;
+  std::string text;
+  Begin begin = Begin::kAtOnce;
+};
+
 struct EngineRequest {
   // Given by GroupRegistry.
   uint64_t id = 0;
@@ -37,6 +45,7 @@ struct EngineRequest {
   int32_t priority = 0;
   std::string tenant = "";
   GenerationOptions options = {};
+  std::optional<EngineConstraint> constraint = std::nullopt;
 };
 
 struct EngineFinish {

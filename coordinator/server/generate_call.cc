@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate.h"
+#include "coordinator/admission/validate_constraint.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
@@ -21,6 +22,39 @@ constexpr size_t kThinkTagTokens = 16;
 
 std::vector<int32_t> StopTokens(const google::protobuf::RepeatedField<int32_t>& ids) {
   return {ids.begin(), ids.end()};
+}
+
+// Where the answer begins, by what is taken for reasoning.
+EngineConstraint::Begin BeginOf(ReasoningSplitter::State state) {
+  switch (state) {
+    case ReasoningSplitter::State::kBeginning:
+      return EngineConstraint::Begin::kAfterThinkBlock;
+    case ReasoningSplitter::State::kReasoning:
+      return EngineConstraint::Begin::kInsideThinkBlock;
+    case ReasoningSplitter::State::kAnswer:
+      break;
+  }
+  return EngineConstraint::Begin::kAtOnce;
+}
+
+// Of a constraint that ValidateConstraint let pass.
+EngineConstraint ConstraintFrom(const v1::Constraint& constraint, ReasoningSplitter::State state) {
+  using Kind = EngineConstraint::Kind;
+  const EngineConstraint::Begin begin = BeginOf(state);
+  switch (constraint.kind_case()) {
+    case v1::Constraint::kRegex:
+      return {Kind::kRegex, constraint.regex(), begin};
+    case v1::Constraint::kChoices:
+      return {Kind::kChoices, ChoicesText(constraint.choices()), begin};
+    case v1::Constraint::kLark:
+      return {Kind::kLark, constraint.lark(), begin};
+    case v1::Constraint::kJsonSchema:
+      return {Kind::kJsonSchema, constraint.json_schema(), begin};
+    case v1::Constraint::kJsonObject:
+    case v1::Constraint::KIND_NOT_SET:
+      break;
+  }
+  return {Kind::kJsonSchema, R"({"type":"object"})", begin};
 }
 
 }  // namespace
@@ -53,7 +87,10 @@ absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
   RETURN_IF_ERROR(CheckMinNewTokens(request_.min_new_tokens(), max_new_tokens));
   const AnswerText::Options options = TextOptions(prompt);
   // Each choice is what the same request gets alone with its own seed.
-  const EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
+  EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
+  if (request_.has_constraint()) {
+    first.constraint = ConstraintFrom(request_.constraint(), options.reasoning);
+  }
   std::vector<EngineRequest> requests(num_choices(), first);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].seed += i;
   requests.front().score = request_.log_probs().prompt() && prompt_tokens > 1;

@@ -96,6 +96,54 @@ TEST_F(GenerateTest, TheCacheSaltGoesToTheEngine) {
   EXPECT_EQ(engine.WaitForSubmit(2).cache_salt(), "");
 }
 
+TEST_F(GenerateTest, TheConstraintGoesToTheEngine) {
+  using Message = worker::v1::Constraint;
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  int submits = 0;
+  const auto send = [&](const auto& set) {
+    v1::GenerateRequest request = TextRequest("hello");
+    set(*request.mutable_constraint());
+    Generate(request);
+    return engine.WaitForSubmit(++submits).constraint();
+  };
+  Message message = send([](v1::Constraint& c) { c.set_json_schema("{}"); });
+  EXPECT_EQ(message.kind(), Message::KIND_JSON_SCHEMA);
+  EXPECT_EQ(message.text(), "{}");
+  EXPECT_EQ(message.begin(), Message::BEGIN_AT_ONCE);
+  message = send([](v1::Constraint& c) { c.set_json_object(true); });
+  EXPECT_EQ(message.kind(), Message::KIND_JSON_SCHEMA);
+  EXPECT_EQ(message.text(), R"({"type":"object"})");
+  message = send([](v1::Constraint& c) { c.set_regex("a+"); });
+  EXPECT_EQ(message.kind(), Message::KIND_REGEX);
+  EXPECT_EQ(message.text(), "a+");
+  message = send([](v1::Constraint& c) {
+    c.mutable_choices()->add_values("a\"b");
+    c.mutable_choices()->add_values("\xc3\xbc");
+  });
+  EXPECT_EQ(message.kind(), Message::KIND_CHOICES);
+  EXPECT_EQ(message.text(), "[\"a\\\"b\",\"\xc3\xbc\"]");
+  message = send([](v1::Constraint& c) { c.set_lark("start: \"a\""); });
+  EXPECT_EQ(message.kind(), Message::KIND_LARK);
+  EXPECT_EQ(message.text(), "start: \"a\"");
+}
+
+TEST_F(GenerateTest, AConstraintBeginsAfterReasoningThatIsSplit) {
+  using Message = worker::v1::Constraint;
+  FakeEngine engine({}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hello");
+  request.mutable_constraint()->set_regex("a");
+  request.mutable_reasoning()->set_split(true);
+  Generate(request);
+  EXPECT_EQ(engine.WaitForSubmit().constraint().begin(), Message::BEGIN_AFTER_THINK_BLOCK);
+  request.set_text("hello<think>\n");
+  Generate(request);
+  EXPECT_EQ(engine.WaitForSubmit(2).constraint().begin(), Message::BEGIN_INSIDE_THINK_BLOCK);
+}
+
 TEST_F(GenerateTest, ZeroIsAValueAndNotUnset) {
   FakeEngine engine({}, SayScript("a"));
   Start({&engine});
