@@ -23,7 +23,7 @@ ALLOWED = {
 ROOMS = {
     "model": ("files", "generation", "spec", "text", "checkpoint", "sharding"),
     "coordinator": ("text", "admission", "routing", "server"),
-    "coordinator/text": ("tokenizer", "jinja", "template", "renderer", "answer"),
+    "coordinator/text": ("tokenizer", "jinja", "schema", "template", "renderer", "answer"),
     "worker": ("comm", "weights", "step", "model", "kv_cache", "constraint", "engine", "group", "server", ".", "bench"),
     "kernels": (".", "sampling", "reference", "cpu", "cuda", "bench"),
     "client": (),
