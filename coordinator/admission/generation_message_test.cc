@@ -1,7 +1,10 @@
 #include "coordinator/admission/generation_message.h"
 
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -30,8 +33,8 @@ TEST(SamplingMessageTest, WhatIsWrittenIsRead) {
 }
 
 // A field of the API without a parameter would be ignored.
-TEST(SamplingMessageTest, TheMessageHasTheParametersAndTheSeed) {
-  std::set<std::string> names = {"seed"};
+TEST(SamplingMessageTest, TheMessageHasTheParametersTheSeedAndTheBiases) {
+  std::set<std::string> names = {"seed", "logit_bias"};
   Sampling sampling;
   VisitSampling(sampling, [&](const SamplingParameter& parameter, auto) {
     names.insert(std::string(parameter.name));
@@ -41,6 +44,33 @@ TEST(SamplingMessageTest, TheMessageHasTheParametersAndTheSeed) {
     fields.insert(v1::Sampling::descriptor()->field(i)->name());
   }
   EXPECT_EQ(fields, names);
+}
+
+TEST(GenerationOptionsMessageTest, WhatIsNotSetIsNotAskedFor) {
+  const GenerationOptions options = ReadGenerationOptions({});
+  EXPECT_TRUE(options.logit_bias.empty());
+  EXPECT_EQ(options.min_new_tokens, 0);
+  EXPECT_EQ(options.log_probs, std::nullopt);
+  EXPECT_EQ(options.repetition_limit, std::nullopt);
+}
+
+TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases) {
+  v1::GenerateRequest request;
+  for (const auto& [token_id, bias] : {std::pair(9, 1.5f), std::pair(2, -3.0f)}) {
+    v1::LogitBias& message = *request.mutable_sampling()->add_logit_bias();
+    message.set_token_id(token_id);
+    message.set_bias(bias);
+  }
+  request.set_min_new_tokens(3);
+  request.mutable_log_probs();
+  request.mutable_repetition_limit()->set_times(7);
+  const GenerationOptions options = ReadGenerationOptions(request);
+  EXPECT_EQ(options.logit_bias, (std::vector<LogitBias>{{2, -3.0f}, {9, 1.5f}}));
+  EXPECT_EQ(options.min_new_tokens, 3);
+  EXPECT_EQ(options.log_probs, 0);
+  EXPECT_EQ(options.repetition_limit, (RepetitionLimit{.times = 7}));
+  request.mutable_log_probs()->set_top(4);
+  EXPECT_EQ(ReadGenerationOptions(request).log_probs, 4);
 }
 
 }  // namespace

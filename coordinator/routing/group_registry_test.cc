@@ -220,6 +220,7 @@ TEST_F(GroupRegistryTest, DeliversTokensAndOneEnd) {
   registry_.StepReceived(worker.id, {{.request_id = id, .token_ids = first}}, {});
   EXPECT_EQ(registry_.OutstandingRequests(worker.id), 1);
   const EngineEvent end = {.request_id = id,
+                           .first_token_index = 2,
                            .token_ids = last,
                            .finished = EngineFinish{.reason = EngineFinish::Reason::kEos}};
   registry_.StepReceived(worker.id, {end}, {});

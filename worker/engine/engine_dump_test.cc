@@ -74,7 +74,8 @@ TEST_F(EngineDumpTest, ARequestIsToldWithItsPhaseTokensAndBlocks) {
 TEST_F(EngineDumpTest, TheOldestAreToldFirstAndTheRestIsCounted) {
   Start({.seqs = 2});
   for (int i = 1; i <= 5; ++i) {
-    ASSERT_TRUE(Submit(RequestId{static_cast<uint64_t>(10 - i)}, Request(Prompt(20), 8)).ok());
+    // Shorter than a block, so that none waits for the blocks of another.
+    ASSERT_TRUE(Submit(RequestId{static_cast<uint64_t>(10 - i)}, Request(Prompt(10), 8)).ok());
   }
   EXPECT_THAT(Phases(Dump()),
               ElementsAre(RequestPhase::kDecoding, RequestPhase::kDecoding, RequestPhase::kWaiting,

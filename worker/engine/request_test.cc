@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
            r.score = true;
            r.max_new_tokens = -1;
          },
-         "max_new_tokens is 7; must be 0 where score is set"},
+         "max_new_tokens is -1; must be at least 0"},
         {"NoNewTokens", [](auto& r) { r.max_new_tokens = 0; }, "max_new_tokens is 0"},
         {"NegativeNewTokens", [](auto& r) { r.max_new_tokens = -1; }, "max_new_tokens is -1"},
         {"BeyondTheContext", [](auto& r) { r.max_new_tokens = 8; }, "max_new_tokens (8)"},

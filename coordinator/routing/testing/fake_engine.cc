@@ -4,6 +4,7 @@
 #include <grpcpp/server_builder.h>
 
 #include <list>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -134,10 +135,13 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     changed_.SignalAll();
   }
 
-  void Write(const worker::v1::RequestEvent& event, Stream* stream)
-      EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // Numbers tokens as they come, unless the event has a number itself.
+  void Write(worker::v1::RequestEvent event, Stream* stream) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    int& sent = tokens_sent_[event.request_id()];
+    if (event.first_token_index() == 0) event.set_first_token_index(sent);
+    sent += event.token_ids_size();
     worker::v1::SessionResponse response;
-    *response.mutable_step()->add_requests() = event;
+    *response.mutable_step()->add_requests() = std::move(event);
     stream->Write(response);
   }
 
@@ -156,6 +160,8 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
   std::list<Open*> sessions_ GUARDED_BY(mutex_);
   int opened_ GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::Submit> submits_ GUARDED_BY(mutex_);
+  // By request id, in all sessions.
+  std::map<uint64_t, int> tokens_sent_ GUARDED_BY(mutex_);
   std::vector<uint64_t> cancels_ GUARDED_BY(mutex_);
 };
 

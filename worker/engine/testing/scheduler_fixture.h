@@ -34,7 +34,7 @@ class SchedulerTest : public ::testing::Test {
     std::vector<int32_t> prompt(prompt_tokens);
     std::iota(prompt.begin(), prompt.end(), 100 * next_id_);
     scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
-                                             .max_new_tokens = max_new_tokens,
+                                             .max_new_tokens = score ? 0 : max_new_tokens,
                                              .sampling = {},
                                              .seed = 5,
                                              .rope = rope,

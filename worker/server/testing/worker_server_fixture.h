@@ -30,6 +30,8 @@ inline worker::v1::SessionRequest Submit(uint64_t id, int max_new_tokens) {
   submit->add_prompt_token_ids(7);
   submit->set_max_new_tokens(max_new_tokens);
   submit->set_top_p(1.0f);
+  submit->set_typical_p(1.0f);
+  submit->set_repetition_penalty(1.0f);
   return request;
 }
 
