@@ -11,6 +11,9 @@ namespace phalanx {
 // operator in the whole test.
 size_t AllocatedBytes();
 
+// How often it did so.
+size_t Allocations();
+
 // For small reads, whatever is in them: vectors that grow, messages.
 inline constexpr size_t kAllocationBase = 32 << 10;
 

@@ -39,6 +39,7 @@
 #include "worker/engine/session_state.h"
 #include "worker/engine/step_executor.h"
 #include "worker/engine/step_record.h"
+#include "worker/engine/turn_events.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -270,7 +271,7 @@ class Engine {
   int64_t waiting_tokens_told_ = 0;
   // Evictions that the metric has counted.
   int64_t evictions_told_ = 0;
-  absl::flat_hash_map<std::shared_ptr<SessionState>, std::vector<RequestEvent>> events_;
+  TurnEvents events_;
 
   mutable Mutex mutex_;
   // Signalled when a command comes or the engine is to end.

@@ -322,11 +322,7 @@ void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs,
 }
 
 RequestEvent& Engine::AddEvent(const Request& request) {
-  // All that one turn says of a request is said in a row, and goes into one event: if the request
-  // has one already, it is the last.
-  std::vector<RequestEvent>& events = events_[request.session];
-  if (events.empty() || events.back().id != request.id) events.emplace_back().id = request.id;
-  return events.back();
+  return events_.For(request.session, request.id);
 }
 
 void Engine::EndRequest(SequenceId sequence, absl::StatusCode code, bool sound) {
@@ -391,11 +387,10 @@ void Engine::PublishEvents() {
   const EngineLoad load = UpdateLoad();
   // The engine's mutex is not held here, so that sinks may submit and cancel. A session that has
   // been closed has no sink any more, and nobody wants its events.
-  for (const auto& [session, events] : events_) {
-    MutexLock lock(&session->sink_mutex);
-    if (session->sink != nullptr) session->sink->OnStep(events, load);
-  }
-  events_.clear();
+  events_.Take([&load](SessionState& session, absl::Span<const RequestEvent> events) {
+    MutexLock lock(&session.sink_mutex);
+    if (session.sink != nullptr) session.sink->OnStep(events, load);
+  });
   MutexLock lock(&mutex_);
   unpublished_ends_ = 0;
   if (live_requests_ == 0) idle_.SignalAll();

@@ -82,6 +82,7 @@ StepPlan Scheduler::Plan(absl::Time now) {
   reserved_blocks_ = ReservedBlocks();
   PlanResumed();
   PlanPrompts(now, plan);
+  plan.chunks.reserve(granted_.size());
   for (Sequence* sequence : granted_) AddChunk(*sequence, plan);
   granted_.clear();
   // With nothing in flight the first of the running sequences always has something to compute, and
@@ -236,6 +237,7 @@ void Scheduler::Start(Sequence& sequence) {
   sequence.slot = free_slots_.back();
   free_slots_.pop_back();
   waiting_tokens_ -= sequence.num_tokens();
+  sequence.Reserve();
   blocks_.Allocate(sequence);
 }
 

@@ -2,6 +2,7 @@
 #ifndef PHALANX_WORKER_ENGINE_SEQUENCE_H_
 #define PHALANX_WORKER_ENGINE_SEQUENCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -95,6 +96,15 @@ struct Sequence {
   // that many of them.
   int awaited_blocks = 0;
   SequenceId awaited_sequence{};
+
+  // Takes memory for what it grows by, so that most answers need none while they grow.
+  void Reserve() {
+    constexpr int64_t kMostNewTokens = 1024;
+    const int64_t most = std::min(max_tokens, int64_t{num_tokens()} + kMostNewTokens);
+    tokens.reserve(most);
+    blocks.reserve(BlocksFor(most));
+    hashes.reserve(BlocksFor(most));
+  }
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
   // Tokens that are still to be computed. Of a prompt that is only scored the last is not: its
