@@ -35,6 +35,9 @@ BAD_REQUESTS = {
     "max_new_tokens zero": (chat("x", max_new_tokens=0), INVALID, "max_new_tokens"),
     "max_new_tokens negative": (chat("x", max_new_tokens=-5), INVALID, "max_new_tokens"),
     "max_new_tokens huge": (chat("x", max_new_tokens=2**31 - 1), INVALID, "max_new_tokens"),
+    "priority too high": (chat("x", priority=11), INVALID, "priority"),
+    "priority too low": (chat("x", priority=-11), INVALID, "priority"),
+    "tenant empty": (chat("x", tenant=""), INVALID, "tenant"),
     "unknown model": (chat("x", model="gpt-17"), NOT_FOUND, "gpt-17"),
 }
 

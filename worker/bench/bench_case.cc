@@ -39,6 +39,12 @@ int AnswerTokens(const BenchCase& bench_case, int step_tokens) {
     }
     case BenchCase::Kind::kSaturated:
       return 2 * bench_case.answer;
+    case BenchCase::Kind::kMixed: {
+      // A sequence draws a token in each step that computes the prompts.
+      const int prompt_tokens = std::max(1, step_tokens - bench_case.batch);
+      return bench_case.prompts * (bench_case.depth / prompt_tokens + 2) + 4 * bench_case.batch +
+             kWarmSteps + kStepsAhead;
+    }
   }
   return 0;
 }
@@ -51,7 +57,9 @@ int ContextTokens(const BenchCase& bench_case, int step_tokens) {
 int64_t KvTokens(const BenchCase& bench_case, int step_tokens) {
   constexpr int kBlock = kernels::kKvBlockTokens;
   const int blocks = (ContextTokens(bench_case, step_tokens) + kBlock - 1) / kBlock;
-  return int64_t{bench_case.batch} * blocks * kBlock;
+  // A prompt of kMixed is one more, and leaves a block to each of the others.
+  const int more = bench_case.kind == BenchCase::Kind::kMixed ? 2 : 0;
+  return int64_t{bench_case.batch + more} * blocks * kBlock;
 }
 
 const char* KindName(BenchCase::Kind kind) {
@@ -62,6 +70,8 @@ const char* KindName(BenchCase::Kind kind) {
       return "decode";
     case BenchCase::Kind::kSaturated:
       return "saturated";
+    case BenchCase::Kind::kMixed:
+      return "mixed";
   }
   return "";
 }

@@ -17,10 +17,12 @@ struct BenchCase {
     kPrefill,    // One prompt, alone, until its first token is there.
     kDecode,     // Sequences that all decode at once, a token each in a step.
     kSaturated,  // More requests than can run at once, prompts and answers mixed.
+    kMixed,      // Sequences that decode while long prompts come, one after the other.
   };
   Kind kind = Kind::kDecode;
   int batch = 1;    // Sequences at once; 1 for a prefill.
   int depth = 0;    // Tokens of each prompt; for a decode, of those before the first that is drawn.
+  int prompts = 0;  // Of kMixed: how many come.
   int steps = 1;    // Of a decode, in one measurement.
   int answer = 0;   // Mean length of the answers of kSaturated, in tokens.
   int seconds = 0;  // Length of kSaturated.
@@ -40,7 +42,7 @@ int AnswerTokens(const BenchCase& bench_case, int step_tokens);
 int ContextTokens(const BenchCase& bench_case, int step_tokens);
 int64_t KvTokens(const BenchCase& bench_case, int step_tokens);
 
-// "prefill", "decode" or "saturated".
+// "prefill", "decode", "saturated" or "mixed".
 const char* KindName(BenchCase::Kind kind);
 
 // A case as a line: "prefill TOKENS", or "decode SEQUENCES DEPTH STEPS". INVALID_ARGUMENT, quoting
@@ -58,6 +60,11 @@ struct BenchResult {
   // What a step reads from memory at least: all weights, and the keys and values of all sequences.
   // 0 if a rate of it would say nothing, as in a prefill.
   double bytes = 0;
+  // Of kMixed, medians: the 99th percentile of the time between two tokens of a sequence, in steps
+  // that are full of one prompt, and the throughput in parts of what it would be if the same
+  // prompts and tokens had been computed apart.
+  double gap_in_steps = 0;
+  double of_unmixed = 0;
 
   double median_seconds() const;
   double tokens_per_second() const { return tokens / median_seconds(); }

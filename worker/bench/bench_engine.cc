@@ -40,6 +40,10 @@ class CountingSink final : public EventSink {
   void OnEngineEnded(const absl::Status&) override {}
 
   int64_t tokens() const { return tokens_; }
+  int64_t tokens_of(RequestId id) const {
+    const auto it = tokens_of_.find(id);
+    return it == tokens_of_.end() ? 0 : it->second;
+  }
   int ended() const { return ended_; }
   // Requests that have had kWarmSteps tokens.
   int warm() const { return warm_; }
@@ -156,6 +160,9 @@ absl::StatusOr<BenchResult> BenchEngine::Measure(const BenchCase& bench_case) {
     case BenchCase::Kind::kSaturated:
       RETURN_IF_ERROR(Saturated(&result));
       break;
+    case BenchCase::Kind::kMixed:
+      RETURN_IF_ERROR(Mixed(&result));
+      break;
   }
   std::sort(result.seconds.begin(), result.seconds.end());
   return result;
@@ -223,6 +230,90 @@ absl::Status BenchEngine::Saturated(BenchResult* result) {
   }
   result->seconds.push_back(SecondsSince(start));
   result->tokens = static_cast<double>(run.sink().tokens() - before);
+  return absl::OkStatus();
+}
+
+// What a mixed load took, or its two parts apart.
+struct BenchEngine::LoadTimes {
+  double seconds = 0;
+  int64_t streamed_tokens = 0;
+  // Of steps that computed as many tokens as a step may have.
+  std::vector<double> full_steps = {};
+  // Between two tokens of a sequence.
+  std::vector<double> gaps = {};
+};
+
+namespace {
+
+double Percentile99(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() * 99 / 100];
+}
+
+}  // namespace
+
+// Lets the case's sequences decode, if `streams`, while its prompts come, each when the one before
+// has been computed. If there are no prompts, until `streamed_tokens` were drawn.
+absl::Status BenchEngine::RunMixed(const BenchCase& wanted, bool streams, int prompts,
+                                   int64_t streamed_tokens, LoadTimes* times) {
+  Run run(*this, model_.limits().max_step_tokens);
+  RETURN_IF_ERROR(run.Open());
+  const int batch = streams ? wanted.batch : 0;
+  for (int i = 0; i < batch; ++i) {
+    RETURN_IF_ERROR(run.Submit(1, AnswerTokens(wanted, model_.limits().max_step_tokens)));
+  }
+  while (run.sink().warm() < batch) RETURN_IF_ERROR(run.Step());
+  const int64_t before = run.sink().tokens();
+  const auto start = SteadyClock::now();
+  std::vector<SteadyClock::time_point> last(batch, start);
+  std::vector<int64_t> tokens_of(batch);
+  for (int i = 0; i < batch; ++i) tokens_of[i] = run.sink().tokens_of(RequestId(i));
+  int sent = 0;
+  while (true) {
+    const int done = run.sink().ended();
+    if (prompts > 0 ? done == prompts : run.sink().tokens() - before >= streamed_tokens) break;
+    if (sent == done && sent < prompts) {
+      RETURN_IF_ERROR(run.Submit(wanted.depth, 1));
+      ++sent;
+    }
+    const auto step_start = SteadyClock::now();
+    RETURN_IF_ERROR(run.Step());
+    const auto now = SteadyClock::now();
+    // The last step of a prompt is not full, unless it is the only one.
+    if (run.sink().ended() == done || wanted.depth <= model_.limits().max_step_tokens) {
+      times->full_steps.push_back(std::chrono::duration<double>(now - step_start).count());
+    }
+    for (int i = 0; i < batch; ++i) {
+      const int64_t tokens = run.sink().tokens_of(RequestId(i));
+      if (tokens == std::exchange(tokens_of[i], tokens)) continue;
+      times->gaps.push_back(std::chrono::duration<double>(now - last[i]).count());
+      last[i] = now;
+    }
+  }
+  times->seconds += SecondsSince(start);
+  times->streamed_tokens += run.sink().tokens() - before - prompts;
+  return absl::OkStatus();
+}
+
+absl::Status BenchEngine::Mixed(BenchResult* result) {
+  const BenchCase& wanted = result->bench_case;
+  std::vector<double> gaps;
+  std::vector<double> of_unmixed;
+  for (int i = 0; i < wanted.repeats; ++i) {
+    LoadTimes mixed;
+    RETURN_IF_ERROR(RunMixed(wanted, /*streams=*/true, wanted.prompts, 0, &mixed));
+    LoadTimes prompts;
+    RETURN_IF_ERROR(RunMixed(wanted, /*streams=*/false, wanted.prompts, 0, &prompts));
+    LoadTimes streams;
+    RETURN_IF_ERROR(RunMixed(wanted, /*streams=*/true, 0, mixed.streamed_tokens, &streams));
+    result->seconds.push_back(mixed.seconds);
+    result->tokens = static_cast<double>(mixed.streamed_tokens) + wanted.prompts * wanted.depth;
+    gaps.push_back(Percentile99(mixed.gaps) / Median(prompts.full_steps));
+    of_unmixed.push_back((prompts.seconds + streams.seconds) / mixed.seconds);
+  }
+  result->gap_in_steps = Median(gaps);
+  result->of_unmixed = Median(of_unmixed);
   return absl::OkStatus();
 }
 

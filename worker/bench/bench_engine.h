@@ -3,6 +3,7 @@
 #ifndef PHALANX_WORKER_BENCH_BENCH_ENGINE_H_
 #define PHALANX_WORKER_BENCH_BENCH_ENGINE_H_
 
+#include <cstdint>
 #include <functional>
 
 #include "absl/status/statusor.h"
@@ -25,10 +26,14 @@ class BenchEngine {
 
  private:
   class Run;
+  struct LoadTimes;
 
   absl::Status Prefill(BenchResult* result);
   absl::Status Decode(BenchResult* result);
   absl::Status Saturated(BenchResult* result);
+  absl::Status Mixed(BenchResult* result);
+  absl::Status RunMixed(const BenchCase& wanted, bool streams, int prompts, int64_t streamed_tokens,
+                        LoadTimes* times);
   // Tokens of prompts that the engine puts into one step.
   int step_tokens() const;
 

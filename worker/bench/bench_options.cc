@@ -10,9 +10,9 @@ void AddBenchOptions(CLI::App& app, BenchOptions& options) {
   options.worker.metrics_listen = HostPort{"127.0.0.1", 0};
   AddWorkerOptions(app, options.worker);
   // What concerns a server is of no use here.
-  for (const char* name : {"--model_name", "--listen", "--metrics_listen", "--lame_duck",
-                           "--drain_timeout", "--self_probe_interval", "--max_waiting",
-                           "--max_waiting_tokens"}) {
+  for (const char* name :
+       {"--model_name", "--listen", "--metrics_listen", "--lame_duck", "--drain_timeout",
+        "--self_probe_interval", "--max_waiting", "--max_waiting_tokens"}) {
     app.get_option(name)->group("");
   }
   app.get_option("--model")->required(false);
@@ -47,6 +47,11 @@ void AddBenchOptions(CLI::App& app, BenchOptions& options) {
   app.add_option("--saturated_seconds", options.saturated_seconds,
                  "How long the engine is given more requests than it can run at once; 0: not")
       ->check(CLI::Range(0, 600))
+      ->group(group);
+  app.add_option("--mixed_prompts", options.mixed_prompts,
+                 "How many prompts of 2000 tokens come, one after the other, while 8 sequences "
+                 "decode; 0: none")
+      ->check(CLI::Range(0, 1000))
       ->group(group);
   app.add_flag(
          "--compute_prompts", options.compute_prompts,
@@ -99,6 +104,13 @@ std::vector<BenchCase> BenchCases(const BenchOptions& options) {
                      .depth = tokens,
                      .answer = tokens,
                      .seconds = options.saturated_seconds});
+  }
+  if (options.mixed_prompts > 0) {
+    cases.push_back({.kind = BenchCase::Kind::kMixed,
+                     .batch = options.synthetic == "tiny" ? 2 : 8,
+                     .depth = options.synthetic == "tiny" ? 100 : 2000,
+                     .prompts = options.mixed_prompts,
+                     .repeats = options.repeats});
   }
   return cases;
 }

@@ -23,6 +23,7 @@ struct BenchOptions {
   int steps = 16;
   int repeats = 3;
   int saturated_seconds = 0;
+  int mixed_prompts = 0;
   bool compute_prompts = false;
   bool interactive = false;
   std::string json_path;

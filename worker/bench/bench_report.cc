@@ -59,6 +59,10 @@ std::string TableLine(const BenchResult& result, const BenchSetting& setting) {
   absl::StrAppendFormat(
       &line, "%10.1f %10.2f %18s", result.tokens_per_second(), result.median_seconds() * 1e3,
       absl::StrFormat("%.2f to %.2f", result.seconds.front() * 1e3, result.seconds.back() * 1e3));
+  if (result.bench_case.kind == BenchCase::Kind::kMixed) {
+    absl::StrAppendFormat(&line, "  p99 between tokens: %.2f full steps; %.2f of unmixed",
+                          result.gap_in_steps, result.of_unmixed);
+  }
   if (result.bytes > 0) {
     absl::StrAppendFormat(&line, " %7.1f", result.gb_per_second());
     const double percent = PercentOfReads(result, setting);
@@ -92,6 +96,10 @@ Json ResultJson(const BenchResult& result, const BenchSetting& setting) {
   }
   json["tokens_per_second"] = result.tokens_per_second();
   json["seconds"] = result.seconds;
+  if (bench_case.kind == BenchCase::Kind::kMixed) {
+    json["gap_p99_in_steps"] = result.gap_in_steps;
+    json["of_unmixed"] = result.of_unmixed;
+  }
   if (result.bytes > 0) {
     json["gb_per_second"] = result.gb_per_second();
     const double percent = PercentOfReads(result, setting);

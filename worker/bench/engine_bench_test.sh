@@ -23,9 +23,10 @@ expect_lines() { # FILE PATTERN...
 }
 
 "$bench" --synthetic tiny --threads 1 --prefill 40 --batches 1,3 --depths 0,100 --steps 2 \
-  --repeats 2 --saturated_seconds 1 --max_seqs 4 --json out.json >table
-expect_lines table 'GB/s read' '^prefill +1 +40 ' '^decode +1 +0 ' '^decode +3 +100 .* %$' '^saturated +4 +8 '
-[[ $(grep -c '"tokens_per_second"' out.json) == 6 ]] || fail "out.json has other cases"
+  --repeats 2 --saturated_seconds 1 --mixed_prompts 2 --max_seqs 4 --json out.json >table
+expect_lines table 'GB/s read' '^prefill +1 +40 ' '^decode +1 +0 ' '^decode +3 +100 .* %$' '^saturated +4 +8 ' \
+  '^mixed +2 +100 .* of unmixed$'
+[[ $(grep -c '"tokens_per_second"' out.json) == 7 ]] || fail "out.json has other cases"
 
 # What does not fit is said.
 "$bench" --model tiny.gguf --threads 1 --prefill 0 --batches 2 --depths 0,4096 --steps 2 \

@@ -84,7 +84,7 @@ void TellFailure(const RunHistory& run, uint64_t seed, int operations) {
 
 // The seed and the operations that the environment asks for.
 std::optional<HistoryInput> AskedFor() {
-  const char* const asked = std::getenv(kVariable);
+  const char* const asked = std::getenv(kVariable);  // NOLINT(concurrency-mt-unsafe)
   if (asked == nullptr) return std::nullopt;
   const std::vector<std::string> parts = absl::StrSplit(asked, ':');
   uint64_t seed = 0;
