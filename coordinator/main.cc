@@ -185,6 +185,8 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
   options->model.original_context_tokens =
       spec.rope.num_lists() == 1 ? 0 : spec.rope.original_context_tokens;
   options->model_fingerprint = checkpoint->fingerprint();
+  options->version = VersionString();
+  options->model.has_bos_token = assets.bos_token_id >= 0;
   ChatAbilities abilities;
   ASSIGN_OR_RETURN(std::unique_ptr<TextService> text,
                    MakeModelTextService(std::move(assets), std::move(renderers), &abilities));

@@ -33,6 +33,8 @@ class CoordinatorServer {
     // The model's fingerprint (model/checkpoint/fingerprint.h); groups with another one are
     // refused.
     std::string model_fingerprint;
+    // The version of this program, for clients.
+    std::string version = "";
     std::vector<HostPort> workers;
     // How many requests may be in the process at once; more are refused with RESOURCE_EXHAUSTED.
     int max_requests = 1024;

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate.h"
+#include "coordinator/server/describe_server.h"
 #include "coordinator/server/generate_call.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
@@ -163,6 +164,7 @@ class InferenceService final : public RawInference {
     for (const std::string& kind : environment_.groups->ServingArithmetic()) {
       model.add_arithmetic(kind);
     }
+    DescribeServer(environment_, &model);
     return model;
   }
 

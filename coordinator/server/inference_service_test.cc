@@ -1,6 +1,11 @@
+#include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
+#include "coordinator/server/describe_server.h"
 #include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -8,8 +13,10 @@
 namespace phalanx {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 using InferenceServiceTest = ServerTest;
 
@@ -147,6 +154,49 @@ TEST_F(InferenceServiceTest, AModelTellsWhichAdviceIsNotFollowedAndHowLongAnswer
   EXPECT_EQ(model.unfollowed_defaults(0).value(), "1.05");
   EXPECT_FALSE(model.has_default_max_new_tokens());
   EXPECT_EQ(model.default_max_length(), 2048);
+}
+
+TEST_F(InferenceServiceTest, AModelTellsFeaturesLimitsAndVersions) {
+  CoordinatorServer::Options options = DefaultOptions();
+  options.version = "1.2.3 (release)";
+  options.model.supports_tools = true;
+  options.limits.has_chat_template = false;
+  options.limits.max_prompt_bytes = 1000;
+  options.text.max_queued = 7;
+  options.answer.stall_timeout = absl::Seconds(30);
+  Start({}, options);
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_THAT(model.features(), Contains("tools"));
+  EXPECT_THAT(model.features(), Contains("n"));
+  EXPECT_THAT(model.features(), Not(Contains("chat")));
+  EXPECT_THAT(model.features(), Not(Contains("add_bos")));
+  EXPECT_EQ(model.limits().max_prompt_bytes(), 1000);
+  EXPECT_EQ(model.limits().max_message_bytes(), 4 << 20);
+  EXPECT_EQ(model.limits().max_choices(), 16);
+  EXPECT_EQ(model.limits().max_stop_strings(), 16);
+  EXPECT_EQ(model.limits().max_requests(), 100);
+  EXPECT_EQ(model.limits().max_queued_texts(), 7);
+  EXPECT_EQ(model.limits().max_unread_bytes(), 1 << 20);
+  EXPECT_EQ(model.limits().stall_seconds(), 30.0);
+  EXPECT_EQ(model.fingerprint(), "feed");
+  EXPECT_EQ(model.server_version(), "1.2.3 (release)");
+}
+
+TEST(FeaturesTest, AreInOrderAndDocumented) {
+  std::set<std::string> documented;
+  std::ifstream file("docs/api.md");
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '|');
+    if (cells.size() > 1) documented.insert(std::string(absl::StripAsciiWhitespace(cells[1])));
+  }
+  std::string last;
+  for (const Feature& feature : KnownFeatures({}, {})) {
+    EXPECT_LT(last, feature.name);
+    EXPECT_THAT(documented, Contains(feature.name));
+    last = feature.name;
+  }
 }
 
 TEST_F(InferenceServiceTest, AModelTellsThatItReasonsAndTakesTools) {

@@ -28,6 +28,8 @@ struct ServedModel {
   bool reasons = false;
   // Whether its chat template takes tools.
   bool supports_tools = false;
+  // Whether its tokenizer has a bos token.
+  bool has_bos_token = false;
   // The number of tokens beyond which LongRoPE uses its other list; 0 for models with one list.
   int original_context_tokens = 0;
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;
@@ -40,11 +42,20 @@ struct AnswerLimits {
   int64_t max_buffered_bytes = int64_t{1} << 20;
 };
 
+// What the server tells of itself.
+struct ServerFacts {
+  std::string version = "";
+  std::string model_fingerprint = "";
+  int max_requests = 0;
+  int max_queued_texts = 0;
+};
+
 // Lent to every call; outlives them all.
 struct ServingEnvironment {
   RequestLimits limits;
   ServedModel model;
   AnswerLimits answer;
+  ServerFacts server;
   const Clock* clock = nullptr;
   const TextService* text = nullptr;
   TextPool* text_pool = nullptr;
