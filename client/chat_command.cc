@@ -34,6 +34,7 @@ absl::Status Chat(CommandContext& context) {
   Terminal& terminal = context.terminal();
   const bool interactive = terminal.input_is_tty();
   RETURN_IF_ERROR(CheckUtf8("system", context.command_line().system.value_or("")));
+  RETURN_IF_ERROR(CheckUtf8("template_args", context.command_line().template_args.value_or("")));
   v1::Chat conversation = NewConversation(context.command_line());
   if (interactive) terminal.WriteError("Ctrl-C stops an answer, Ctrl-D leaves.\n");
   while (true) {

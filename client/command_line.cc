@@ -114,6 +114,22 @@ void AddSampling(CLI::App& command, CommandLine* line) {
                    "Print time to first token and tokens per second to standard error");
 }
 
+void AddPromptForm(CLI::App& command, CommandLine* line) {
+  command.add_option("--template_args", line->template_args,
+                     "A JSON object of variables for the model's chat template, such as "
+                     "'{\"enable_thinking\": false}'");
+  command
+      .add_option("--add_bos", line->add_bos,
+                  "Whether the prompt begins with the model's bos token; by default as its "
+                  "tokenizer or template has it")
+      ->type_name("true|false");
+}
+
+CLI::Option* AddContinue(CLI::App& command, CommandLine* line) {
+  return command.add_option("--continue", line->continue_text,
+                            "The beginning of the answer; the model goes on from there");
+}
+
 void AddAllowSpecial(CLI::App& command, CommandLine* line) {
   command.add_flag("--allow_special", line->allow_special,
                    "Spellings of control tokens in the text are these tokens");
@@ -148,9 +164,13 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   AddTimeout(*command, line);
   AddTools(*command, line);
   AddConstraint(*command, line);
+  AddPromptForm(*command, line);
+  AddContinue(*command, line);
   command->add_flag("--raw", line->raw, "Continue the prompt as it is, without a chat template")
       ->excludes("--system")
-      ->excludes("--tools");
+      ->excludes("--tools")
+      ->excludes("--template_args")
+      ->excludes("--continue");
   AddAllowSpecial(*command, line);
   command->add_option("--n", line->n,
                       "Answers to the one prompt, 1 to 16, with the seeds from --seed on; each is "
@@ -166,6 +186,7 @@ CLI::App* AddChat(CLI::App& app, CommandLine* line) {
   AddModel(*command, line);
   AddSampling(*command, line);
   AddTimeout(*command, line);
+  AddPromptForm(*command, line);
   command->footer(std::string(ExitCodeHelp()));
   return command;
 }
@@ -186,10 +207,21 @@ CLI::App* AddTokenize(CLI::App& app, CommandLine* line) {
   CLI::Option* const chat =
       command->add_flag("--chat", line->chat, "Render as a user's message with the chat template");
   AddTools(*command, line)->needs(chat);
+  AddPromptForm(*command, line);
+  command->get_option("--template_args")->needs(chat);
+  AddContinue(*command, line)->needs(chat);
   AddAllowSpecial(*command, line);
   AddRequestId(*command, line);
   CLI::Option* const ids = command->add_flag("--ids", line->ids_only, "Only the ids, on one line");
-  command->add_flag("--json", line->json, "One JSON object: token_ids, pieces, text (as tokenized)")
+  command
+      ->add_flag("--pieces", line->pieces,
+                 "Also which bytes of the text, BEGIN-END, each token stands for")
+      ->excludes(ids);
+  command
+      ->add_flag(
+          "--json", line->json,
+          "One JSON object: token_ids, pieces, text (as tokenized); with --pieces also spans "
+          "[[begin, end], ...] and piece_bytes, in hexadecimal")
       ->excludes(ids);
   command->footer(std::string(ExitCodeHelp()));
   return command;
@@ -385,33 +417,6 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* li
     return kExitUsage;
   }
   return std::nullopt;
-}
-
-v1::GenerateRequest RequestTemplate(const CommandLine& line) {
-  v1::GenerateRequest request;
-  if (line.model.has_value()) request.set_model(*line.model);
-  if (line.allow_special) request.set_allow_special(true);
-  request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
-  if (line.n.has_value()) request.set_n(*line.n);
-  if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);
-  if (line.priority.has_value()) request.set_priority(*line.priority);
-  if (line.tenant.has_value()) request.set_tenant(*line.tenant);
-  if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
-  if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
-  *request.mutable_sampling() = line.sampling;
-  return request;
-}
-
-v1::Chat NewConversation(const CommandLine& line) {
-  v1::Chat chat;
-  if (line.system.has_value()) AddMessage("system", *line.system, &chat);
-  return chat;
-}
-
-void AddMessage(const std::string& role, const std::string& content, v1::Chat* chat) {
-  v1::Message* const message = chat->add_messages();
-  message->set_role(role);
-  message->set_content(content);
 }
 
 }  // namespace phalanx

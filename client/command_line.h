@@ -67,6 +67,12 @@ struct CommandLine {
   bool stats = false;
   // generate: the number of answers.
   std::optional<int32_t> n;
+  // generate and tokenize: the beginning of the answer, which goes on from there.
+  std::optional<std::string> continue_text;
+  // generate, chat and tokenize: a JSON object of variables for the chat template, and whether the
+  // prompt begins with the bos token.
+  std::optional<std::string> template_args;
+  std::optional<bool> add_bos;
 
   // generate: continue the text without the model's chat template.
   bool raw = false;
@@ -77,6 +83,7 @@ struct CommandLine {
   // tokenize.
   bool chat = false;
   bool ids_only = false;
+  bool pieces = false;
 
   // perplexity: the path of the text, "-" for standard input, and window and stride, where 0 means
   // the default.
@@ -115,8 +122,11 @@ std::optional<int> ParseClientCommandLine(int argc, char** argv, CommandLine* co
 // The model, sampling and length that the command line asks for, without an input.
 v1::GenerateRequest RequestTemplate(const CommandLine& command_line);
 
-// The conversation so far: the system message if there is one.
+// The conversation so far: the system message if there is one, and the template's arguments.
 v1::Chat NewConversation(const CommandLine& command_line);
+
+// Adds the user's message and, if the answer is to go on from a text, the assistant's.
+void AddQuestion(const CommandLine& command_line, const std::string& text, v1::Chat* chat);
 
 void AddMessage(const std::string& role, const std::string& content, v1::Chat* chat);
 

@@ -189,6 +189,29 @@ TEST(CommandLineTest, BadCommandLinesAreUsageErrors) {
   EXPECT_EQ(ExitCode({"generate", "a", "--request_id", ""}), kExitUsage);
 }
 
+TEST(CommandLineTest, FlagsOfThePromptReachTheRequest) {
+  const CommandLine line =
+      Parsed({"generate", "Hi", "--n", "3", "--request_id", "r/1", "--continue", "He",
+              "--template_args", "{\"a\": 1}", "--add_bos", "false"});
+  EXPECT_EQ(line.request_id, "r/1");
+  const v1::GenerateRequest request = RequestTemplate(line);
+  EXPECT_EQ(request.n(), 3);
+  EXPECT_TRUE(request.has_add_bos());
+  EXPECT_FALSE(request.add_bos());
+  v1::Chat chat = NewConversation(line);
+  AddQuestion(line, "Hi", &chat);
+  EXPECT_EQ(chat.template_arguments(), "{\"a\": 1}");
+  ASSERT_EQ(chat.messages_size(), 2);
+  EXPECT_EQ(chat.messages(1).role(), "assistant");
+  EXPECT_EQ(chat.messages(1).content(), "He");
+  EXPECT_TRUE(chat.continue_last_message());
+  EXPECT_FALSE(RequestTemplate(Parsed({"generate", "Hi"})).has_n());
+  EXPECT_EQ(ExitCode({"generate", "a", "--raw", "--continue", "b"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"tokenize", "a", "--continue", "b"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"tokenize", "a", "--pieces", "--ids"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"generate", "a", "--add_bos", "maybe"}), kExitUsage);
+}
+
 TEST(CommandLineTest, HelpTellsExitCodesAndJson) {
   testing::internal::CaptureStdout();
   EXPECT_EQ(ExitCode({"generate", "--help"}), kExitOk);

@@ -26,6 +26,8 @@ namespace {
 absl::StatusOr<v1::Chat> BeginChat(CommandContext& context) {
   const CommandLine& line = context.command_line();
   RETURN_IF_ERROR(CheckUtf8("system", line.system.value_or("")));
+  RETURN_IF_ERROR(CheckUtf8("continue", line.continue_text.value_or("")));
+  RETURN_IF_ERROR(CheckUtf8("template_args", line.template_args.value_or("")));
   v1::Chat chat = NewConversation(line);
   if (!line.tools.has_value()) return chat;
   ASSIGN_OR_RETURN(const std::string json, ReadInputFile(*line.tools, &context.terminal()));
@@ -71,7 +73,7 @@ absl::Status Generate(CommandContext& context) {
     request.set_text(prompt);
   } else {
     ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
-    AddMessage("user", prompt, request.mutable_chat());
+    AddQuestion(line, prompt, request.mutable_chat());
   }
   return context.Answer(request).status;
 }
@@ -89,6 +91,13 @@ absl::Status Models(CommandContext& context) {
 absl::StatusOr<std::vector<std::string>> Pieces(CommandContext& context,
                                                 const v1::TokenizeResponse& tokens) {
   std::vector<std::string> pieces;
+  if (context.command_line().pieces) {
+    if (tokens.pieces_size() != tokens.token_ids_size()) {
+      return absl::UnimplementedError("the server does not tell the places of tokens");
+    }
+    for (const v1::TokenPiece& piece : tokens.pieces()) pieces.push_back(piece.bytes());
+    return pieces;
+  }
   // One call for each token, since the text of several does not tell where one ends.
   for (const int32_t id : tokens.token_ids()) {
     v1::DetokenizeRequest request;
@@ -107,9 +116,11 @@ absl::Status Tokenize(CommandContext& context) {
   if (line.model.has_value()) request.set_model(*line.model);
   ASSIGN_OR_RETURN(const std::string text, ReadInputText("text", line.text, &context.terminal()));
   if (line.allow_special) request.set_allow_special(true);
+  if (line.add_bos.has_value()) request.set_add_bos(*line.add_bos);
+  if (line.pieces) request.set_pieces(true);
   if (line.chat) {
     ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
-    AddMessage("user", text, request.mutable_chat());
+    AddQuestion(line, text, request.mutable_chat());
   } else {
     request.set_text(text);
   }

@@ -119,6 +119,13 @@ TEST_F(CommandsTest, AGrammarFileThatIsNotThereIsNamed) {
   EXPECT_THAT(pipes_.Errors(), HasSubstr("none.lark: cannot be read: No such file"));
 }
 
+TEST_F(CommandsTest, TokenizeShowsPlacesIfAsked) {
+  line_.text = "hi";
+  line_.pieces = true;
+  EXPECT_EQ(Run(Command::kTokenize), kExitOk);
+  EXPECT_EQ(pipes_.Output(), "     104       0-1  \"h\"\n     105       1-2  \"i\"\n");
+}
+
 TEST_F(CommandsTest, GenerateShowsADeltaBeforeTheNextOneComes) {
   AddEndlessAnswer("first");
   line_.text = "Hi";

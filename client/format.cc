@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/message_fields.h"
@@ -73,6 +75,20 @@ Json ToJson(const v1::Finished& finished) {
                      {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
                      {"decode_seconds", timings.decode_seconds()}};
   return json;
+}
+
+Json ToJson(const v1::RequestLimits& limits) {
+  return {{"max_prompt_bytes", limits.max_prompt_bytes()},
+          {"max_message_bytes", limits.max_message_bytes()},
+          {"max_messages", limits.max_messages()},
+          {"max_choices", limits.max_choices()},
+          {"max_stop_strings", limits.max_stop_strings()},
+          {"max_stop_bytes", limits.max_stop_bytes()},
+          {"max_detokenize_tokens", limits.max_detokenize_tokens()},
+          {"max_requests", limits.max_requests()},
+          {"max_queued_texts", limits.max_queued_texts()},
+          {"max_unread_bytes", limits.max_unread_bytes()},
+          {"stall_seconds", limits.stall_seconds()}};
 }
 
 Json DeterminismText(v1::Determinism level) {
@@ -155,14 +171,28 @@ std::string ModelJson(const v1::Model& model) {
        {"weights_digest", model.weights_digest()},
        {"determinism", DeterminismText(model.determinism())},
        {"arithmetic",
-        std::vector<std::string>(model.arithmetic().begin(), model.arithmetic().end())}});
+        std::vector<std::string>(model.arithmetic().begin(), model.arithmetic().end())},
+       {"features", std::vector<std::string>(model.features().begin(), model.features().end())},
+       {"limits", ToJson(model.limits())},
+       {"fingerprint", model.fingerprint()},
+       {"server_version", model.server_version()}});
 }
 
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
-  return JsonLine(
-      {{"token_ids", std::vector<int32_t>(tokens.token_ids().begin(), tokens.token_ids().end())},
-       {"pieces", pieces},
-       {"text", tokens.text()}});
+  Json json = {
+      {"token_ids", std::vector<int32_t>(tokens.token_ids().begin(), tokens.token_ids().end())},
+      {"pieces", pieces},
+      {"text", tokens.text()}};
+  if (tokens.pieces().empty()) return JsonLine(json);
+  Json spans = Json::array();
+  Json bytes = Json::array();
+  for (const v1::TokenPiece& piece : tokens.pieces()) {
+    spans.push_back({piece.begin(), piece.end()});
+    bytes.push_back(absl::BytesToHexString(piece.bytes()));
+  }
+  json["spans"] = std::move(spans);
+  json["piece_bytes"] = std::move(bytes);
+  return JsonLine(json);
 }
 
 std::string HealthJson(absl::string_view service, ServingState state) {
@@ -198,7 +228,12 @@ std::string ModelTable(const v1::ListModelsResponse& models) {
 std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces) {
   std::string table;
   for (int i = 0; i < tokens.token_ids_size(); ++i) {
-    absl::StrAppendFormat(&table, "%8d  %s\n", tokens.token_ids(i), JsonLine(Json(pieces[i])));
+    absl::StrAppendFormat(&table, "%8d  ", tokens.token_ids(i));
+    if (i < tokens.pieces_size()) {
+      const v1::TokenPiece& piece = tokens.pieces(i);
+      absl::StrAppendFormat(&table, "%8s  ", absl::StrCat(piece.begin(), "-", piece.end()));
+    }
+    absl::StrAppend(&table, JsonLine(Json(pieces[i])), "\n");
   }
   return table;
 }

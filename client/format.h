@@ -22,7 +22,7 @@ absl::string_view GenerateJsonHelp();
 std::string EventJson(const v1::GenerateEvent& event);
 std::string ErrorJson(const absl::Status& status);
 std::string ModelJson(const v1::Model& model);
-// `pieces` has the text of each token.
+// `pieces` has the text of each token, or its bytes. The places are told if the server gave them.
 std::string TokensJson(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces);
 std::string HealthJson(absl::string_view service, ServingState state);
 
@@ -32,7 +32,8 @@ absl::string_view ServingStateName(ServingState state);
 // Columns with a heading, one model a line.
 std::string ModelTable(const v1::ListModelsResponse& models);
 
-// "  198  "\n"": an id and its text as a JSON string, one token a line.
+// "  198  "\n"": an id and its text as a JSON string, one token a line; with its place between
+// them, "  198       3-4  "\n"", if the server gave it.
 std::string TokenTable(const v1::TokenizeResponse& tokens, const std::vector<std::string>& pieces);
 
 struct PerplexityResult {

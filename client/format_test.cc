@@ -104,6 +104,33 @@ TEST(FormatTest, TokensShowTheirText) {
   EXPECT_EQ(TokensJson(tokens, {"\n"}), R"({"token_ids":[198],"pieces":["\n"],"text":"\n"})");
 }
 
+TEST(FormatTest, TokensShowTheirPlacesIfToldByTheServer) {
+  v1::TokenizeResponse tokens;
+  tokens.add_token_ids(7);
+  tokens.set_text("é");
+  v1::TokenPiece& piece = *tokens.add_pieces();
+  piece.set_bytes("\xc3");
+  piece.set_begin(0);
+  piece.set_end(1);
+  EXPECT_EQ(TokenTable(tokens, {"\xc3"}), "       7       0-1  \"\ufffd\"\n");
+  EXPECT_EQ(TokensJson(tokens, {"\xc3"}),
+            "{\"token_ids\":[7],\"pieces\":[\"\ufffd\"],\"text\":\"é\",\"spans\":[[0,1]],"
+            "\"piece_bytes\":[\"c3\"]}");
+}
+
+TEST(FormatTest, AModelTellsFeaturesAndLimits) {
+  v1::Model model;
+  model.add_features("n");
+  model.mutable_limits()->set_max_choices(16);
+  model.set_fingerprint("feed");
+  model.set_server_version("1.2.3 (release)");
+  const auto json = nlohmann::json::parse(ModelJson(model));
+  EXPECT_EQ(json["features"], nlohmann::json::array({"n"}));
+  EXPECT_EQ(json["limits"]["max_choices"], 16);
+  EXPECT_EQ(json["fingerprint"], "feed");
+  EXPECT_EQ(json["server_version"], "1.2.3 (release)");
+}
+
 TEST(FormatTest, StatsLeaveOutWhatWasNotMeasured) {
   StreamStats stats;
   stats.prompt_tokens = 12;

@@ -152,7 +152,15 @@ class FakeServer::Impl final : public v1::Inference::CallbackService {
                            ? absl::StrCat("<", request->chat().messages(0).role(), ">",
                                           request->chat().messages(0).content())
                            : request->text());
-    for (const char c : response->text()) response->add_token_ids(static_cast<unsigned char>(c));
+    for (const char c : response->text()) {
+      const int at = response->token_ids_size();
+      response->add_token_ids(static_cast<unsigned char>(c));
+      if (!request->pieces()) continue;
+      v1::TokenPiece& piece = *response->add_pieces();
+      piece.set_bytes(std::string(1, c));
+      piece.set_begin(at);
+      piece.set_end(at + 1);
+    }
     return Finish(context);
   }
 
