@@ -21,6 +21,8 @@
 #include "base/status.h"
 #include "model/checkpoint/checkpoint.h"
 #include "rpc/listener.h"
+#include "worker/constraint/constraint_check.h"
+#include "worker/constraint/constraint_compiler.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
@@ -170,6 +172,19 @@ Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spe
           .prefix_cache = options.prefix_cache};
 }
 
+// Of the model's texts. `checkpoint` is lent.
+std::unique_ptr<ConstraintCompiler> MakeConstraintCompiler(const Checkpoint& checkpoint,
+                                                           const ModelSpec& spec) {
+  const auto make_vocabulary =
+      [&checkpoint,
+       vocab = spec.vocab]() -> absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>> {
+    ASSIGN_OR_RETURN(const TokenizerAssets assets, checkpoint.ReadTokenizer());
+    return ConstraintVocabulary::Create(assets, vocab);
+  };
+  return std::make_unique<ConstraintCompiler>(make_vocabulary, ConstraintCompiler::Options(),
+                                              CheckConstraint);
+}
+
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,
                 const StepLimits& limits, const kernels::Backend& backend, const RankModel& model) {
   return {.model_name = spec.name,
@@ -295,7 +310,8 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   AddDeviceMetrics(platform, *endpoint);
   AddBackendMetric(*backend, *registry);
   MeasuredExecutor executor(metrics);
-  Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics);
+  Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics,
+                MakeConstraintCompiler(*checkpoint, spec));
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
                    WorkerServer::Start({.address = options.listen,
                                         .registry = registry.get(),

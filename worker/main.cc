@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "base/shutdown_signal.h"
 #include "worker/choose_platform.h"
+#include "worker/constraint/constraint_check.h"
 #include "worker/leader.h"
 #include "worker/member.h"
 #include "worker/worker_options.h"
@@ -23,6 +24,7 @@ int Fail(const absl::Status& status, int exit_code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto exit_code = phalanx::RunConstraintCheckIfAsked(argc, argv)) return *exit_code;
   CLI::App app("Runs a language model for Phalanx coordinators, split over one or more ranks.",
                "worker");
   phalanx::WorkerOptions options;

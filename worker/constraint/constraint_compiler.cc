@@ -24,9 +24,9 @@ size_t BytesOf(const std::string& key, const Constraint* constraint) {
 
 }  // namespace
 
-ConstraintCompiler::ConstraintCompiler(std::shared_ptr<const ConstraintVocabulary> vocabulary,
-                                       const Options& options, Check check)
-    : vocabulary_(std::move(vocabulary)),
+ConstraintCompiler::ConstraintCompiler(MakeVocabulary make_vocabulary, const Options& options,
+                                       Check check)
+    : make_vocabulary_(std::move(make_vocabulary)),
       options_(options),
       check_(std::move(check)),
       thread_([this] { Run(); }) {}
@@ -92,6 +92,11 @@ void ConstraintCompiler::Run() {
 }
 
 ConstraintCompiler::Result ConstraintCompiler::CompileNow(const ConstraintSource& source) {
+  if (vocabulary_ == nullptr) {
+    absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>> made = make_vocabulary_();
+    if (!made.ok()) return absl::InvalidArgumentError(made.status().message());
+    vocabulary_ = *std::move(made);
+  }
   RETURN_IF_ERROR(check_(source, options_.limits, vocabulary_->named_tokens()));
   return Constraint::Compile(vocabulary_, source, options_.limits);
 }

@@ -43,12 +43,17 @@ class ConstraintCompiler {
     size_t max_bytes = size_t{256} << 20;
   };
 
+  // Makes the model's vocabulary, which takes up to a second and tens of megabytes.
+  using MakeVocabulary =
+      std::function<absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>>()>;
+
   // What a compilation gave: a constraint at the beginning of its text, or INVALID_ARGUMENT with
   // the reason, or UNAVAILABLE if the machine could not do it.
   using Result = absl::StatusOr<std::unique_ptr<Constraint>>;
 
-  ConstraintCompiler(std::shared_ptr<const ConstraintVocabulary> vocabulary, const Options& options,
-                     Check check);
+  // `make_vocabulary` is called once, for the first constraint, on the thread of this object. If it
+  // fails, so does every constraint: with INVALID_ARGUMENT and its message.
+  ConstraintCompiler(MakeVocabulary make_vocabulary, const Options& options, Check check);
   ConstraintCompiler(const ConstraintCompiler&) = delete;
   ConstraintCompiler& operator=(const ConstraintCompiler&) = delete;
   // Waits for the compilation that runs. Those that wait are dropped, and `done` is not called.
@@ -68,8 +73,6 @@ class ConstraintCompiler {
   };
   Stats stats() const LOCKS_EXCLUDED(mutex_);
 
-  const ConstraintVocabulary& vocabulary() const { return *vocabulary_; }
-
  private:
   struct Task {
     ConstraintSource source;
@@ -86,14 +89,16 @@ class ConstraintCompiler {
 
   void Run();
   Result CompileNow(const ConstraintSource& source);
-  // A copy of what is kept for `key`; null status and pointer if there is nothing.
+  // False if nothing is kept for `key`.
   bool Find(const std::string& key, Result* result) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Keep(std::string key, const Result& result) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Drop(Entries::iterator entry) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::shared_ptr<const ConstraintVocabulary> vocabulary_;
+  const MakeVocabulary make_vocabulary_;
   const Options options_;
   const Check check_;
+  // Of the thread alone; null before the first constraint.
+  std::shared_ptr<const ConstraintVocabulary> vocabulary_;
 
   mutable Mutex mutex_;
   CondVar wake_;

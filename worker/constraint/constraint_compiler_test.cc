@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 class ConstraintCompilerTest : public ::testing::Test {
  protected:
   ConstraintCompiler Make(const ConstraintCompiler::Options& options = {}) {
-    return ConstraintCompiler(*ConstraintVocabulary::OfBytes({}), options,
+    return ConstraintCompiler([] { return ConstraintVocabulary::OfBytes({}); }, options,
                               [this](const ConstraintSource& source, const ConstraintLimits&,
                                      absl::Span<const std::string>) {
                                 ++checks_;
@@ -86,6 +86,13 @@ TEST_F(ConstraintCompilerTest, RefusalsAreKeptButNotFailuresOfTheMachine) {
   EXPECT_EQ(checks_, 3);
 }
 
+TEST_F(ConstraintCompilerTest, AModelWithoutAVocabularyIsTold) {
+  ConstraintCompiler compiler(
+      [] { return absl::FailedPreconditionError("has no end"); }, {},
+      [](const auto&, const auto&, const auto&) { return absl::OkStatus(); });
+  EXPECT_EQ(Get(compiler, "a").status(), absl::InvalidArgumentError("has no end"));
+}
+
 TEST_F(ConstraintCompilerTest, TheOldestLeave) {
   ConstraintCompiler compiler = Make({.max_entries = 2});
   EXPECT_TRUE(Get(compiler, "a").ok());
@@ -111,7 +118,7 @@ TEST_F(ConstraintCompilerTest, ALexerThatHasGrownIsReplaced) {
   ConstraintCompiler compiler = Make({.limits = {.max_lexer_states = 200}});
   ConstraintCompiler::Result first = Get(compiler, "(a|b)*a(a|b){60}c");
   ASSERT_TRUE(first.ok()) << first.status();
-  std::vector<uint32_t> mask(static_cast<size_t>(compiler.vocabulary().mask_words()));
+  std::vector<uint32_t> mask(static_cast<size_t>((*first)->vocabulary().mask_words()));
   for (int i = 0; i < 60 && (*first)->lexer_size().states <= 100; ++i) {
     ASSERT_TRUE((*first)->Accept(i % 3 == 0 ? 'a' : 'b').ok());
     if (!(*first)->Mask(absl::MakeSpan(mask)).ok()) break;

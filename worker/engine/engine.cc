@@ -31,12 +31,13 @@ void EngineSession::Cancel(RequestId id) { engine_->Cancel(*state_, id); }
 void EngineSession::CancelAll() { engine_->CancelAll(*state_); }
 
 Engine::Engine(const Options& options, StepExecutor* executor, const Clock* clock,
-               EngineMetrics* metrics)
+               EngineMetrics* metrics, std::unique_ptr<ConstraintCompiler> constraints)
     : options_(options),
       executor_(executor),
       clock_(clock),
       metrics_(metrics),
-      scheduler_(options.limits, options.prefix_cache, executor->step_memory()) {
+      scheduler_(options.limits, options.prefix_cache, executor->step_memory()),
+      constraints_(std::move(constraints)) {
   metrics_->kv_blocks_total.Set(options.limits.kv_blocks);
 }
 
@@ -64,6 +65,9 @@ absl::Status Engine::CheckRequest(const GenerationRequest& request) const {
         absl::StrCat("prompt_token_ids and max_new_tokens (", num_tokens,
                      " tokens together) exceed the KV cache of ", options_.limits.kv_blocks,
                      " blocks of ", kernels::kKvBlockTokens, " tokens"));
+  }
+  if (request.constraint.has_value() && constraints_ == nullptr) {
+    return absl::InvalidArgumentError("constraint: this worker group has no constraints");
   }
   if (request.timeout <= absl::ZeroDuration()) {
     return absl::DeadlineExceededError("the deadline had passed before the request came");
@@ -122,13 +126,16 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
           kMaxStepEdits, " tokens; this one has ", options_.request_limits.vocab_size));
     }
   }
+  std::optional<ConstraintSource> constraint;
+  if (request.constraint.has_value()) constraint = request.constraint->source;
+  SequenceId sequence{};
   if (status.ok()) {
     const auto prompt_tokens = static_cast<int64_t>(request.prompt_token_ids.size());
     MutexLock lock(&mutex_);
     status = CheckRoom(*session, id, prompt_tokens);
     if (status.ok()) {
       waiting_tokens_ += prompt_tokens;
-      const SequenceId sequence{next_sequence_++};
+      sequence = SequenceId{next_sequence_++};
       session->live.emplace(id, SessionState::Live{.sequence = sequence});
       commands_.push_back(
           Submission{session, id, sequence, std::move(request), clock_->Now(), std::move(rules)});
@@ -137,8 +144,24 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
       wake_.Signal();
     }
   }
-  if (!status.ok()) metrics_->CountRequest(status.code());
+  if (!status.ok()) {
+    metrics_->CountRequest(status.code());
+  } else if (constraint.has_value()) {
+    Compile(sequence, *std::move(constraint));
+  }
   return status;
+}
+
+// The request is among the commands already, so the engine thread hears of it before it hears of
+// its constraint.
+void Engine::Compile(SequenceId sequence, ConstraintSource source) {
+  const auto on_done = [this, sequence](ConstraintCompiler::Result constraint) {
+    MutexLock lock(&mutex_);
+    commands_.push_back(Compilation{sequence, std::move(constraint)});
+    wake_.Signal();
+  };
+  const absl::Status queued = constraints_->Compile(std::move(source), on_done);
+  if (!queued.ok()) on_done(queued);
 }
 
 void Engine::Cancel(SessionState& session, RequestId id) {

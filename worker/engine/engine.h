@@ -30,6 +30,7 @@
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "worker/constraint/constraint_compiler.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/engine/engine_state.h"
 #include "worker/engine/event_sink.h"
@@ -93,9 +94,9 @@ class Engine {
   };
 
   // `executor`, `clock` and `metrics` are lent and must outlive the engine. The executor is called
-  // by the engine thread only.
-  Engine(const Options& options, StepExecutor* executor, const Clock* clock,
-         EngineMetrics* metrics);
+  // by the engine thread only. Without `constraints`, requests that have a constraint are refused.
+  Engine(const Options& options, StepExecutor* executor, const Clock* clock, EngineMetrics* metrics,
+         std::unique_ptr<ConstraintCompiler> constraints = nullptr);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   // Run must have returned and all sessions must be gone.
@@ -160,9 +161,14 @@ class Engine {
   struct Cancellation {
     SequenceId sequence;
   };
-  using Command = std::variant<Submission, Cancellation>;
+  // The constraint of a request has been compiled, or refused.
+  struct Compilation {
+    SequenceId sequence;
+    ConstraintCompiler::Result constraint;
+  };
+  using Command = std::variant<Submission, Cancellation, Compilation>;
 
-  // A request that the scheduler knows.
+  // A request that the scheduler knows, or whose constraint is being compiled.
   struct Request {
     std::shared_ptr<SessionState> session;
     RequestId id;
@@ -186,6 +192,10 @@ class Engine {
     int32_t cached_tokens = 0;
     // Whether an event has told the session that the request has started.
     bool start_told = false;
+    // Set while its constraint is being compiled: the scheduler does not know it.
+    std::unique_ptr<Submission> compiling = nullptr;
+    // Of its constraint, owned by the scheduler's sequence; null without one.
+    const TokenFilter* filter = nullptr;
   };
 
   // A step that was submitted, without the step itself: the executor has it.
@@ -205,6 +215,7 @@ class Engine {
   absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                       GenerationRequest request);
   absl::Status CheckRequest(const GenerationRequest& request) const;
+  void Compile(SequenceId sequence, ConstraintSource source);
   absl::Status CheckRoom(const SessionState& session, RequestId id, int64_t prompt_tokens) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status QueueFull(absl::string_view limit) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -219,6 +230,9 @@ class Engine {
   bool TakeCommands();
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
+  void Apply(Compilation compilation);
+  // Hands a request to the scheduler.
+  void Add(Submission submission);
   void ExpireDeadlines();
   // Ends those that cannot have their first token in time.
   void RefuseLate(const StepPlan& plan, absl::Time now);
@@ -231,6 +245,8 @@ class Engine {
   void ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
                   absl::Time now);
   void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
+  // Ends a request whose constraint has failed with that status.
+  void EndUnconstrained(SequenceId sequence, const absl::Status& status);
   // Ends a request with INTERNAL because its logits are not numbers.
   void EndWithoutNumbers(SequenceId sequence);
   // The request's event of this turn of the loop, made if it has none yet.
@@ -262,6 +278,8 @@ class Engine {
   absl::Time last_step_end_ = absl::InfinitePast();
   StepRecord step_record_;
   absl::flat_hash_map<SequenceId, Request> requests_;
+  // How many of them have a constraint that is being compiled.
+  size_t compiling_ = 0;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.
   bool told_of_bad_logits_ = false;
@@ -298,6 +316,9 @@ class Engine {
   int64_t waiting_tokens_ GUARDED_BY(mutex_) = 0;
   // At which prompts advance; 0 while that is not known.
   double tokens_per_second_ GUARDED_BY(mutex_) = 0;
+
+  // May be null. The last member: it is destroyed first, since its thread calls the engine.
+  const std::unique_ptr<ConstraintCompiler> constraints_;
 };
 
 }  // namespace phalanx

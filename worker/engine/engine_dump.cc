@@ -65,7 +65,8 @@ EngineState Engine::State(int max_requests) const {
   state.requests.reserve(told);
   for (size_t i = 0; i < told; ++i) {
     const Request& request = requests_.at(oldest[i]);
-    const Scheduler::Progress progress = scheduler_.ProgressOf(oldest[i]);
+    Scheduler::Progress progress = {.known_tokens = request.prompt_tokens};
+    if (request.compiling == nullptr) progress = scheduler_.ProgressOf(oldest[i]);
     RequestPhase phase = request.started ? RequestPhase::kPreempted : RequestPhase::kWaiting;
     if (progress.running) {
       phase =

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/sampling/sample.h"
+#include "worker/engine/constraint_filter.h"
 #include "worker/engine/engine.h"
 
 namespace phalanx {
@@ -28,13 +29,18 @@ absl::Status Engine::Run() {
   return result_;
 }
 
-// Deadlines are not waited for: while there are requests the loop does not sleep, it runs one step
-// after the other and looks at deadlines before each.
+// Deadlines are not waited for while steps run: the loop does not sleep, it runs one step after the
+// other and looks at deadlines before each. Only requests whose constraints are being compiled are
+// waited for, and their deadlines.
 void Engine::WaitForWork() {
   MutexLock lock(&mutex_);
-  while (commands_.empty() && dumps_.empty() && requests_.empty() && in_flight_.empty() &&
-         phase_ < Phase::kEnding) {
-    wake_.Wait(&mutex_);
+  while (commands_.empty() && dumps_.empty() && requests_.size() == compiling_ &&
+         in_flight_.empty() && phase_ < Phase::kEnding) {
+    if (deadlines_.empty()) {
+      wake_.Wait(&mutex_);
+    } else if (wake_.WaitFor(&mutex_, deadlines_.begin()->first - clock_->Now())) {
+      return;
+    }
   }
 }
 
@@ -99,12 +105,39 @@ void Engine::Apply(Submission submission) {
                             .scores_left = request.score ? prompt_tokens - 1 : 0,
                             .score = request.score,
                             .log_probs = request.options.log_probs.has_value(),
-                            .eos_token_ids = std::move(request.eos_token_ids),
+                            .eos_token_ids = request.eos_token_ids,
                             .submitted = submission.submitted,
                             .deadline = deadline});
-  if (request.options.repetition_limit) {
-    requests_.at(submission.sequence).repetition.emplace(*request.options.repetition_limit);
+  Request& known = requests_.at(submission.sequence);
+  if (request.options.repetition_limit) known.repetition.emplace(*request.options.repetition_limit);
+  if (!request.constraint.has_value()) return Add(std::move(submission));
+  known.compiling = std::make_unique<Submission>(std::move(submission));
+  ++compiling_;
+}
+
+void Engine::Apply(Compilation compilation) {
+  const auto it = requests_.find(compilation.sequence);
+  // It has been cancelled, or was late.
+  if (it == requests_.end()) return;
+  if (!compilation.constraint.ok()) {
+    return EndUnconstrained(compilation.sequence, compilation.constraint.status());
   }
+  Request& request = it->second;
+  Submission submission = std::move(*request.compiling);
+  request.compiling.reset();
+  --compiling_;
+  auto filter = std::make_unique<ConstraintFilter>(*std::move(compilation.constraint),
+                                                   submission.request.constraint->begin);
+  request.filter = filter.get();
+  submission.rules = TokenRules::Create(submission.request.sampling, submission.request.options,
+                                        submission.request.eos_token_ids,
+                                        submission.request.prompt_token_ids, std::move(filter));
+  Add(std::move(submission));
+}
+
+void Engine::Add(Submission submission) {
+  GenerationRequest& request = submission.request;
+  const auto prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size());
   added_tokens_ += prompt_tokens;
   scheduler_.Add(
       submission.sequence,
@@ -119,7 +152,7 @@ void Engine::Apply(Submission submission) {
        .priority = request.priority,
        .tenant = std::move(request.tenant),
        .arrival = submission.submitted,
-       .deadline = deadline,
+       .deadline = requests_.at(submission.sequence).deadline,
        .log_probs = request.options.log_probs.value_or(kernels::kNoLogProbs),
        .rules = std::move(submission.rules)});
 }
@@ -257,6 +290,12 @@ void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
   }
 }
 
+void Engine::EndUnconstrained(SequenceId sequence, const absl::Status& status) {
+  AddEvent(requests_.at(sequence)).error =
+      absl::Status(status.code(), absl::StrCat("constraint: ", status.message()));
+  EndRequest(sequence, status.code());
+}
+
 void Engine::EndWithoutNumbers(SequenceId sequence) {
   constexpr char kMessage[] =
       "the model produced logits that are not numbers (NaN or infinite): its weights are broken, "
@@ -272,8 +311,12 @@ void Engine::EndWithoutNumbers(SequenceId sequence) {
 
 void Engine::ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
                         absl::Time now) {
-  if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
   Request& request = requests_.at(sequence);
+  // A constraint that cannot go on allows no token, and then none is drawn.
+  if (request.filter != nullptr && !request.filter->status().ok()) {
+    return EndUnconstrained(sequence, absl::Status(request.filter->status()));
+  }
+  if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
   RequestEvent& event = AddEvent(request);
   if (event.token_ids.empty()) event.first_token_index = request.generated;
   event.token_ids.push_back(token);
@@ -329,7 +372,13 @@ void Engine::EndRequest(SequenceId sequence, absl::StatusCode code, bool sound) 
   const auto it = requests_.find(sequence);
   const Request& request = it->second;
   metrics_->CountRequest(code);
-  scheduler_.Remove(sequence, sound);
+  if (request.compiling == nullptr) {
+    scheduler_.Remove(sequence, sound);
+  } else {
+    --compiling_;
+    // It has waited among the commands, so to say.
+    added_tokens_ += request.prompt_tokens;
+  }
   deadlines_.erase({request.deadline, sequence});
   // From here the session may use the id again. The new request cannot get an event before the next
   // turn, when this one's are with the sink.

@@ -40,6 +40,22 @@ absl::Status CheckLengths(const GenerationRequest& request, int context_tokens) 
   return absl::OkStatus();
 }
 
+// Whether a request that has a constraint can have one.
+absl::Status CheckConstraintFits(const GenerationRequest& request) {
+  if (request.eos_token_ids.empty()) {
+    return absl::InvalidArgumentError(
+        "constraint needs eos_token_ids: the answer ends by one of them");
+  }
+  if (request.max_new_tokens == 0) {
+    return absl::InvalidArgumentError("constraint is set, and nothing is to be generated");
+  }
+  if (request.options.min_new_tokens > 0) {
+    return absl::InvalidArgumentError(
+        "constraint and min_new_tokens cannot be together: both say when the answer may end");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateRequest(const GenerationRequest& request, const EngineRequestLimits& limits) {
@@ -53,6 +69,7 @@ absl::Status ValidateRequest(const GenerationRequest& request, const EngineReque
   status.Update(CheckTokenIds("eos_token_ids", request.eos_token_ids, limits.vocab_size));
   status.Update(CheckSampling(request.sampling));
   status.Update(CheckGenerationOptions(request.options, limits.vocab_size, request.max_new_tokens));
+  if (request.constraint.has_value()) status.Update(CheckConstraintFits(request));
   if (request.cache_salt.size() > kMaxCacheSaltBytes) {
     status.Update(absl::InvalidArgumentError(absl::StrCat(
         "cache_salt has ", request.cache_salt.size(), " bytes; at most ", kMaxCacheSaltBytes)));

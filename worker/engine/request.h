@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,18 @@
 #include "model/generation/generation_options.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
+#include "worker/constraint/constraint_source.h"
 
 namespace phalanx {
 
 // The caller's own name for a request, unique among the live requests of its session.
 enum class RequestId : uint64_t {};
+
+// What the answer has to follow, and where it begins.
+struct RequestConstraint {
+  ConstraintSource source;
+  AnswerBegin begin = AnswerBegin::kAtOnce;
+};
 
 struct GenerationRequest {
   std::vector<int32_t> prompt_token_ids;
@@ -40,6 +48,7 @@ struct GenerationRequest {
   // Tenants take turns. Requests without one belong to one tenant together.
   std::string tenant = {};
   GenerationOptions options = {};
+  std::optional<RequestConstraint> constraint = std::nullopt;
 };
 
 // What the model allows.

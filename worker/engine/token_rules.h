@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "kernels/step_batch.h"
 #include "model/generation/generation_options.h"
@@ -25,6 +26,8 @@ class TokenFilter {
   virtual void WriteMask(absl::Span<uint32_t> words) = 0;
   // The answer goes on with a token.
   virtual void Accept(int32_t token) = 0;
+  // Why the answer cannot go on, for the caller; then no token is allowed. Else OK.
+  virtual absl::Status status() const = 0;
 };
 
 // The rules of one sequence. Whoever draws for a sequence that has rules must know all its tokens.

@@ -88,6 +88,7 @@ class NextOnly final : public TokenFilter {
     words[(last_ + 1) / 32] = uint32_t{1} << (last_ + 1) % 32;
   }
   void Accept(int32_t token) override { last_ = token; }
+  absl::Status status() const override { return absl::OkStatus(); }
 
  private:
   int32_t last_ = -1;

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "base/message_fields.h"
 #include "base/retry_after.h"
+#include "base/status.h"
 
 namespace phalanx {
 namespace {
@@ -71,6 +72,43 @@ void SetLoad(const EngineLoad& load, worker::v1::Load* message) {
   message->set_waiting_tokens(load.waiting_tokens);
 }
 
+absl::StatusOr<RequestConstraint> ToConstraint(const worker::v1::Constraint& message) {
+  RequestConstraint constraint;
+  constraint.source.text = message.text();
+  switch (message.kind()) {
+    case worker::v1::Constraint::KIND_JSON_SCHEMA:
+      constraint.source.kind = ConstraintKind::kJsonSchema;
+      break;
+    case worker::v1::Constraint::KIND_REGEX:
+      constraint.source.kind = ConstraintKind::kRegex;
+      break;
+    case worker::v1::Constraint::KIND_CHOICES:
+      constraint.source.kind = ConstraintKind::kChoices;
+      break;
+    case worker::v1::Constraint::KIND_LARK:
+      constraint.source.kind = ConstraintKind::kLark;
+      break;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("constraint.kind ", static_cast<int>(message.kind()), " is not known"));
+  }
+  switch (message.begin()) {
+    case worker::v1::Constraint::BEGIN_AT_ONCE:
+      constraint.begin = AnswerBegin::kAtOnce;
+      break;
+    case worker::v1::Constraint::BEGIN_AFTER_THINK_BLOCK:
+      constraint.begin = AnswerBegin::kAfterThinkBlock;
+      break;
+    case worker::v1::Constraint::BEGIN_INSIDE_THINK_BLOCK:
+      constraint.begin = AnswerBegin::kInsideThinkBlock;
+      break;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("constraint.begin ", static_cast<int>(message.begin()), " is not known"));
+  }
+  return constraint;
+}
+
 }  // namespace
 
 absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& submit) {
@@ -96,6 +134,9 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& 
   request.options = OptionsFrom(submit);
   request.priority = submit.priority();
   request.tenant = submit.tenant();
+  if (submit.has_constraint()) {
+    ASSIGN_OR_RETURN(request.constraint, ToConstraint(submit.constraint()));
+  }
   // 0, as in a field that is not set, is no deadline.
   if (deadline > 0) request.timeout = absl::Seconds(deadline);
   return request;

@@ -11,8 +11,8 @@
 
 namespace phalanx {
 
-// INVALID_ARGUMENT if deadline_seconds is negative, infinite or not a number. All other values are
-// checked by the engine.
+// INVALID_ARGUMENT if deadline_seconds is negative, infinite or not a number, or if a constraint is
+// of no kind that is known. All other values are checked by the engine.
 absl::StatusOr<GenerationRequest> ToGenerationRequest(const worker::v1::Submit& submit);
 
 worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
