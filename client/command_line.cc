@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/host_port.h"
 #include "base/message_fields.h"
 #include "base/options.h"
@@ -82,11 +84,63 @@ void AddSamplingParameters(CLI::App& command, CommandLine* line) {
   });
 }
 
+// "TOKEN:BIAS", where the server checks both values.
+std::string AddLogitBias(const std::string& text, v1::Sampling* sampling) {
+  const std::vector<std::string> parts = absl::StrSplit(text, ':');
+  int32_t token_id = 0;
+  float bias = 0.0f;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &token_id) ||
+      !absl::SimpleAtof(parts[1], &bias)) {
+    return absl::StrCat("\"", text, "\" is not TOKEN:BIAS, such as 42:-1.5");
+  }
+  v1::LogitBias& message = *sampling->add_logit_bias();
+  message.set_token_id(token_id);
+  message.set_bias(bias);
+  return "";
+}
+
+void AddTokenRules(CLI::App& command, CommandLine* line) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--logit_bias",
+          [line](const std::vector<std::string>& biases) {
+            for (const std::string& bias : biases) {
+              const std::string error = AddLogitBias(bias, &line->sampling);
+              if (!error.empty()) throw CLI::ValidationError("--logit_bias", error);
+            }
+          },
+          "TOKEN:BIAS, added to the logit of the token, -100 to 100; repeatable")
+      ->allow_extra_args(false);
+  command
+      .add_option("--stop_token_ids", line->stop_token_ids,
+                  "End the answer after any of these tokens, with commas between them")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command.add_option("--min_new_tokens", line->min_new_tokens,
+                     "No token that ends the answer comes before it has this many");
+  command.add_option("--stop_on_repetition", line->repetitions,
+                     "End the answer once it has this many copies of the same tokens in a row");
+}
+
+void AddLogProbs(CLI::App& command, CommandLine* line) {
+  CLI::Option* const json = command.get_option("--json");
+  command
+      .add_option("--log_probs", line->log_probs,
+                  "Tell the log-probability of each token, and those of this many that were "
+                  "likeliest, 0 to 20")
+      ->needs(json);
+  command
+      .add_flag("--prompt_log_probs", line->prompt_log_probs,
+                "Tell the log-probabilities of the prompt's tokens too")
+      ->needs(json);
+}
+
 void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option("--system", line->system, "System message before the conversation");
   command.add_option("--max_new_tokens", line->max_new_tokens,
                      "Most tokens to generate; by default what the context leaves");
   AddSamplingParameters(command, line);
+  AddTokenRules(command, line);
   command.add_option_function<uint64_t>(
       "--seed", [line](const uint64_t& seed) { line->sampling.set_seed(seed); },
       "Makes sampling repeatable; random by default");
@@ -161,6 +215,7 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   command->add_option("prompt", line->text, "The prompt; \"-\" or nothing reads standard input");
   AddModel(*command, line);
   AddSampling(*command, line);
+  AddLogProbs(*command, line);
   AddTimeout(*command, line);
   AddTools(*command, line);
   AddConstraint(*command, line);

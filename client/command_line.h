@@ -54,6 +54,13 @@ struct CommandLine {
   v1::Sampling sampling;
   std::optional<int32_t> max_new_tokens;
   std::vector<std::string> stop;
+  std::vector<int32_t> stop_token_ids;
+  std::optional<int32_t> min_new_tokens;
+  // How many of the likeliest tokens are told with each, and whether the prompt's are told too.
+  std::optional<int32_t> log_probs;
+  bool prompt_log_probs = false;
+  // The answer ends once it has so many copies of the same tokens in a row.
+  std::optional<int32_t> repetitions;
   std::optional<std::string> cache_salt;
   std::optional<int32_t> priority;
   std::optional<std::string> tenant;

@@ -40,13 +40,34 @@ Json ToJson(const v1::Started& started) {
           {"sampling", ToJson(started.sampling())}};
 }
 
+Json ToJson(const v1::TokenLogProb& token) {
+  Json top = Json::array();
+  for (const v1::TopToken& other : token.top()) {
+    top.push_back({{"token_id", other.token_id()}, {"log_prob", JsonNumber(other.log_prob())}});
+  }
+  return {{"log_prob", JsonNumber(token.log_prob())}, {"top", std::move(top)}};
+}
+
 Json ToJson(const v1::Delta& delta) {
-  return {{"event", "delta"},
-          {"sequence", delta.sequence()},
-          {"choice", delta.choice()},
-          {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())},
-          {"text", delta.text()},
-          {"reasoning_text", delta.reasoning_text()}};
+  Json json = {
+      {"event", "delta"},
+      {"sequence", delta.sequence()},
+      {"choice", delta.choice()},
+      {"token_ids", std::vector<int32_t>(delta.token_ids().begin(), delta.token_ids().end())},
+      {"text", delta.text()},
+      {"reasoning_text", delta.reasoning_text()}};
+  for (const v1::TokenLogProb& token : delta.log_probs()) {
+    json["log_probs"].push_back(ToJson(token));
+  }
+  return json;
+}
+
+Json ToJson(const v1::PromptLogProbs& prompt) {
+  Json log_probs = Json::array();
+  for (const float log_prob : prompt.log_probs()) log_probs.push_back(JsonNumber(log_prob));
+  return {{"event", "prompt_log_probs"},
+          {"position", prompt.position()},
+          {"log_probs", std::move(log_probs)}};
 }
 
 absl::string_view ReasonName(v1::FinishReason reason) {
@@ -55,6 +76,8 @@ absl::string_view ReasonName(v1::FinishReason reason) {
       return "stop";
     case v1::FINISH_REASON_LENGTH:
       return "length";
+    case v1::FINISH_REASON_REPETITION:
+      return "repetition";
     default:
       return "unspecified";
   }
@@ -66,6 +89,7 @@ Json ToJson(const v1::Finished& finished) {
                {"choice", finished.choice()},
                {"reason", std::string(ReasonName(finished.reason()))}};
   if (finished.has_stop()) json["stop"] = finished.stop();
+  if (finished.has_stop_token_id()) json["stop_token_id"] = finished.stop_token_id();
   json["usage"] = {{"prompt_tokens", finished.usage().prompt_tokens()},
                    {"completion_tokens", finished.usage().completion_tokens()},
                    {"reasoning_tokens", finished.usage().reasoning_tokens()},
@@ -108,9 +132,12 @@ absl::string_view GenerateJsonHelp() {
   return "With --json, each line of standard output is one JSON object, its \"event\" one of:\n"
          "  started   request_id, model, prompt_tokens, max_new_tokens,\n"
          "            sampling {the parameters by name, seed (a string)}\n"
-         "  delta     sequence, choice, token_ids, text, reasoning_text\n"
-         "  finished  choice, reason (stop or length), stop (the string, if one ended the "
-         "answer),\n"
+         "  prompt_log_probs\n"
+         "            position, log_probs, with --prompt_log_probs\n"
+         "  delta     sequence, choice, token_ids, text, reasoning_text; with --log_probs also\n"
+         "            log_probs [{log_prob, top [{token_id, log_prob}]}]\n"
+         "  finished  choice, reason (stop, length or repetition), stop (the string, if one ended\n"
+         "            the answer), stop_token_id (the token, if one did),\n"
          "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
@@ -126,6 +153,8 @@ std::string EventJson(const v1::GenerateEvent& event) {
       return JsonLine(ToJson(event.delta()));
     case v1::GenerateEvent::kFinished:
       return JsonLine(ToJson(event.finished()));
+    case v1::GenerateEvent::kPromptLogProbs:
+      return JsonLine(ToJson(event.prompt_log_probs()));
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }

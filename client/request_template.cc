@@ -8,9 +8,17 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.model.has_value()) request.set_model(*line.model);
   if (line.allow_special) request.set_allow_special(true);
   request.mutable_stop()->Add(line.stop.begin(), line.stop.end());
+  request.mutable_stop_token_ids()->Add(line.stop_token_ids.begin(), line.stop_token_ids.end());
+  if (line.min_new_tokens.has_value()) request.set_min_new_tokens(*line.min_new_tokens);
+  if (line.log_probs.has_value()) request.mutable_log_probs()->set_top(*line.log_probs);
+  if (line.prompt_log_probs) request.mutable_log_probs()->set_prompt(true);
+  if (line.repetitions.has_value())
+    request.mutable_repetition_limit()->set_times(*line.repetitions);
   if (line.n.has_value()) request.set_n(*line.n);
   if (line.add_bos.has_value()) request.set_add_bos(*line.add_bos);
   if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);
+  if (line.priority.has_value()) request.set_priority(*line.priority);
+  if (line.tenant.has_value()) request.set_tenant(*line.tenant);
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   *request.mutable_sampling() = line.sampling;

@@ -121,6 +121,9 @@ class RowRecorder final : public Backend {
   void NarrowCut(Stream&, const SamplingBatch&, Tensor, const SampleShard&, CutKind, int) override {
     Die();
   }
+  void AdjustLogits(Stream&, const SamplingBatch&, Tensor, int64_t) override { Die(); }
+  void TypicalSums(Stream&, const SamplingBatch&, Tensor, const SampleShard&) override { Die(); }
+  void TopLogits(Stream&, Tensor, int64_t, int, uint64_t*) override { Die(); }
   void KeptWeights(Stream&, const SamplingBatch&, Tensor, const SampleShard&) override { Die(); }
   void DrawTokens(Stream&, const SamplingBatch&, Tensor, const SampleShard&) override { Die(); }
   void TakeTokens(Stream&, int64_t, const uint64_t*, int32_t*) override { Die(); }
