@@ -304,7 +304,9 @@ class Stub:
 
     def __getattr__(self, method):
         call = getattr(self._stub, method)
-        return lambda request, timeout=PATIENCE_SECONDS: call(request, timeout=timeout)
+        return lambda request, timeout=PATIENCE_SECONDS, **options: call(
+            request, timeout=timeout, **options
+        )
 
 
 def chat(*contents, **fields):
