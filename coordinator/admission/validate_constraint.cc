@@ -41,6 +41,10 @@ absl::Status ValidateConstraint(const v1::GenerateRequest& request) {
     return Invalid(RefusalKind::kUnsupported, "ignore_eos",
                    "cannot be set together with constraint, which says where the answer ends");
   }
+  if (request.min_new_tokens() > 0) {
+    return Invalid(RefusalKind::kUnsupported, "min_new_tokens",
+                   "cannot be set together with constraint, which says where the answer may end");
+  }
   const v1::Constraint& constraint = request.constraint();
   switch (constraint.kind_case()) {
     case v1::Constraint::kJsonSchema:

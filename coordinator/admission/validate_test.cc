@@ -90,6 +90,8 @@ TEST(ValidateGenerateTest, NamesTheFieldAndTheRange) {
            "constraint.choices.values[1]: must not be empty"},
           {"text: 'a' constraint { choices { values: '" + std::string(65535, 'x') + "' } }",
            "constraint.choices.values: has 65539 bytes"},
+          {"text: 'a' constraint { regex: 'a' } min_new_tokens: 1",
+           "min_new_tokens: cannot be set together with constraint"},
           {"text: 'a' constraint { regex: 'a' } ignore_eos: true",
            "ignore_eos: cannot be set together with constraint"},
           {"text: 'a' tenant: ''", "tenant: length: 0 is not in [1, 256]"},

@@ -42,6 +42,42 @@ TEST(ToGenerationRequestTest, TakesEveryField) {
   EXPECT_EQ(request.tenant, "tenant");
 }
 
+TEST(ToGenerationRequestTest, TakesAConstraintOfEveryKind) {
+  using Message = worker::v1::Constraint;
+  const std::pair<Message::Kind, ConstraintKind> kinds[] = {
+      {Message::KIND_JSON_SCHEMA, ConstraintKind::kJsonSchema},
+      {Message::KIND_REGEX, ConstraintKind::kRegex},
+      {Message::KIND_CHOICES, ConstraintKind::kChoices},
+      {Message::KIND_LARK, ConstraintKind::kLark}};
+  const std::pair<Message::Begin, AnswerBegin> begins[] = {
+      {Message::BEGIN_AT_ONCE, AnswerBegin::kAtOnce},
+      {Message::BEGIN_AFTER_THINK_BLOCK, AnswerBegin::kAfterThinkBlock},
+      {Message::BEGIN_INSIDE_THINK_BLOCK, AnswerBegin::kInsideThinkBlock}};
+  worker::v1::Submit submit;
+  EXPECT_FALSE(ToGenerationRequest(submit)->constraint.has_value());
+  submit.mutable_constraint()->set_text("text");
+  for (const auto& [kind, expected_kind] : kinds) {
+    for (const auto& [begin, expected_begin] : begins) {
+      submit.mutable_constraint()->set_kind(kind);
+      submit.mutable_constraint()->set_begin(begin);
+      const GenerationRequest request = ToGenerationRequest(submit).value();
+      EXPECT_EQ(request.constraint->source, (ConstraintSource{expected_kind, "text"}));
+      EXPECT_EQ(request.constraint->begin, expected_begin);
+    }
+  }
+}
+
+TEST(ToGenerationRequestTest, RefusesConstraintsOfNoKnownKind) {
+  worker::v1::Submit submit;
+  submit.mutable_constraint()->set_text("text");
+  EXPECT_THAT(std::string(ToGenerationRequest(submit).status().message()),
+              HasSubstr("constraint.kind 0"));
+  submit.mutable_constraint()->set_kind(worker::v1::Constraint::KIND_REGEX);
+  submit.mutable_constraint()->set_begin(static_cast<worker::v1::Constraint::Begin>(77));
+  EXPECT_THAT(std::string(ToGenerationRequest(submit).status().message()),
+              HasSubstr("constraint.begin 77"));
+}
+
 TEST(ToGenerationRequestTest, NoDeadlineIsZero) {
   EXPECT_EQ(ToGenerationRequest(worker::v1::Submit())->timeout, absl::InfiniteDuration());
 }

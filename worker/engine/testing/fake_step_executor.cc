@@ -117,7 +117,8 @@ StepResult FakeStepExecutor::Compute(const PendingStep& pending) {
     const int seq = arrays.seq_of_token[rows.logit_rows[i]];
     CHECK(rows.sampling[i].position == arrays.kv_lengths[seq]);
     const std::vector<int32_t> history = History(pending, seq, arrays.kv_lengths[seq]);
-    result.tokens.push_back(IsBroken(history) ? kernels::kNoToken : NextToken(history));
+    result.tokens.push_back(IsBroken(history) ? kernels::kNoToken
+                                              : Allowed(NextToken(history), rows, i));
     last_tokens_[rows.logit_slots[i]] = result.tokens.back();
   }
   for (size_t i = 0; i < rows.score_rows.size(); ++i) {
@@ -164,6 +165,16 @@ bool FakeStepExecutor::IsBroken(absl::Span<const int32_t> history) const {
 
 int32_t FakeStepExecutor::NextToken(absl::Span<const int32_t> history) const {
   return static_cast<int32_t>((Hash(history) >> 32) % vocab_size_);
+}
+
+int32_t FakeStepExecutor::Allowed(int32_t token, const SamplingBlock::ConstArrays& rows,
+                                  size_t row) const {
+  const int32_t begin = rows.sampling[row].mask_begin;
+  if (begin == kernels::kNoMask) return token;
+  for (int i = 0; i < vocab_size_; ++i, token = (token + 1) % vocab_size_) {
+    if ((rows.mask_words[begin + token / 32] >> (token % 32) & 1) != 0) return token;
+  }
+  return kernels::kNoToken;
 }
 
 float FakeStepExecutor::LogProb(absl::Span<const int32_t> history, int32_t target) {
