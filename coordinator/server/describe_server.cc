@@ -11,6 +11,7 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
       {"allow_special", true},
       {"cache_salt", true},
       {"chat", chat},
+      {"constraint", true},
       {"continue_last_message", chat},
       {"n", true},
       {"score", true},
