@@ -192,6 +192,9 @@ absl::StatusOr<std::unique_ptr<TextService>> LoadModel(const Flags& flags,
                    MakeModelTextService(std::move(assets), std::move(renderers), &abilities));
   options->limits.has_chat_template = abilities.has_chat_template;
   options->model.supports_tools = abilities.supports_tools;
+  options->model.tool_call_format = abilities.tool_call_format;
+  options->model.named_tool_marks = std::move(abilities.named_tool_marks);
+  options->limits.has_tool_call_format = abilities.tool_call_format.has_value();
   return text;
 }
 

@@ -26,6 +26,8 @@ struct RequestLimits {
   int context_tokens = 0;
   // Without a chat template, chat input is refused.
   bool has_chat_template = false;
+  // Without a known format of tool calls, these are not parsed.
+  bool has_tool_call_format = false;
   // What an unset max_new_tokens means, in tokens of the answer; 0 if the model does not say.
   int default_max_new_tokens = 0;
   // The same in tokens of prompt and answer together. Used if default_max_new_tokens is 0. If this

@@ -12,6 +12,7 @@
 #include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate_chat.h"
 #include "coordinator/admission/validate_constraint.h"
+#include "coordinator/admission/validate_tools.h"
 
 namespace phalanx {
 namespace {
@@ -131,11 +132,14 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
                                         limits.context_tokens - 1));
   }
   RETURN_IF_ERROR(ValidateConstraint(request));
+  // Without a chat there are no tools, which is what these refusals say.
+  if (!request.has_chat()) RETURN_IF_ERROR(ValidateToolUse(request, limits));
   switch (request.input_case()) {
     case v1::GenerateRequest::kText:
       return CheckText(request.text(), limits);
     case v1::GenerateRequest::kChat:
-      return ValidateChat(request.chat(), limits);
+      RETURN_IF_ERROR(ValidateChat(request.chat(), limits));
+      return ValidateToolUse(request, limits);
     case v1::GenerateRequest::kTokens:
       RETURN_IF_ERROR(CheckPromptTokens("tokens.ids", request.tokens().ids_size(), limits));
       return CheckTokenIds("tokens.ids", request.tokens().ids(), limits.vocab);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "coordinator/server/tool_calls.h"
+
 namespace phalanx {
 namespace {
 
@@ -20,14 +22,17 @@ void AnswerBuffer::Start(v1::Started started, int num_choices) {
 }
 
 void AnswerBuffer::Append(int choice, absl::Span<const int32_t> token_ids, absl::string_view text,
-                          absl::string_view reasoning_text) {
+                          absl::string_view reasoning_text,
+                          std::vector<v1::ToolCallDelta> tool_calls) {
   const int64_t bytes = kBytesPerToken * static_cast<int64_t>(token_ids.size()) +
-                        static_cast<int64_t>(text.size() + reasoning_text.size());
+                        static_cast<int64_t>(text.size() + reasoning_text.size()) +
+                        ToolCallBytes(tool_calls);
   if (bytes == 0) return;
   Choice& entry = choices_[choice];
   entry.delta.mutable_token_ids()->Add(token_ids.begin(), token_ids.end());
   entry.delta.mutable_text()->append(text.data(), text.size());
   entry.delta.mutable_reasoning_text()->append(reasoning_text.data(), reasoning_text.size());
+  AppendToolCalls(std::move(tool_calls), entry.delta.mutable_tool_calls());
   entry.bytes += bytes;
   buffered_bytes_ += bytes;
   Queue(choice);

@@ -25,7 +25,8 @@ class AnswerBuffer {
   void Start(v1::Started started, int num_choices = 1);
   // `choice` is below the number of choices.
   void Append(int choice, absl::Span<const int32_t> token_ids, absl::string_view text,
-              absl::string_view reasoning_text = "");
+              absl::string_view reasoning_text = "",
+              std::vector<v1::ToolCallDelta> tool_calls = {});
   // Of the tokens that Append was given last.
   void AppendLogProbs(int choice, absl::Span<const TokenLogProbs> log_probs);
   // Of the prompt's next tokens, handed out before the Deltas that wait.

@@ -5,7 +5,9 @@
 namespace phalanx {
 
 AnswerText::AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options)
-    : decoder_(std::move(decoder)), splitter_(options.reasoning), stop_(std::move(options.stops)) {}
+    : decoder_(std::move(decoder)), splitter_(options.reasoning), stop_(std::move(options.stops)) {
+  if (options.tools != nullptr) tools_.emplace(std::move(options.tools));
+}
 
 AnswerText::Piece AnswerText::Append(absl::Span<const int32_t> token_ids) {
   Piece piece;
@@ -26,13 +28,25 @@ AnswerText::Piece AnswerText::Finish() {
   Piece piece;
   Take(splitter_.Push(decoder_->Finish()), &piece);
   Take(splitter_.Flush(), &piece);
+  if (tools_.has_value()) Take(tools_->Finish(), &piece);
   piece.answer += stop_.Flush();
   return piece;
 }
 
 void AnswerText::Take(const ReasoningSplitter::Piece& text, Piece* piece) {
   piece->reasoning += text.reasoning;
-  piece->answer += stop_.Push(text.answer);
+  if (tools_.has_value()) {
+    Take(tools_->Push(text.answer), piece);
+  } else {
+    piece->answer += stop_.Push(text.answer);
+  }
+}
+
+void AnswerText::Take(ToolCallReader::Output output, Piece* piece) {
+  piece->answer += stop_.Push(output.text);
+  // Behind a stop string there is nothing.
+  if (matched_stop().has_value()) return;
+  for (v1::ToolCallDelta& call : output.calls) piece->tool_calls.push_back(std::move(call));
 }
 
 }  // namespace phalanx

@@ -1,4 +1,5 @@
-// The text of one answer as the client gets it: split into channels, cut at a stop string.
+// The text of one answer as the client gets it: split into channels, tool calls taken out, cut at a
+// stop string.
 #ifndef PHALANX_COORDINATOR_SERVER_ANSWER_TEXT_H_
 #define PHALANX_COORDINATOR_SERVER_ANSWER_TEXT_H_
 
@@ -10,6 +11,7 @@
 
 #include "absl/types/span.h"
 #include "coordinator/server/text_service.h"
+#include "coordinator/server/tool_calls.h"
 #include "coordinator/text/answer/reasoning_splitter.h"
 #include "coordinator/text/answer/stop_matcher.h"
 
@@ -22,8 +24,10 @@ class AnswerText {
   struct Options {
     // The state that the reasoning splitter begins in; kAnswer never splits.
     ReasoningSplitter::State reasoning = ReasoningSplitter::State::kAnswer;
-    // Matched in the answer, not in the reasoning that was split from it.
+    // Matched in the answer's text, not in the reasoning and the calls that were split from it.
     std::vector<std::string> stops;
+    // Whose calls are taken out of the answer; null to leave them in its text.
+    std::shared_ptr<const ToolSet> tools = nullptr;
   };
 
   struct Piece {
@@ -32,6 +36,7 @@ class AnswerText {
     int num_tokens = 0;
     std::string reasoning;
     std::string answer;
+    std::vector<v1::ToolCallDelta> tool_calls = {};
   };
 
   AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options);
@@ -47,12 +52,16 @@ class AnswerText {
   // How many tokens were reasoning: those up to the one that closed it, all if none did, 0 if there
   // was no reasoning.
   int reasoning_tokens() const { return reasoning_tokens_; }
+  // How many tool calls were taken out of the answer.
+  int tool_calls() const { return tools_.has_value() ? tools_->calls() : 0; }
 
  private:
   void Take(const ReasoningSplitter::Piece& text, Piece* piece);
+  void Take(ToolCallReader::Output output, Piece* piece);
 
   const std::unique_ptr<AnswerDecoder> decoder_;
   ReasoningSplitter splitter_;
+  std::optional<ToolCallReader> tools_;
   StopMatcher stop_;
   int num_tokens_ = 0;
   int reasoning_tokens_ = 0;

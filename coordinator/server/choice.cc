@@ -60,6 +60,10 @@ v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, abs
              absl::c_linear_search(stop_token_ids_, *last_token_)) {
     finished.set_stop_token_id(*last_token_);
   }
+  const bool by_model = !finished.has_stop() && !finished.has_stop_token_id();
+  if (by_model && finished.reason() == v1::FINISH_REASON_STOP && text_.tool_calls() > 0) {
+    finished.set_reason(v1::FINISH_REASON_TOOL_CALLS);
+  }
   v1::Usage& usage = *finished.mutable_usage();
   usage.set_prompt_tokens(prompt_tokens);
   usage.set_completion_tokens(completion_tokens_);

@@ -9,6 +9,7 @@
 #include "coordinator/admission/generation_message.h"
 #include "coordinator/admission/validate.h"
 #include "coordinator/admission/validate_constraint.h"
+#include "coordinator/admission/validate_tools.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
 #include "coordinator/server/request_id.h"
@@ -67,6 +68,10 @@ absl::Status GenerateCall::Parse(const grpc::ByteBuffer& bytes) {
 }
 
 absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
+  if (ForbidsTools(request_)) {
+    request_.mutable_chat()->clear_tools();
+    request_.clear_parse_tool_calls();
+  }
   std::vector<int32_t> prompt;
   if (request_.has_tokens()) {
     prompt.assign(request_.tokens().ids().begin(), request_.tokens().ids().end());
@@ -85,11 +90,21 @@ absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
           request_.has_max_new_tokens() ? std::optional(request_.max_new_tokens()) : std::nullopt,
           limits));
   RETURN_IF_ERROR(CheckMinNewTokens(request_.min_new_tokens(), max_new_tokens));
-  const AnswerText::Options options = TextOptions(prompt);
+  AnswerText::Options options = TextOptions(prompt);
+  if (request_.parse_tool_calls()) {
+    ASSIGN_OR_RETURN(options.tools,
+                     ToolSet::Create(*environment_.model.tool_call_format, request_.chat()));
+  }
   // Each choice is what the same request gets alone with its own seed.
   EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
   if (request_.has_constraint()) {
     first.constraint = ConstraintFrom(request_.constraint(), options.reasoning);
+  } else if (ForcesToolCall(request_)) {
+    const ServedModel& model = environment_.model;
+    ASSIGN_OR_RETURN(std::string grammar,
+                     ForcedCallGrammar(*model.tool_call_format, model.named_tool_marks, request_));
+    first.constraint = EngineConstraint{EngineConstraint::Kind::kLark, std::move(grammar),
+                                        BeginOf(options.reasoning)};
   }
   std::vector<EngineRequest> requests(num_choices(), first);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].seed += i;
@@ -97,8 +112,9 @@ absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
   // The call may be cancelled meanwhile, on another thread, and SettleKind reads choices_.
   MutexLock lock(&mutex_);
   for (size_t i = 0; i < requests.size(); ++i) {
-    choices_.emplace_back(environment_.text->NewAnswerDecoder(), options,
-                          StopTokens(request_.stop_token_ids()), environment_.metrics);
+    choices_.emplace_back(options.tools == nullptr ? environment_.text->NewAnswerDecoder()
+                                                   : environment_.text->NewToolAnswerDecoder(),
+                          options, StopTokens(request_.stop_token_ids()), environment_.metrics);
   }
   return requests;
 }
@@ -176,8 +192,9 @@ void GenerateCall::OnTokens(int choice, absl::Span<const int32_t> token_ids,
       first_token_at_ = now;
       environment_.metrics->time_to_first_token.Observe(absl::ToDoubleSeconds(now - arrived_at_));
     }
-    const AnswerText::Piece piece = choices_[choice].Append(token_ids, now);
-    buffer_.Append(choice, token_ids.first(piece.num_tokens), piece.answer, piece.reasoning);
+    AnswerText::Piece piece = choices_[choice].Append(token_ids, now);
+    buffer_.Append(choice, token_ids.first(piece.num_tokens), piece.answer, piece.reasoning,
+                   std::move(piece.tool_calls));
     if (!log_probs.empty()) buffer_.AppendLogProbs(choice, log_probs.first(piece.num_tokens));
     // The engine knows nothing of stop strings and would go on, so it is cancelled.
     if (choices_[choice].stopped()) {
@@ -198,8 +215,8 @@ void GenerateCall::OnFinished(int choice, const EngineFinish& finish) {
   // It has said so itself: there is nothing to cancel.
   EngineIsDone(choice);
   // What was held back may be the beginning of a character, or of a stop string that never came.
-  const AnswerText::Piece piece = choices_[choice].Flush();
-  buffer_.Append(choice, {}, piece.answer, piece.reasoning);
+  AnswerText::Piece piece = choices_[choice].Flush();
+  buffer_.Append(choice, {}, piece.answer, piece.reasoning, std::move(piece.tool_calls));
   FinishChoice(choice, &finish);
   Pump();
 }

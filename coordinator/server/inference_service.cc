@@ -156,6 +156,9 @@ class InferenceService final : public RawInference {
     if (limits.default_max_length > 0) model.set_default_max_length(limits.default_max_length);
     model.set_has_chat_template(limits.has_chat_template);
     model.set_supports_tools(served.supports_tools);
+    if (served.tool_call_format.has_value()) {
+      model.set_tool_call_format(std::string(ToolCallFormatName(*served.tool_call_format)));
+    }
     model.set_reasons(served.reasons);
     if (served.original_context_tokens > 0) *model.mutable_long_rope() = MakeLongRope(served);
     model.set_serving_groups(environment_.groups->CountGroups(GroupState::kServing));

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "coordinator/text/answer/detokenizer.h"
+#include "coordinator/text/answer/tool_call_grammar.h"
 #include "coordinator/text/template/chat_encoder.h"
 #include "coordinator/text/template/chat_template.h"
 #include "coordinator/text/template/turn_markers.h"
@@ -24,8 +25,8 @@ namespace {
 
 class ModelAnswerDecoder final : public AnswerDecoder {
  public:
-  explicit ModelAnswerDecoder(const TokenizerAssets& assets)
-      : detokenizer_(&assets, Detokenizer::ControlTokens::kHide) {}
+  explicit ModelAnswerDecoder(const TokenizerAssets& assets, absl::Span<const int32_t> spelled = {})
+      : detokenizer_(&assets, Detokenizer::ControlTokens::kHide, spelled) {}
 
   std::string Append(absl::Span<const int32_t> token_ids) override {
     return detokenizer_.Push(token_ids);
@@ -49,10 +50,11 @@ struct ModelTemplates {
 class ModelTextService final : public TextService {
  public:
   ModelTextService(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<JinjaCompiler> jinja,
-                   ModelTemplates templates)
+                   ModelTemplates templates, std::vector<int32_t> tool_marks)
       : tokenizer_(std::move(tokenizer)),
         jinja_(std::move(jinja)),
-        templates_(std::move(templates)) {}
+        templates_(std::move(templates)),
+        tool_marks_(std::move(tool_marks)) {}
 
   absl::StatusOr<EncodedPrompt> EncodeText(absl::string_view text, const EncodeOptions& options,
                                            const std::atomic<bool>& cancelled) const override {
@@ -91,6 +93,9 @@ class ModelTextService final : public TextService {
 
   std::unique_ptr<AnswerDecoder> NewAnswerDecoder() const override {
     return std::make_unique<ModelAnswerDecoder>(tokenizer_->assets());
+  }
+  std::unique_ptr<AnswerDecoder> NewToolAnswerDecoder() const override {
+    return std::make_unique<ModelAnswerDecoder>(tokenizer_->assets(), tool_marks_);
   }
 
  private:
@@ -154,6 +159,8 @@ class ModelTextService final : public TextService {
   // Declared before templates_, which use it.
   const std::unique_ptr<JinjaCompiler> jinja_;
   const ModelTemplates templates_;
+  // Control tokens that begin or end a tool call, ascending.
+  const std::vector<int32_t> tool_marks_;
 };
 
 absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeTemplate(JinjaCompiler& jinja,
@@ -210,10 +217,11 @@ absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
     TokenizerAssets assets, std::unique_ptr<JinjaCompiler> jinja, ChatAbilities* abilities) {
   const std::string& unnamed = assets.chat_template;
   ModelTemplates templates;
-  ASSIGN_OR_RETURN(
-      templates.default_template,
-      MakeTemplate(*jinja, assets, unnamed.empty() ? NamedTemplate(assets, "default") : unnamed));
-  auto tool_use = MakeTemplate(*jinja, assets, NamedTemplate(assets, "tool_use"));
+  const std::string default_source = unnamed.empty() ? NamedTemplate(assets, "default") : unnamed;
+  const std::string tool_use_source = NamedTemplate(assets, "tool_use");
+  const std::string& tools_source = tool_use_source.empty() ? default_source : tool_use_source;
+  ASSIGN_OR_RETURN(templates.default_template, MakeTemplate(*jinja, assets, default_source));
+  auto tool_use = MakeTemplate(*jinja, assets, tool_use_source);
   if (!tool_use.ok()) {
     return absl::Status(tool_use.status().code(),
                         absl::StrCat("\"tool_use\": ", tool_use.status().message()));
@@ -229,9 +237,17 @@ absl::StatusOr<std::unique_ptr<TextService>> MakeModelTextService(
     for (const int32_t id : FindTurnMarkers(assets, *used)) PromoteToControl(id, assets);
   }
   LogPromotions(assets);
+  std::vector<int32_t> tool_marks;
+  if (abilities->supports_tools) {
+    abilities->tool_call_format = FindToolCallFormat(tools_source);
+    if (abilities->tool_call_format.has_value()) {
+      tool_marks = FindMarkTokens(assets, *abilities->tool_call_format);
+      abilities->named_tool_marks = FindNamedMarks(assets, *abilities->tool_call_format);
+    }
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(std::move(assets)));
   return std::make_unique<ModelTextService>(std::move(tokenizer), std::move(jinja),
-                                            std::move(templates));
+                                            std::move(templates), std::move(tool_marks));
 }
 
 }  // namespace phalanx

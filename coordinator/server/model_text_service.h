@@ -3,9 +3,13 @@
 #define PHALANX_COORDINATOR_SERVER_MODEL_TEXT_SERVICE_H_
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/server/text_service.h"
+#include "coordinator/text/answer/tool_call_format.h"
 #include "coordinator/text/jinja/jinja_template.h"
 #include "model/text/tokenizer_assets.h"
 
@@ -15,6 +19,10 @@ namespace phalanx {
 struct ChatAbilities {
   bool has_chat_template = false;
   bool supports_tools = false;
+  // How the model writes tool calls, if that is known.
+  std::optional<ToolCallFormat> tool_call_format = std::nullopt;
+  // As FindNamedMarks has it.
+  std::vector<std::string> named_tool_marks = {};
 };
 
 // Makes the text processing of a model and fills in `abilities`. Of several templates, the one

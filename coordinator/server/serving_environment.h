@@ -3,6 +3,7 @@
 #define PHALANX_COORDINATOR_SERVER_SERVING_ENVIRONMENT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "coordinator/server/coordinator_metrics.h"
 #include "coordinator/server/text_pool.h"
 #include "coordinator/server/text_service.h"
+#include "coordinator/text/answer/tool_call_format.h"
 #include "model/generation/generation_defaults.h"
 #include "model/spec/long_rope.h"
 
@@ -30,6 +32,10 @@ struct ServedModel {
   bool supports_tools = false;
   // Whether its tokenizer has a bos token.
   bool has_bos_token = false;
+  // How it writes tool calls, if that is known.
+  std::optional<ToolCallFormat> tool_call_format = std::nullopt;
+  // As FindNamedMarks has it.
+  std::vector<std::string> named_tool_marks = {};
   // The number of tokens beyond which LongRoPE uses its other list; 0 for models with one list.
   int original_context_tokens = 0;
   LongRopePolicy long_rope_policy = kDefaultLongRopePolicy;

@@ -71,6 +71,9 @@ class TextService {
   virtual std::string Decode(absl::Span<const int32_t> token_ids) const = 0;
 
   virtual std::unique_ptr<AnswerDecoder> NewAnswerDecoder() const = 0;
+  // For answers whose tool calls are parsed: control tokens that begin or end a call are spelled
+  // out. Must outlive the result.
+  virtual std::unique_ptr<AnswerDecoder> NewToolAnswerDecoder() const { return NewAnswerDecoder(); }
 };
 
 }  // namespace phalanx

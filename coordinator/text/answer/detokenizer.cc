@@ -1,6 +1,7 @@
 #include "coordinator/text/answer/detokenizer.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "coordinator/text/tokenizer/unicode.h"
@@ -15,13 +16,7 @@ constexpr absl::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
 std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
   for (const int32_t id : token_ids) {
     if (id < 0 || static_cast<size_t>(id) >= assets_->token_bytes.size()) continue;
-    const TokenKind kind = assets_->token_kinds[id];
-    if (kind == TokenKind::kUnused) continue;
-    // Some files give an end of turn the kind of an ordinary or added token, so kinds alone do not
-    // tell what to hide.
-    if (control_tokens_ == ControlTokens::kHide && (kind == TokenKind::kControl || IsEnd(id))) {
-      continue;
-    }
+    if (IsHidden(id)) continue;
     pending_ += assets_->token_bytes[id];
   }
   std::string text;
@@ -39,8 +34,15 @@ std::string Detokenizer::Push(absl::Span<const int32_t> token_ids) {
   return text;
 }
 
-bool Detokenizer::IsEnd(int32_t id) const {
-  return std::binary_search(assets_->eos_token_ids.begin(), assets_->eos_token_ids.end(), id);
+bool Detokenizer::IsHidden(int32_t id) const {
+  const TokenKind kind = assets_->token_kinds[id];
+  if (kind == TokenKind::kUnused) return true;
+  if (control_tokens_ == ControlTokens::kSpell) return false;
+  // Some files give an end of turn the kind of an ordinary or added token, so kinds alone do not
+  // tell what to hide.
+  const std::vector<int32_t>& ends = assets_->eos_token_ids;
+  if (std::binary_search(ends.begin(), ends.end(), id)) return true;
+  return kind == TokenKind::kControl && !std::binary_search(spelled_.begin(), spelled_.end(), id);
 }
 
 std::string Detokenizer::Flush() {

@@ -20,9 +20,11 @@ class Detokenizer {
     kSpell,  // Their text is their spelling.
   };
 
-  // `assets` is lent and must outlive the detokenizer.
-  Detokenizer(const TokenizerAssets* assets, ControlTokens control_tokens)
-      : assets_(assets), control_tokens_(control_tokens) {}
+  // `assets` is lent and must outlive the detokenizer, and so is `spelled`: the control tokens,
+  // ascending, whose text is their spelling even with kHide.
+  Detokenizer(const TokenizerAssets* assets, ControlTokens control_tokens,
+              absl::Span<const int32_t> spelled = {})
+      : assets_(assets), control_tokens_(control_tokens), spelled_(spelled) {}
 
   // Returns the text that is certain now. Bytes that later ones may complete to a character are
   // held back (three at most). Ids outside the vocabulary and padding have no text.
@@ -33,10 +35,12 @@ class Detokenizer {
   std::string Flush();
 
  private:
-  bool IsEnd(int32_t id) const;
+  // Whether the token has no text.
+  bool IsHidden(int32_t id) const;
 
   const TokenizerAssets* const assets_;
   const ControlTokens control_tokens_;
+  const absl::Span<const int32_t> spelled_;
   std::string pending_;
 };
 

@@ -11,7 +11,7 @@ use std::ffi::c_char;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The part of a schema times the parts of a value that it is checked against, at most.
-const MAX_CHECKS: usize = 2_000_000;
+const MAX_CHECKS: usize = 400_000;
 /// Of one compiled pattern, and of what matching it may remember.
 const MAX_PATTERN_BYTES: usize = 128 << 10;
 const MAX_MESSAGE_CHARS: usize = 300;
