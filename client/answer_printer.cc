@@ -6,6 +6,20 @@
 #include "absl/strings/str_cat.h"
 
 namespace phalanx {
+namespace {
+
+void CollectCalls(const v1::Delta& delta, std::vector<v1::ToolCallDelta>* calls) {
+  for (const v1::ToolCallDelta& call : delta.tool_calls()) {
+    if (calls->empty() || calls->back().index() != call.index()) {
+      calls->push_back(call);
+      continue;
+    }
+    calls->back().mutable_arguments()->append(call.arguments());
+    if (call.has_end()) *calls->back().mutable_end() = call.end();
+  }
+}
+
+}  // namespace
 
 absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
   if (event.has_started()) prompt_tokens_ = event.started().prompt_tokens();
@@ -14,13 +28,46 @@ absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
     if (completion_tokens_ == 0) first_token_ = last_token_;
     completion_tokens_ += event.delta().token_ids_size();
   }
-  if (event.delta().choice() == 0) text_ += event.delta().text();
+  if (event.delta().choice() == 0) {
+    text_ += event.delta().text();
+    CollectCalls(event.delta(), &calls_);
+  }
   if (options_.json) return terminal_.Write(absl::StrCat(EventJson(event), "\n"));
   if (options_.choices > 1) return PrintChoices(event);
   PrintReasoning(event.delta().reasoning_text());
   // Where both streams are the same terminal, the answer begins on a line of its own.
-  if (!event.delta().text().empty()) EndReasoning();
-  return terminal_.Write(event.delta().text());
+  if (!event.delta().text().empty() || event.delta().tool_calls_size() > 0) EndReasoning();
+  return terminal_.Write(Show(event.delta()));
+}
+
+std::string AnswerPrinter::Show(const v1::Delta& delta) {
+  std::string shown;
+  const auto show_text = [&] {
+    if (delta.text().empty()) return;
+    shown += delta.text();
+    line_open_ = !absl::EndsWith(delta.text(), "\n");
+  };
+  // Text is no part of a call that has begun.
+  const bool text_first = !call_open_;
+  if (text_first) show_text();
+  for (const v1::ToolCallDelta& call : delta.tool_calls()) shown += ShowCall(call);
+  if (!text_first) show_text();
+  return shown;
+}
+
+std::string AnswerPrinter::ShowCall(const v1::ToolCallDelta& call) {
+  std::string shown;
+  if (call.has_name()) {
+    shown = absl::StrCat(line_open_ ? "\n" : "", call.name(), "(");
+    line_open_ = call_open_ = true;
+  }
+  shown += call.arguments();
+  if (!call.has_end()) return shown;
+  line_open_ = call_open_ = false;
+  const v1::ToolCallEnd& end = call.end();
+  if (end.problem().empty()) return shown + ")\n";
+  return absl::StrCat(shown, ")  # ",
+                      end.has_valid() ? "not valid: " : "not checked: ", end.problem(), "\n");
 }
 
 absl::Status AnswerPrinter::PrintChoices(const v1::GenerateEvent& event) {
@@ -28,14 +75,16 @@ absl::Status AnswerPrinter::PrintChoices(const v1::GenerateEvent& event) {
     v1::Delta& whole = whole_[event.delta().choice()];
     whole.mutable_text()->append(event.delta().text());
     whole.mutable_reasoning_text()->append(event.delta().reasoning_text());
+    whole.mutable_tool_calls()->MergeFrom(event.delta().tool_calls());
   }
   if (!event.has_finished()) return absl::OkStatus();
   const int choice = event.finished().choice();
   PrintReasoning(whole_[choice].reasoning_text());
   EndReasoning();
-  const std::string& text = whole_[choice].text();
+  line_open_ = false;
+  const std::string text = Show(whole_[choice]);
   return terminal_.Write(
-      absl::StrCat("[", choice, "]\n", text, absl::EndsWith(text, "\n") ? "" : "\n"));
+      absl::StrCat("[", choice, "]\n", text, text.empty() || line_open_ ? "\n" : ""));
 }
 
 void AnswerPrinter::PrintReasoning(const std::string& text) {
@@ -53,7 +102,7 @@ absl::Status AnswerPrinter::End(const absl::Status& status) {
     return status.ok() ? absl::OkStatus() : terminal_.Write(absl::StrCat(ErrorJson(status), "\n"));
   }
   EndReasoning();
-  if (options_.choices > 1 || text_.empty() || absl::EndsWith(text_, "\n")) return absl::OkStatus();
+  if (options_.choices > 1 || !line_open_) return absl::OkStatus();
   return terminal_.Write("\n");
 }
 

@@ -2,9 +2,12 @@
 
 #include "base/clock.h"
 #include "base/options.h"
+#include "base/status.h"
 #include "client/answer_printer.h"
 #include "client/exit_code.h"
 #include "client/format.h"
+#include "client/input_text.h"
+#include "client/tools_file.h"
 
 namespace phalanx {
 
@@ -40,7 +43,18 @@ CommandContext::AnswerResult CommandContext::Answer(const v1::GenerateRequest& r
   const absl::Status end = printer.End(status);
   if (status.ok()) status = end;
   if (command_line_.stats && status.ok()) terminal_.WriteError(StatsLine(printer.stats()));
-  return {status, printer.text()};
+  return {status, printer.text(), printer.calls()};
+}
+
+absl::StatusOr<v1::Chat> CommandContext::BeginChat() {
+  RETURN_IF_ERROR(CheckUtf8("system", command_line_.system.value_or("")));
+  RETURN_IF_ERROR(CheckUtf8("continue", command_line_.continue_text.value_or("")));
+  RETURN_IF_ERROR(CheckUtf8("template_args", command_line_.template_args.value_or("")));
+  v1::Chat chat = NewConversation(command_line_);
+  if (!command_line_.tools.has_value()) return chat;
+  ASSIGN_OR_RETURN(const std::string json, ReadInputFile(*command_line_.tools, &terminal_));
+  RETURN_IF_ERROR(AddTools(*command_line_.tools, json, &chat));
+  return chat;
 }
 
 int CommandContext::Report(const absl::Status& status) {

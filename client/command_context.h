@@ -4,8 +4,10 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/command_line.h"
 #include "client/inference_client.h"
 #include "client/terminal.h"
@@ -35,9 +37,15 @@ class CommandContext {
     absl::Status status;
     // The text that came before the end, or before the failure.
     std::string text;
+    // The tool calls, each put together.
+    std::vector<v1::ToolCallDelta> calls = {};
   };
   // Sends the request and prints the answer, and its statistics if asked for.
   AnswerResult Answer(const v1::GenerateRequest& request);
+
+  // A conversation with the command line's system message and tools, if there are any. Errors name
+  // what cannot be used.
+  absl::StatusOr<v1::Chat> BeginChat();
 
   // Tells the user what went wrong, if anything did, and returns the exit code for it.
   int Report(const absl::Status& status);

@@ -195,6 +195,20 @@ CLI::Option* AddTools(CLI::App& command, CommandLine* line) {
       "File of the functions that the model may call: a JSON array, as OpenAI's API has it");
 }
 
+// The tools, and what becomes of calls.
+CLI::Option* AddToolUse(CLI::App& command, CommandLine* line) {
+  CLI::Option* const tools = AddTools(command, line);
+  command
+      .add_flag("--parse_tool_calls", line->parse_tool_calls,
+                "Take the model's calls out of its answer, and check their arguments")
+      ->needs(tools);
+  command
+      .add_option("--tool_choice", line->tool_choice,
+                  "none, auto (the default), required, or the name of the tool to call")
+      ->needs(tools);
+  return tools;
+}
+
 void AddConstraint(CLI::App& command, CommandLine* line) {
   CLI::Option_group* const group =
       command.add_option_group("constraint", "What the answer has to follow");
@@ -217,7 +231,7 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   AddSampling(*command, line);
   AddLogProbs(*command, line);
   AddTimeout(*command, line);
-  AddTools(*command, line);
+  AddToolUse(*command, line);
   AddConstraint(*command, line);
   AddPromptForm(*command, line);
   AddContinue(*command, line);
@@ -240,6 +254,7 @@ CLI::App* AddChat(CLI::App& app, CommandLine* line) {
       AddCommand(app, "chat", "Hold a conversation; Ctrl-C stops an answer, Ctrl-D leaves", line);
   AddModel(*command, line);
   AddSampling(*command, line);
+  AddToolUse(*command, line);
   AddTimeout(*command, line);
   AddPromptForm(*command, line);
   command->footer(std::string(ExitCodeHelp()));

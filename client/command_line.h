@@ -45,8 +45,12 @@ struct CommandLine {
 
   // generate and tokenize: the text, unset or "-" for standard input.
   std::optional<std::string> text;
-  // generate and tokenize: the path of a file with the tools that the model may call.
+  // generate, chat and tokenize: the path of a file with the tools that the model may call.
   std::optional<std::string> tools;
+  // generate and chat: whether calls are taken out of the answer, and "none", "auto", "required" or
+  // the name of the tool that the model must call.
+  bool parse_tool_calls = false;
+  std::optional<std::string> tool_choice;
 
   // generate and chat.
   std::optional<std::string> system;

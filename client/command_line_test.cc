@@ -46,6 +46,18 @@ TEST(CommandLineTest, WhatIsNotGivenIsUnset) {
   EXPECT_EQ(NewConversation(line).messages_size(), 0);
 }
 
+TEST(CommandLineTest, ToolUseNeedsTools) {
+  const v1::GenerateRequest request = RequestTemplate(
+      Parsed({"generate", "--tools", "t", "--parse_tool_calls", "--tool_choice", "required"}));
+  EXPECT_TRUE(request.parse_tool_calls());
+  EXPECT_EQ(request.tool_choice().mode(), v1::ToolChoice::MODE_REQUIRED);
+  EXPECT_EQ(
+      RequestTemplate(Parsed({"chat", "--tools", "t", "--tool_choice", "f"})).tool_choice().name(),
+      "f");
+  EXPECT_EQ(ExitCode({"generate", "--parse_tool_calls"}), kExitUsage);
+  EXPECT_EQ(ExitCode({"chat", "--tool_choice", "none"}), kExitUsage);
+}
+
 TEST(CommandLineTest, TopTalksToTheWorkerWhateverTheTargetIs) {
   setenv("PHALANX_TARGET", "elsewhere:1", 1);
   const CommandLine line = Parsed({"top", "--interval", "250ms", "--once"});

@@ -16,24 +16,10 @@
 #include "client/input_text.h"
 #include "client/inspect_command.h"
 #include "client/perplexity_command.h"
-#include "client/tools_file.h"
 #include "client/top_command.h"
 
 namespace phalanx {
 namespace {
-
-// The conversation so far, with the tools that it may use.
-absl::StatusOr<v1::Chat> BeginChat(CommandContext& context) {
-  const CommandLine& line = context.command_line();
-  RETURN_IF_ERROR(CheckUtf8("system", line.system.value_or("")));
-  RETURN_IF_ERROR(CheckUtf8("continue", line.continue_text.value_or("")));
-  RETURN_IF_ERROR(CheckUtf8("template_args", line.template_args.value_or("")));
-  v1::Chat chat = NewConversation(line);
-  if (!line.tools.has_value()) return chat;
-  ASSIGN_OR_RETURN(const std::string json, ReadInputFile(*line.tools, &context.terminal()));
-  RETURN_IF_ERROR(AddTools(*line.tools, json, &chat));
-  return chat;
-}
 
 // Asks for what the flags say that the answer has to follow, which may be in files.
 absl::Status AddConstraint(CommandContext& context, v1::GenerateRequest* request) {
@@ -72,7 +58,7 @@ absl::Status Generate(CommandContext& context) {
   if (line.raw) {
     request.set_text(prompt);
   } else {
-    ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
+    ASSIGN_OR_RETURN(*request.mutable_chat(), context.BeginChat());
     AddQuestion(line, prompt, request.mutable_chat());
   }
   return context.Answer(request).status;
@@ -119,7 +105,7 @@ absl::Status Tokenize(CommandContext& context) {
   if (line.add_bos.has_value()) request.set_add_bos(*line.add_bos);
   if (line.pieces) request.set_pieces(true);
   if (line.chat) {
-    ASSIGN_OR_RETURN(*request.mutable_chat(), BeginChat(context));
+    ASSIGN_OR_RETURN(*request.mutable_chat(), context.BeginChat());
     AddQuestion(line, text, request.mutable_chat());
   } else {
     request.set_text(text);

@@ -70,6 +70,72 @@ TEST_F(CommandsTest, GenerateSendsTheToolsOfAFile) {
   EXPECT_EQ(chat.tools(0).name(), "now");
 }
 
+// An answer with the text "Let me see. ", a call in two pieces and one that is not valid.
+FakeAnswer AnswerWithCalls() {
+  FakeAnswer answer = WholeAnswer({"Let me see.", "", ""});
+  v1::ToolCallDelta& first = *answer.events[2].mutable_delta()->add_tool_calls();
+  first.set_id("call_1");
+  first.set_name("weather");
+  first.set_arguments("{\"city\": ");
+  v1::ToolCallDelta& more = *answer.events[3].mutable_delta()->add_tool_calls();
+  more.set_arguments("\"Oslo\"}");
+  more.mutable_end()->set_valid(true);
+  v1::ToolCallDelta& second = *answer.events[3].mutable_delta()->add_tool_calls();
+  second.set_index(1);
+  second.set_id("call_2");
+  second.set_name("now");
+  second.set_arguments("{}");
+  second.mutable_end()->set_valid(false);
+  second.mutable_end()->set_problem("zone is missing");
+  return answer;
+}
+
+TEST_F(CommandsTest, ToolCallsAreLinesOfTheirOwn) {
+  server_.AddAnswer(AnswerWithCalls());
+  line_.text = "Hi";
+  line_.parse_tool_calls = true;
+  line_.tool_choice = "weather";
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  EXPECT_EQ(pipes_.Output(),
+            "Let me see.\nweather({\"city\": \"Oslo\"})\nnow({})  # not valid: zone is missing\n");
+  EXPECT_TRUE(server_.requests().at(0).parse_tool_calls());
+  EXPECT_EQ(server_.requests().at(0).tool_choice().name(), "weather");
+}
+
+TEST_F(CommandsTest, ToolCallsAreInTheJsonOfADelta) {
+  server_.AddAnswer(AnswerWithCalls());
+  line_.text = "Hi";
+  line_.json = true;
+  EXPECT_EQ(Run(Command::kGenerate), kExitOk);
+  const std::string output = pipes_.Output();
+  EXPECT_THAT(output, HasSubstr(R"("tool_calls":[{"index":0,"id":"call_1","name":"weather",)"));
+  EXPECT_THAT(output, HasSubstr(R"({"index":0,"arguments":"\"Oslo\"}","valid":true})"));
+  EXPECT_THAT(output, HasSubstr(R"("valid":false,"problem":"zone is missing"})"));
+}
+
+TEST_F(CommandsTest, ChatAsksForTheResultsOfCallsAndGoesOn) {
+  server_.AddAnswer(AnswerWithCalls());
+  server_.AddAnswer(WholeAnswer({"Rain."}));
+  line_.tools = testing::TempDir() + "/chat_tools.json";
+  std::ofstream(*line_.tools) << R"([{"type": "function", "function": {"name": "weather"}}])";
+  line_.parse_tool_calls = true;
+  pipes_.Type("Weather?\nwet\nnoon\n");
+  pipes_.EndInput();
+  EXPECT_EQ(Run(Command::kChat), kExitOk);
+  EXPECT_THAT(pipes_.Output(), HasSubstr("Rain.\n"));
+  ASSERT_THAT(server_.requests(), SizeIs(2));
+  const v1::Chat chat = server_.requests()[1].chat();
+  EXPECT_EQ(chat.tools(0).name(), "weather");
+  ASSERT_THAT(chat.messages(), SizeIs(4));
+  EXPECT_EQ(chat.messages(1).content(), "Let me see.");
+  ASSERT_THAT(chat.messages(1).tool_calls(), SizeIs(2));
+  EXPECT_EQ(chat.messages(1).tool_calls(0).arguments(), "{\"city\": \"Oslo\"}");
+  EXPECT_EQ(chat.messages(2).role(), "tool");
+  EXPECT_EQ(chat.messages(2).content(), "wet");
+  EXPECT_EQ(chat.messages(2).tool_call_id(), "call_1");
+  EXPECT_EQ(chat.messages(3).content(), "noon");
+}
+
 TEST_F(CommandsTest, AToolsFileThatIsNotThereIsNamed) {
   line_.text = "Hi";
   line_.tools = testing::TempDir() + "/none.json";

@@ -48,6 +48,17 @@ Json ToJson(const v1::TokenLogProb& token) {
   return {{"log_prob", JsonNumber(token.log_prob())}, {"top", std::move(top)}};
 }
 
+Json ToJson(const v1::ToolCallDelta& call) {
+  Json json = {{"index", call.index()}};
+  if (call.has_id()) json["id"] = call.id();
+  if (call.has_name()) json["name"] = call.name();
+  json["arguments"] = call.arguments();
+  if (!call.has_end()) return json;
+  json["valid"] = call.end().has_valid() ? Json(call.end().valid()) : Json();
+  if (!call.end().problem().empty()) json["problem"] = call.end().problem();
+  return json;
+}
+
 Json ToJson(const v1::Delta& delta) {
   Json json = {
       {"event", "delta"},
@@ -58,6 +69,9 @@ Json ToJson(const v1::Delta& delta) {
       {"reasoning_text", delta.reasoning_text()}};
   for (const v1::TokenLogProb& token : delta.log_probs()) {
     json["log_probs"].push_back(ToJson(token));
+  }
+  for (const v1::ToolCallDelta& call : delta.tool_calls()) {
+    json["tool_calls"].push_back(ToJson(call));
   }
   return json;
 }
@@ -78,6 +92,8 @@ absl::string_view ReasonName(v1::FinishReason reason) {
       return "length";
     case v1::FINISH_REASON_REPETITION:
       return "repetition";
+    case v1::FINISH_REASON_TOOL_CALLS:
+      return "tool_calls";
     default:
       return "unspecified";
   }
@@ -135,9 +151,11 @@ absl::string_view GenerateJsonHelp() {
          "  prompt_log_probs\n"
          "            position, log_probs, with --prompt_log_probs\n"
          "  delta     sequence, choice, token_ids, text, reasoning_text; with --log_probs also\n"
-         "            log_probs [{log_prob, top [{token_id, log_prob}]}]\n"
-         "  finished  choice, reason (stop, length or repetition), stop (the string, if one ended\n"
-         "            the answer), stop_token_id (the token, if one did),\n"
+         "            log_probs [{log_prob, top [{token_id, log_prob}]}]; with --parse_tool_calls\n"
+         "            also tool_calls [{index, id, name, arguments, valid, problem}]\n"
+         "  finished  choice, reason (stop, length, repetition or tool_calls), stop (the string, "
+         "if\n"
+         "            one ended the answer), stop_token_id (the token, if one did),\n"
          "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
@@ -195,6 +213,7 @@ std::string ModelJson(const v1::Model& model) {
        {"default_max_length", tokens(model.has_default_max_length(), model.default_max_length())},
        {"has_chat_template", model.has_chat_template()},
        {"supports_tools", model.supports_tools()},
+       {"tool_call_format", model.tool_call_format()},
        {"reasons", model.reasons()},
        {"serving_groups", model.serving_groups()},
        {"weights_digest", model.weights_digest()},

@@ -2,6 +2,23 @@
 #include "client/command_line.h"
 
 namespace phalanx {
+namespace {
+
+// A tool of the name of a mode can only be chosen by other clients.
+void SetToolChoice(const std::string& choice, v1::GenerateRequest* request) {
+  v1::ToolChoice& tool_choice = *request->mutable_tool_choice();
+  if (choice == "none") {
+    tool_choice.set_mode(v1::ToolChoice::MODE_NONE);
+  } else if (choice == "auto") {
+    tool_choice.set_mode(v1::ToolChoice::MODE_AUTO);
+  } else if (choice == "required") {
+    tool_choice.set_mode(v1::ToolChoice::MODE_REQUIRED);
+  } else {
+    tool_choice.set_name(choice);
+  }
+}
+
+}  // namespace
 
 v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   v1::GenerateRequest request;
@@ -22,6 +39,8 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   *request.mutable_sampling() = line.sampling;
+  if (line.parse_tool_calls) request.set_parse_tool_calls(true);
+  if (line.tool_choice.has_value()) SetToolChoice(*line.tool_choice, &request);
   return request;
 }
 
