@@ -39,6 +39,7 @@ absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
       choice->completion_tokens = event.finished().usage().completion_tokens();
       return absl::OkStatus();
     }
+    case v1::GenerateEvent::kPromptLogProbs:
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }
