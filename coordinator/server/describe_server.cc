@@ -14,11 +14,13 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
       {"constraint", true},
       {"continue_last_message", chat},
       {"n", true},
+      {"parse_tool_calls", limits.has_tool_call_format},
       {"score", true},
       {"split_reasoning", true},
       {"stop", true},
       {"template_arguments", chat},
       {"token_pieces", true},
+      {"tool_choice", limits.has_tool_call_format},
       {"tools", model.supports_tools},
   };
 }

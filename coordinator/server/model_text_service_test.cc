@@ -64,6 +64,26 @@ TEST(ModelTextServiceTest, TakesToolsIfATemplateDoes) {
   EXPECT_FALSE(abilities.has_chat_template);
 }
 
+TEST(ModelTextServiceTest, TheTemplateForToolsTellsHowCallsAreWritten) {
+  TokenizerAssets assets = TinyVocabulary();
+  assets.token_bytes[kControl] = "<tool_call>";
+  assets.token_bytes[kUserToken] = "</tool_call>";
+  assets.chat_template = "{{ messages[0].content }}";
+  assets.named_chat_templates["tool_use"] =
+      "{{ messages[0].content }}{{ tools | tojson }}<tool_call>";
+  ChatAbilities abilities;
+  const auto service = Make(assets, &abilities);
+  ASSERT_TRUE(service.ok()) << service.status();
+  EXPECT_EQ(abilities.tool_call_format, ToolCallFormat::kHermes);
+  EXPECT_EQ(abilities.named_tool_marks, std::vector<std::string>{"</tool_call>"});
+  const std::vector<int32_t> ids = {'x', kControl};
+  EXPECT_EQ((*service)->NewAnswerDecoder()->Append(ids), "x");
+  EXPECT_EQ((*service)->NewToolAnswerDecoder()->Append(ids), "x<tool_call>");
+  assets.named_chat_templates["tool_use"] = "{{ messages[0].content }}{{ tools | tojson }}";
+  ASSERT_TRUE(Make(assets, &abilities).ok());
+  EXPECT_EQ(abilities.tool_call_format, std::nullopt);
+}
+
 TEST(ModelTextServiceTest, TemplatesGetTheTokensOfTheModel) {
   TokenizerAssets assets = TinyVocabulary();
   assets.template_tokens = {{"pad_token", "ab"}, {"bos_token", "b"}};

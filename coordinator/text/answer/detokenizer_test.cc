@@ -34,6 +34,16 @@ TEST(DetokenizerEndsTest, EndTokensHaveNoTextWhateverTheirKind) {
             "xab[tool]abc<|a|>");
 }
 
+TEST(DetokenizerSpelledTest, ControlTokensThatAreNamedHaveTextButEndsHaveNone) {
+  TokenizerAssets assets = TinyVocabulary();
+  const std::vector<int32_t> ids = {'x', kControl};
+  const std::vector<int32_t> spelled = {kControl};
+  EXPECT_EQ(Detokenizer(&assets, Detokenizer::ControlTokens::kHide).Push(ids), "x");
+  EXPECT_EQ(Detokenizer(&assets, Detokenizer::ControlTokens::kHide, spelled).Push(ids), "x<|a|>");
+  assets.eos_token_ids = {kControl};
+  EXPECT_EQ(Detokenizer(&assets, Detokenizer::ControlTokens::kHide, spelled).Push(ids), "x");
+}
+
 TEST_F(DetokenizerTest, HoldsBackAnIncompleteCharacter) {
   Detokenizer detokenizer = Make();
   EXPECT_EQ(detokenizer.Push(Bytes("a\xf0\x9f")), "a");
