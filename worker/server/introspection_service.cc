@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "kernels/ops.h"
 #include "phalanx/worker/v1/introspection.grpc.pb.h"
 #include "rpc/read_message.h"
@@ -188,9 +189,7 @@ class IntrospectionService::Impl final
 
   absl::Status Ask(const grpc::ByteBuffer& bytes, const std::shared_ptr<DumpCall>& call) {
     DumpStateRequest request;
-    if (const absl::Status status = ReadMessage(bytes, kMaxRequestBytes, &request); !status.ok()) {
-      return status;
-    }
+    RETURN_IF_ERROR(ReadMessage(bytes, kMaxRequestBytes, &request));
     const int most = request.max_requests() == 0 ? kDefaultRequests : request.max_requests();
     if (most < 1 || most > kMostRequests) {
       return absl::InvalidArgumentError(
