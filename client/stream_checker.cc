@@ -15,9 +15,6 @@ absl::Status StreamChecker::Check(const v1::GenerateEvent& event) {
       if (started_) return absl::DataLossError("stream: a second Started");
       started_ = true;
       return absl::OkStatus();
-    case v1::GenerateEvent::kPromptLogProbs:
-      if (!started_) return absl::DataLossError("stream: PromptLogProbs without Started");
-      return absl::OkStatus();
     case v1::GenerateEvent::kDelta: {
       Choice* const choice = Running(event.delta().choice());
       if (choice == nullptr) {
