@@ -314,7 +314,7 @@ class Engine {
   int used_kv_blocks_ GUARDED_BY(mutex_) = 0;
   // Tokens of the requests that wait, in the scheduler or among the commands.
   int64_t waiting_tokens_ GUARDED_BY(mutex_) = 0;
-  // At which prompts advance; 0 while that is not known.
+  // At which prompts are computed; 0 while that is not known.
   double tokens_per_second_ GUARDED_BY(mutex_) = 0;
 
   // May be null. The last member: it is destroyed first, since its thread calls the engine.

@@ -59,8 +59,8 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
       waiting_tokens(AddGauge(registry, "phalanx_engine_waiting_tokens",
                               "Tokens of the requests that wait to run.")),
       tokens_per_second(AddGauge(registry, "phalanx_engine_tokens_per_second",
-                                 "Speed of late at which prompts advance in steps that are at "
-                                 "least half full; 0 while it is not known.")),
+                                 "Speed of the latest steps that were at least half full; 0 "
+                                 "while it is not known.")),
       deadline_refusals_total(
           AddCounter(registry, "phalanx_engine_deadline_refusals_total",
                      "Requests that were ended before their deadline because their first token "

@@ -112,6 +112,22 @@ TEST_F(EngineQueueTest, WhatCannotBeginInTimeIsRefusedBeforeItIsLate) {
   EXPECT_THAT(std::string(sink_->Get(fourth).error.message()), HasSubstr("would take 103ms"));
 }
 
+TEST_F(EngineQueueTest, WhatOthersComputeMakesNobodyLate) {
+  MeasureSpeed();
+  // 0.8 s, if each were computed by itself.
+  for (int i = 0; i < 8; ++i) {
+    const GenerationRequest request = Request(Prompt(640, 7), 1);
+    ASSERT_TRUE(Submit(RequestId(i), WithTimeout(request, absl::Milliseconds(200))).ok());
+  }
+  RunUntilIdle();
+  for (int i = 0; i < 8; ++i) EXPECT_THAT(sink_->Get(RequestId(i)).tokens, SizeIs(1)) << i;
+  // And what is in the prefix cache by now.
+  ASSERT_TRUE(
+      Submit(RequestId{8}, WithTimeout(Request(Prompt(640, 7), 1), absl::Milliseconds(20))).ok());
+  RunUntilIdle();
+  EXPECT_EQ(metrics_->deadline_refusals_total.Value(), 0);
+}
+
 TEST_F(EngineQueueTest, NothingIsRefusedBeforeSpeedsAreMeasured) {
   ASSERT_TRUE(Submit(kFirst, WithTimeout(Request(Prompt(700), 1), absl::Milliseconds(100))).ok());
   RunSteps(1);

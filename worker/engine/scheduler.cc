@@ -48,7 +48,7 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->max_tokens = int64_t{sequence->num_tokens()} + task.max_new_tokens;
   sequence->rank = {.time = task.arrival - task.priority * kAgeing, .id = id};
   if (sequence->draws) sequence->deadline = task.deadline;
-  if (sequence->deadline != absl::InfiniteFuture()) arrived_.push_back(id);
+  arrived_.push_back(id);
   queue_.Add(*sequence, task.tenant);
   waiting_tokens_ += sequence->num_tokens();
   CHECK(sequences_.emplace(id, std::move(sequence)).second);
@@ -93,26 +93,6 @@ StepPlan Scheduler::Plan(absl::Time now) {
   return plan;
 }
 
-void Scheduler::FindLate(absl::Time now, StepPlan& plan) {
-  for (const SequenceId id : arrived_) {
-    const auto it = sequences_.find(id);
-    if (it == sequences_.end()) continue;
-    Sequence& sequence = *it->second;
-    IsLate(sequence, queue_.TokensBefore(sequence) + sequence.pending(), now, plan);
-  }
-  arrived_.clear();
-}
-
-// Whether the first token of a sequence comes too late if `tokens` have to be computed before it.
-bool Scheduler::IsLate(Sequence& sequence, int64_t tokens, absl::Time now, StepPlan& plan) {
-  if (sequence.deadline == absl::InfiniteFuture()) return false;
-  const std::optional<absl::Duration> estimate = speed_.TimeFor(tokens);
-  if (!estimate.has_value() || now + *estimate <= sequence.deadline) return false;
-  sequence.late = true;
-  plan.late.push_back({.id = sequence.id, .estimate = *estimate});
-  return true;
-}
-
 void Scheduler::PlanDecodes(StepPlan& plan) {
   // Preemption takes sequences off the end of running_, up to number i at most. So what it takes
   // has no part in the plan yet, and those before i stay where they are.
@@ -153,34 +133,6 @@ void Scheduler::PlanResumed() {
   }
 }
 
-void Scheduler::PlanPrompts(absl::Time now, StepPlan& plan) {
-  queue_.Deal(tokens_left_, [&](Sequence& sequence, int most_tokens) {
-    return TakePrompt(sequence, most_tokens, now, plan);
-  });
-}
-
-// Gives the sequence up to that many tokens of the plan, and returns how many. Admits it if it
-// waits.
-int Scheduler::TakePrompt(Sequence& sequence, int most_tokens, absl::Time now, StepPlan& plan) {
-  if (sequence.slot < 0) {
-    if (!admits_ || sequence.late || AwaitsBlocks(sequence)) return 0;
-    if (!HasRoom(sequence)) {
-      // Others must wait too, or those that are shorter could pass it again and again.
-      admits_ = false;
-      return 0;
-    }
-    const int hits = blocks_.FindHits(sequence).blocks;
-    if (IsLate(sequence, sequence.pending() - hits * kKvBlockTokens, now, plan)) return 0;
-    if (FindAwaitedBlocks(sequence)) return 0;
-    Start(sequence);
-  }
-  if (!CanTake(sequence)) return 0;
-  const int tokens =
-      TokensThatFit(sequence, std::min(sequence.pending() - sequence.granted, most_tokens));
-  if (tokens > 0) Grant(sequence, tokens);
-  return tokens;
-}
-
 // Whether a sequence that waits can begin now, or begin again.
 bool Scheduler::HasRoom(Sequence& sequence) {
   // One that was preempted has lost its slot, and has to know its tokens.
@@ -193,42 +145,6 @@ bool Scheduler::HasRoom(Sequence& sequence) {
   const SequenceBlocks::Hits hits = blocks_.FindHits(sequence);
   // The block tables of others may fill this step. The next one has room.
   return sequence.missing_blocks() - hits.in_use <= room && hits.blocks <= table_entries_left_;
-}
-
-// Whether the sequence still waits for blocks of another one.
-bool Scheduler::AwaitsBlocks(Sequence& sequence) {
-  if (sequence.awaited_blocks == 0) return false;
-  const auto it = sequences_.find(sequence.awaited_sequence);
-  if (it != sequences_.end()) {
-    const Sequence& other = *it->second;
-    if (other.slot >= 0 && other.offered_blocks < sequence.awaited_blocks &&
-        other.rope.list == sequence.rope.list) {
-      return true;
-    }
-  }
-  sequence.awaited_blocks = 0;
-  return false;
-}
-
-// Whether the sequence, which could begin, is to wait for blocks that another one computes.
-bool Scheduler::FindAwaitedBlocks(Sequence& sequence) {
-  if (!sequence.caches) return false;
-  const int hits = blocks_.FindHits(sequence).blocks;
-  // Its last token is computed in any case.
-  const int most = (sequence.num_tokens() - 1) / kKvBlockTokens;
-  for (const Sequence* other : running_) {
-    if (!(other->rank < sequence.rank)) break;
-    // A sequence that decodes has offered all that it has.
-    if (!other->caches || (!other->in_queue && !other->resumes)) continue;
-    if (other->tenant != sequence.tenant || other->rope.list != sequence.rope.list) continue;
-    if (other->cache_salt != sequence.cache_salt) continue;
-    const int common = std::min(CommonBlocks(*other, sequence), most);
-    if (common <= std::max(hits, other->offered_blocks)) continue;
-    sequence.awaited_blocks = common;
-    sequence.awaited_sequence = other->id;
-    return true;
-  }
-  return false;
 }
 
 // Lets a sequence run that there is room for.
@@ -399,7 +315,7 @@ void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) 
 
 void Scheduler::NoteStepTime(const StepPlan& plan, absl::Duration time) {
   int64_t tokens = 0;
-  for (const PlannedChunk& chunk : plan.chunks) tokens += chunk.num_tokens + chunk.cached_tokens;
+  for (const PlannedChunk& chunk : plan.chunks) tokens += chunk.num_tokens;
   speed_.Note(tokens, time);
 }
 

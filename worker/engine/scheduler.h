@@ -48,7 +48,8 @@
 //
 // Deadlines: a waiting sequence is late if its first token cannot be there in time at the speed of
 // the latest steps (worker/engine/step_speed.h). This is asked when it comes, with the prompts of
-// its tenant that go before it, and again when it is about to begin, with its own tokens alone.
+// its tenant that go before it, and again when it is about to begin, with its own tokens alone;
+// what the prefix cache has, or will have when its turn comes, is not counted.
 #ifndef PHALANX_WORKER_ENGINE_SCHEDULER_H_
 #define PHALANX_WORKER_ENGINE_SCHEDULER_H_
 
@@ -190,6 +191,7 @@ class Scheduler {
 
  private:
   void FindLate(absl::Time now, StepPlan& plan);
+  int OwnTokens(Sequence& sequence);
   bool IsLate(Sequence& sequence, int64_t tokens, absl::Time now, StepPlan& plan);
   void PlanDecodes(StepPlan& plan);
   void PlanResumed();
@@ -224,7 +226,7 @@ class Scheduler {
   std::vector<Sequence*> preempted_;
   // The prompts of the others that wait, and what is left of those of running sequences.
   WaitQueue queue_;
-  // Sequences that have come since the latest plan and have a deadline.
+  // Sequences that have come since the latest plan.
   std::vector<SequenceId> arrived_;
   int64_t waiting_tokens_ = 0;
   StepSpeed speed_;

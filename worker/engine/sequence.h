@@ -85,6 +85,9 @@ struct Sequence {
   bool in_queue = false;
   // Its first token must be there by then.
   absl::Time deadline = absl::InfiniteFuture();
+  // While it waits: tokens that will have to be computed for it, as far as that could be told when
+  // it came. Others have or will have computed the rest.
+  int own_tokens = 0;
   // It is too late for that: nothing is computed for it, and its owner is to remove it.
   bool late = false;
   // It was cut short after it had begun: it lost its blocks, or has outgrown its rotary list. What

@@ -10,6 +10,10 @@ namespace phalanx {
 
 using kernels::kKvBlockTokens;
 
+bool MaySharePrefix(const Sequence& a, const Sequence& b) {
+  return a.caches && b.caches && a.rope.list == b.rope.list && a.cache_salt == b.cache_salt;
+}
+
 int CommonBlocks(const Sequence& a, const Sequence& b) {
   const int most = std::min(a.num_tokens() - a.unknown, b.num_tokens() - b.unknown);
   const auto end = a.tokens.begin() + most;

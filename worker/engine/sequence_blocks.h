@@ -14,6 +14,9 @@
 
 namespace phalanx {
 
+// Whether equal tokens of these have equal blocks, which both may use.
+bool MaySharePrefix(const Sequence& a, const Sequence& b);
+
 // How many whole blocks of known tokens both begin with.
 int CommonBlocks(const Sequence& a, const Sequence& b);
 

@@ -21,8 +21,7 @@ class StepSpeed {
   // A full step has `max_step_tokens`.
   explicit StepSpeed(int max_step_tokens);
 
-  // A step has computed that many tokens in that time. Tokens that it found in the prefix cache
-  // count too: so the speed is that at which prompts advance.
+  // A step has computed that many tokens in that time.
   void Note(int64_t tokens, absl::Duration time);
 
   // Nothing if too few steps have been measured.

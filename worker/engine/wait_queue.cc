@@ -119,9 +119,16 @@ int64_t WaitQueue::TokensBefore(const Sequence& sequence) const {
   int64_t tokens = 0;
   for (const Sequence* other : sequence.tenant->prompts) {
     if (other == &sequence) break;
-    if (!other->late) tokens += other->pending();
+    if (!other->late) tokens += other->slot < 0 ? other->own_tokens : other->pending();
   }
   return tokens;
+}
+
+void WaitQueue::LookBefore(const Sequence& sequence, int count,
+                           absl::FunctionRef<void(const Sequence&)> look) const {
+  std::vector<Sequence*>& prompts = sequence.tenant->prompts;
+  const auto end = PlaceByRank(sequence, prompts);
+  for (auto it = end - std::min<int64_t>(count, end - prompts.begin()); it != end; ++it) look(**it);
 }
 
 }  // namespace phalanx

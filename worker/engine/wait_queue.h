@@ -71,9 +71,13 @@ class WaitQueue {
   // asked again in this call, one that takes all may be. `take` must not change this queue.
   void Deal(int tokens, absl::FunctionRef<int(Sequence& sequence, int most_tokens)> take);
 
-  // Prompt tokens of the same tenant that come before the sequence, which is in the queue. Those of
-  // late ones are never computed.
+  // Prompt tokens of the same tenant that are to be computed before the sequence, which is in the
+  // queue. Those of late ones never are.
   int64_t TokensBefore(const Sequence& sequence) const;
+
+  // Calls `look` with up to `count` sequences of the same tenant that come right before it.
+  void LookBefore(const Sequence& sequence, int count,
+                  absl::FunctionRef<void(const Sequence& other)> look) const;
 
   int tenants() const { return static_cast<int>(tenants_.size()); }
 

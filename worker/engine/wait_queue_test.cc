@@ -30,6 +30,7 @@ class WaitQueueTest : public ::testing::Test {
     const absl::Time now = absl::UnixEpoch() + absl::Seconds(next_id_);
     sequence->rank = {.time = now - priority * kAgeing, .id = sequence->id};
     sequence->tokens.assign(tokens, 0);
+    sequence->own_tokens = tokens;
     queue_.Add(*sequence, tenant);
     sequences_[next_id_++] = std::move(sequence);
   }
@@ -164,6 +165,10 @@ TEST_F(WaitQueueTest, TellsWhatGoesBefore) {
   EXPECT_EQ(queue_.TokensBefore(*sequences_[1]), 23);
   EXPECT_EQ(queue_.TokensBefore(*sequences_[2]), 0);
   EXPECT_EQ(queue_.TokensBefore(*sequences_[3]), 0);
+  // One that runs counts with what it has left.
+  sequences_[0]->slot = 0;
+  sequences_[0]->computed = 15;
+  EXPECT_EQ(queue_.TokensBefore(*sequences_[1]), 8);
 }
 
 // Whatever comes, leaves and is charged: nobody gets more than he has, all that is there is given
