@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 128;
 
-bool IsUsable(grpc::string_ref id) {
+bool IsUsable(const grpc::string_ref& id) {
   return !id.empty() && id.size() <= kMaxBytes &&
          std::all_of(id.begin(), id.end(), [](char c) { return absl::ascii_isgraph(c); });
 }
