@@ -229,7 +229,6 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
   command->add_option("prompt", line->text, "The prompt; \"-\" or nothing reads standard input");
   AddModel(*command, line);
   AddSampling(*command, line);
-  AddLogProbs(*command, line);
   AddTimeout(*command, line);
   AddToolUse(*command, line);
   AddConstraint(*command, line);
@@ -245,6 +244,7 @@ CLI::App* AddGenerate(CLI::App& app, CommandLine* line) {
                       "Answers to the one prompt, 1 to 16, with the seeds from --seed on; each is "
                       "printed when it is whole");
   command->add_flag("--json", line->json, "One JSON object per event and line");
+  AddLogProbs(*command, line);
   command->footer(absl::StrCat(GenerateJsonHelp(), "\n\n", ExitCodeHelp()));
   return command;
 }
