@@ -296,19 +296,19 @@ TEST(InspectTest, AdviceThatIsNotFollowedIsNamed) {
   const std::string served = WriteTempFolder("penalty", files);
   EXPECT_THAT(RunInspect(LineFor(served)).output,
               AllOf(HasSubstr("answers       at most 99 tokens by default\n"),
-                    HasSubstr("not followed  repetition_penalty: 1.05\n")));
+                    HasSubstr("repetition_penalty 1.05")));
   const json found = JsonOf(LineFor(served));
-  EXPECT_EQ(found["unfollowed_defaults"], json({{"repetition_penalty", "1.05"}}));
+  EXPECT_EQ(found["unfollowed_defaults"], json::object());
   EXPECT_EQ(found["default_max_new_tokens"], 99);
   EXPECT_EQ(found["default_max_length"], nullptr);
 
-  files["generation_config.json"] = R"({"min_p": 0.05})";
-  const json refused = JsonOf(LineFor(WriteTempFolder("min_p", files)), kExitInvalidRequest);
-  EXPECT_EQ(refused["unfollowed_defaults"], json({{"min_p", "0.05"}}));
+  files["generation_config.json"] = R"({"top_h": 0.05})";
+  const json refused = JsonOf(LineFor(WriteTempFolder("top_h", files)), kExitInvalidRequest);
+  EXPECT_EQ(refused["unfollowed_defaults"], json({{"top_h", "0.05"}}));
   ASSERT_EQ(refused["refused"].size(), 1u);
   EXPECT_THAT(refused["refused"][0].get<std::string>(),
-              AllOf(HasSubstr("min_p/generation_config.json: min_p: 0.05"),
-                    HasSubstr("--ignore_generation_config min_p")));
+              AllOf(HasSubstr("top_h/generation_config.json: top_h: 0.05"),
+                    HasSubstr("--ignore_generation_config top_h")));
 }
 
 TEST(InspectTest, WhereThereIsNoModelIsAnError) {

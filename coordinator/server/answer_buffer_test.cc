@@ -1,5 +1,7 @@
 #include "coordinator/server/answer_buffer.h"
 
+#include <vector>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -48,6 +50,40 @@ TEST(AnswerBufferTest, KeepsTheChannelsApart) {
   const v1::Delta delta = buffer.Take()->delta();
   EXPECT_EQ(delta.reasoning_text(), "hm!");
   EXPECT_EQ(delta.text(), "yes");
+}
+
+TEST(AnswerBufferTest, LogProbsGoWithTheirTokensAndCountAsBytes) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Take();
+  buffer.Append(0, {1}, "a");
+  const int64_t without = buffer.buffered_bytes();
+  const std::vector<TokenLogProbs> log_probs = {
+      {.log_prob = -0.5f, .top = {{1, -0.5f}, {9, -2.0f}}}};
+  buffer.AppendLogProbs(0, log_probs);
+  EXPECT_GT(buffer.buffered_bytes(), without);
+  const v1::Delta delta = buffer.Take()->delta();
+  ASSERT_EQ(delta.log_probs_size(), 1);
+  EXPECT_EQ(delta.log_probs(0).log_prob(), -0.5f);
+  ASSERT_EQ(delta.log_probs(0).top_size(), 2);
+  EXPECT_EQ(delta.log_probs(0).top(1).token_id(), 9);
+  EXPECT_EQ(delta.log_probs(0).top(1).log_prob(), -2.0f);
+  EXPECT_EQ(buffer.buffered_bytes(), 0);
+}
+
+TEST(AnswerBufferTest, ThePromptsLogProbsComeFirstAndAreNumbered) {
+  AnswerBuffer buffer;
+  buffer.Start(Started());
+  buffer.Append(0, {1}, "a");
+  buffer.AppendPromptLogProbs({-1.0f, -2.0f});
+  EXPECT_TRUE(buffer.Take()->has_started());
+  const v1::PromptLogProbs first = buffer.Take()->prompt_log_probs();
+  EXPECT_EQ(first.position(), 1);
+  EXPECT_THAT(first.log_probs(), ElementsAre(-1.0f, -2.0f));
+  buffer.AppendPromptLogProbs({-3.0f});
+  EXPECT_EQ(buffer.Take()->prompt_log_probs().position(), 3);
+  EXPECT_TRUE(buffer.Take()->has_delta());
+  EXPECT_EQ(buffer.buffered_bytes(), 0);
 }
 
 TEST(AnswerBufferTest, FinishesAfterEverythingElse) {

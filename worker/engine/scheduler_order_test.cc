@@ -1,5 +1,6 @@
 // In which order sequences run: priorities, tenants and deadlines.
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -185,6 +186,26 @@ TEST_F(OrderTest, APromptThatIsScoredHasNoFirstToken) {
                                   .arrival = now_,
                                   .deadline = In(1)});
   EXPECT_EQ(Step(), "0:64");
+}
+
+// Each of these has 100,000 edits, and a step has room for 262,144: the third waits for its token.
+TEST_F(OrderTest, AStepHasRoomForSoManyEdits) {
+  std::vector<int32_t> seen(100'000);
+  std::iota(seen.begin(), seen.end(), 0);
+  for (uint64_t id = 0; id < 3; ++id) {
+    scheduler_->Add(SequenceId{id},
+                    {.prompt_token_ids = {1, 2, 3},
+                     .max_new_tokens = 10,
+                     .sampling = {.repetition_penalty = 2.0f},
+                     .rope = {},
+                     .rules = TokenRules::Create({.repetition_penalty = 2.0f}, {}, {}, seen)});
+  }
+  // Its other tokens are computed.
+  EXPECT_EQ(Step(), "0:3* 1:3* 2:2");
+  EXPECT_EQ(Rows().edits.size(), 200'000);
+  EXPECT_EQ(Step(), "0:1* 1:1*");
+  scheduler_->Remove(SequenceId{0});
+  EXPECT_EQ(Step(), "1:1* 2:1*");
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ class RecordingSink final : public EventSink {
     bool started = false;
     int cached_tokens = 0;
     std::vector<int32_t> tokens;
+    std::vector<DrawnLogProbs> drawn_log_probs;
     std::vector<float> log_probs;
     std::optional<RequestFinished> finished;
     absl::Status error;
@@ -43,6 +44,10 @@ class RecordingSink final : public EventSink {
       CHECK(event.cached_tokens == 0 || event.started);
       record.cached_tokens += event.cached_tokens;
       CHECK(record.started || (event.token_ids.empty() && event.log_probs.empty()));
+      CHECK(event.token_ids.empty() ||
+            event.first_token_index == static_cast<int>(record.tokens.size()));
+      record.drawn_log_probs.insert(record.drawn_log_probs.end(), event.drawn_log_probs.begin(),
+                                    event.drawn_log_probs.end());
       record.tokens.insert(record.tokens.end(), event.token_ids.begin(), event.token_ids.end());
       record.log_probs.insert(record.log_probs.end(), event.log_probs.begin(),
                               event.log_probs.end());
