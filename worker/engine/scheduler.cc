@@ -206,7 +206,7 @@ bool Scheduler::FitsTables(const Sequence& sequence) const {
 // the last one that is pending, and its logits may have more edits than the step has room for.
 int Scheduler::TokensThatFit(const Sequence& sequence, int most) const {
   const bool draws = sequence.draws && sequence.granted + most == sequence.pending();
-  if (!draws || sequence.rules == nullptr) return most;
+  if (most == 0 || !draws || sequence.rules == nullptr) return most;
   return sequence.rules->num_edits() <= edits_left_ ? most : most - 1;
 }
 

@@ -190,6 +190,7 @@ TEST_F(OrderTest, APromptThatIsScoredHasNoFirstToken) {
 
 // Each of these has 100,000 edits, and a step has room for 262,144: the third waits for its token.
 TEST_F(OrderTest, AStepHasRoomForSoManyEdits) {
+  Limits(16, 4, 32);
   std::vector<int32_t> seen(100'000);
   std::iota(seen.begin(), seen.end(), 0);
   for (uint64_t id = 0; id < 3; ++id) {
