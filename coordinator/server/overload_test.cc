@@ -131,6 +131,9 @@ class SlowReaderTest : public ServerTest {
     return reader_->Finish();
   }
 
+  // Answers may be as long as a test likes.
+  static constexpr int kLongContext = 1 << 30;
+
   const std::vector<int32_t> some_tokens_ = std::vector<int32_t>(16384, 'a');
   int64_t bytes_sent_ = 0;
   int64_t max_bytes_ = int64_t{64} << 20;
@@ -141,8 +144,9 @@ class SlowReaderTest : public ServerTest {
 };
 
 TEST_F(SlowReaderTest, LosesItsRequestWhenTheAnswerPilesUp) {
-  FakeEngine engine({});
+  FakeEngine engine({.context_tokens = kLongContext});
   CoordinatorServer::Options options = DefaultOptions();
+  options.limits.context_tokens = kLongContext;
   options.answer.max_buffered_bytes = 100'000;
   Start({&engine}, options);
   WaitUntilServing();
@@ -157,8 +161,9 @@ TEST_F(SlowReaderTest, LosesItsRequestWhenTheAnswerPilesUp) {
 }
 
 TEST_F(SlowReaderTest, LosesItsRequestWhenItReadsNothingForTheStallTimeout) {
-  FakeEngine engine({});
+  FakeEngine engine({.context_tokens = kLongContext});
   CoordinatorServer::Options options = DefaultOptions();
+  options.limits.context_tokens = kLongContext;
   options.answer.stall_timeout = absl::Milliseconds(100);
   options.answer.max_buffered_bytes = int64_t{1} << 40;
   Start({&engine}, options);
@@ -174,8 +179,9 @@ TEST_F(SlowReaderTest, LosesItsRequestWhenItReadsNothingForTheStallTimeout) {
 
 // The engine has long been done; only the client has not taken the whole answer.
 TEST_F(SlowReaderTest, AnAnswerWhoseEndNobodyReadsIsNotCountedAsOk) {
-  FakeEngine engine({});
+  FakeEngine engine({.context_tokens = kLongContext});
   CoordinatorServer::Options options = DefaultOptions();
+  options.limits.context_tokens = kLongContext;
   options.answer.stall_timeout = absl::Milliseconds(500);
   options.answer.max_buffered_bytes = int64_t{1} << 40;
   Start({&engine}, options);

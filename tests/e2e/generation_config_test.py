@@ -18,13 +18,13 @@ def model_of(serving):
 def test_a_published_repetition_penalty_is_applied(cluster, tiny_folder):
     """As if the request had set it, and as Qwen2.5's makers advise."""
     request = pb.GenerateRequest(text="abc", ignore_eos=True, max_new_tokens=30)
-    request.sampling.repetition_penalty = 1.5
+    request.sampling.CopyFrom(pb.Sampling(seed=1, repetition_penalty=1.5))
     asked = read_answer(cluster.serve(str(tiny_folder)).stub().Generate(request))
     advise(tiny_folder, repetition_penalty=1.5, min_p=0, suppress_tokens=[])
     serving = cluster.serve(str(tiny_folder))
     assert model_of(serving).default_sampling.repetition_penalty == 1.5
     assert not model_of(serving).unfollowed_defaults
-    request.ClearField("sampling")
+    request.sampling.CopyFrom(pb.Sampling(seed=1))
     advised = read_answer(serving.stub().Generate(request))
     assert advised.started.sampling.repetition_penalty == 1.5
     assert advised.token_ids == asked.token_ids
