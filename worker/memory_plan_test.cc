@@ -51,7 +51,7 @@ TEST_F(MemoryPlanTest, WithoutAFlagThereIsTheDefaultOrWhatIsFree) {
   EXPECT_EQ(context_tokens_, 8192);
   EXPECT_EQ(*Plan(options, {.machine = int64_t{1} << 40}), kDefaultKvCacheTokens);
   int before = kDefaultKvCacheTokens;
-  for (const int64_t mebibytes : {112, 108, 105}) {
+  for (const int64_t mebibytes : {117, 113, 110}) {
     const absl::StatusOr<int> tokens = Plan(options, {.machine = mebibytes * kMiB});
     ASSERT_TRUE(tokens.ok()) << tokens.status();
     EXPECT_LT(*tokens, before);
