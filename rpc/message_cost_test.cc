@@ -52,7 +52,7 @@ std::vector<Bomb> Bombs() {
       {"unpacked ids", "tokens.ids:", Field(4, Repeat("\x08\x01"))},
       {"one message again and again", "sampling:", Repeat(Field(5, ""))},
       {"unknown numbers", "an unknown field:", Repeat(Varint(1000 << 3) + "\1")},
-      {"unknown texts", "an unknown field:", Repeat(Field(15, ""))},
+      {"unknown texts", "an unknown field:", Repeat(Varint(1000 << 3 | 2) + std::string(1, '\0'))},
       {"unknown within",
        "chat.messages.an unknown field:", Field(3, Field(1, Repeat(Field(15, ""))))},
       // A known field number with a wire type that is not the field's own is an unknown field too.

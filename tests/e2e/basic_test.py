@@ -56,7 +56,11 @@ def test_same_seed_gives_the_same_answer(stub):
     request = chat("Tell me a story.", sampling=sampling, max_new_tokens=20)
     first = read_answer(stub.Generate(request))
     assert read_answer(stub.Generate(request)).token_ids == first.token_ids
-    assert first.started.sampling == sampling
+    told = first.started.sampling
+    assert (told.temperature, told.top_k, told.seed) == (1.0, 50, 7)
+    assert told.top_p == sampling.top_p
+    # What was not asked for has the model's default.
+    assert (told.min_p, told.typical_p, told.repetition_penalty) == (0, 1, 1)
 
 
 def test_a_random_seed_is_told_and_can_be_used_again(stub):

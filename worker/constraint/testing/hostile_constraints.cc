@@ -19,6 +19,7 @@ std::string Repeat(const std::string& text, int times) {
 std::string List(int count, const std::function<std::string(int)>& item,
                  const std::string& separator = ",") {
   std::vector<std::string> items;
+  items.reserve(count);
   for (int i = 0; i < count; ++i) items.push_back(item(i));
   return absl::StrJoin(items, separator);
 }
