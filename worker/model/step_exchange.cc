@@ -95,6 +95,11 @@ kernels::SamplingBatch StepExchange::Upload(const SamplingBlock& block) {
   kernels::SamplingBatch batch = {
       block.counts(), SamplingBlock::PointersInto(block.counts(), activations_.sampling_block)};
   kernels::NoteWants(block.arrays().sampling, vocab_, &batch);
+  if (batch.log_probs != kernels::kNoLogProbs) {
+    for (const kernels::SamplingRow& row : block.arrays().sampling) {
+      current_.wanted.push_back(row.log_probs);
+    }
+  }
   return batch;
 }
 
@@ -141,7 +146,7 @@ std::vector<DrawnLogProbs> StepExchange::DrawnLogProbsOf(const InFlight& step) c
       words.insert(words.end(), of_rank, of_rank + step.top);
     }
     std::sort(words.begin(), words.end(), std::greater<>());
-    for (int t = 0; t < step.top && words[t] != 0; ++t) {
+    for (int t = 0; t < step.wanted[i] && words[t] != 0; ++t) {
       of_row.back() = std::bit_cast<uint32_t>(kernels::LogitOfWord(words[t]));
       result[i].top.push_back(
           {kernels::TokenOfWord(words[t]), kernels::CombinedLogProb(maxima[i], of_row.data())});

@@ -52,7 +52,8 @@ class StepExchange {
   kernels::SamplingBatch Upload(const SamplingBlock& block);
   void DownloadTokens(int rows);
   void DownloadLogProbs(int rows);
-  // What ShardedSampler::Describe has found, with as many of the likeliest tokens.
+  // What ShardedSampler::Describe has found, with as many of the likeliest tokens; each row is told
+  // of as many of them as it wants.
   void DownloadDrawnLogProbs(int rows, int top);
   void End(CommTime comm_time);
 
@@ -74,9 +75,11 @@ class StepExchange {
     int slot = 0;
     int tokens = 0;
     int log_probs = 0;
-    // The rows of which log-probabilities are told, and of how many likely tokens beside.
+    // The rows of which log-probabilities are told, and of how many likely tokens beside: how many
+    // were found for each row, and SamplingRow::log_probs of each, if a row wants any.
     int described = 0;
     int top = 0;
+    std::vector<int32_t> wanted = {};
     CommTime comm_time = {};
   };
 
