@@ -38,6 +38,23 @@ absl::Status CheckRange(absl::string_view name, int32_t value, int32_t least, in
   return Invalid(name, ": ", value, " is not in [", least, ", ", most, "]");
 }
 
+absl::Status CheckReasoningLimit(const ReasoningLimit& limit, int vocab_size) {
+  if (limit.max_tokens < 0) {
+    return Invalid("reasoning_limit.max_tokens: ", limit.max_tokens, " is below 0");
+  }
+  const std::vector<int32_t>& ids = limit.close_token_ids;
+  if (ids.empty() || ids.size() > kMaxCloseTokenIds) {
+    return Invalid("reasoning_limit.close_token_ids: ", ids.size(), " tokens, must be 1 to ",
+                   kMaxCloseTokenIds);
+  }
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < vocab_size) continue;
+    return Invalid("reasoning_limit.close_token_ids: token ", id, " is not in [0, ", vocab_size - 1,
+                   "]");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckGenerationOptions(const GenerationOptions& options, int vocab_size,
@@ -54,6 +71,9 @@ absl::Status CheckGenerationOptions(const GenerationOptions& options, int vocab_
     status.Update(
         CheckRange("repetition_limit.max_period_tokens", limit.max_period_tokens, 1, 256));
     status.Update(CheckRange("repetition_limit.min_tokens", limit.min_tokens, 2, 1000000));
+  }
+  if (options.reasoning_limit) {
+    status.Update(CheckReasoningLimit(*options.reasoning_limit, vocab_size));
   }
   return status;
 }

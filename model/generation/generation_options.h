@@ -29,6 +29,18 @@ struct RepetitionLimit {
   bool operator==(const RepetitionLimit&) const = default;
 };
 
+// Bounds the reasoning at the beginning of an answer. If a think block is still open when the
+// answer has max_tokens tokens, the next ones are close_token_ids.
+struct ReasoningLimit {
+  int32_t max_tokens = 0;
+  // Their text closes the block.
+  std::vector<int32_t> close_token_ids = {};
+  // Whether the prompt has opened the block. If not, the answer may begin with one.
+  bool opened_by_prompt = false;
+
+  bool operator==(const ReasoningLimit&) const = default;
+};
+
 struct GenerationOptions {
   // Ascending by token.
   std::vector<LogitBias> logit_bias = {};
@@ -38,11 +50,13 @@ struct GenerationOptions {
   std::optional<int32_t> log_probs = std::nullopt;
   // If set, an answer that repeats itself ends.
   std::optional<RepetitionLimit> repetition_limit = std::nullopt;
+  std::optional<ReasoningLimit> reasoning_limit = std::nullopt;
 };
 
 inline constexpr size_t kMaxLogitBiases = 300;
 inline constexpr float kMaxLogitBias = 100.0f;
 inline constexpr int32_t kMaxTopTokens = 20;
+inline constexpr size_t kMaxCloseTokenIds = 64;
 
 // INVALID_ARGUMENT for the first value outside of its range, as "FIELD: why" with `prefix` before
 // the names of what phalanx.v1.Sampling has.

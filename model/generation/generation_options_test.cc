@@ -21,7 +21,8 @@ TEST(CheckGenerationOptionsTest, WhatIsInRangePasses) {
   EXPECT_EQ(Refusal({.logit_bias = {{0, -100.0f}, {99, 100.0f}},
                      .min_new_tokens = kMaxNewTokens,
                      .log_probs = kMaxTopTokens,
-                     .repetition_limit = RepetitionLimit{2, 256, 2}}),
+                     .repetition_limit = RepetitionLimit{2, 256, 2},
+                     .reasoning_limit = ReasoningLimit{0, {99}, true}}),
             "");
 }
 
@@ -46,6 +47,14 @@ TEST(CheckGenerationOptionsTest, TheRefusalNamesTheField) {
             "repetition_limit.max_period_tokens: 257 is not in [1, 256]");
   EXPECT_EQ(Refusal({.repetition_limit = RepetitionLimit{.min_tokens = 1}}),
             "repetition_limit.min_tokens: 1 is not in [2, 1000000]");
+  EXPECT_EQ(Refusal({.reasoning_limit = ReasoningLimit{-1, {5}}}),
+            "reasoning_limit.max_tokens: -1 is below 0");
+  EXPECT_EQ(Refusal({.reasoning_limit = ReasoningLimit{}}),
+            "reasoning_limit.close_token_ids: 0 tokens, must be 1 to 64");
+  EXPECT_EQ(Refusal({.reasoning_limit = ReasoningLimit{0, std::vector<int32_t>(65)}}),
+            "reasoning_limit.close_token_ids: 65 tokens, must be 1 to 64");
+  EXPECT_EQ(Refusal({.reasoning_limit = ReasoningLimit{0, {5, 100}}}),
+            "reasoning_limit.close_token_ids: token 100 is not in [0, 99]");
 }
 
 }  // namespace

@@ -12,7 +12,6 @@ namespace phalanx {
 namespace {
 
 constexpr absl::string_view kOpen = "<think>";
-constexpr absl::string_view kClose = "</think>";
 // White space before "<think>"; a model that writes more is not on its way there.
 constexpr size_t kMaxOpeningSpace = 16;
 
@@ -126,13 +125,8 @@ void AnswerConstraint::AcceptUndecided(int32_t token) {
 }
 
 void AnswerConstraint::AcceptThinking(absl::string_view text) {
-  absl::StrAppend(&tail_, text);
-  if (absl::StrContains(tail_, kClose)) {
-    state_ = State::kAnswer;
-    tail_.clear();
-  } else if (tail_.size() >= kClose.size()) {
-    tail_.erase(0, tail_.size() - (kClose.size() - 1));
-  }
+  block_.Accept(text);
+  if (block_.state() == ThinkWatch::State::kAnswer) state_ = State::kAnswer;
 }
 
 }  // namespace phalanx

@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "worker/constraint/constraint.h"
 #include "worker/constraint/constraint_source.h"
+#include "worker/constraint/think_watch.h"
 
 namespace phalanx {
 
@@ -55,8 +56,8 @@ class AnswerConstraint {
   // While undecided: a constraint at the beginning, and whether the other one has followed so far.
   std::unique_ptr<Constraint> fresh_;
   bool answer_possible_ = true;
-  // While thinking: the end of the text, which may be a part of "</think>".
-  std::string tail_;
+  // While thinking.
+  ThinkWatch block_{ThinkWatch::State::kThinking};
   std::unique_ptr<Constraint> constraint_;
   absl::Status status_;
 };

@@ -62,6 +62,9 @@ class Constraint {
   LexerSize lexer_size() const;
 
   const ConstraintVocabulary& vocabulary() const { return *vocabulary_; }
+  const std::shared_ptr<const ConstraintVocabulary>& shared_vocabulary() const {
+    return vocabulary_;
+  }
 
  private:
   Constraint(std::shared_ptr<const ConstraintVocabulary> vocabulary, void* handle);

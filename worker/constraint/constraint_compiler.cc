@@ -46,16 +46,31 @@ absl::Status ConstraintCompiler::Compile(ConstraintSource source,
   {
     MutexLock lock(&mutex_);
     if (!Find(KeyOf(source), &result)) {
-      if (queue_.size() >= options_.max_queued) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "constraint: ", queue_.size(), " constraints wait to be compiled; try again later"));
-      }
-      queue_.push_back({std::move(source), std::move(done)});
-      wake_.Signal();
-      return absl::OkStatus();
+      return Enqueue({.source = std::move(source), .done = std::move(done)});
     }
   }
   done(std::move(result));
+  return absl::OkStatus();
+}
+
+absl::Status ConstraintCompiler::GetVocabulary(std::function<void(VocabularyResult)> done) {
+  std::shared_ptr<const ConstraintVocabulary> vocabulary;
+  {
+    MutexLock lock(&mutex_);
+    if (vocabulary_ == nullptr) return Enqueue({.give_vocabulary = std::move(done)});
+    vocabulary = vocabulary_;
+  }
+  done(std::move(vocabulary));
+  return absl::OkStatus();
+}
+
+absl::Status ConstraintCompiler::Enqueue(Task task) {
+  if (queue_.size() >= options_.max_queued) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "constraint: ", queue_.size(), " constraints wait to be compiled; try again later"));
+  }
+  queue_.push_back(std::move(task));
+  wake_.Signal();
   return absl::OkStatus();
 }
 
@@ -70,35 +85,55 @@ ConstraintCompiler::Stats ConstraintCompiler::stats() const {
 void ConstraintCompiler::Run() {
   while (true) {
     Task task;
-    Result result;
-    bool found = false;
     {
       MutexLock lock(&mutex_);
       while (queue_.empty() && !stopping_) wake_.Wait(&mutex_);
       if (stopping_) return;
       task = std::move(queue_.front());
       queue_.pop_front();
-      // The same may have been compiled while this one waited.
-      found = Find(KeyOf(task.source), &result);
     }
-    if (!found) {
-      result = CompileNow(task.source);
-      MutexLock lock(&mutex_);
-      ++(result.ok() ? stats_.compiled : stats_.refused);
-      Keep(KeyOf(task.source), result);
+    if (task.give_vocabulary) {
+      task.give_vocabulary(Vocabulary());
+    } else {
+      Compile(task);
     }
-    task.done(std::move(result));
   }
 }
 
-ConstraintCompiler::Result ConstraintCompiler::CompileNow(const ConstraintSource& source) {
-  if (vocabulary_ == nullptr) {
-    absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>> made = make_vocabulary_();
-    if (!made.ok()) return absl::InvalidArgumentError(made.status().message());
-    vocabulary_ = *std::move(made);
+void ConstraintCompiler::Compile(const Task& task) {
+  Result result;
+  bool found = false;
+  {
+    MutexLock lock(&mutex_);
+    // The same may have been compiled while this one waited.
+    found = Find(KeyOf(task.source), &result);
   }
-  RETURN_IF_ERROR(check_(source, options_.limits, vocabulary_->named_tokens()));
-  return Constraint::Compile(vocabulary_, source, options_.limits);
+  if (!found) {
+    result = CompileNow(task.source);
+    MutexLock lock(&mutex_);
+    ++(result.ok() ? stats_.compiled : stats_.refused);
+    Keep(KeyOf(task.source), result);
+  }
+  task.done(std::move(result));
+}
+
+ConstraintCompiler::VocabularyResult ConstraintCompiler::Vocabulary() {
+  {
+    MutexLock lock(&mutex_);
+    if (vocabulary_ != nullptr) return vocabulary_;
+  }
+  // Only the thread of this object comes here, so it is not made twice.
+  VocabularyResult made = make_vocabulary_();
+  if (!made.ok()) return absl::InvalidArgumentError(made.status().message());
+  MutexLock lock(&mutex_);
+  vocabulary_ = *made;
+  return made;
+}
+
+ConstraintCompiler::Result ConstraintCompiler::CompileNow(const ConstraintSource& source) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const ConstraintVocabulary> vocabulary, Vocabulary());
+  RETURN_IF_ERROR(check_(source, options_.limits, vocabulary->named_tokens()));
+  return Constraint::Compile(vocabulary, source, options_.limits);
 }
 
 bool ConstraintCompiler::Find(const std::string& key, Result* result) {

@@ -44,15 +44,16 @@ class ConstraintCompiler {
   };
 
   // Makes the model's vocabulary, which takes up to a second and tens of megabytes.
-  using MakeVocabulary =
-      std::function<absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>>()>;
+  using VocabularyResult = absl::StatusOr<std::shared_ptr<const ConstraintVocabulary>>;
+  using MakeVocabulary = std::function<VocabularyResult()>;
 
   // What a compilation gave: a constraint at the beginning of its text, or INVALID_ARGUMENT with
   // the reason, or UNAVAILABLE if the machine could not do it.
   using Result = absl::StatusOr<std::unique_ptr<Constraint>>;
 
-  // `make_vocabulary` is called once, for the first constraint, on the thread of this object. If it
-  // fails, so does every constraint: with INVALID_ARGUMENT and its message.
+  // `make_vocabulary` is called for the first constraint, or the first call of GetVocabulary, on
+  // the thread of this object, and again only if it failed. If it fails, so does what needed it:
+  // with INVALID_ARGUMENT and its message.
   ConstraintCompiler(MakeVocabulary make_vocabulary, const Options& options, Check check);
   ConstraintCompiler(const ConstraintCompiler&) = delete;
   ConstraintCompiler& operator=(const ConstraintCompiler&) = delete;
@@ -63,6 +64,9 @@ class ConstraintCompiler {
   // Does not block. RESOURCE_EXHAUSTED if the queue is full, and `done` is then not called.
   absl::Status Compile(ConstraintSource source, std::function<void(Result)> done)
       LOCKS_EXCLUDED(mutex_);
+
+  // Calls `done` once, as Compile does, with the model's vocabulary. Errors as of Compile.
+  absl::Status GetVocabulary(std::function<void(VocabularyResult)> done) LOCKS_EXCLUDED(mutex_);
 
   struct Stats {
     int64_t hits = 0;
@@ -75,8 +79,10 @@ class ConstraintCompiler {
 
  private:
   struct Task {
-    ConstraintSource source;
-    std::function<void(Result)> done;
+    ConstraintSource source = {};
+    std::function<void(Result)> done = {};
+    // Set if the vocabulary is wanted, and no constraint.
+    std::function<void(VocabularyResult)> give_vocabulary = {};
   };
   struct Entry {
     std::string key;
@@ -87,8 +93,11 @@ class ConstraintCompiler {
   };
   using Entries = std::list<Entry>;
 
+  absl::Status Enqueue(Task task) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
-  Result CompileNow(const ConstraintSource& source);
+  void Compile(const Task& task) LOCKS_EXCLUDED(mutex_);
+  Result CompileNow(const ConstraintSource& source) LOCKS_EXCLUDED(mutex_);
+  VocabularyResult Vocabulary() LOCKS_EXCLUDED(mutex_);
   // False if nothing is kept for `key`.
   bool Find(const std::string& key, Result* result) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Keep(std::string key, const Result& result) EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -97,11 +106,11 @@ class ConstraintCompiler {
   const MakeVocabulary make_vocabulary_;
   const Options options_;
   const Check check_;
-  // Of the thread alone; null before the first constraint.
-  std::shared_ptr<const ConstraintVocabulary> vocabulary_;
 
   mutable Mutex mutex_;
   CondVar wake_;
+  // Null until it has been made.
+  std::shared_ptr<const ConstraintVocabulary> vocabulary_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::deque<Task> queue_ GUARDED_BY(mutex_);
   // The most recently used first.

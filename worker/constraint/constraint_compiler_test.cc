@@ -62,6 +62,32 @@ TEST_F(ConstraintCompilerTest, CompilesOnce) {
   EXPECT_EQ(compiler.stats().entries, 1u);
 }
 
+TEST_F(ConstraintCompilerTest, GivesTheVocabulary) {
+  using Result = ConstraintCompiler::VocabularyResult;
+  ConstraintCompiler compiler = Make();
+  const auto get = [&] {
+    std::promise<Result> result;
+    EXPECT_TRUE(compiler.GetVocabulary([&](Result r) { result.set_value(std::move(r)); }).ok());
+    return result.get_future().get();
+  };
+  const Result first = get();
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ((*first)->TextOf('a'), "a");
+  // There is one, for constraints and for everybody else.
+  EXPECT_EQ(*get(), *first);
+  EXPECT_EQ((*Get(compiler, "ab"))->shared_vocabulary(), *first);
+}
+
+TEST_F(ConstraintCompilerTest, TellsWhyThereIsNoVocabulary) {
+  using Result = ConstraintCompiler::VocabularyResult;
+  ConstraintCompiler compiler(
+      [] { return absl::FailedPreconditionError("no end"); }, {},
+      [](const auto&, const auto&, const auto&) { return absl::OkStatus(); });
+  std::promise<Result> result;
+  EXPECT_TRUE(compiler.GetVocabulary([&](Result r) { result.set_value(std::move(r)); }).ok());
+  EXPECT_EQ(result.get_future().get().status(), absl::InvalidArgumentError("no end"));
+}
+
 TEST_F(ConstraintCompilerTest, TheKindIsPartOfWhatIsKept) {
   ConstraintCompiler compiler = Make();
   EXPECT_TRUE(Get(compiler, "true").ok());

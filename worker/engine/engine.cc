@@ -15,6 +15,11 @@ namespace {
 constexpr absl::Duration kMinRetryAfter = absl::Seconds(1);
 constexpr absl::Duration kMaxRetryAfter = absl::Minutes(1);
 
+// Whether the rules of a request need a compiled constraint, or the model's vocabulary.
+bool NeedsCompilation(const GenerationRequest& request) {
+  return request.constraint.has_value() || request.options.reasoning_limit.has_value();
+}
+
 }  // namespace
 
 EngineSession::EngineSession(Engine* engine, std::shared_ptr<SessionState> state)
@@ -66,8 +71,10 @@ absl::Status Engine::CheckRequest(const GenerationRequest& request) const {
                      " tokens together) exceed the KV cache of ", options_.limits.kv_blocks,
                      " blocks of ", kernels::kKvBlockTokens, " tokens"));
   }
-  if (request.constraint.has_value() && constraints_ == nullptr) {
-    return absl::InvalidArgumentError("constraint: this worker group has no constraints");
+  if (constraints_ == nullptr && NeedsCompilation(request)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(request.constraint.has_value() ? "constraint" : "reasoning_limit",
+                     ": this worker group has no constraints"));
   }
   if (request.timeout <= absl::ZeroDuration()) {
     return absl::DeadlineExceededError("the deadline had passed before the request came");
@@ -126,6 +133,7 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
           kMaxStepEdits, " tokens; this one has ", options_.request_limits.vocab_size));
     }
   }
+  const bool compiles = NeedsCompilation(request);
   std::optional<ConstraintSource> constraint;
   if (request.constraint.has_value()) constraint = request.constraint->source;
   SequenceId sequence{};
@@ -146,22 +154,33 @@ absl::Status Engine::Submit(const std::shared_ptr<SessionState>& session, Reques
   }
   if (!status.ok()) {
     metrics_->CountRequest(status.code());
-  } else if (constraint.has_value()) {
-    Compile(sequence, *std::move(constraint));
+  } else if (compiles) {
+    Compile(sequence, std::move(constraint));
   }
   return status;
 }
 
 // The request is among the commands already, so the engine thread hears of it before it hears of
-// its constraint.
-void Engine::Compile(SequenceId sequence, ConstraintSource source) {
-  const auto on_done = [this, sequence](ConstraintCompiler::Result constraint) {
+// what has been compiled for it.
+void Engine::Compile(SequenceId sequence, std::optional<ConstraintSource> source) {
+  const auto push = [this](Compilation compilation) {
     MutexLock lock(&mutex_);
-    commands_.push_back(Compilation{sequence, std::move(constraint)});
+    commands_.push_back(std::move(compilation));
     wake_.Signal();
   };
-  const absl::Status queued = constraints_->Compile(std::move(source), on_done);
-  if (!queued.ok()) on_done(queued);
+  const auto on_constraint = [push, sequence](ConstraintCompiler::Result constraint) {
+    if (!constraint.ok()) return push({sequence, constraint.status()});
+    std::shared_ptr<const ConstraintVocabulary> vocabulary = (*constraint)->shared_vocabulary();
+    push({sequence, absl::OkStatus(), *std::move(constraint), std::move(vocabulary)});
+  };
+  const auto on_vocabulary = [push, sequence](ConstraintCompiler::VocabularyResult vocabulary) {
+    if (!vocabulary.ok()) return push({sequence, vocabulary.status()});
+    push({sequence, absl::OkStatus(), nullptr, *std::move(vocabulary)});
+  };
+  const absl::Status queued = source.has_value()
+                                  ? constraints_->Compile(*std::move(source), on_constraint)
+                                  : constraints_->GetVocabulary(on_vocabulary);
+  if (!queued.ok()) push({sequence, queued});
 }
 
 void Engine::Cancel(SessionState& session, RequestId id) {

@@ -161,14 +161,17 @@ class Engine {
   struct Cancellation {
     SequenceId sequence;
   };
-  // The constraint of a request has been compiled, or refused.
+  // What the rules of a request need is there, or it was refused with `status`.
   struct Compilation {
     SequenceId sequence;
-    ConstraintCompiler::Result constraint;
+    absl::Status status;
+    // Null without a constraint.
+    std::unique_ptr<Constraint> constraint = nullptr;
+    std::shared_ptr<const ConstraintVocabulary> vocabulary = nullptr;
   };
   using Command = std::variant<Submission, Cancellation, Compilation>;
 
-  // A request that the scheduler knows, or whose constraint is being compiled.
+  // A request that the scheduler knows, or whose rules are being compiled.
   struct Request {
     std::shared_ptr<SessionState> session;
     RequestId id;
@@ -192,7 +195,7 @@ class Engine {
     int32_t cached_tokens = 0;
     // Whether an event has told the session that the request has started.
     bool start_told = false;
-    // Set while its constraint is being compiled: the scheduler does not know it.
+    // Set while its rules are being compiled: the scheduler does not know it.
     std::unique_ptr<Submission> compiling = nullptr;
     // Of its constraint, owned by the scheduler's sequence; null without one.
     const TokenFilter* filter = nullptr;
@@ -215,7 +218,8 @@ class Engine {
   absl::Status Submit(const std::shared_ptr<SessionState>& session, RequestId id,
                       GenerationRequest request);
   absl::Status CheckRequest(const GenerationRequest& request) const;
-  void Compile(SequenceId sequence, ConstraintSource source);
+  // Makes what the rules of a request need: its constraint, or without one the vocabulary.
+  void Compile(SequenceId sequence, std::optional<ConstraintSource> source);
   absl::Status CheckRoom(const SessionState& session, RequestId id, int64_t prompt_tokens) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status QueueFull(absl::string_view limit) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -231,6 +235,8 @@ class Engine {
   void Apply(Submission submission);
   void Apply(const Cancellation& cancellation);
   void Apply(Compilation compilation);
+  // Makes the rules of a request from what they need.
+  absl::Status MakeRules(Compilation compilation, Request& request, Submission& submission);
   // Hands a request to the scheduler.
   void Add(Submission submission);
   void ExpireDeadlines();
@@ -245,8 +251,8 @@ class Engine {
   void ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
                   absl::Time now);
   void ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now);
-  // Ends a request whose constraint has failed with that status.
-  void EndUnconstrained(SequenceId sequence, const absl::Status& status);
+  // Ends a request whose rules cannot be kept, or cannot be made.
+  void EndUnruled(SequenceId sequence, const absl::Status& status);
   // Ends a request with INTERNAL because its logits are not numbers.
   void EndWithoutNumbers(SequenceId sequence);
   // The request's event of this turn of the loop, made if it has none yet.
@@ -278,7 +284,7 @@ class Engine {
   absl::Time last_step_end_ = absl::InfinitePast();
   StepRecord step_record_;
   absl::flat_hash_map<SequenceId, Request> requests_;
-  // How many of them have a constraint that is being compiled.
+  // How many of them have rules that are being compiled.
   size_t compiling_ = 0;
   std::set<std::pair<absl::Time, SequenceId>> deadlines_;
   // Whether the log already says that logits were not numbers.

@@ -1,8 +1,5 @@
 // Requests whose answers have to follow something: while that is compiled, and while they are
 // drawn.
-#include <atomic>
-#include <future>
-#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -12,8 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "worker/constraint/constraint_compiler.h"
-#include "worker/engine/testing/engine_fixture.h"
+#include "worker/engine/testing/constraint_fixture.h"
 
 namespace phalanx {
 namespace {
@@ -23,78 +19,11 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-// Tokens are the 256 bytes, then this one. The vocabulary of the fixture is larger.
-constexpr int32_t kEnd = 256;
-
-// The check of constraints waits for Compile to be called, if it is held.
-class EngineConstraintTest : public EngineTest {
- protected:
-  void StartWithConstraints(int steps_in_flight = 1, const ConstraintLimits& limits = {},
-                            size_t max_queued = 16) {
-    session_.reset();
-    engine_.reset();
-    Sizes sizes;
-    const StepLimits step_limits = {.max_step_tokens = sizes.step_tokens,
-                                    .max_seqs = sizes.seqs,
-                                    .max_blocks_per_seq = 64,
-                                    .kv_blocks = sizes.blocks};
-    executor_ = std::make_unique<FakeStepExecutor>(step_limits, kVocab, steps_in_flight);
-    executor_->OnStep([this](const Step&) { clock_.Advance(absl::Milliseconds(10)); });
-    registry_ = std::make_unique<prometheus::Registry>();
-    metrics_ = std::make_unique<EngineMetrics>(*registry_);
-    const auto vocabulary = [] {
-      TokenizerAssets assets;
-      for (int byte = 0; byte < 256; ++byte) {
-        assets.token_bytes.emplace_back(1, static_cast<char>(byte));
-      }
-      assets.token_bytes.emplace_back("<end>");
-      assets.token_kinds.assign(256, TokenKind::kNormal);
-      assets.token_kinds.push_back(TokenKind::kControl);
-      assets.eos_token_ids = {kEnd};
-      return ConstraintVocabulary::Create(assets, kVocab);
-    };
-    const auto check = [this](const auto&, const auto&, const auto&) {
-      if (held_) go_on_.get_future().wait();
-      return absl::OkStatus();
-    };
-    engine_ = std::make_unique<Engine>(
-        Engine::Options{.limits = step_limits,
-                        .request_limits = {.vocab_size = kVocab, .context_tokens = 1024},
-                        .max_waiting = sizes.max_waiting},
-        executor_.get(), &clock_, metrics_.get(),
-        std::make_unique<ConstraintCompiler>(
-            vocabulary, ConstraintCompiler::Options{.limits = limits, .max_queued = max_queued},
-            check));
-    sink_ = std::make_unique<RecordingSink>();
-    session_ = engine_->OpenSession(sink_.get()).value();
-  }
-
-  static GenerationRequest Constrained(const std::string& regex, int max_new_tokens = 100) {
-    GenerationRequest request = Request(Prompt(20), max_new_tokens);
-    request.eos_token_ids = {kEnd};
-    request.constraint = {{ConstraintKind::kRegex, regex}, AnswerBegin::kAtOnce};
-    return request;
-  }
-
-  std::string Text(RequestId id) const {
-    std::string text;
-    for (const int32_t token : sink_->Get(id).tokens) {
-      if (token == kEnd) {
-        text += "<end>";
-      } else {
-        text.push_back(static_cast<char>(token));
-      }
-    }
-    return text;
-  }
-
-  std::atomic<bool> held_ = false;
-  std::promise<void> go_on_;
-};
+using EngineConstraintTest = ConstraintEngineTest;
 
 TEST_F(EngineConstraintTest, AnswersFollowAndEnd) {
   for (const int steps_in_flight : {1, 2}) {
-    StartWithConstraints(steps_in_flight);
+    StartWithConstraints({.steps_in_flight = steps_in_flight});
     ASSERT_TRUE(Submit(kFirst, Constrained("[a-f]{5}")).ok());
     GenerationRequest other = Request(Prompt(30, 7), 12);
     ASSERT_TRUE(Submit(kSecond, other).ok());
@@ -109,14 +38,14 @@ TEST_F(EngineConstraintTest, AnswersFollowAndEnd) {
 TEST_F(EngineConstraintTest, AnswersAreThoseThatTheyAreAlone) {
   std::vector<std::string> alone;
   for (int i = 0; i < 6; ++i) {
-    StartWithConstraints();
+    StartWithConstraints({});
     GenerationRequest request = Constrained("(ab|c[d-z]*){3,9}", 20 + i);
     request.prompt_token_ids = Prompt(20 + i);
     ASSERT_TRUE(Submit(kFirst, request).ok());
     RunUntilIdle();
     alone.push_back(Text(kFirst));
   }
-  StartWithConstraints(/*steps_in_flight=*/2);
+  StartWithConstraints({.steps_in_flight = 2});
   for (int i = 0; i < 6; ++i) {
     GenerationRequest request = Constrained("(ab|c[d-z]*){3,9}", 20 + i);
     request.prompt_token_ids = Prompt(20 + i);
@@ -128,7 +57,7 @@ TEST_F(EngineConstraintTest, AnswersAreThoseThatTheyAreAlone) {
 
 TEST_F(EngineConstraintTest, OthersRunWhileAConstraintIsCompiled) {
   held_ = true;
-  StartWithConstraints();
+  StartWithConstraints({});
   ASSERT_TRUE(Submit(kFirst, Constrained("ab")).ok());
   ASSERT_TRUE(Submit(kSecond, Request(Prompt(20), 3)).ok());
   RunSteps(4);
@@ -151,7 +80,7 @@ TEST_F(EngineConstraintTest, OthersRunWhileAConstraintIsCompiled) {
 
 TEST_F(EngineConstraintTest, ARequestCanBeCancelledWhileItsConstraintIsCompiled) {
   held_ = true;
-  StartWithConstraints();
+  StartWithConstraints({});
   ASSERT_TRUE(Submit(kFirst, Constrained("ab")).ok());
   RunSteps(1);
   session_->Cancel(kFirst);
@@ -168,7 +97,7 @@ TEST_F(EngineConstraintTest, ARequestCanBeCancelledWhileItsConstraintIsCompiled)
 
 TEST_F(EngineConstraintTest, ADeadlineHoldsWhileAConstraintIsCompiled) {
   held_ = true;
-  StartWithConstraints();
+  StartWithConstraints({});
   GenerationRequest request = Constrained("ab");
   request.timeout = absl::Seconds(1);
   ASSERT_TRUE(Submit(kFirst, std::move(request)).ok());
@@ -183,7 +112,7 @@ TEST_F(EngineConstraintTest, ADeadlineHoldsWhileAConstraintIsCompiled) {
 
 TEST_F(EngineConstraintTest, TheEndOfTheEngineEndsWhatIsCompiled) {
   held_ = true;
-  StartWithConstraints();
+  StartWithConstraints({});
   ASSERT_TRUE(Submit(kFirst, Constrained("ab")).ok());
   RunSteps(1);
   engine_->Stop();
@@ -194,7 +123,7 @@ TEST_F(EngineConstraintTest, TheEndOfTheEngineEndsWhatIsCompiled) {
 
 TEST_F(EngineConstraintTest, TheLoopSleepsWhileItOnlyWaitsForAConstraint) {
   held_ = true;
-  StartWithConstraints();
+  StartWithConstraints({});
   std::thread loop([this] { EXPECT_TRUE(engine_->Run().ok()); });
   ASSERT_TRUE(Submit(kFirst, Constrained("ab")).ok());
   go_on_.set_value();
@@ -204,7 +133,7 @@ TEST_F(EngineConstraintTest, TheLoopSleepsWhileItOnlyWaitsForAConstraint) {
 }
 
 TEST_F(EngineConstraintTest, AWrongConstraintEndsItsRequestAlone) {
-  StartWithConstraints();
+  StartWithConstraints({});
   ASSERT_TRUE(Submit(kFirst, Constrained("(a")).ok());
   ASSERT_TRUE(Submit(kSecond, Request(Prompt(20), 5)).ok());
   RunUntilIdle();
@@ -217,7 +146,7 @@ TEST_F(EngineConstraintTest, AWrongConstraintEndsItsRequestAlone) {
 }
 
 TEST_F(EngineConstraintTest, AConstraintThatBecomesTooMuchEndsItsRequestAlone) {
-  StartWithConstraints(1, {.max_lexer_states = 40});
+  StartWithConstraints({}, {.max_lexer_states = 40});
   ASSERT_TRUE(Submit(kFirst, Constrained("(a|b)*a(a|b){60}c", 200)).ok());
   ASSERT_TRUE(Submit(kSecond, Constrained("a{90}", 200)).ok());
   GenerationRequest other = Request(Prompt(30), 150);
@@ -232,7 +161,7 @@ TEST_F(EngineConstraintTest, AConstraintThatBecomesTooMuchEndsItsRequestAlone) {
 
 TEST_F(EngineConstraintTest, AFullQueueOfConstraintsIsTold) {
   held_ = true;
-  StartWithConstraints(1, {}, /*max_queued=*/2);
+  StartWithConstraints({}, {}, /*max_queued=*/2);
   for (int i = 0; i < 6; ++i) {
     ASSERT_TRUE(Submit(RequestId(i), Constrained(absl::StrCat("a{", i + 1, "}"))).ok());
   }
@@ -249,7 +178,7 @@ TEST_F(EngineConstraintTest, AFullQueueOfConstraintsIsTold) {
 }
 
 TEST_F(EngineConstraintTest, ThinkingComesBeforeTheAnswer) {
-  StartWithConstraints();
+  StartWithConstraints({});
   GenerationRequest request = Constrained("ab", 40);
   request.constraint->begin = AnswerBegin::kInsideThinkBlock;
   ASSERT_TRUE(Submit(kFirst, std::move(request)).ok());
@@ -262,7 +191,7 @@ TEST_F(EngineConstraintTest, ThinkingComesBeforeTheAnswer) {
 TEST_F(EngineConstraintTest, WhatCannotBeConstrainedIsRefused) {
   EXPECT_THAT(std::string(Submit(kFirst, Constrained("ab")).message()),
               HasSubstr("this worker group has no constraints"));
-  StartWithConstraints();
+  StartWithConstraints({});
   GenerationRequest request = Constrained("ab");
   request.eos_token_ids = {};
   EXPECT_THAT(std::string(Submit(kFirst, request).message()), HasSubstr("eos_token_ids"));

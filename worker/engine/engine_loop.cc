@@ -12,6 +12,7 @@
 #include "kernels/sampling/sample.h"
 #include "worker/engine/constraint_filter.h"
 #include "worker/engine/engine.h"
+#include "worker/engine/reasoning_budget.h"
 
 namespace phalanx {
 namespace {
@@ -110,7 +111,9 @@ void Engine::Apply(Submission submission) {
                             .deadline = deadline});
   Request& known = requests_.at(submission.sequence);
   if (request.options.repetition_limit) known.repetition.emplace(*request.options.repetition_limit);
-  if (!request.constraint.has_value()) return Add(std::move(submission));
+  if (!request.constraint.has_value() && !request.options.reasoning_limit.has_value()) {
+    return Add(std::move(submission));
+  }
   known.compiling = std::make_unique<Submission>(std::move(submission));
   ++compiling_;
 }
@@ -119,20 +122,34 @@ void Engine::Apply(Compilation compilation) {
   const auto it = requests_.find(compilation.sequence);
   // It has been cancelled, or was late.
   if (it == requests_.end()) return;
-  if (!compilation.constraint.ok()) {
-    return EndUnconstrained(compilation.sequence, compilation.constraint.status());
-  }
+  const SequenceId sequence = compilation.sequence;
   Request& request = it->second;
+  const absl::Status made = MakeRules(std::move(compilation), request, *request.compiling);
+  if (!made.ok()) return EndUnruled(sequence, made);
   Submission submission = std::move(*request.compiling);
   request.compiling.reset();
   --compiling_;
-  auto filter = std::make_unique<ConstraintFilter>(*std::move(compilation.constraint),
-                                                   submission.request.constraint->begin);
-  request.filter = filter.get();
-  submission.rules = TokenRules::Create(submission.request.sampling, submission.request.options,
-                                        submission.request.eos_token_ids,
-                                        submission.request.prompt_token_ids, std::move(filter));
   Add(std::move(submission));
+}
+
+absl::Status Engine::MakeRules(Compilation compilation, Request& request, Submission& submission) {
+  const GenerationRequest& asked = submission.request;
+  RETURN_IF_ERROR(compilation.status);
+  std::unique_ptr<ReasoningBudget> budget;
+  if (asked.options.reasoning_limit.has_value()) {
+    ASSIGN_OR_RETURN(budget, ReasoningBudget::Create(std::move(compilation.vocabulary),
+                                                     *asked.options.reasoning_limit));
+  }
+  std::unique_ptr<ConstraintFilter> filter;
+  if (compilation.constraint != nullptr) {
+    filter = std::make_unique<ConstraintFilter>(std::move(compilation.constraint),
+                                                asked.constraint->begin);
+    request.filter = filter.get();
+  }
+  submission.rules =
+      TokenRules::Create(asked.sampling, asked.options, asked.eos_token_ids, asked.prompt_token_ids,
+                         std::move(filter), std::move(budget));
+  return absl::OkStatus();
 }
 
 void Engine::Add(Submission submission) {
@@ -290,9 +307,14 @@ void Engine::MarkStarted(const StepPlan& plan, absl::Time now) {
   }
 }
 
-void Engine::EndUnconstrained(SequenceId sequence, const absl::Status& status) {
-  AddEvent(requests_.at(sequence)).error =
-      absl::Status(status.code(), absl::StrCat("constraint: ", status.message()));
+void Engine::EndUnruled(SequenceId sequence, const absl::Status& status) {
+  const Request& request = requests_.at(sequence);
+  const bool constrained =
+      request.filter != nullptr ||
+      (request.compiling != nullptr && request.compiling->request.constraint.has_value());
+  AddEvent(request).error = absl::Status(
+      status.code(),
+      absl::StrCat(constrained ? "constraint: " : "reasoning_limit: ", status.message()));
   EndRequest(sequence, status.code());
 }
 
@@ -314,7 +336,7 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs*
   Request& request = requests_.at(sequence);
   // A constraint that cannot go on allows no token, and then none is drawn.
   if (request.filter != nullptr && !request.filter->status().ok()) {
-    return EndUnconstrained(sequence, absl::Status(request.filter->status()));
+    return EndUnruled(sequence, absl::Status(request.filter->status()));
   }
   if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
   RequestEvent& event = AddEvent(request);

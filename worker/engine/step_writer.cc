@@ -64,6 +64,7 @@ class StepWriter {
   }
 
   void WriteRules(TokenRules& rules, kernels::SamplingRow& row) {
+    row.forced = rules.forced();
     row.edits_begin = edit_;
     edit_ += rules.num_edits();
     row.edits_end = edit_;

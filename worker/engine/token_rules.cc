@@ -12,14 +12,19 @@ std::unique_ptr<TokenRules> TokenRules::Create(const Sampling& sampling,
                                                const GenerationOptions& options,
                                                absl::Span<const int32_t> end_token_ids,
                                                absl::Span<const int32_t> prompt_token_ids,
-                                               std::unique_ptr<TokenFilter> filter) {
+                                               std::unique_ptr<TokenFilter> filter,
+                                               std::unique_ptr<TokenForcer> forcer) {
   const bool penalizes = sampling.repetition_penalty != 1.0f || sampling.presence_penalty != 0.0f ||
                          sampling.frequency_penalty != 0.0f;
   const bool holds_end = options.min_new_tokens > 0 && !end_token_ids.empty();
-  if (!penalizes && !holds_end && options.logit_bias.empty() && filter == nullptr) return nullptr;
+  if (!penalizes && !holds_end && options.logit_bias.empty() && filter == nullptr &&
+      forcer == nullptr) {
+    return nullptr;
+  }
   auto rules = std::unique_ptr<TokenRules>(new TokenRules);
   rules->counts_tokens_ = penalizes;
   rules->filter_ = std::move(filter);
+  rules->forcer_ = std::move(forcer);
   if (sampling.repetition_penalty != 1.0f) {
     std::vector<int32_t> seen(prompt_token_ids.begin(), prompt_token_ids.end());
     std::sort(seen.begin(), seen.end());
@@ -53,6 +58,7 @@ void TokenRules::Accept(int32_t token) {
   }
   if (tokens_to_end_ > 0 && --tokens_to_end_ == 0) AllowEnd();
   if (filter_ != nullptr) filter_->Accept(token);
+  if (forcer_ != nullptr) forcer_->Accept(token);
 }
 
 LogitEdit& TokenRules::EditOf(int32_t token) {

@@ -30,17 +30,29 @@ class TokenFilter {
   virtual absl::Status status() const = 0;
 };
 
+// Dictates tokens, by what the answer has so far. Engine thread only.
+class TokenForcer {
+ public:
+  virtual ~TokenForcer() = default;
+
+  // The token that comes next whatever the logits are, or kernels::kNotForced.
+  virtual int32_t next() const = 0;
+  // The answer goes on with a token.
+  virtual void Accept(int32_t token) = 0;
+};
+
 // The rules of one sequence. Whoever draws for a sequence that has rules must know all its tokens.
 // Engine thread only.
 class TokenRules {
  public:
-  // Null if a request has no rules. `end_token_ids` are those that end the answer. `filter` may be
-  // null.
+  // Null if a request has no rules. `end_token_ids` are those that end the answer. `filter` and
+  // `forcer` may be null.
   static std::unique_ptr<TokenRules> Create(const Sampling& sampling,
                                             const GenerationOptions& options,
                                             absl::Span<const int32_t> end_token_ids,
                                             absl::Span<const int32_t> prompt_token_ids,
-                                            std::unique_ptr<TokenFilter> filter = nullptr);
+                                            std::unique_ptr<TokenFilter> filter = nullptr,
+                                            std::unique_ptr<TokenForcer> forcer = nullptr);
 
   // The edits of the next draw's logits.
   int num_edits() const { return static_cast<int>(edits_.size()); }
@@ -48,6 +60,9 @@ class TokenRules {
 
   int mask_words() const { return filter_ == nullptr ? 0 : filter_->mask_words(); }
   void WriteMask(absl::Span<uint32_t> words) { filter_->WriteMask(words); }
+
+  // The token that the next draw takes whatever the logits are, or kernels::kNotForced.
+  int32_t forced() const { return forcer_ == nullptr ? kernels::kNotForced : forcer_->next(); }
 
   // The sequence goes on with a token.
   void Accept(int32_t token);
@@ -69,6 +84,7 @@ class TokenRules {
   int32_t tokens_to_end_ = 0;
   std::vector<LogitBias> end_biases_;
   std::unique_ptr<TokenFilter> filter_;
+  std::unique_ptr<TokenForcer> forcer_;
 };
 
 }  // namespace phalanx

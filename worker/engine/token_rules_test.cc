@@ -105,5 +105,30 @@ TEST(TokenRulesTest, AFilterHearsOfEachTokenAndMakesTheMask) {
   EXPECT_EQ(rules->num_edits(), 0);
 }
 
+// Forces one token at the beginning of the answer, and one after each 5.
+class AfterFive final : public TokenForcer {
+ public:
+  int32_t next() const override { return last_ == 0 ? 3 : last_ == 5 ? 6 : kernels::kNotForced; }
+  void Accept(int32_t token) override { last_ = token; }
+
+ private:
+  int32_t last_ = 0;
+};
+
+TEST(TokenRulesTest, AForcerHearsOfEachTokenAndNothingElseIsForced) {
+  EXPECT_EQ(TokenRules::Create({}, {.min_new_tokens = 1}, {2}, {1})->forced(), kernels::kNotForced);
+  const auto rules = TokenRules::Create({.presence_penalty = 1.0f}, {}, {}, {1}, nullptr,
+                                        std::make_unique<AfterFive>());
+  EXPECT_EQ(rules->forced(), 3);
+  rules->Accept(3);
+  EXPECT_EQ(rules->forced(), kernels::kNotForced);
+  rules->Accept(5);
+  EXPECT_EQ(rules->forced(), 6);
+  rules->Accept(6);
+  EXPECT_EQ(rules->forced(), kernels::kNotForced);
+  // Forced tokens count like others.
+  EXPECT_EQ(rules->num_edits(), 3);
+}
+
 }  // namespace
 }  // namespace phalanx

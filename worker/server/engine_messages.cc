@@ -47,6 +47,13 @@ GenerationOptions OptionsFrom(const worker::v1::Submit& submit) {
                                 .max_period_tokens = limit.max_period_tokens(),
                                 .min_tokens = limit.min_tokens()};
   }
+  if (submit.has_reasoning_limit()) {
+    const worker::v1::ReasoningLimit& limit = submit.reasoning_limit();
+    options.reasoning_limit = {
+        .max_tokens = limit.max_tokens(),
+        .close_token_ids = {limit.close_token_ids().begin(), limit.close_token_ids().end()},
+        .opened_by_prompt = limit.opened_by_prompt()};
+  }
   return options;
 }
 

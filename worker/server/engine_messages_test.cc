@@ -67,6 +67,19 @@ TEST(ToGenerationRequestTest, TakesAConstraintOfEveryKind) {
   }
 }
 
+TEST(ToGenerationRequestTest, TakesTheLimitOfTheReasoning) {
+  worker::v1::Submit submit;
+  EXPECT_FALSE(ToGenerationRequest(submit)->options.reasoning_limit.has_value());
+  worker::v1::ReasoningLimit& limit = *submit.mutable_reasoning_limit();
+  EXPECT_EQ(ToGenerationRequest(submit)->options.reasoning_limit, ReasoningLimit());
+  limit.set_max_tokens(5);
+  limit.add_close_token_ids(7);
+  limit.add_close_token_ids(8);
+  limit.set_opened_by_prompt(true);
+  EXPECT_EQ(ToGenerationRequest(submit)->options.reasoning_limit,
+            (ReasoningLimit{5, {7, 8}, true}));
+}
+
 TEST(ToGenerationRequestTest, RefusesConstraintsOfNoKnownKind) {
   worker::v1::Submit submit;
   submit.mutable_constraint()->set_text("text");

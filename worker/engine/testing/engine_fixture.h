@@ -51,7 +51,7 @@ class EngineTest : public ::testing::Test {
   };
 
   // Makes a new engine in place of the one there is.
-  void Start(const Sizes& sizes) {
+  void Start(const Sizes& sizes, std::unique_ptr<ConstraintCompiler> constraints = nullptr) {
     session_.reset();
     engine_.reset();
     const StepLimits limits = {.max_step_tokens = sizes.step_tokens,
@@ -68,7 +68,7 @@ class EngineTest : public ::testing::Test {
                         .max_waiting = sizes.max_waiting,
                         .max_waiting_tokens = sizes.max_waiting_tokens,
                         .prefix_cache = sizes.prefix_cache},
-        executor_.get(), &clock_, metrics_.get());
+        executor_.get(), &clock_, metrics_.get(), std::move(constraints));
     sink_ = std::make_unique<RecordingSink>();
     session_ = engine_->OpenSession(sink_.get()).value();
   }

@@ -169,6 +169,7 @@ int32_t FakeStepExecutor::NextToken(absl::Span<const int32_t> history) const {
 
 int32_t FakeStepExecutor::Allowed(int32_t token, const SamplingBlock::ConstArrays& rows,
                                   size_t row) const {
+  if (rows.sampling[row].forced != kernels::kNotForced) return rows.sampling[row].forced;
   const int32_t begin = rows.sampling[row].mask_begin;
   if (begin == kernels::kNoMask) return token;
   for (int i = 0; i < vocab_size_; ++i, token = (token + 1) % vocab_size_) {

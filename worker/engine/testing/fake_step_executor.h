@@ -82,7 +82,8 @@ class FakeStepExecutor final : public StepExecutor {
   std::vector<int32_t> History(const PendingStep& pending, int seq, int length);
   bool IsBroken(absl::Span<const int32_t> history) const;
   int32_t NextToken(absl::Span<const int32_t> history) const;
-  // The first token from `token` on that the row's mask allows, or kNoToken.
+  // The token that the row forces, else the first one from `token` on that its mask allows, or
+  // kNoToken.
   int32_t Allowed(int32_t token, const SamplingBlock::ConstArrays& rows, size_t row) const;
   static float LogProb(absl::Span<const int32_t> history, int32_t target);
   int32_t& Kv(const PendingStep& pending, int seq, int position);
