@@ -163,6 +163,8 @@ void AddSampling(CLI::App& command, CommandLine* line) {
           "(in the answer, as the model writes it)")
       ->check(CLI::IsMember({"show", "hide", "inline"}))
       ->default_str("show");
+  command.add_option("--max_reasoning_tokens", line->max_reasoning_tokens,
+                     "Close the model's reasoning once it has this many tokens; 0 or more");
   AddRequestId(command, line);
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");

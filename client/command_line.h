@@ -75,6 +75,7 @@ struct CommandLine {
   std::vector<std::string> choices;
   std::optional<std::string> grammar;
   ReasoningMode reasoning = ReasoningMode::kShow;
+  std::optional<int32_t> max_reasoning_tokens;
   bool stats = false;
   // generate: the number of answers.
   std::optional<int32_t> n;

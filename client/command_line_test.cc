@@ -115,6 +115,8 @@ TEST(CommandLineTest, StopStringsAndReasoningAreAskedForAsGiven) {
             "sampling { } allow_special: true stop: \"a\" stop: \"\\n\" reasoning { split: false } "
             "cache_salt: \"s\"");
   EXPECT_THAT(line.text, Optional(std::string("Hi")));
+  EXPECT_EQ(RequestTemplate(Parsed({"generate", "--max_reasoning_tokens", "0"})).ShortDebugString(),
+            "sampling { } reasoning { max_tokens: 0 }");
   EXPECT_EQ(Parsed({"generate", "--reasoning", "hide"}).reasoning, ReasoningMode::kHide);
   EXPECT_EQ(ExitCode({"generate", "--reasoning", "loudly"}), kExitUsage);
 }

@@ -92,6 +92,8 @@ absl::string_view ReasonName(v1::FinishReason reason) {
       return "length";
     case v1::FINISH_REASON_REPETITION:
       return "repetition";
+    case v1::FINISH_REASON_REASONING_LENGTH:
+      return "reasoning_length";
     case v1::FINISH_REASON_TOOL_CALLS:
       return "tool_calls";
     default:
@@ -109,7 +111,8 @@ Json ToJson(const v1::Finished& finished) {
   json["usage"] = {{"prompt_tokens", finished.usage().prompt_tokens()},
                    {"completion_tokens", finished.usage().completion_tokens()},
                    {"reasoning_tokens", finished.usage().reasoning_tokens()},
-                   {"cached_tokens", finished.usage().cached_tokens()}};
+                   {"cached_tokens", finished.usage().cached_tokens()},
+                   {"reasoning_closed", finished.usage().reasoning_closed()}};
   json["timings"] = {{"queue_seconds", timings.queue_seconds()},
                      {"prefill_seconds", timings.prefill_seconds()},
                      {"time_to_first_token_seconds", timings.time_to_first_token_seconds()},
@@ -153,10 +156,12 @@ absl::string_view GenerateJsonHelp() {
          "  delta     sequence, choice, token_ids, text, reasoning_text; with --log_probs also\n"
          "            log_probs [{log_prob, top [{token_id, log_prob}]}]; with --parse_tool_calls\n"
          "            also tool_calls [{index, id, name, arguments, valid, problem}]\n"
-         "  finished  choice, reason (stop, length, repetition or tool_calls), stop (the string, "
-         "if\n"
-         "            one ended the answer), stop_token_id (the token, if one did),\n"
-         "            usage {prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens},\n"
+         "  finished  choice, reason (stop, length, reasoning_length, repetition or tool_calls),\n"
+         "            stop (the string, if one ended the answer), stop_token_id (the token, if "
+         "one\n"
+         "            did), usage {prompt_tokens, completion_tokens, reasoning_tokens, "
+         "cached_tokens,\n"
+         "            reasoning_closed},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
          "  error     code, message, and what the server told of reason, field,\n"

@@ -54,6 +54,11 @@ TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
   EXPECT_EQ(json["timings"]["decode_seconds"], 0.5);
   EXPECT_EQ(json["timings"].size(), 4u);
   EXPECT_FALSE(json.contains("stop"));
+  EXPECT_EQ(json["usage"]["reasoning_closed"], false);
+  finished.set_reason(v1::FINISH_REASON_REASONING_LENGTH);
+  finished.mutable_usage()->set_reasoning_closed(true);
+  EXPECT_EQ(nlohmann::json::parse(EventJson(event))["reason"], "reasoning_length");
+  EXPECT_EQ(nlohmann::json::parse(EventJson(event))["usage"]["reasoning_closed"], true);
   finished.set_stop("\n");
   EXPECT_EQ(nlohmann::json::parse(EventJson(event))["stop"], "\n");
 }

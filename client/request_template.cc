@@ -37,6 +37,9 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.priority.has_value()) request.set_priority(*line.priority);
   if (line.tenant.has_value()) request.set_tenant(*line.tenant);
   if (line.reasoning == ReasoningMode::kInline) request.mutable_reasoning()->set_split(false);
+  if (line.max_reasoning_tokens.has_value()) {
+    request.mutable_reasoning()->set_max_tokens(*line.max_reasoning_tokens);
+  }
   if (line.max_new_tokens.has_value()) request.set_max_new_tokens(*line.max_new_tokens);
   *request.mutable_sampling() = line.sampling;
   if (line.parse_tool_calls) request.set_parse_tool_calls(true);

@@ -1,6 +1,7 @@
 #include "coordinator/admission/validate.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -96,6 +97,16 @@ absl::Status CheckBiases(const google::protobuf::RepeatedPtrField<v1::LogitBias>
   return absl::OkStatus();
 }
 
+// Whether the answer is split by default depends on the model, and is looked at later.
+absl::Status CheckReasoning(const v1::Reasoning& reasoning) {
+  if (!reasoning.has_max_tokens()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckRange<int32_t>("reasoning.max_tokens", reasoning.max_tokens(), 0,
+                                      std::numeric_limits<int32_t>::max()));
+  if (!reasoning.has_split() || reasoning.split()) return absl::OkStatus();
+  return Invalid(RefusalKind::kUnsupported, "reasoning.max_tokens",
+                 "cannot be set together with reasoning.split: false");
+}
+
 }  // namespace
 
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestLimits& limits) {
@@ -108,6 +119,7 @@ absl::Status ValidateGenerate(const v1::GenerateRequest& request, const RequestL
   const absl::Status options = CheckGenerationOptions(ReadGenerationOptions(request), limits.vocab,
                                                       limits.context_tokens - 1, "sampling.");
   if (!options.ok()) return Refused(RefusalKind::kOutOfRange, options);
+  RETURN_IF_ERROR(CheckReasoning(request.reasoning()));
   RETURN_IF_ERROR(CheckStops(request.stop()));
   if (request.stop_token_ids_size() > kMaxStopTokenIds) {
     return Invalid(RefusalKind::kTooMany, "stop_token_ids",

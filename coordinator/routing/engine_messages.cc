@@ -74,6 +74,14 @@ void SetOptions(const GenerationOptions& options, worker::v1::Submit& submit) {
     limit.set_max_period_tokens(options.repetition_limit->max_period_tokens);
     limit.set_min_tokens(options.repetition_limit->min_tokens);
   }
+  if (options.reasoning_limit.has_value()) {
+    const ReasoningLimit& limit = *options.reasoning_limit;
+    worker::v1::ReasoningLimit& message = *submit.mutable_reasoning_limit();
+    message.set_max_tokens(limit.max_tokens);
+    message.mutable_close_token_ids()->Add(limit.close_token_ids.begin(),
+                                           limit.close_token_ids.end());
+    message.set_opened_by_prompt(limit.opened_by_prompt);
+  }
 }
 
 EngineEvent EventFrom(const worker::v1::RequestEvent& message) {

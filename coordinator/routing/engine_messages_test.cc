@@ -76,6 +76,17 @@ TEST(SubmitMessageTest, HasTheConstraintIfThereIsOne) {
   EXPECT_EQ(SubmitMessage(request).submit().constraint().begin(), Message::BEGIN_AT_ONCE);
 }
 
+TEST(SubmitMessageTest, HasTheLimitOfTheReasoningIfThereIsOne) {
+  EngineRequest request;
+  EXPECT_FALSE(SubmitMessage(request).submit().has_reasoning_limit());
+  request.options.reasoning_limit = {
+      .max_tokens = 5, .close_token_ids = {7, 8}, .opened_by_prompt = true};
+  const worker::v1::ReasoningLimit limit = SubmitMessage(request).submit().reasoning_limit();
+  EXPECT_EQ(limit.max_tokens(), 5);
+  EXPECT_THAT(limit.close_token_ids(), ElementsAre(7, 8));
+  EXPECT_TRUE(limit.opened_by_prompt());
+}
+
 TEST(SubmitMessageTest, NamesThePolicyOfLongRope) {
   EngineRequest request;
   request.long_rope_policy = LongRopePolicy::kReference;

@@ -5,8 +5,12 @@
 namespace phalanx {
 
 AnswerText::AnswerText(std::unique_ptr<AnswerDecoder> decoder, Options options)
-    : decoder_(std::move(decoder)), splitter_(options.reasoning), stop_(std::move(options.stops)) {
+    : decoder_(std::move(decoder)),
+      splitter_(options.reasoning),
+      stop_(std::move(options.stops)),
+      max_reasoning_tokens_(options.max_reasoning_tokens) {
   if (options.tools != nullptr) tools_.emplace(std::move(options.tools));
+  CheckReasoning();
 }
 
 AnswerText::Piece AnswerText::Append(absl::Span<const int32_t> token_ids) {
@@ -15,13 +19,18 @@ AnswerText::Piece AnswerText::Append(absl::Span<const int32_t> token_ids) {
   for (size_t i = 0; i < token_ids.size() && !matched_stop().has_value(); ++i) {
     ++piece.num_tokens;
     ++num_tokens_;
-    const bool was_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
+    const bool was_reasoning = in_reasoning();
     Take(splitter_.Push(decoder_->Append(token_ids.subspan(i, 1))), &piece);
-    const bool is_reasoning = splitter_.state() == ReasoningSplitter::State::kReasoning;
     // The token that closes the reasoning counts, and so do those before the one that opened it.
-    if (was_reasoning || is_reasoning) reasoning_tokens_ = num_tokens_;
+    if (was_reasoning || in_reasoning()) reasoning_tokens_ = num_tokens_;
+    CheckReasoning();
   }
   return piece;
+}
+
+void AnswerText::CheckReasoning() {
+  if (!max_reasoning_tokens_.has_value()) return;
+  if (in_reasoning() && num_tokens_ >= *max_reasoning_tokens_) reasoning_used_up_ = true;
 }
 
 AnswerText::Piece AnswerText::Finish() {

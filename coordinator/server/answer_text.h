@@ -24,8 +24,10 @@ class AnswerText {
   struct Options {
     // The state that the reasoning splitter begins in; kAnswer never splits.
     ReasoningSplitter::State reasoning = ReasoningSplitter::State::kAnswer;
+    // Set if the engine closes the reasoning when the answer has so many tokens.
+    std::optional<int32_t> max_reasoning_tokens = std::nullopt;
     // Matched in the answer's text, not in the reasoning and the calls that were split from it.
-    std::vector<std::string> stops;
+    std::vector<std::string> stops = {};
     // Whose calls are taken out of the answer; null to leave them in its text.
     std::shared_ptr<const ToolSet> tools = nullptr;
   };
@@ -52,10 +54,18 @@ class AnswerText {
   // How many tokens were reasoning: those up to the one that closed it, all if none did, 0 if there
   // was no reasoning.
   int reasoning_tokens() const { return reasoning_tokens_; }
+  // Whether the text so far ends inside of the reasoning.
+  bool in_reasoning() const { return splitter_.state() == ReasoningSplitter::State::kReasoning; }
+  // Whether the reasoning has ended because it had used up its tokens.
+  bool reasoning_closed() const {
+    return reasoning_used_up_ && splitter_.state() == ReasoningSplitter::State::kAnswer;
+  }
   // How many tool calls were taken out of the answer.
   int tool_calls() const { return tools_.has_value() ? tools_->calls() : 0; }
 
  private:
+  // Notes whether the reasoning goes on when its tokens are used up.
+  void CheckReasoning();
   void Take(const ReasoningSplitter::Piece& text, Piece* piece);
   void Take(ToolCallReader::Output output, Piece* piece);
 
@@ -65,6 +75,8 @@ class AnswerText {
   StopMatcher stop_;
   int num_tokens_ = 0;
   int reasoning_tokens_ = 0;
+  const std::optional<int32_t> max_reasoning_tokens_;
+  bool reasoning_used_up_ = false;
 };
 
 }  // namespace phalanx

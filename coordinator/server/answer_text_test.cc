@@ -45,6 +45,24 @@ TEST(AnswerTextTest, ReasoningWithoutEndIsAllTokens) {
   EXPECT_EQ(answer.reasoning_tokens(), 7);
 }
 
+TEST(AnswerTextTest, KnowsWhetherTheReasoningHadUsedUpItsTokens) {
+  const auto closed = [](State state, int max_tokens, const std::string& text) {
+    AnswerText answer(std::make_unique<FakeAnswerDecoder>(),
+                      {.reasoning = state, .max_reasoning_tokens = max_tokens});
+    answer.Append(Tokens(text));
+    return answer.reasoning_closed();
+  };
+  EXPECT_TRUE(closed(State::kReasoning, 0, "</think>"));
+  EXPECT_TRUE(closed(State::kReasoning, 2, "hm</think>"));
+  EXPECT_FALSE(closed(State::kReasoning, 2, "hm</think"));
+  EXPECT_FALSE(closed(State::kReasoning, 10, "hm</think>yes, much more"));
+  EXPECT_TRUE(closed(State::kReasoning, 9, "hm</think>"));
+  EXPECT_TRUE(closed(State::kBeginning, 0, "<think></think>"));
+  EXPECT_TRUE(closed(State::kBeginning, 14, "<think></think>"));
+  EXPECT_FALSE(closed(State::kBeginning, 15, "<think></think>"));
+  EXPECT_FALSE(closed(State::kBeginning, 0, "hm</think>"));
+}
+
 TEST(AnswerTextTest, TakesNoTokenBehindAStopString) {
   AnswerText answer = Make(State::kAnswer, {"END"});
   EXPECT_EQ(answer.Append(Tokens("a E")).answer, "a ");

@@ -52,6 +52,9 @@ v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, abs
                               absl::Time dispatched_at) const {
   v1::Finished finished;
   finished.set_reason(finish == nullptr ? v1::FINISH_REASON_STOP : ReasonOf(*finish));
+  if (finished.reason() == v1::FINISH_REASON_LENGTH && text_.in_reasoning()) {
+    finished.set_reason(v1::FINISH_REASON_REASONING_LENGTH);
+  }
   // Also if the engine finished by itself and the text that was held back holds a stop string.
   if (const std::optional<std::string>& stop = text_.matched_stop(); stop.has_value()) {
     finished.set_reason(v1::FINISH_REASON_STOP);
@@ -69,6 +72,7 @@ v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, abs
   usage.set_completion_tokens(completion_tokens_);
   usage.set_reasoning_tokens(text_.reasoning_tokens());
   usage.set_cached_tokens(cached_tokens_);
+  usage.set_reasoning_closed(text_.reasoning_closed());
   v1::Timings& timings = *finished.mutable_timings();
   timings = OwnTimings(arrived_at, dispatched_at);
   if (finish != nullptr) {

@@ -16,6 +16,7 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
       {"log_probs", true},
       {"logit_bias", true},
       {"min_new_tokens", true},
+      {"max_reasoning_tokens", true},
       {"n", true},
       {"parse_tool_calls", limits.has_tool_call_format},
       {"penalties", true},

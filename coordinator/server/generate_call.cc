@@ -12,6 +12,7 @@
 #include "coordinator/admission/validate_tools.h"
 #include "coordinator/server/prompt.h"
 #include "coordinator/server/raw_messages.h"
+#include "coordinator/server/reasoning_limit.h"
 #include "coordinator/server/request_id.h"
 
 namespace phalanx {
@@ -97,6 +98,14 @@ absl::StatusOr<std::vector<EngineRequest>> GenerateCall::Prepare() {
   }
   // Each choice is what the same request gets alone with its own seed.
   EngineRequest first = MakeEngineRequest(std::move(prompt), max_new_tokens);
+  if (request_.reasoning().has_max_tokens()) {
+    ASSIGN_OR_RETURN(ReasoningLimit limit,
+                     MakeReasoningLimit(*environment_.text, request_.reasoning().max_tokens(),
+                                        options.reasoning, cancelled()));
+    options.max_reasoning_tokens = limit.max_tokens;
+    // The engine runs faster without a limit, and one that is not below this changes nothing.
+    if (limit.max_tokens < max_new_tokens) first.options.reasoning_limit = std::move(limit);
+  }
   if (request_.has_constraint()) {
     first.constraint = ConstraintFrom(request_.constraint(), options.reasoning);
   } else if (ForcesToolCall(request_)) {
