@@ -1,9 +1,9 @@
-// The flags of the commands that ask for answers; a part of command_line.h.
+// The flags of the commands that ask for answers; for command_line.cc.
 #ifndef PHALANX_CLIENT_ANSWER_FLAGS_H_
 #define PHALANX_CLIENT_ANSWER_FLAGS_H_
 
 #include "base/options.h"
-#include "client/command_line.h"
+#include "client/command_values.h"
 
 namespace phalanx {
 

@@ -13,6 +13,7 @@
 #include "client/load_plan.h"
 #include "client/load_report.h"
 #include "client/load_runner.h"
+#include "client/request_template.h"
 
 namespace phalanx {
 namespace {

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "client/input_text.h"
 #include "client/json_line.h"
+#include "client/request_template.h"
 
 namespace phalanx {
 namespace {

@@ -7,6 +7,7 @@
 #include "client/exit_code.h"
 #include "client/format.h"
 #include "client/input_text.h"
+#include "client/request_template.h"
 #include "client/tools_file.h"
 
 namespace phalanx {

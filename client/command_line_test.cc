@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "client/exit_code.h"
 #include "client/format.h"
+#include "client/request_template.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"

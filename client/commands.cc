@@ -16,6 +16,7 @@
 #include "client/input_text.h"
 #include "client/inspect_command.h"
 #include "client/perplexity_command.h"
+#include "client/request_template.h"
 #include "client/top_command.h"
 
 namespace phalanx {

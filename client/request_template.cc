@@ -1,5 +1,4 @@
-// The part of command_line.h that makes requests.
-#include "client/command_line.h"
+#include "client/request_template.h"
 
 namespace phalanx {
 namespace {
