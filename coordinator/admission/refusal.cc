@@ -3,8 +3,6 @@
 #include <string>
 
 #include "absl/strings/cord.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 
 namespace phalanx {
@@ -12,8 +10,6 @@ namespace {
 
 // Under this name the status carries the name of the kind, which logs show behind the message.
 constexpr absl::string_view kPayload = "refusal";
-// Under this one, milliseconds in decimal digits.
-constexpr absl::string_view kRetryAfterMs = "retry_after_ms";
 
 }  // namespace
 
@@ -66,20 +62,6 @@ std::optional<RefusalKind> KindOfRefusal(const absl::Status& status) {
     if (*note == RefusalKindName(kind)) return kind;
   }
   return std::nullopt;
-}
-
-absl::Status WithRetryAfter(absl::Duration delay, absl::Status status) {
-  status.SetPayload(kRetryAfterMs, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(delay))));
-  return status;
-}
-
-std::optional<absl::Duration> RetryAfter(const absl::Status& status) {
-  const absl::optional<absl::Cord> note = status.GetPayload(kRetryAfterMs);
-  int64_t milliseconds = 0;
-  if (!note.has_value() || !absl::SimpleAtoi(std::string(*note), &milliseconds)) {
-    return std::nullopt;
-  }
-  return absl::Milliseconds(milliseconds);
 }
 
 }  // namespace phalanx

@@ -45,13 +45,6 @@ absl::Status Refused(RefusalKind kind, absl::Status status);
 // What was noted; nothing if the status is no refusal.
 std::optional<RefusalKind> KindOfRefusal(const absl::Status& status);
 
-// `status`, which must not be OK, with a note of how long the caller should wait before he tries
-// again. For whoever refuses and can tell.
-absl::Status WithRetryAfter(absl::Duration delay, absl::Status status);
-
-// What was noted by WithRetryAfter, if anything.
-std::optional<absl::Duration> RetryAfter(const absl::Status& status);
-
 }  // namespace phalanx
 
 #endif  // PHALANX_COORDINATOR_ADMISSION_REFUSAL_H_

@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 
+#include "base/retry_after.h"
 #include "gtest/gtest.h"
 
 namespace phalanx {
@@ -40,11 +41,9 @@ TEST(RefusalTest, TheLastNoteCounts) {
 }
 
 TEST(RefusalTest, ARetryHintStaysWithTheStatus) {
-  const absl::Status busy = absl::ResourceExhaustedError("busy");
-  EXPECT_EQ(RetryAfter(busy), std::nullopt);
-  const absl::Status hinted =
-      Refused(RefusalKind::kBusy, WithRetryAfter(absl::Milliseconds(1500), busy));
-  EXPECT_EQ(RetryAfter(hinted), absl::Milliseconds(1500));
+  const absl::Status hinted = Refused(
+      RefusalKind::kBusy, WithRetryAfter(absl::ResourceExhaustedError("busy"), absl::Seconds(2)));
+  EXPECT_EQ(RetryAfterOf(hinted), absl::Seconds(2));
   EXPECT_EQ(KindOfRefusal(hinted), RefusalKind::kBusy);
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "base/retry_after.h"
 #include "coordinator/admission/refusal.h"
 #include "coordinator/server/request_id.h"
 #include "google/rpc/error_details.pb.h"
@@ -67,7 +68,7 @@ absl::string_view FieldOf(const absl::Status& status) {
 }
 
 std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
-  if (const std::optional<absl::Duration> noted = RetryAfter(status)) {
+  if (const std::optional<absl::Duration> noted = RetryAfterOf(status)) {
     // Up to a quarter more.
     return *noted + *noted * (static_cast<double>(RandomBits64() % 1000) / 4000);
   }

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/retry_after.h"
 #include "coordinator/admission/refusal.h"
 #include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
@@ -78,7 +79,7 @@ TEST(ErrorDetailsTest, LateAndEarlyRequestsHaveReasons) {
 TEST(ErrorDetailsTest, ANotedRetryDelayGrowsByAtMostAQuarter) {
   for (int i = 0; i < 100; ++i) {
     const auto delay =
-        RetryDelay(WithRetryAfter(absl::Seconds(8), absl::ResourceExhaustedError("full")));
+        RetryDelay(WithRetryAfter(absl::ResourceExhaustedError("full"), absl::Seconds(8)));
     ASSERT_TRUE(delay.has_value());
     EXPECT_GE(*delay, absl::Seconds(8));
     EXPECT_LE(*delay, absl::Seconds(10));

@@ -55,6 +55,22 @@ TEST_F(OverloadTest, RefusesRequestsAboveTheLimitWithARetryHint) {
   EXPECT_FALSE(reader->Finish().ok());
 }
 
+// A worker group knows best when its queue will be shorter.
+TEST_F(OverloadTest, PassesTheRetryHintOfAFullWorkerGroupOn) {
+  FakeEngine engine({}, [](const worker::v1::Submit&) {
+    worker::v1::RequestEvent full = ErrorEvent(0, absl::ResourceExhaustedError("queue full"));
+    full.mutable_error()->set_retry_after_seconds(40);
+    return std::vector<worker::v1::RequestEvent>{full};
+  });
+  Start({&engine});
+  WaitUntilServing();
+  grpc::ClientContext context;
+  const grpc::Status status = Generate(TextRequest("hi"), &context).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_GE(RetryHint(context), 40'000);
+  EXPECT_LE(RetryHint(context), 50'000);
+}
+
 TEST_F(OverloadTest, RefusesPromptsAboveTheQueueOfTheTextPool) {
   FakeEngine engine({}, SayScript("a"));
   CoordinatorServer::Options options = DefaultOptions();
