@@ -102,8 +102,11 @@ class DumpCall final : public grpc::ServerUnaryReactor,
     alarm_.emplace();
     alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                              gpr_time_from_nanos(absl::ToInt64Nanoseconds(patience), GPR_TIMESPAN)),
-                [call = shared_from_this(), &engine, patience](bool fired) {
-                  if (fired) call->GiveUp(engine, patience);
+                [call = shared_from_this(), &engine, patience](bool fired) mutable {
+                  // The alarm keeps this function for as long as it lives itself, and the call
+                  // keeps the alarm: one of them has to let go.
+                  const std::shared_ptr<DumpCall> self = std::move(call);
+                  if (fired) self->GiveUp(engine, patience);
                 });
   }
 
