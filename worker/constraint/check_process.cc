@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
+#include "base/limited_process.h"
 #include "worker/constraint/constraint.h"
 #include "worker/constraint/constraint_vocabulary.h"
 
@@ -33,23 +34,6 @@ void LetSignalsPass() {
   sigset_t none;
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &none, nullptr);
-}
-
-void Lower(__rlimit_resource resource, rlim_t wanted) {
-  rlimit limit;
-  if (getrlimit(resource, &limit) != 0) return;
-  limit.rlim_cur = std::min(wanted, limit.rlim_max);
-  setrlimit(resource, &limit);
-}
-
-// About what RLIMIT_DATA counts, which is private writable memory without the stack.
-uint64_t DataBytes() {
-  FILE* const file = std::fopen("/proc/self/statm", "re");
-  unsigned long pages = 0;
-  if (file == nullptr) return 0;
-  if (std::fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) != 1) pages = 0;
-  std::fclose(file);
-  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 // SIGPROF ends the process when it has taken this much processor time.
@@ -80,8 +64,8 @@ absl::Status Check(const CheckRequest& request, const std::string& text,
       ConstraintVocabulary::OfBytes(names);
   if (!vocabulary.ok()) return vocabulary.status();
   // What the program takes before any constraint comes on top of what that may take.
-  Lower(RLIMIT_CORE, 0);
-  Lower(RLIMIT_DATA, DataBytes() + request.max_memory_bytes);
+  SetSoftLimit(RLIMIT_CORE, 0);
+  SetSoftLimit(RLIMIT_DATA, DataBytes() + request.max_memory_bytes);
   LimitCpu(request.max_cpu_us);
   return Constraint::Compile(*vocabulary, {request.kind, text}, LimitsOf(request, text.size()))
       .status();

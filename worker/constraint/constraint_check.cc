@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -15,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "base/errno_text.h"
+#include "base/limited_process.h"
 #include "worker/constraint/check_process.h"
 
 namespace phalanx {
@@ -27,32 +27,6 @@ constexpr uint64_t kMaxMessageBytes = 64 << 10;
 absl::Status CannotStart(int error) {
   return absl::UnavailableError(absl::StrCat(
       "the process that checks constraints cannot be started: ", ErrnoText(error), "; try again"));
-}
-
-// Starts this program with `socket` as its standard input, and with no other file of this process.
-// Returns 0 or an errno.
-int Spawn(int socket, pid_t* pid) {
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, socket, STDIN_FILENO);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  // All signals are blocked until the process ignores those that are not meant for it.
-  sigset_t all;
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  char name[] = "check-constraint";
-  std::string argument = kCheckConstraintArgument;
-  char* const argv[] = {name, argument.data(), nullptr};
-  // The file of the running program, even if another one was installed at its path since.
-  const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  return error;
 }
 
 void SetPatience(int socket) {
@@ -135,7 +109,7 @@ absl::Status CheckConstraint(const ConstraintSource& source, const ConstraintLim
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) return CannotStart(errno);
   pid_t pid = -1;
-  const int error = Spawn(sockets[1], &pid);
+  const int error = StartOwnProgram("check-constraint", kCheckConstraintArgument, sockets[1], &pid);
   close(sockets[1]);
   if (error != 0) {
     close(sockets[0]);

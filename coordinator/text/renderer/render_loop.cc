@@ -18,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/limited_process.h"
 #include "coordinator/text/jinja/local_jinja.h"
 #include "coordinator/text/renderer/wire.h"
 
@@ -51,34 +52,16 @@ void WriteFile(const char* path, const char* text) {
   close(fd);
 }
 
-// Sets the soft limit, as far as the hard one allows. For the stack this usually means to raise it,
-// from 8 MiB. The kernel reads the limit whenever the stack grows, so it holds at once.
-void Lower(__rlimit_resource resource, rlim_t wanted) {
-  rlimit limit;
-  if (getrlimit(resource, &limit) != 0) return;
-  limit.rlim_cur = std::min(wanted, limit.rlim_max);
-  setrlimit(resource, &limit);
-}
-
-// About what RLIMIT_DATA counts, which is private writable memory without the stack. /proc adds the
-// stack that is mapped so far, which is little at this time.
-uint64_t DataBytes() {
-  FILE* const file = std::fopen("/proc/self/statm", "re");
-  unsigned long pages = 0;
-  if (file == nullptr) return 0;
-  if (std::fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) != 1) pages = 0;
-  std::fclose(file);
-  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 // The kernel knows a limit for the whole process only, so what the program takes before any
 // template comes on top of what a template may take. An oom_score_adj of 1000 makes the kernel kill
 // this process first when the machine runs out of memory.
 void LimitProcess(const RendererRequest& limits) {
   WriteFile("/proc/self/oom_score_adj", "1000");
-  Lower(RLIMIT_CORE, 0);
-  Lower(RLIMIT_STACK, kStackBytes);
-  Lower(RLIMIT_DATA, DataBytes() + limits.max_memory_bytes + kMaxKeptBytes);
+  SetSoftLimit(RLIMIT_CORE, 0);
+  // Usually raises it, from 8 MiB. The kernel reads the limit whenever the stack grows, so it holds
+  // at once.
+  SetSoftLimit(RLIMIT_STACK, kStackBytes);
+  SetSoftLimit(RLIMIT_DATA, DataBytes() + limits.max_memory_bytes + kMaxKeptBytes);
 }
 
 // Starts a timer of the processor time that this process takes, in user and in kernel mode. SIGPROF

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/errno_text.h"
+#include "base/limited_process.h"
 #include "coordinator/text/renderer/render_loop.h"
 
 namespace phalanx {
@@ -28,36 +28,6 @@ absl::Status CannotStart(int error) {
                    "; try again"));
 }
 
-// Starts this program with `socket` as its standard input, and with no other file of this process.
-// Returns 0 or an errno.
-int Spawn(int socket, pid_t* pid) {
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, socket, STDIN_FILENO);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  // The reader of the coordinator's standard error may have stopped reading, and a write would
-  // block.
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  // All signals are blocked until the process ignores those that are not meant for it. A Ctrl-C in
-  // a terminal would end it otherwise.
-  sigset_t all;
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  char name[] = "render-template";
-  std::string argument = kRenderTemplatesArgument;
-  char* const argv[] = {name, argument.data(), nullptr};
-  // The file of the running program, even if another one was installed at its path since: both
-  // sides must have the same structs of wire.h.
-  const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  return error;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RendererProcess>> RendererProcess::Start(
@@ -65,7 +35,8 @@ absl::StatusOr<std::unique_ptr<RendererProcess>> RendererProcess::Start(
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) return CannotStart(errno);
   pid_t pid = -1;
-  const int error = Spawn(sockets[1], &pid);
+  // The same program, since both sides must have the same structs of wire.h.
+  const int error = StartOwnProgram("render-template", kRenderTemplatesArgument, sockets[1], &pid);
   close(sockets[1]);
   if (error != 0) {
     close(sockets[0]);
