@@ -128,6 +128,16 @@ class Engine {
   // and a failing executor come together, only the first has an effect.
   void Fail(const absl::Status& status);
 
+  // Has the engine submit no more steps, and forget those in flight, so that the executor can be
+  // changed. Requests stay, and may come, be cancelled and run into their deadlines meanwhile. When
+  // they go on, everything is computed anew. A failure of an executor that recovers has the same
+  // effect. Blocks until the engine thread has left the executor: true, also if the engine has
+  // ended. False after `timeout`.
+  bool Pause(absl::Duration timeout);
+
+  // Lets steps be submitted again. To be called after Pause has returned true.
+  void Resume();
+
   EngineLoad load() const;
 
   // How long no step has ended although there are requests: the time since the last step or, if
@@ -193,6 +203,8 @@ class Engine {
     std::optional<absl::Time> first_token = std::nullopt;
     // How many tokens of the prompt the prefix cache had then.
     int32_t cached_tokens = 0;
+    // How many of its steps in a row were lost. Any result of its own ends the row.
+    int lost_steps = 0;
     // Whether an event has told the session that the request has started.
     bool start_told = false;
     // Set while its rules are being compiled: the scheduler does not know it.
@@ -212,6 +224,8 @@ class Engine {
 
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
   enum class Phase { kOpen, kDraining, kEnding, kEnded };
+  // kNo -> kWanted (Pause) -> kYes (engine thread) -> kNo (Resume); kNo -> kYes (engine thread).
+  enum class Paused { kNo, kWanted, kYes };
 
   // Any thread may call Submit, CheckRequest, CheckRoom, Cancel, CancelAll, CancelAllLocked,
   // CloseSession and End. All other private methods are for the engine thread alone.
@@ -242,8 +256,17 @@ class Engine {
   void ExpireDeadlines();
   // Ends those that cannot have their first token in time.
   void RefuseLate(const StepPlan& plan, absl::Time now);
+  // Submits steps, answers DumpState, awaits a step.
+  absl::Status Advance();
   absl::Status SubmitSteps();
   absl::Status AwaitStep();
+  // Deals with an error of Advance. Returns whether the engine goes on.
+  bool Survives(const absl::Status& failure);
+  bool PauseIsWanted() const;
+  // Forgets the steps in flight and has all requests wait.
+  void BeginPause();
+  // Notes that a step was lost, and ends the requests that have lost too many.
+  void NoteLostStep(const StepPlan& plan);
   void DropSteps();
   void MarkStarted(const StepPlan& plan, absl::Time now);
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
@@ -303,6 +326,9 @@ class Engine {
   // Signalled when the last request has ended and its sink knows.
   CondVar idle_;
   Phase phase_ GUARDED_BY(mutex_) = Phase::kOpen;
+  Paused paused_ GUARDED_BY(mutex_) = Paused::kNo;
+  // Signalled when paused_ becomes kYes, or the engine has ended.
+  CondVar pause_changed_;
   // Set when the phase becomes kEnding: what all requests then end with, and what Run returns.
   absl::Status request_status_ GUARDED_BY(mutex_);
   absl::Status result_ GUARDED_BY(mutex_);

@@ -20,6 +20,9 @@ namespace {
 // How exactly durations are told.
 constexpr absl::Duration kShown = absl::Milliseconds(1);
 
+// A request whose steps are lost that often in a row may well be why.
+constexpr int kMostLostSteps = 3;
+
 }  // namespace
 
 absl::Status Engine::Run() {
@@ -35,8 +38,13 @@ absl::Status Engine::Run() {
 // waited for, and their deadlines.
 void Engine::WaitForWork() {
   MutexLock lock(&mutex_);
-  while (commands_.empty() && dumps_.empty() && requests_.size() == compiling_ &&
-         in_flight_.empty() && phase_ < Phase::kEnding) {
+  const auto sleeps = [this]() EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!commands_.empty() || !dumps_.empty() || phase_ >= Phase::kEnding) return false;
+    if (paused_ == Paused::kWanted) return false;
+    const bool idle = requests_.size() == compiling_ && in_flight_.empty();
+    return idle || paused_ == Paused::kYes;
+  };
+  while (sleeps()) {
     if (deadlines_.empty()) {
       wake_.Wait(&mutex_);
     } else if (wake_.WaitFor(&mutex_, deadlines_.begin()->first - clock_->Now())) {
@@ -51,18 +59,8 @@ bool Engine::RunOnce() {
   bool ending = !TakeCommands();
   if (!ending) {
     ExpireDeadlines();
-    absl::Status status = SubmitSteps();
-    // After the next step was submitted, so that on a GPU this costs no time.
-    if (status.ok()) AnswerDumps();
-    if (status.ok()) status = AwaitStep();
-    if (!status.ok()) {
-      LOG(ERROR) << "a step failed, the engine ends: " << status;
-      Fail(status);
-      // Takes in what was submitted during the step, so that it ends with the other requests. It is
-      // all that there will be: since Fail, Submit refuses.
-      TakeCommands();
-      ending = true;
-    }
+    const absl::Status status = Advance();
+    ending = !status.ok() && !Survives(status);
   }
   if (ending) {
     EndAllRequests();
@@ -75,6 +73,56 @@ bool Engine::RunOnce() {
   DropSteps();
   EndSessions();
   return false;
+}
+
+absl::Status Engine::Advance() {
+  if (PauseIsWanted()) {
+    if (!in_flight_.empty()) NoteLostStep(in_flight_.front().plan);
+    BeginPause();
+  }
+  RETURN_IF_ERROR(SubmitSteps());
+  // After the next step was submitted, so that on a GPU this costs no time.
+  AnswerDumps();
+  return AwaitStep();
+}
+
+bool Engine::Survives(const absl::Status& failure) {
+  if (executor_->Recovers(failure)) {
+    LOG(WARNING) << "a step failed, " << requests_.size()
+                 << " requests wait until the group has formed again: " << failure.message();
+    BeginPause();
+    return true;
+  }
+  LOG(ERROR) << "a step failed, the engine ends: " << failure;
+  Fail(failure);
+  // Takes in what was submitted during the step, so that it ends with the other requests. It is all
+  // that there will be: since Fail, Submit refuses.
+  TakeCommands();
+  return false;
+}
+
+bool Engine::PauseIsWanted() const {
+  MutexLock lock(&mutex_);
+  return paused_ == Paused::kWanted;
+}
+
+void Engine::BeginPause() {
+  for (; !in_flight_.empty(); in_flight_.pop_front()) executor_->Await().IgnoreError();
+  scheduler_.BeginAnew();
+  UpdateLoad();
+  MutexLock lock(&mutex_);
+  paused_ = Paused::kYes;
+  pause_changed_.SignalAll();
+}
+
+void Engine::NoteLostStep(const StepPlan& plan) {
+  for (const PlannedChunk& chunk : plan.chunks) {
+    const auto it = requests_.find(chunk.id);
+    if (it == requests_.end() || ++it->second.lost_steps < kMostLostSteps) continue;
+    AddEvent(it->second).error = absl::UnavailableError(absl::StrCat(
+        "the worker group was lost ", kMostLostSteps, " times while it worked on this request"));
+    EndRequest(chunk.id, absl::StatusCode::kUnavailable);
+  }
 }
 
 bool Engine::TakeCommands() {
@@ -206,6 +254,10 @@ void Engine::RefuseLate(const StepPlan& plan, absl::Time now) {
 }
 
 absl::Status Engine::SubmitSteps() {
+  {
+    MutexLock lock(&mutex_);
+    if (paused_ == Paused::kYes) return absl::OkStatus();
+  }
   while (scheduler_.in_flight() < executor_->max_in_flight()) {
     const absl::Time now = clock_->Now();
     StepPlan plan = scheduler_.Plan(now);
@@ -234,7 +286,12 @@ absl::Status Engine::AwaitStep() {
   if (in_flight_.empty()) return absl::OkStatus();
   const StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  ASSIGN_OR_RETURN(const StepResult result, executor_->Await());
+  const absl::StatusOr<StepResult> awaited = executor_->Await();
+  if (!awaited.ok()) {
+    NoteLostStep(step.plan);
+    return awaited.status();
+  }
+  const StepResult& result = *awaited;
   const absl::Time end = clock_->Now();
   // A step that was submitted while another one ran began when that one ended.
   const absl::Time begin = std::max(step.submitted, last_step_end_);
@@ -370,6 +427,7 @@ void Engine::EndSessions() {
     MutexLock lock(&mutex_);
     if (phase_ == Phase::kEnded) return;
     phase_ = Phase::kEnded;
+    pause_changed_.SignalAll();
     // OpenSession has refused since the phase was kEnding, so no session is missing in this copy.
     sessions.assign(sessions_.begin(), sessions_.end());
     status = request_status_;

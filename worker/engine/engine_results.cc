@@ -24,6 +24,7 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
     const auto it = requests_.find(chunk.id);
     // The request has ended since the step was planned.
     if (it == requests_.end()) continue;
+    it->second.lost_steps = 0;
     if (!std::exchange(it->second.start_told, true)) {
       RequestEvent& event = AddEvent(it->second);
       event.started = true;

@@ -176,12 +176,13 @@ bool Scheduler::MakeRoomFor(Sequence& sequence, StepPlan& plan) {
     if (needed <= blocks_.unused()) return true;
     if (needed <= blocks_.unused() + blocks_.leaving()) return false;
     const bool is_last = running_.back() == &sequence;
-    PreemptLast(plan);
+    PreemptLast();
+    ++plan.preemptions;
     if (is_last) return false;
   }
 }
 
-void Scheduler::PreemptLast(StepPlan& plan) {
+void Scheduler::PreemptLast() {
   Sequence* const last = running_.back();
   running_.pop_back();
   // The tokens that were drawn stay: they have been sent to the client, and are computed again like
@@ -193,7 +194,26 @@ void Scheduler::PreemptLast(StepPlan& plan) {
   FreeSlot(*last);
   waiting_tokens_ += last->num_tokens();
   last->computed = 0;
-  ++plan.preemptions;
+}
+
+void Scheduler::BeginAnew() {
+  for (const auto& [id, sequence] : sequences_) ForgetUnknown(*sequence);
+  while (!running_.empty()) PreemptLast();
+  blocks_.DropInFlight();
+}
+
+// Takes back what steps in flight were to give to the sequence.
+void Scheduler::ForgetUnknown(Sequence& sequence) {
+  sequence.tokens.resize(sequence.tokens.size() - sequence.unknown);
+  sequence.unknown = 0;
+  sequence.scored = sequence.scores_known;
+  // The token with which it outgrew its rotary list has to be drawn again, with that list.
+  if (sequence.outgrown_rope.has_value() &&
+      sequence.num_tokens() <= sequence.outgrown_rope->switch_above_tokens) {
+    sequence.rope = *sequence.outgrown_rope;
+    sequence.outgrown_rope.reset();
+    sequence.hashes.clear();
+  }
 }
 
 // A step has room for an entry of a block table for each of its tokens, and for max_blocks_per_seq
@@ -287,6 +307,7 @@ void Scheduler::AppendDrawn(Sequence& sequence) {
   const int border = sequence.rope.switch_above_tokens;
   if (border > 0 && sequence.num_tokens() > border) {
     blocks_.Release(sequence);
+    sequence.outgrown_rope = sequence.rope;
     sequence.rope = {.list = kLongRopeList};
     sequence.hashes.clear();
     sequence.computed = 0;
@@ -298,9 +319,10 @@ void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) 
   CHECK(in_flight() > 0);
   auto token = tokens.begin();
   for (const PlannedChunk& chunk : plan.chunks) {
+    const auto it = sequences_.find(chunk.id);
+    if (it != sequences_.end()) it->second->scores_known += chunk.num_scores;
     if (!chunk.draws) continue;
     CHECK(token != tokens.end());
-    const auto it = sequences_.find(chunk.id);
     if (it != sequences_.end()) {
       Sequence& sequence = *it->second;
       sequence.tokens[chunk.draw_position] = *token;

@@ -144,7 +144,7 @@ class Scheduler {
 
   // Plans the next step, which begins at `now`, and assigns its blocks. A plan that is not empty is
   // in flight from then on. If its step fails, sequences may still be added and removed, but no
-  // plan may follow.
+  // plan may follow before BeginAnew.
   StepPlan Plan(absl::Time now);
 
   // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`, one
@@ -159,6 +159,11 @@ class Scheduler {
   // since these steps may not have written it. Sequences may be removed after that, but no plan may
   // follow.
   void DropInFlight() { blocks_.DropInFlight(); }
+
+  // Has every sequence computed anew: the steps in flight have failed, and the KV cache of a rank
+  // is gone, so nothing that was computed is there any more. Sequences keep the tokens and scores
+  // that are known, and go on from there as they would have.
+  void BeginAnew();
 
   // How far a sequence is. A sequence of that id must be there.
   struct Progress {
@@ -202,7 +207,8 @@ class Scheduler {
   bool FindAwaitedBlocks(Sequence& sequence);
   void Start(Sequence& sequence);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
-  void PreemptLast(StepPlan& plan);
+  void PreemptLast();
+  static void ForgetUnknown(Sequence& sequence);
   int ReservedBlocks() const;
   bool FitsTables(const Sequence& sequence) const;
   int TokensThatFit(const Sequence& sequence, int most) const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,8 @@ struct Sequence {
   std::unique_ptr<TokenRules> rules = nullptr;
   // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
   int scored = 0;
+  // Of these, how many have their scores from steps that are resolved.
+  int scores_known = 0;
   // The prompt, then what was drawn: kLastToken for each token whose step is still in flight.
   std::vector<int32_t> tokens;
   // Of these, how many at the end are kLastToken.
@@ -77,6 +80,8 @@ struct Sequence {
   // How many of `blocks` the cache knows, or knows others of the same content: those before this
   // are not written to any more.
   int offered_blocks = 0;
+  // The plan that it had before it outgrew its rotary list; none if it has not.
+  std::optional<RopePlan> outgrown_rope = std::nullopt;
   // Number of the latest step that it is part of; 0 for none.
   uint64_t last_step = 0;
   Rank rank;

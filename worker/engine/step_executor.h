@@ -11,8 +11,9 @@
 namespace phalanx {
 
 // Runs steps on every rank of the group, in the order in which they are submitted. Engine thread
-// only. Any error is final: the group is lost (UNAVAILABLE when a rank died or hung, INTERNAL when
-// ranks disagree or a device failed).
+// only. After an error no step may follow: the group is lost (UNAVAILABLE when a rank died or hung,
+// DATA_LOSS when ranks disagree, INTERNAL when a device failed). Where it can form again
+// (Recovers), steps may be submitted once it has.
 class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
@@ -32,6 +33,10 @@ class StepExecutor {
   // Blocks until the oldest step in flight is done, and returns its result. There must be one. It
   // is not in flight any more, even if it failed.
   virtual absl::StatusOr<StepResult> Await() = 0;
+
+  // To be asked after Submit or Await has failed, with that error: whether the group may form
+  // again. Its owner then has it do so, and calls Engine::Resume or Engine::Fail.
+  virtual bool Recovers(const absl::Status& failure) { return false; }
 };
 
 }  // namespace phalanx

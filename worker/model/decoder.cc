@@ -64,7 +64,8 @@ class ShardedDecoder final : public Decoder {
         collectives_(comm, stream_.get()),
         checker_(limits, spec.vocab, spec.rope.num_lists()) {}
 
-  // The part of Create that can fail.
+  // The part of Create that can fail: AllocateCache, then Init.
+  absl::Status AllocateCache();
   absl::Status Init();
 
   void Abort() override { stream_->Abort(); }
@@ -76,6 +77,7 @@ class ShardedDecoder final : public Decoder {
   size_t activation_bytes() const override { return act_.memory->bytes() + act_.workspace_bytes; }
 
  private:
+  absl::StatusOr<std::unique_ptr<Decoder>> MoveTo(Communicator* comm) override;
   absl::Status UploadInverseFrequencies();
   absl::Status RecordForwardPasses();
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
@@ -129,10 +131,10 @@ class ShardedDecoder final : public Decoder {
   const ModelSpec spec_;
   const Shard shard_;
   const StepLimits limits_;
-  const DecoderWeights weights_;
+  DecoderWeights weights_;
   Backend& backend_;
   const absl::Duration step_timeout_;
-  const std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Stream> stream_;
   Collectives collectives_;
   std::unique_ptr<KvCache> cache_;
   Activations act_;
@@ -150,7 +152,7 @@ class ShardedDecoder final : public Decoder {
   std::vector<kernels::SpanTimer*> step_timers_;  // Of the step that is launched, if it is timed.
 };
 
-absl::Status ShardedDecoder::Init() {
+absl::Status ShardedDecoder::AllocateCache() {
   const KvCache::Shape shape = KvCacheShape(spec_, shard_, NumKvCacheBlocks(limits_), backend_);
   absl::StatusOr<std::unique_ptr<KvCache>> cache = backend_.AllocateKvCache(shape);
   if (!cache.ok()) {
@@ -160,6 +162,10 @@ absl::Status ShardedDecoder::Init() {
                      " tokens: ", cache.status().message()));
   }
   cache_ = *std::move(cache);
+  return absl::OkStatus();
+}
+
+absl::Status ShardedDecoder::Init() {
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
   sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
   ASSIGN_OR_RETURN(exchange_,
@@ -416,6 +422,21 @@ absl::Status ShardedDecoder::ScoreTokens(const StepBatch& batch, const SamplingB
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<Decoder>> ShardedDecoder::MoveTo(Communicator* comm) {
+  // There is memory for the activations of one decoder only. Recordings use them, and all that is
+  // below uses the stream.
+  recordings_.clear();
+  timer_.reset();
+  exchange_.reset();
+  sampler_.reset();
+  act_ = Activations();
+  auto decoder = std::make_unique<ShardedDecoder>(spec_, shard_, std::move(weights_), limits_,
+                                                  &backend_, comm, step_timeout_);
+  decoder->cache_ = std::move(cache_);
+  RETURN_IF_ERROR(decoder->Init());
+  return decoder;
+}
+
 absl::Status CheckLimits(const StepLimits& limits) {
   const bool good = limits.max_step_tokens >= 1 && limits.max_seqs >= 1 &&
                     limits.max_blocks_per_seq >= 1 && limits.kv_blocks >= 1;
@@ -441,8 +462,14 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelSpec& spec, 
   RETURN_IF_ERROR(CheckLimits(limits));
   auto decoder = std::make_unique<ShardedDecoder>(spec, shard, std::move(weights), limits, backend,
                                                   comm, step_timeout);
+  RETURN_IF_ERROR(decoder->AllocateCache());
   RETURN_IF_ERROR(decoder->Init());
   return decoder;
+}
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Rejoin(std::unique_ptr<Decoder> old,
+                                                         Communicator* comm) {
+  return old->MoveTo(comm);
 }
 
 }  // namespace phalanx

@@ -29,6 +29,12 @@ class Decoder {
   static absl::StatusOr<std::unique_ptr<Decoder>> Create(
       const ModelSpec& spec, const Shard& shard, DecoderWeights weights, const StepLimits& limits,
       kernels::Backend* backend, Communicator* comm, absl::Duration step_timeout);
+  // A decoder for the same rank of a group that has formed again: it has the weights and the memory
+  // of the KV cache of `old`, of which nothing else is left, and knows no sequence. No thread may
+  // use `old`. What the caches hold is worth nothing. Takes the time of allocating activations, and
+  // of recording forward passes where the backend does that. Errors are those of Create.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Rejoin(std::unique_ptr<Decoder> old,
+                                                         Communicator* comm);
   virtual ~Decoder() = default;
 
   // Makes a blocked Await and all later ones return ABORTED. Does not abort the communicator, which
@@ -64,6 +70,10 @@ class Decoder {
 
   virtual size_t kv_arena_bytes() const = 0;
   virtual size_t activation_bytes() const = 0;
+
+ private:
+  // Rejoin, of which `*this` is the old decoder; it is good for nothing afterwards.
+  virtual absl::StatusOr<std::unique_ptr<Decoder>> MoveTo(Communicator* comm) = 0;
 };
 
 }  // namespace phalanx

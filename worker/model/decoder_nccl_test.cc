@@ -195,6 +195,15 @@ TEST(DecoderNcclTest, OneStepInSoManyTellsHowLongItsCollectivesTook) {
   }
 }
 
+// Forward passes are recorded anew, with the collectives of the new communicators.
+TEST(DecoderNcclTest, AGroupThatHasFormedAgainDrawsTheSameTokens) {
+  RankGroup group(WriteTinyModel("nccl_rejoin.gguf"), kLimits, Cuda, NcclRanks(2));
+  const auto expected = Greedy(group, 8);
+  group.communicator(1).Abort();
+  group.Rejoin(NcclRanks(2));
+  EXPECT_EQ(Greedy(group, 8), expected);
+}
+
 // A rank that does not come stops the stream, until the group's monitor aborts the communicator:
 // then the stream runs on with results that nobody may take.
 TEST(DecoderNcclTest, AStepWithoutItsPeersEndsWithTheAbort) {

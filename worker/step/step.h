@@ -19,6 +19,8 @@ struct StepLimits {
   int max_seqs = 0;            // Sequences, and rows of logits, in one step; also the slots.
   int max_blocks_per_seq = 0;  // Blocks that hold the whole context: ceil(context / 16).
   int kv_blocks = 0;           // Blocks that sequences may own: numbers 1 to kv_blocks.
+
+  bool operator==(const StepLimits&) const = default;
 };
 
 // A sequence keeps its slot, 0 to max_seqs - 1, for as long as it runs. Its block table begins anew

@@ -48,6 +48,7 @@ class EngineTest : public ::testing::Test {
     int64_t max_waiting_tokens = 100'000;
     int steps_in_flight = 1;
     bool prefix_cache = true;
+    int original_context_tokens = 0;
   };
 
   // Makes a new engine in place of the one there is.
@@ -63,11 +64,14 @@ class EngineTest : public ::testing::Test {
     executor_ = std::make_unique<FakeStepExecutor>(limits, kVocab, sizes.steps_in_flight);
     executor_->OnStep([this](const Step&) { clock_.Advance(absl::Milliseconds(10)); });
     engine_ = std::make_unique<Engine>(
-        Engine::Options{.limits = limits,
-                        .request_limits = {.vocab_size = kVocab, .context_tokens = 1024},
-                        .max_waiting = sizes.max_waiting,
-                        .max_waiting_tokens = sizes.max_waiting_tokens,
-                        .prefix_cache = sizes.prefix_cache},
+        Engine::Options{
+            .limits = limits,
+            .request_limits = {.vocab_size = kVocab,
+                               .context_tokens = 1024,
+                               .original_context_tokens = sizes.original_context_tokens},
+            .max_waiting = sizes.max_waiting,
+            .max_waiting_tokens = sizes.max_waiting_tokens,
+            .prefix_cache = sizes.prefix_cache},
         executor_.get(), &clock_, metrics_.get(), std::move(constraints));
     sink_ = std::make_unique<RecordingSink>();
     session_ = engine_->OpenSession(sink_.get()).value();

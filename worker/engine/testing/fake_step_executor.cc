@@ -19,7 +19,7 @@ FakeStepExecutor::FakeStepExecutor(const StepLimits& limits, int vocab_size, int
       vocab_size_(vocab_size),
       max_in_flight_(max_in_flight),
       // Both rotary lists, whether or not the test uses them.
-      checker_(limits, vocab_size, /*rope_lists=*/2),
+      checker_(std::in_place, limits, vocab_size, /*rope_lists=*/2),
       tables_(limits.max_seqs),
       owners_(limits.max_seqs, -1),
       last_tokens_(limits.max_seqs, -1),
@@ -43,7 +43,7 @@ absl::Status FakeStepExecutor::Submit(Step step) {
     CHECK(!failed_) << "a step after the executor failed";
     if (!in_flight_.empty()) ++steps_planned_ahead_;
   }
-  CHECK_OK(checker_.Check(step));
+  CHECK_OK(checker_->Check(step));
   TakeTableEntries(step);
   PendingStep pending;
   const StepBlock::ConstArrays arrays = std::as_const(step.forward).arrays();
@@ -88,6 +88,17 @@ void FakeStepExecutor::CheckBlocks(const PendingStep& step) const {
     CHECK(owners_of_block[block].size() == 1)
         << "block " << block << " is written to and is in two sequences";
   }
+}
+
+void FakeStepExecutor::Recover() {
+  CHECK(in_flight_.empty());
+  checker_.emplace(limits_, vocab_size_, /*rope_lists=*/2);
+  for (std::vector<int32_t>& table : tables_) table.clear();
+  std::fill(last_tokens_.begin(), last_tokens_.end(), -1);
+  std::fill(arena_.begin(), arena_.end(), -1);
+  MutexLock lock(&mutex_);
+  failed_ = false;
+  next_status_ = absl::OkStatus();
 }
 
 absl::StatusOr<StepResult> FakeStepExecutor::Await() {

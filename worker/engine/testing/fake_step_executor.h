@@ -32,6 +32,7 @@ class FakeStepExecutor final : public StepExecutor {
   int max_in_flight() const override { return max_in_flight_; }
   absl::Status Submit(Step step) override;
   absl::StatusOr<StepResult> Await() override;
+  bool Recovers(const absl::Status& failure) override { return recovers_; }
 
   // The tokens that follow `prompt` where every token is computed with the rotary list that `rope`
   // asks for at that length.
@@ -42,6 +43,11 @@ class FakeStepExecutor final : public StepExecutor {
 
   // The next step fails with `status`. Any thread.
   void FailWith(const absl::Status& status) LOCKS_EXCLUDED(mutex_);
+
+  // What Recovers answers.
+  void SetRecovers(bool recovers) { recovers_ = recovers; }
+  // Takes steps again after a failure, with an empty KV cache. Not while the engine is in a step.
+  void Recover() LOCKS_EXCLUDED(mutex_);
 
   // Called on the engine thread when a step is awaited, for example to move a clock. To be set
   // before the first step.
@@ -94,7 +100,8 @@ class FakeStepExecutor final : public StepExecutor {
   std::function<void(const Step&)> hook_;
   std::function<void(StepResult&)> result_hook_;
   std::optional<int32_t> broken_token_;
-  StepChecker checker_;
+  bool recovers_ = false;
+  std::optional<StepChecker> checker_;
   std::deque<PendingStep> in_flight_;
   // By slot.
   std::vector<std::vector<int32_t>> tables_;

@@ -61,6 +61,9 @@ class AddingDecoder final : public Decoder {
   bool waits_for_device = false;
 
  private:
+  absl::StatusOr<std::unique_ptr<Decoder>> MoveTo(Communicator* comm) override {
+    return std::make_unique<AddingDecoder>(comm);
+  }
   absl::StatusOr<StepResult> Compute(const Step& step) {
     float sum = static_cast<float>(comm_->rank() + step.forward.arrays().token_ids[0]);
     if (!fail_with.ok()) return fail_with;

@@ -59,6 +59,15 @@ RankGroup::RankGroup(const std::string& path, const StepLimits& limits,
   }
 }
 
+void RankGroup::Rejoin(std::vector<std::unique_ptr<Communicator>> comms) {
+  CHECK(comms.size() == ranks_.size());
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    std::unique_ptr<Decoder>& decoder = ranks_[rank].decoder;
+    decoder = ValueOrDie(Decoder::Rejoin(std::move(decoder), comms[rank].get()));
+  }
+  comms_ = std::move(comms);
+}
+
 absl::StatusOr<StepResult> RankGroup::Run(const Step& step) {
   std::vector<absl::StatusOr<StepResult>> results(ranks_.size());
   OnAllRanks(static_cast<int>(ranks_.size()), [&](int rank) {

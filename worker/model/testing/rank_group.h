@@ -35,6 +35,9 @@ class RankGroup {
   // Runs one step on all ranks at once; returns the result, the same on all ranks, or the first
   // error.
   absl::StatusOr<StepResult> Run(const Step& step);
+  // Has the ranks meet by other communicators, one for each, with what Decoder::Rejoin keeps.
+  // CHECK- fails if that does not work.
+  void Rejoin(std::vector<std::unique_ptr<Communicator>> comms);
   // Row `row` of the last step's logits, those of all ranks side by side.
   std::vector<float> Logits(int row);
   // What all ranks together have given to collectives so far.
