@@ -1,14 +1,10 @@
 #include "worker/leader.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <functional>
-#include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,7 +13,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
-#include "base/mutex.h"
 #include "base/status.h"
 #include "model/checkpoint/checkpoint.h"
 #include "rpc/listener.h"
@@ -28,22 +23,16 @@
 #include "worker/group/group_leader.h"
 #include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
+#include "worker/group_metrics.h"
 #include "worker/memory_plan.h"
 #include "worker/rank_model.h"
+#include "worker/serve_group.h"
 #include "worker/server/worker_server.h"
 
 namespace phalanx {
 namespace {
 
-// How long sessions have to send the last events of their requests.
-constexpr absl::Duration kServerGrace = absl::Seconds(2);
 constexpr absl::Duration kRankStopTimeout = absl::Seconds(2);
-// How long the step that runs may go on when no request is left that needs it. After kStepPatience
-// it is broken off. If the engine's thread has not ended kBreakOffPatience later, it hangs.
-constexpr absl::Duration kStepPatience = absl::Seconds(1);
-constexpr absl::Duration kBreakOffPatience = absl::Seconds(2);
-// How often a second signal is looked for while requests finish.
-constexpr absl::Duration kSignalInterval = absl::Milliseconds(50);
 
 // The executor of the engine, which also measures the time that the group spends in collectives. It
 // is made before the group, because the engine needs it, and the server, whose port is bound first,
@@ -64,69 +53,18 @@ class MeasuredExecutor final : public StepExecutor {
     }
     return result;
   }
+  bool Recovers(const absl::Status& failure) override { return group_->Recovers(failure); }
 
  private:
   EngineMetrics& metrics_;
   GroupLeader* group_ = nullptr;
 };
 
-// How the group was lost, if it was. The group's monitor sets it, and main reads it.
-class LossReport {
- public:
-  void Set(const absl::Status& status) {
-    MutexLock lock(&mutex_);
-    status_ = status;
-  }
-  absl::Status status() const {
-    MutexLock lock(&mutex_);
-    return status_;
-  }
-
- private:
-  mutable Mutex mutex_;
-  absl::Status status_ GUARDED_BY(mutex_);
-};
-
-// The thread that runs the engine.
-class EngineThread {
- public:
-  // `on_end` is called by the thread when the engine has ended.
-  EngineThread(Engine& engine, std::function<void()> on_end)
-      : thread_([this, &engine, on_end = std::move(on_end)] {
-          absl::Status status = engine.Run();
-          {
-            MutexLock lock(&mutex_);
-            result_ = std::move(status);
-            ended_.SignalAll();
-          }
-          on_end();
-        }) {}
-  ~EngineThread() { thread_.join(); }
-
-  // The status that the engine ended with; nothing if it still runs after `timeout`.
-  std::optional<absl::Status> Wait(absl::Duration timeout) {
-    const absl::Time deadline = MonotonicClock()->Now() + timeout;
-    MutexLock lock(&mutex_);
-    while (!result_.has_value()) {
-      const absl::Duration left = deadline - MonotonicClock()->Now();
-      if (left <= absl::ZeroDuration()) break;
-      ended_.WaitFor(&mutex_, left);
-    }
-    return result_;
-  }
-
- private:
-  Mutex mutex_;
-  CondVar ended_;
-  std::optional<absl::Status> result_ GUARDED_BY(mutex_);
-  std::thread thread_;
-};
-
 std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_port,
                       const GroupLeader& group) {
   const std::string& metrics_host = options.metrics_listen.host;
   std::vector<std::string> metrics = {Dialable({metrics_host, metrics_port}).ToString()};
-  const std::vector<GroupLeader::RankInfo> ranks = group.ranks();
+  const std::vector<GroupEpoch::RankInfo> ranks = group.ranks();
   for (size_t rank = 1; rank < ranks.size(); ++rank) {
     metrics.push_back(Dialable({metrics_host, ranks[rank].metrics_port}).ToString());
   }
@@ -140,23 +78,23 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     std::function<void(const absl::Status&)> on_lost,
     std::function<void(absl::Duration)> on_pulse) {
   ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint(), backend));
-  GroupLeader::Options group{.world = options.group_size(),
-                             .limits = limits,
-                             .communicators = platform.communicators.get(),
-                             .identity = std::move(identity),
-                             .address = options.group_socket,
-                             .rank_command = nullptr,
-                             .startup_timeout = options.startup_timeout,
-                             .stall_timeout = options.stall_timeout,
-                             .step_timeout = options.step_timeout,
-                             .steps_in_flight = options.steps_in_flight,
-                             .interrupt_fd = shutdown.fd(),
-                             .on_lost = std::move(on_lost),
-                             .on_pulse = std::move(on_pulse)};
+  GroupEpoch::Options group{.world = options.group_size(),
+                            .limits = limits,
+                            .communicators = platform.communicators.get(),
+                            .identity = std::move(identity),
+                            .address = options.group_socket,
+                            .rank_command = nullptr,
+                            .startup_timeout = options.startup_timeout,
+                            .stall_timeout = options.stall_timeout,
+                            .step_timeout = options.step_timeout,
+                            .steps_in_flight = options.steps_in_flight,
+                            .interrupt_fd = shutdown.fd(),
+                            .on_lost = std::move(on_lost),
+                            .on_pulse = std::move(on_pulse)};
   if (options.starts_ranks()) {
     group.rank_command = [&options](int rank) { return RankCommand(options, rank); };
   }
-  return GroupLeader::Start(std::move(group));
+  return GroupLeader::Start({.epoch = std::move(group), .restarts = {}});
 }
 
 Engine::Options EngineOptions(const WorkerOptions& options, const ModelSpec& spec,
@@ -195,77 +133,6 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .weights_digest = model.weights_digest,
           .determinism = backend.determinism(),
           .arithmetic = backend.Arithmetic()};
-}
-
-// Goes on as before, with health NOT_SERVING, until coordinators have turned to other groups.
-// Returns whether requests are to be finished after that: they are not after a second signal, or if
-// the engine has ended.
-bool StayALameDuck(const WorkerOptions& options, int signal, ShutdownSignal& shutdown) {
-  // A person at a terminal has no coordinators to wait for.
-  if (signal != SIGTERM || options.lame_duck == absl::ZeroDuration()) return true;
-  LOG(INFO) << "SIGTERM: no longer SERVING, but taking requests for "
-            << absl::FormatDuration(options.lame_duck) << " (--lame_duck)";
-  // Only a timeout is negative.
-  return shutdown.Wait(options.lame_duck) < 0;
-}
-
-// Lets requests finish until the drain timeout, a second signal or the loss of the group.
-void Drain(const WorkerOptions& options, Engine& engine, const LossReport& loss,
-           const ShutdownSignal& shutdown) {
-  LOG(INFO) << "draining for at most " << absl::FormatDuration(options.drain_timeout)
-            << " (--drain_timeout)";
-  const absl::Time deadline = MonotonicClock()->Now() + options.drain_timeout;
-  while (true) {
-    const absl::Duration left = deadline - MonotonicClock()->Now();
-    if (engine.Drain(std::min(left, kSignalInterval)) || !loss.status().ok()) return;
-    if (shutdown.pending()) {
-      LOG(WARNING) << "a second signal: ending the requests that are left";
-      return;
-    }
-    if (left <= absl::ZeroDuration()) {
-      LOG(WARNING) << "requests are left after --drain_timeout "
-                   << absl::FormatDuration(options.drain_timeout) << ": ending them";
-      return;
-    }
-  }
-}
-
-// To be called when the engine has been told to end. Returns the status that it ended with.
-absl::Status AwaitEnd(EngineThread& engine, GroupLeader& group) {
-  std::optional<absl::Status> result = engine.Wait(kStepPatience);
-  if (!result.has_value()) {
-    LOG(WARNING) << "breaking off the step that runs";
-    // Ranks that wait for each other give up. A kernel that does not end cannot be stopped.
-    group.Abandon();
-    result = engine.Wait(kBreakOffPatience);
-  }
-  if (!result.has_value()) LOG(FATAL) << "a step hangs on this rank: ending the process";
-  return *result;
-}
-
-// Runs the engine until a signal or a loss ends it; returns the loss.
-absl::Status Serve(const WorkerOptions& options, const std::string& ready_line, Engine& engine,
-                   GroupLeader& group, WorkerServer& server, const LossReport& loss,
-                   ShutdownSignal& shutdown) {
-  EngineThread thread(engine, [&shutdown] { shutdown.Notify(); });
-  server.SetServing(true);
-  std::cout << ready_line << std::endl;
-
-  const int signal = shutdown.Wait();
-  server.SetServing(false);
-  if (signal > 0) {
-    if (StayALameDuck(options, signal, shutdown)) Drain(options, engine, loss, shutdown);
-  }
-  if (loss.status().ok()) {
-    engine.Stop();
-  } else {
-    engine.Fail(loss.status());
-  }
-  absl::Status engine_status = AwaitEnd(thread, group);
-  // After the engine, which ends the sessions: so they have their last events to send.
-  server.Shutdown(kServerGrace);
-  RETURN_IF_ERROR(loss.status());
-  return engine_status;
 }
 
 }  // namespace
@@ -318,11 +185,8 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
                                         .self_probe = {.interval = options.self_probe_interval}},
                                        &engine));
 
-  LossReport loss;
-  const auto on_lost = [&](const absl::Status& status) {
-    loss.Set(status);
-    shutdown.Notify();
-  };
+  // What there is to know of a loss the group tells.
+  const auto on_lost = [&](const absl::Status&) { shutdown.Notify(); };
   const auto on_pulse = [&](absl::Duration silence) {
     metrics.rank_silence_seconds.Set(absl::ToDoubleSeconds(silence));
     metrics.step_age_seconds.Set(absl::ToDoubleSeconds(engine.step_age()));
@@ -330,17 +194,25 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   ASSIGN_OR_RETURN(
       const std::unique_ptr<GroupLeader> group,
       FormGroup(options, platform, *backend, *checkpoint, limits, shutdown, on_lost, on_pulse));
-  absl::StatusOr<RankModel> loaded = LoadRankModel(
-      *checkpoint, spec, limits, backend.get(), group->communicator(), options.step_timeout,
-      options.weights, [&] { return shutdown.pending() || !loss.status().ok(); });
+  // A loss that can be mended does not interrupt loading.
+  const auto interrupted = [&] { return shutdown.pending() || group->loss().final; };
+  absl::StatusOr<RankModel> loaded =
+      LoadRankModel(*checkpoint, spec, limits, backend.get(), group->communicator(),
+                    options.step_timeout, options.weights, interrupted);
   // The loss is why loading was interrupted, and says more than CANCELLED.
-  RETURN_IF_ERROR(loss.status());
-  ASSIGN_OR_RETURN(const RankModel model, std::move(loaded));
-  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest));
+  if (group->loss().final) return group->loss().cause;
+  ASSIGN_OR_RETURN(RankModel model, std::move(loaded));
+  const auto rejoin = [&model](Communicator* communicator) -> absl::StatusOr<Decoder*> {
+    ASSIGN_OR_RETURN(model.decoder, Decoder::Rejoin(std::move(model.decoder), communicator));
+    return model.decoder.get();
+  };
+  RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest, rejoin));
   executor.Attach(*group);
   server->Announce(Hello(options, *checkpoint, spec, limits, *backend, model));
-  absl::Status status = Serve(options, ReadyLine(options, server->port(), endpoint->port(), *group),
-                              engine, *group, *server, loss, shutdown);
+  GroupMetrics group_metrics(*registry);
+  GroupServing serving(options, engine, *group, rejoin, model.weights_digest, *server,
+                       group_metrics, shutdown);
+  absl::Status status = serving.Run(ReadyLine(options, server->port(), endpoint->port(), *group));
   group->Stop(kRankStopTimeout);
   return status;
 }

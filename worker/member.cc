@@ -18,34 +18,96 @@
 namespace phalanx {
 namespace {
 
-absl::Status LoadAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
+// What a rank keeps when it leaves one group and joins the next.
+struct MemberModel {
+  // Of the group that it has left, if the decoder still has it.
+  std::unique_ptr<Communicator> communicator = nullptr;
+  RankModel model;
+  StepLimits limits;
+};
+
+// The decoder for the member's communicator: made anew of what the rank has, or loaded.
+absl::Status PrepareModel(const WorkerOptions& options, const Checkpoint& checkpoint,
+                          const ModelSpec& spec, kernels::Backend& backend, GroupMember& member,
+                          std::optional<MemberModel>& kept) {
+  if (kept.has_value() && kept->limits == member.limits()) {
+    ASSIGN_OR_RETURN(kept->model.decoder,
+                     Decoder::Rejoin(std::move(kept->model.decoder), member.communicator()));
+    kept->communicator.reset();
+    return absl::OkStatus();
+  }
+  // There is memory for one model only.
+  kept.reset();
+  ASSIGN_OR_RETURN(
+      RankModel model,
+      LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
+                    options.step_timeout, options.weights, [&] { return member.abandoned(); }));
+  kept = MemberModel{.model = std::move(model), .limits = member.limits()};
+  return absl::OkStatus();
+}
+
+// Serves in one epoch of the group after the other until the leader says stop.
+absl::Status ServeEpochs(const WorkerOptions& options, const Checkpoint& checkpoint,
+                         const ModelSpec& spec, kernels::Backend& backend, GroupMember& member,
+                         RankMetrics& metrics, int metrics_port, std::optional<MemberModel>& kept) {
+  const auto on_step = [&](absl::Duration step_time, std::optional<absl::Duration> comm_time) {
+    metrics.ObserveStep(step_time, comm_time);
+  };
+  while (true) {
+    if (absl::Status status = PrepareModel(options, checkpoint, spec, backend, member, kept);
+        !status.ok()) {
+      // A decoder that could not be made anew has taken the weights along.
+      kept.reset();
+      return status;
+    }
+    const RankModel& model = kept->model;
+    RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
+                                     model.weights_digest, metrics_port));
+    ASSIGN_OR_RETURN(const StepReader::End end, member.Serve(*model.decoder, on_step));
+    if (end == StepReader::End::kStop) return absl::OkStatus();
+    LOG(INFO) << "the epoch is over: waiting for the group to form again";
+    ASSIGN_OR_RETURN(const bool goes_on, member.NextEpoch());
+    if (!goes_on) return absl::OkStatus();
+  }
+}
+
+// The life of a rank in the group of one leader.
+absl::Status JoinAndServe(const WorkerOptions& options, const Checkpoint& checkpoint,
                           const ModelSpec& spec, const Platform& platform,
-                          kernels::Backend& backend, GroupMember& member) {
-  auto registry = std::make_shared<prometheus::Registry>();
-  ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
+                          kernels::Backend& backend, const ShutdownSignal& shutdown,
+                          RankMetrics& metrics, int metrics_port,
+                          std::optional<MemberModel>& kept) {
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint(), backend));
+  LOG(INFO) << "joining the group at " << options.group_socket;
+  ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
+                   GroupMember::Join({.rank = options.rank,
+                                      .world = options.group_size(),
+                                      .communicators = platform.communicators.get(),
+                                      .identity = std::move(identity),
+                                      .address = options.group_socket,
+                                      .startup_timeout = options.startup_timeout,
+                                      .step_timeout = options.step_timeout,
+                                      .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
   // For ranks that it started, the leader has checked this, as far as they share its memory.
-  if (!options.supervised || memory.of_each_rank) {
+  ASSIGN_OR_RETURN(const MemorySource memory, platform.memory());
+  if (!kept.has_value() && (!options.supervised || memory.of_each_rank)) {
     ASSIGN_OR_RETURN(
         const MemoryPlanner planner,
         MemoryPlanner::Create(checkpoint, options.group_size(), &backend, options.weights));
-    RETURN_IF_ERROR(planner.CheckRank(options.rank, member.limits(), memory));
+    RETURN_IF_ERROR(planner.CheckRank(options.rank, member->limits(), memory));
   }
-  RankMetrics metrics(*registry);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<MetricsEndpoint> endpoint,
-      MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
-  AddDeviceMetrics(platform, *endpoint);
-  AddBackendMetric(backend, *registry);
-  ASSIGN_OR_RETURN(
-      const RankModel model,
-      LoadRankModel(checkpoint, spec, member.limits(), &backend, member.communicator(),
-                    options.step_timeout, options.weights, [&] { return member.abandoned(); }));
-  RETURN_IF_ERROR(member.SendReady(*model.decoder, static_cast<int64_t>(model.weight_bytes),
-                                   model.weights_digest, endpoint->port()));
-  return member.Serve(*model.decoder,
-                      [&](absl::Duration step_time, std::optional<absl::Duration> comm_time) {
-                        metrics.ObserveStep(step_time, comm_time);
-                      });
+  absl::Status status =
+      ServeEpochs(options, checkpoint, spec, backend, *member, metrics, metrics_port, kept);
+  if (status.ok()) return status;
+  // Both reasons only show as a step that was aborted or a load that was interrupted.
+  if (!options.supervised && shutdown.pending()) {
+    status = absl::CancelledError("told by a signal to leave the group");
+  } else if (member->abandoned()) {
+    status = absl::UnavailableError("the leader is gone");
+  }
+  member->SendFailed(status);
+  if (kept.has_value()) kept->communicator = member->Leave();
+  return status;
 }
 
 }  // namespace
@@ -60,27 +122,23 @@ absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
                    platform.make_backend({.num_threads = ThreadsPerRank(options),
                                           .determinism = options.determinism,
                                           .kv_cache = options.kv_cache_dtype}));
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint->fingerprint(), *backend));
-  LOG(INFO) << "joining the group at " << options.group_socket;
-  ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
-                   GroupMember::Join({.rank = options.rank,
-                                      .world = options.group_size(),
-                                      .communicators = platform.communicators.get(),
-                                      .identity = std::move(identity),
-                                      .address = options.group_socket,
-                                      .startup_timeout = options.startup_timeout,
-                                      .step_timeout = options.step_timeout,
-                                      .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));
-  absl::Status status = LoadAndServe(options, *checkpoint, spec, platform, *backend, *member);
-  if (status.ok()) return status;
-  // Both reasons only show as a step that was aborted or a load that was interrupted.
-  if (!options.supervised && shutdown.pending()) {
-    status = absl::CancelledError("told by a signal to leave the group");
-  } else if (member->abandoned()) {
-    status = absl::UnavailableError("the leader is gone");
+  auto registry = std::make_shared<prometheus::Registry>();
+  RankMetrics metrics(*registry);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<MetricsEndpoint> endpoint,
+      MetricsEndpoint::Create(RankMetricsAddress(options, options.rank), "worker", registry));
+  AddDeviceMetrics(platform, *endpoint);
+  AddBackendMetric(*backend, *registry);
+  std::optional<MemberModel> kept;
+  while (true) {
+    const absl::Status status = JoinAndServe(options, *checkpoint, spec, platform, *backend,
+                                             shutdown, metrics, endpoint->port(), kept);
+    // A leader that started this rank will start it again. Another one may come back, or the way to
+    // it: the rank waits for that, with its weights, as it has waited at first.
+    const bool rejoins = absl::IsUnavailable(status) && !options.supervised && kept.has_value();
+    if (!rejoins || shutdown.pending()) return status;
+    LOG(WARNING) << status.message() << ": keeping the weights and joining again";
   }
-  member->SendFailed(status);
-  return status;
 }
 
 }  // namespace phalanx

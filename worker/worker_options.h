@@ -66,7 +66,7 @@ struct WorkerOptions {
   int64_t max_waiting_tokens = int64_t{1} << 18;
   int steps_in_flight = StepDefaults().steps_in_flight;
   bool prefix_cache = true;
-  absl::Duration stall_timeout = absl::Seconds(5);
+  absl::Duration stall_timeout = absl::Milliseconds(2500);
   absl::Duration step_timeout = absl::Minutes(1);
   absl::Duration startup_timeout = absl::Minutes(2);
   absl::Duration lame_duck = absl::Seconds(5);

@@ -109,7 +109,7 @@ TEST(WorkerOptionsTest, IsStrictUnlessToldOtherwise) {
 
 TEST(WorkerOptionsTest, RefusesAStallTimeoutThatNoRankCanKeep) {
   WorkerOptions options;
-  EXPECT_EQ(options.stall_timeout, absl::Seconds(5));
+  EXPECT_EQ(options.stall_timeout, absl::Milliseconds(2500));
   options.stall_timeout = absl::Milliseconds(99);
   EXPECT_FALSE(CheckWorkerOptions(options).ok());
   options.stall_timeout = absl::Milliseconds(100);

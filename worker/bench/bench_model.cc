@@ -62,11 +62,15 @@ absl::Status BenchModel::Init(const std::vector<int64_t>& kv_tokens) {
                                                      .kv_cache = worker_.kv_cache_dtype}));
   if (worker_.group_socket.empty()) worker_.group_socket = UnusedAbstractAddress();
   RETURN_IF_ERROR(options_.synthetic.empty() ? LoadFile(kv_tokens) : MakeSynthetic(kv_tokens));
-  RETURN_IF_ERROR(group_->AwaitReady(model_.decoder.get(), model_.weights_digest));
+  const auto rejoin = [this](Communicator* communicator) -> absl::StatusOr<Decoder*> {
+    ASSIGN_OR_RETURN(model_.decoder, Decoder::Rejoin(std::move(model_.decoder), communicator));
+    return model_.decoder.get();
+  };
+  RETURN_IF_ERROR(group_->AwaitReady(model_.decoder.get(), model_.weights_digest, rejoin));
   weight_bytes_ = static_cast<double>(model_.weight_bytes - model_.lookup_bytes);
   // What other ranks hold of a table that is only looked up in is taken to be as large a part.
   const double read_part = weight_bytes_ / static_cast<double>(model_.weight_bytes);
-  for (const GroupLeader::RankInfo& rank : group_->ranks()) {
+  for (const GroupEpoch::RankInfo& rank : group_->ranks()) {
     weight_bytes_ += read_part * static_cast<double>(rank.weight_bytes);
   }
   return absl::OkStatus();
@@ -74,20 +78,20 @@ absl::Status BenchModel::Init(const std::vector<int64_t>& kv_tokens) {
 
 absl::Status BenchModel::StartGroup(const std::string& fingerprint) {
   ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(fingerprint, *backend_));
-  GroupLeader::Options group{.world = worker_.group_size(),
-                             .limits = limits_,
-                             .communicators = platform_.communicators.get(),
-                             .identity = std::move(identity),
-                             .address = worker_.group_socket,
-                             .rank_command = nullptr,
-                             .startup_timeout = worker_.startup_timeout,
-                             .stall_timeout = worker_.stall_timeout,
-                             .step_timeout = worker_.step_timeout,
-                             .steps_in_flight = worker_.steps_in_flight,
-                             .interrupt_fd = shutdown_.fd()};
+  GroupEpoch::Options group{.world = worker_.group_size(),
+                            .limits = limits_,
+                            .communicators = platform_.communicators.get(),
+                            .identity = std::move(identity),
+                            .address = worker_.group_socket,
+                            .rank_command = nullptr,
+                            .startup_timeout = worker_.startup_timeout,
+                            .stall_timeout = worker_.stall_timeout,
+                            .step_timeout = worker_.step_timeout,
+                            .steps_in_flight = worker_.steps_in_flight,
+                            .interrupt_fd = shutdown_.fd()};
   // This program is the other ranks too, as the worker is.
   group.rank_command = [this](int rank) { return RankCommand(worker_, rank); };
-  ASSIGN_OR_RETURN(group_, GroupLeader::Start(std::move(group)));
+  ASSIGN_OR_RETURN(group_, GroupLeader::Start({.epoch = std::move(group), .restarts = {}}));
   return absl::OkStatus();
 }
 

@@ -71,7 +71,7 @@ TEST_F(GroupFormingTest, RefusesARankOfAnotherModelBuildOrArithmetic) {
     options.identity.*field = "other";
     std::future<absl::Status> member =
         std::async(std::launch::async, [=] { return RunMember(options); });
-    const absl::Status status = GroupLeader::Start(leader_options_).status();
+    const absl::Status status = Form(leader_options_).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_NE(status.message().find("other"), absl::string_view::npos) << status;
     const absl::Status refusal = member.get();
@@ -86,7 +86,7 @@ TEST_F(GroupFormingTest, RefusesARankWithOtherWeights) {
   std::future<absl::Status> second = std::async(std::launch::async, [options = MemberOptions(2)] {
     return RunMember(options, absl::OkStatus(), nullptr, "others");
   });
-  auto leader = GroupLeader::Start(leader_options_);
+  auto leader = Form(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();
   AddingDecoder decoder((*leader)->communicator());
   const absl::Status status = (*leader)->AwaitReady(&decoder, kWeightsDigest);
@@ -100,8 +100,7 @@ TEST_F(GroupFormingTest, RefusesARankOfAnotherWorld) {
   options.world = 3;
   std::future<absl::Status> member =
       std::async(std::launch::async, [=] { return RunMember(options); });
-  EXPECT_EQ(GroupLeader::Start(leader_options_).status().code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Form(leader_options_).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_FALSE(member.get().ok());
 }
 
@@ -109,7 +108,7 @@ TEST_F(GroupFormingTest, RefusesARankThatJoinsTwice) {
   leader_options_.world = 3;
   std::future<absl::Status> first = StartMember(1);
   std::future<absl::Status> second = StartMember(1);
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
+  const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "rank 1 joined twice");
   // The rank that was let in may have been told to stop.
@@ -202,7 +201,7 @@ TEST_F(GroupFormingTest, ARankThatLeavesWhileOthersAreAwaitedEndsTheGroup) {
     message.mutable_failed()->set_message("no weights");
     CHECK_OK(channel.Send(message));
   });
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
+  const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.message(), "rank 1 failed: no weights");
   rank.join();
 }
@@ -211,7 +210,7 @@ TEST_F(GroupFormingTest, ARankThatVanishesWhileTheLeaderLoadsIsNoticedBeforeTheL
   leader_options_.world = 2;
   auto joining =
       std::async(std::launch::async, [&] { return GroupMember::Join(MemberOptions(1)); });
-  const auto leader = GroupLeader::Start(leader_options_);
+  const auto leader = Form(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();
   auto member = joining.get();
   ASSERT_TRUE(member.ok()) << member.status();
@@ -225,7 +224,7 @@ TEST_F(GroupFormingTest, ARankThatLoadsNoticesThatItsLeaderIsGone) {
   auto joining =
       std::async(std::launch::async, [&] { return GroupMember::Join(MemberOptions(1)); });
   leader_options_.on_lost = [](const absl::Status&) {};
-  auto leader = GroupLeader::Start(leader_options_);
+  auto leader = Form(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();
   const auto member = joining.get();
   ASSERT_TRUE(member.ok()) << member.status();
@@ -239,7 +238,7 @@ TEST_F(GroupFormingTest, FormingCanBeInterrupted) {
   leader_options_.world = 2;
   const UniqueFd interrupt(eventfd(1, EFD_CLOEXEC));
   leader_options_.interrupt_fd = interrupt.get();
-  EXPECT_EQ(GroupLeader::Start(leader_options_).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(Form(leader_options_).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(GroupFormingTest, WaitingForRanksThatLoadCanBeInterrupted) {
@@ -249,7 +248,7 @@ TEST_F(GroupFormingTest, WaitingForRanksThatLoadCanBeInterrupted) {
   leader_options_.on_lost = [](const absl::Status& status) { ADD_FAILURE() << status; };
   auto joining =
       std::async(std::launch::async, [&] { return GroupMember::Join(MemberOptions(1)); });
-  auto leader = GroupLeader::Start(leader_options_);
+  auto leader = Form(leader_options_);
   ASSERT_TRUE(leader.ok()) << leader.status();
   const auto member = joining.get();
   ASSERT_TRUE(member.ok()) << member.status();
@@ -261,7 +260,7 @@ TEST_F(GroupFormingTest, WaitingForRanksThatLoadCanBeInterrupted) {
 TEST_F(GroupFormingTest, SaysWhichRankDidNotJoin) {
   leader_options_.world = 2;
   leader_options_.startup_timeout = absl::Milliseconds(1);
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
+  const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_NE(status.message().find("rank 1 did not join"), absl::string_view::npos) << status;
 }
@@ -271,7 +270,7 @@ TEST_F(GroupFormingTest, SaysHowAChildEndedThatNeverJoined) {
   leader_options_.rank_command = [](int) {
     return std::vector<std::string>{"/bin/sh", "-c", "exit 5"};
   };
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
+  const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.message(), "rank 1 exited with code 5 while the group formed");
 }
 
@@ -282,7 +281,7 @@ TEST_F(GroupFormingTest, SaysHowAChildEndedThatConnectedButDidNotJoin) {
     return std::vector<std::string>{"/proc/self/exe", "--gtest_also_run_disabled_tests",
                                     "--gtest_filter=Child.DISABLED_ConnectsAndEnds"};
   };
-  const absl::Status status = GroupLeader::Start(leader_options_).status();
+  const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.message(), "rank 1 exited with code 7 while the group formed");
 }
 

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -28,8 +29,8 @@ constexpr absl::Duration kLookAhead = absl::Microseconds(300);
 absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
   ASSIGN_OR_RETURN(UniqueFd socket,
                    ConnectUnix(options.address, options.startup_timeout, options.interrupt_fd));
-  std::unique_ptr<GroupMember> member(new GroupMember(
-      RankChannel(std::move(socket)), options.interrupt_fd, UniqueFd(eventfd(0, EFD_CLOEXEC))));
+  std::unique_ptr<GroupMember> member(
+      new GroupMember(options, RankChannel(std::move(socket)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
   worker::v1::RankMessage request;
   worker::v1::Join* const join = request.mutable_join();
   join->set_rank(options.rank);
@@ -52,10 +53,7 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
                      .max_seqs = welcome.max_seqs(),
                      .max_blocks_per_seq = welcome.max_blocks_per_seq(),
                      .kv_blocks = welcome.kv_blocks()};
-  ASSIGN_OR_RETURN(member->communicator_,
-                   options.communicators->Join(
-                       {.fd = communicator_fd.Release(), .rendezvous = welcome.rendezvous()},
-                       options.rank, options.world, options.step_timeout));
+  RETURN_IF_ERROR(member->MeetPeers(std::move(communicator_fd), welcome.rendezvous()));
   // A leader that names no interval wants no pulse.
   const absl::Duration pulse_interval =
       welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();
@@ -64,16 +62,31 @@ absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& op
   return member;
 }
 
-GroupMember::~GroupMember() {
+absl::Status GroupMember::MeetPeers(UniqueFd fd, const std::string& rendezvous) {
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Communicator> communicator,
+      options_.communicators->Join({.fd = fd.Release(), .rendezvous = rendezvous}, options_.rank,
+                                   options_.world, options_.step_timeout));
+  MutexLock lock(&send_mutex_);
+  previous_communicator_ = std::exchange(communicator_, std::move(communicator));
+  return absl::OkStatus();
+}
+
+GroupMember::~GroupMember() { Leave(); }
+
+std::unique_ptr<Communicator> GroupMember::Leave() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(stop_event_.get(), &one, sizeof(one));
   if (watcher_.joinable()) watcher_.join();
+  return previous_communicator_ != nullptr ? std::move(previous_communicator_)
+                                           : std::move(communicator_);
 }
 
 void GroupMember::WatchLeader(absl::Duration pulse_interval) {
   // Of the channel only its end is watched: messages are for the thread that calls Serve.
-  pollfd fds[] = {
-      {stop_event_.get(), POLLIN, 0}, {channel_.fd(), POLLRDHUP, 0}, {interrupt_fd_, POLLIN, 0}};
+  pollfd fds[] = {{stop_event_.get(), POLLIN, 0},
+                  {channel_.fd(), POLLRDHUP, 0},
+                  {options_.interrupt_fd, POLLIN, 0}};
   const int wait_ms = pulse_interval == absl::InfiniteDuration()
                           ? -1
                           : static_cast<int>(absl::ToInt64Milliseconds(pulse_interval));
@@ -86,8 +99,12 @@ void GroupMember::WatchLeader(absl::Duration pulse_interval) {
   if (fds[1].revents == 0 && fds[2].revents == 0) return;
   // Set before the abort, so that whoever sees a step fail by it can ask for the reason.
   abandoned_ = true;
-  communicator_->Abort();
+  BreakOffStep();
+}
+
+void GroupMember::BreakOffStep() {
   MutexLock lock(&send_mutex_);
+  communicator_->Abort();
   if (decoder_ != nullptr) decoder_->Abort();
 }
 
@@ -113,6 +130,7 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
                                     absl::string_view weights_digest, int metrics_port) {
   worker::v1::RankMessage message;
   worker::v1::Ready* const ready = message.mutable_ready();
+  previous_communicator_.reset();
   ready->set_weight_bytes(weight_bytes);
   ready->set_kv_arena_bytes(static_cast<int64_t>(decoder.kv_arena_bytes()));
   ready->set_metrics_port(metrics_port);
@@ -120,7 +138,7 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
   return Send(message);
 }
 
-absl::Status GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
+absl::StatusOr<StepReader::End> GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
   const auto watch = [this](Decoder* watched) {
     MutexLock lock(&send_mutex_);
     decoder_ = watched;
@@ -128,22 +146,28 @@ absl::Status GroupMember::Serve(Decoder& decoder, const OnStep& on_step) {
   watch(&decoder);
   // The watcher ends when it has found the rank abandoned, and may have done so before.
   if (abandoned_) decoder.Abort();
-  absl::Status status = RunSteps(decoder, on_step);
+  absl::StatusOr<StepReader::End> end;
+  {
+    StepReader reader(&channel_, epoch_, options_.interrupt_fd, [this] { BreakOffStep(); });
+    end = RunSteps(decoder, reader, on_step);
+    if (!end.ok()) end = LeaveStep(end.status(), reader);
+  }
   watch(nullptr);
-  return status;
+  if (end.ok() && *end == StepReader::End::kEpochEnds) SendFenced();
+  return end;
 }
 
-absl::Status GroupMember::RunSteps(Decoder& decoder, const OnStep& on_step) {
-  StepReader reader(&channel_, epoch_, interrupt_fd_);
+absl::StatusOr<StepReader::End> GroupMember::RunSteps(Decoder& decoder, StepReader& reader,
+                                                      const OnStep& on_step) {
   const int most = decoder.launches_ahead() ? Decoder::kMaxInFlight : 1;
   int launched = 0;
   absl::Time start;  // Of the oldest step in flight, or of its turn.
   while (true) {
     if (launched == 0 || (launched < most && reader.HasStep(kLookAhead))) {
-      ASSIGN_OR_RETURN(const std::optional<Step> step, reader.Next());
-      if (!step.has_value()) return absl::OkStatus();
+      ASSIGN_OR_RETURN(const auto next, reader.Next());
+      if (const StepReader::End* const end = std::get_if<StepReader::End>(&next)) return *end;
       if (launched == 0) start = MonotonicClock()->Now();
-      RETURN_IF_ERROR(decoder.Launch(*step));
+      RETURN_IF_ERROR(decoder.Launch(std::get<Step>(next)));
       ++launched;
       continue;
     }
@@ -152,6 +176,54 @@ absl::Status GroupMember::RunSteps(Decoder& decoder, const OnStep& on_step) {
     const absl::Time end = MonotonicClock()->Now();
     on_step(end - start, result.comm_time);
     start = end;
+  }
+}
+
+// What to do when steps have failed: if that was for want of peers, the leader will end the epoch.
+absl::StatusOr<StepReader::End> GroupMember::LeaveStep(const absl::Status& failure,
+                                                       StepReader& reader) {
+  if (abandoned_) return failure;
+  switch (failure.code()) {
+    // Another rank has aborted the communicator, or the leader has ended the epoch: it knows.
+    case absl::StatusCode::kAborted:
+      break;
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kUnavailable: {
+      worker::v1::RankMessage message;
+      message.mutable_step_failed()->set_message(std::string(failure.message()));
+      RETURN_IF_ERROR(Send(message));
+      break;
+    }
+    default:
+      return failure;
+  }
+  return reader.SkipToEnd();
+}
+
+void GroupMember::SendFenced() {
+  worker::v1::RankMessage message;
+  message.mutable_fenced()->set_epoch(epoch_);
+  // If the leader is gone, waiting for the next epoch will show it.
+  Send(message).IgnoreError();
+}
+
+absl::StatusOr<bool> GroupMember::NextEpoch() {
+  while (true) {
+    worker::v1::LeaderMessage message;
+    UniqueFd fd;
+    RETURN_IF_ERROR(channel_.Receive(&message, {.interrupt_fd = options_.interrupt_fd, .fd = &fd}));
+    if (message.has_stop()) return false;
+    // One that ended before this rank was told of its beginning.
+    if (message.has_epoch_ends()) {
+      epoch_ = message.epoch_ends().epoch();
+      SendFenced();
+      continue;
+    }
+    // A plan of an epoch that has ended.
+    if (!message.has_new_epoch()) continue;
+    epoch_ = message.new_epoch().epoch();
+    RETURN_IF_ERROR(MeetPeers(std::move(fd), message.new_epoch().rendezvous()));
+    return true;
   }
 }
 

@@ -21,6 +21,7 @@
 #include "worker/comm/communicator_factory.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
+#include "worker/group/step_reader.h"
 #include "worker/model/decoder.h"
 #include "worker/step/step.h"
 
@@ -53,7 +54,7 @@ class GroupMember {
 
   // The limits of the leader's steps, which the decoder must be made for.
   const StepLimits& limits() const { return limits_; }
-  // For this rank's decoder; lives as long as the member.
+  // For this rank's decoder, in the present epoch.
   Communicator* communicator() { return communicator_.get(); }
 
   // Whether the rank was interrupted or the leader is gone, so that it has nothing left to do. Any
@@ -70,32 +71,49 @@ class GroupMember {
   using OnStep =
       std::function<void(absl::Duration step_time, std::optional<absl::Duration> comm_time)>;
 
-  // Runs steps until the leader says stop (OK). Errors: between steps, UNAVAILABLE when the leader
-  // is gone and CANCELLED if interrupted; INTERNAL for a plan that does not fit the ones before;
-  // what the decoder failed with, which is ABORTED when the leader goes, the rank is interrupted or
-  // another rank gives up during a step.
-  absl::Status Serve(Decoder& decoder, const OnStep& on_step);
+  // Runs steps until the leader says stop or ends the epoch, because a rank is lost. In the latter
+  // case NextEpoch is to follow. Errors: UNAVAILABLE when the leader is gone and CANCELLED if
+  // interrupted; DATA_LOSS for plans that are not those of the leader; what the decoder failed
+  // with, unless that was for want of its peers.
+  absl::StatusOr<StepReader::End> Serve(Decoder& decoder, const OnStep& on_step);
+
+  // Blocks until the leader forms the next epoch, and makes its communicator. The one before is
+  // there until the next SendReady, so that a decoder may be made from the decoder that uses it. Of
+  // the leader's limits nothing has changed. False if the leader says stop. UNAVAILABLE when the
+  // leader is gone, CANCELLED if interrupted, the errors of CommunicatorFactory::Join.
+  absl::StatusOr<bool> NextEpoch();
 
   // Tells the leader that this rank cannot go on.
   void SendFailed(const absl::Status& status);
 
+  // The communicator, when the rank leaves the group: a decoder that is to be made anew in another
+  // group still has it. Nothing may be called after that.
+  std::unique_ptr<Communicator> Leave();
+
  private:
-  GroupMember(RankChannel channel, int interrupt_fd, UniqueFd stop_event)
-      : channel_(std::move(channel)),
-        interrupt_fd_(interrupt_fd),
-        stop_event_(std::move(stop_event)) {}
-  absl::Status RunSteps(Decoder& decoder, const OnStep& on_step);
+  GroupMember(const Options& options, RankChannel channel, UniqueFd stop_event)
+      : options_(options), channel_(std::move(channel)), stop_event_(std::move(stop_event)) {}
+  absl::Status MeetPeers(UniqueFd fd, const std::string& rendezvous);
+  absl::StatusOr<StepReader::End> RunSteps(Decoder& decoder, StepReader& reader,
+                                           const OnStep& on_step);
+  absl::StatusOr<StepReader::End> LeaveStep(const absl::Status& failure, StepReader& reader);
+  void SendFenced();
+  // Ends what this rank waits for in a step.
+  void BreakOffStep();
   // What watcher_ runs: sends a pulse in each interval, and waits for the leader's end, the
   // interrupt or the destructor.
   void WatchLeader(absl::Duration pulse_interval);
   void SendPulse();
   absl::Status Send(const worker::v1::RankMessage& message);
 
+  const Options options_;
   RankChannel channel_;
-  const int interrupt_fd_;
   UniqueFd stop_event_;
   uint64_t epoch_ = 0;
   StepLimits limits_;
+  // Of the epoch before, until nothing uses it any more.
+  std::unique_ptr<Communicator> previous_communicator_;
+  // Replaced under send_mutex_ by the owner's thread, which may read it without.
   std::unique_ptr<Communicator> communicator_;
   std::atomic<bool> abandoned_ = false;
   // Held while sending: pulses come from watcher_, other messages from the owner's thread.

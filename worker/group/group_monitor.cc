@@ -1,5 +1,5 @@
-// The group's monitor: a thread that hears the ranks, and learns first that one is lost. What the
-// engine's thread asks of the group is in group_leader.cc.
+// The monitor of an epoch of the group: a thread that hears the ranks, and learns first that one is
+// lost.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "worker/group/group_leader.h"
+#include "worker/group/group_epoch.h"
 #include "worker/group/poll_readable.h"
 
 namespace phalanx {
@@ -38,43 +38,54 @@ absl::Status CauseOf(int rank, const worker::v1::Failed& failed) {
     // rank's.
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kAborted:
       return absl::UnavailableError(message);
     default:
       return status;
   }
 }
 
+// Whether a rank that is started again would fail in the same way.
+bool WouldFailAgain(const absl::Status& cause, bool loaded) {
+  switch (cause.code()) {
+    // It has other weights, or other plans.
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kUnimplemented:
+      return true;
+    case absl::StatusCode::kUnavailable:
+      return false;
+    default:
+      return !loaded;
+  }
+}
+
 }  // namespace
 
-absl::Status GroupLeader::LoseBySymptom(absl::string_view symptom) {
-  {
-    const absl::Time deadline = MonotonicClock()->Now() + kReapTimeout;
-    MutexLock lock(&mutex_);
-    while (lost_.ok() && MonotonicClock()->Now() < deadline) {
-      changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
-    }
-  }
-  // Has no effect if the monitor has found the cause: the first one stays.
-  Lose(absl::UnavailableError(symptom));
-  return lost();
+GroupEpoch::Loss GroupEpoch::LossOf(int rank, const absl::Status& cause) const {
+  return {.cause = cause, .rank = rank, .loaded = members_[rank].loaded};
 }
 
-absl::Status GroupLeader::DescribeLoss(int rank, const absl::Status& channel_status) {
-  RankProcess* const process = members_[rank].process.get();
-  if (process != nullptr && process->Wait(kReapTimeout)) {
-    return absl::UnavailableError(absl::StrCat("rank ", rank, " ", process->Describe()));
+GroupEpoch::Loss GroupEpoch::LossOfConnection(int rank, const absl::Status& channel_status) {
+  const Member& member = members_[rank];
+  if (member.process != nullptr && member.process->Wait(kReapTimeout)) {
+    return LossOf(
+        rank, absl::UnavailableError(absl::StrCat("rank ", rank, " ", member.process->Describe(),
+                                                  member.ready ? "" : " while the group formed")));
   }
-  return absl::UnavailableError(absl::StrCat("rank ", rank, " (process ", members_[rank].pid,
-                                             ") is lost: ", channel_status.message()));
+  return LossOf(rank,
+                absl::UnavailableError(absl::StrCat("rank ", rank, " (process ", member.pid,
+                                                    ") is lost: ", channel_status.message())));
 }
 
-void GroupLeader::Monitor(std::unique_ptr<RankReception> reception) {
+void GroupEpoch::Monitor(std::unique_ptr<RankReception> reception) {
   bool interruptible = true;
   while (MonitorOnce(reception, interruptible)) {
   }
 }
 
-bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible) {
+bool GroupEpoch::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible) {
   // fds[0] is the order to stop and comes first, because PollReadable gives the first that is
   // readable. fds[1] is the interrupt, fds[1 + rank] is rank `rank`, and the reception's are behind
   // them.
@@ -84,9 +95,9 @@ bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& i
   absl::Time deadline = next_pulse_check_;
   if (reception != nullptr) deadline = std::min(deadline, reception->next_deadline());
   const absl::StatusOr<size_t> ready = PollReadable(fds, deadline);
-  absl::Status status;
+  Loss loss;
   if (!ready.ok() && !absl::IsDeadlineExceeded(ready.status())) {
-    status = ready.status();
+    loss = {.cause = ready.status(), .final = true};
   } else if (ready.ok() && *ready == 0) {
     return false;
   } else if (ready.ok() && *ready == 1) {
@@ -95,22 +106,24 @@ bool GroupLeader::MonitorOnce(std::unique_ptr<RankReception>& reception, bool& i
     // and to poll it any longer would keep this thread busy.
     interruptible = false;
   } else if (ready.ok() && static_cast<int>(*ready) <= options_.world) {
-    status = HearRank(static_cast<int>(*ready) - 1);
+    loss = HearRank(static_cast<int>(*ready) - 1);
     // Also when nothing came by the deadline: then a connection may have used up its time.
   } else if (reception != nullptr) {
     for (RankReception::Arrival& arrival : reception->Receive()) {
-      if (status.ok()) status = Admit(std::move(arrival));
+      if (!loss.cause.ok()) break;
+      loss = {.cause = Admit(std::move(arrival)), .final = true};
     }
     // Closes the socket: nobody else has to join.
     if (AllJoined()) reception.reset();
   }
   // Checked in every turn, not only in those without news: ranks that send a lot cannot put it off.
-  if (status.ok() && MonotonicClock()->Now() >= next_pulse_check_) status = CheckPulses();
-  if (!status.ok()) Lose(status);
-  return status.ok();
+  if (loss.cause.ok() && MonotonicClock()->Now() >= next_pulse_check_) loss = CheckPulses();
+  if (loss.cause.ok()) return true;
+  Lose(loss);
+  return false;
 }
 
-absl::Status GroupLeader::CheckPulses() {
+GroupEpoch::Loss GroupEpoch::CheckPulses() {
   // The interval counts from now, not from when this check was due. Otherwise a leader that was
   // stopped for a while would make up for all the checks that it missed, at once, and ranks would
   // look silent.
@@ -121,56 +134,87 @@ absl::Status GroupLeader::CheckPulses() {
     if (!running_steps_.empty()) step = running_steps_.front();
   }
   if (step.has_value()) pulse_watch_.Progressed(0, decoder_.load()->progress());
-  absl::Status status = pulse_watch_.Turn(step);
+  const absl::Status status = pulse_watch_.Turn(step);
   options_.on_pulse(pulse_watch_.silence());
+  if (status.ok()) return CheckFences();
+  const int rank = *pulse_watch_.rank_to_blame();
+  // This process itself hangs.
+  if (rank == 0) return {.cause = status, .final = true};
   // The engine thread may be blocked in sending to this rank, which does not read. This ends the
   // Send.
-  if (pulse_watch_.silent_rank().has_value())
-    members_[*pulse_watch_.silent_rank()].channel->Break();
-  return status;
+  members_[rank].channel->Break();
+  return LossOf(rank, status);
 }
 
-int GroupLeader::WatchedFd(const Member& member) const {
-  if (member.silent) return -1;
+GroupEpoch::Loss GroupEpoch::CheckFences() {
+  const absl::Time now = MonotonicClock()->Now();
+  for (int rank = 1; rank < options_.world; ++rank) {
+    if (members_[rank].fenced || now < members_[rank].fence_deadline) continue;
+    return LossOf(rank, absl::UnavailableError(absl::StrCat(
+                            "rank ", rank, " has not left the step of the epoch before within ",
+                            absl::FormatDuration(options_.stall_timeout))));
+  }
+  return {};
+}
+
+int GroupEpoch::WatchedFd(const Member& member) {
   // A rank that has joined and ends closes its connection, so its process need not be watched.
   if (member.channel != nullptr) return member.channel->fd();
   return member.process == nullptr ? -1 : member.process->pidfd();
 }
 
-absl::Status GroupLeader::HearRank(int rank) {
+GroupEpoch::Loss GroupEpoch::HearRank(int rank) {
   Member& member = members_[rank];
-  if (member.channel == nullptr) {
-    member.process->Wait(kReapTimeout);
-    return absl::UnavailableError(
-        absl::StrCat("rank ", rank, " ", member.process->Describe(), " while the group formed"));
-  }
-  absl::Status cause = ReceiveFrom(rank);
-  if (!absl::IsAborted(cause)) return cause;
-  // Its process may end now, which would look like the cause and hide the true one.
-  member.silent = true;
-  return absl::OkStatus();
-}
-
-absl::Status GroupLeader::ReceiveFrom(int rank) {
-  Member& member = members_[rank];
+  if (member.channel == nullptr) return LossOfConnection(rank, absl::OkStatus());
   worker::v1::RankMessage message;
   if (absl::Status status = member.channel->Receive(&message, {.timeout = kMessageTimeout});
       !status.ok()) {
-    return DescribeLoss(rank, status);
+    return LossOfConnection(rank, status);
   }
   pulse_watch_.Heard(rank);
+  if (message.has_failed()) {
+    Loss loss = LossOf(rank, CauseOf(rank, message.failed()));
+    loss.final = WouldFailAgain(loss.cause, member.loaded);
+    return loss;
+  }
+  if (message.has_fenced()) {
+    member.fenced |= message.fenced().epoch() + 1 == options_.epoch;
+    return {};
+  }
+  // What it said in the epoch before.
+  if (!member.fenced) {
+    if (message.has_ready()) {
+      member.loaded = true;
+      member.fence_deadline = MonotonicClock()->Now() + options_.stall_timeout;
+    }
+    return {};
+  }
+  return TakeIn(rank, message);
+}
+
+GroupEpoch::Loss GroupEpoch::TakeIn(int rank, const worker::v1::RankMessage& message) {
   if (message.has_pulse()) {
     pulse_watch_.Progressed(rank, message.pulse().progress());
-    return absl::OkStatus();
+    return {};
   }
-  if (message.has_failed()) return CauseOf(rank, message.failed());
-  if (!message.has_ready()) {
-    return absl::InternalError(absl::StrCat("rank ", rank, " sent what was not its turn to send"));
+  if (message.has_ready()) return TakeReady(rank, message.ready());
+  if (message.has_step_failed()) {
+    // The rank is well itself, and its peers will tell which one is not.
+    return {.cause = absl::UnavailableError(
+                absl::StrCat("rank ", rank, ": ", message.step_failed().message()))};
   }
-  const worker::v1::Ready& ready = message.ready();
+  return LossOf(rank, absl::InternalError(
+                          absl::StrCat("rank ", rank, " sent what was not its turn to send")));
+}
+
+GroupEpoch::Loss GroupEpoch::TakeReady(int rank, const worker::v1::Ready& ready) {
+  Member& member = members_[rank];
   MutexLock lock(&mutex_);
-  if (member.ready) return absl::InternalError(absl::StrCat("rank ", rank, " was ready twice"));
+  if (member.ready) {
+    return LossOf(rank, absl::InternalError(absl::StrCat("rank ", rank, " was ready twice")));
+  }
   member.ready = true;
+  member.loaded = true;
   member.info = {.weight_bytes = ready.weight_bytes(),
                  .kv_arena_bytes = ready.kv_arena_bytes(),
                  .metrics_port = ready.metrics_port(),
@@ -179,10 +223,10 @@ absl::Status GroupLeader::ReceiveFrom(int rank) {
             << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
             << " MiB, metrics on port " << ready.metrics_port();
   changed_.SignalAll();
-  return absl::OkStatus();
+  return {};
 }
 
-bool GroupLeader::InterruptStart() {
+bool GroupEpoch::InterruptStart() {
   MutexLock lock(&mutex_);
   if (std::all_of(members_.begin() + 1, members_.end(),
                   [](const Member& member) { return member.ready; })) {
@@ -191,28 +235,9 @@ bool GroupLeader::InterruptStart() {
   // The caller gives up, as it wanted to, and will stop the group. stopping_ keeps Lose from
   // calling on_lost for it.
   stopping_ = true;
-  lost_ = absl::CancelledError("interrupted while the group started");
+  loss_ = {.cause = absl::CancelledError("interrupted while the group started"), .final = true};
   changed_.SignalAll();
   return true;
-}
-
-void GroupLeader::Lose(const absl::Status& cause) {
-  {
-    MutexLock lock(&mutex_);
-    // Only the first cause counts: a loss makes other ranks fail too.
-    if (stopping_ || !lost_.ok()) return;
-    lost_ = cause;
-    changed_.SignalAll();
-  }
-  LOG(ERROR) << "the group is lost: " << cause.message();
-  // Ranks that wait in a collective for the lost one give up.
-  BreakOffStep();
-  options_.on_lost(cause);
-}
-
-absl::Status GroupLeader::lost() const {
-  MutexLock lock(&mutex_);
-  return lost_;
 }
 
 }  // namespace phalanx

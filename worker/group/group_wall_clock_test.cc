@@ -39,7 +39,7 @@ TEST_F(GroupWallClockTest, StepsBackwardDoNotProlongForming) {
   const WallClockSteps steps(absl::Hours(-1));
   leader_options_.world = 2;
   leader_options_.startup_timeout = absl::Milliseconds(20);
-  EXPECT_EQ(GroupLeader::Start(leader_options_).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Form(leader_options_).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ConnectUnix(UnusedAbstractAddress(), absl::Milliseconds(20)).status().code(),
             absl::StatusCode::kUnavailable);
 }

@@ -44,7 +44,7 @@ absl::Status PulseWatch::CheckSilence(const std::optional<RunningStep>& step) {
   for (size_t rank = 1; rank < pulses_.size(); ++rank) {
     Pulse& pulse = pulses_[rank];
     if (!pulse.joined || ++pulse.silent_turns <= max_turns_) continue;
-    silent_rank_ = static_cast<int>(rank);
+    rank_to_blame_ = static_cast<int>(rank);
     return absl::UnavailableError(
         absl::StrCat("rank ", rank, " has not answered for ", absl::FormatDuration(timeout_), ", ",
                      step.has_value() ? absl::StrCat(Describe(*step), " runs") : "no step runs"));
@@ -69,6 +69,7 @@ absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
   const auto last =
       std::min_element(pulses_.begin(), pulses_.end(),
                        [](const Pulse& a, const Pulse& b) { return a.progress < b.progress; });
+  rank_to_blame_ = static_cast<int>(last - pulses_.begin());
   return absl::UnavailableError(
       absl::StrCat("rank ", last - pulses_.begin(), " has come no further for ",
                    absl::FormatDuration(timeout_ * scale), " in ", Describe(*step)));

@@ -48,8 +48,8 @@ class PulseWatch {
 
   // The longest time that a rank has been silent for; zero if there is none.
   absl::Duration silence() const;
-  // The rank that Turn has found to be silent; nullopt if it has found none.
-  std::optional<int> silent_rank() const { return silent_rank_; }
+  // The rank that Turn has found to be dead or stuck; nullopt if it has found none.
+  std::optional<int> rank_to_blame() const { return rank_to_blame_; }
 
  private:
   struct Pulse {
@@ -65,7 +65,7 @@ class PulseWatch {
   const absl::Duration interval_;
   const int64_t max_turns_;
   std::vector<Pulse> pulses_;  // By rank.
-  std::optional<int> silent_rank_;
+  std::optional<int> rank_to_blame_;
 
   // The step that ran in the last turn, 0 if none did.
   uint64_t last_step_ = 0;

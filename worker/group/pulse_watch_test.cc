@@ -43,7 +43,7 @@ TEST_F(PulseWatchTest, ASilentRankIsNamedAfterTheTimeoutWithOrWithoutAStep) {
   const absl::Status status = Turns(1, RunningStep{17, 3}, {1});
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "rank 2 has not answered for 5s, step 17 (3 tokens) runs");
-  EXPECT_EQ(watch_.silent_rank(), 2);
+  EXPECT_EQ(watch_.rank_to_blame(), 2);
 
   PulseWatch idle(2, kTimeout);
   idle.Joined(1);
@@ -71,7 +71,7 @@ TEST_F(PulseWatchTest, OfThoseThatComeNoFurtherTheLastIsNamed) {
   const absl::Status status = Turns(kTurns + 3, RunningStep{9, 3});
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "rank 1 has come no further for 5s in step 9 (3 tokens)");
-  EXPECT_EQ(watch_.silent_rank(), std::nullopt);
+  EXPECT_EQ(watch_.rank_to_blame(), 1);
 }
 
 TEST_F(PulseWatchTest, TheOwnerMayBeTheOneThatHangs) {

@@ -51,13 +51,13 @@ void StepSequence::Encode(const Step& step, worker::v1::StepPlan* plan) {
 
 absl::StatusOr<Step> StepSequence::Decode(const worker::v1::StepPlan& plan) {
   if (plan.epoch() != epoch_ || plan.step() != next_step_) {
-    return absl::InternalError(absl::StrCat("expected step ", next_step_, " of epoch ", epoch_,
+    return absl::DataLossError(absl::StrCat("expected step ", next_step_, " of epoch ", epoch_,
                                             ", got step ", plan.step(), " of epoch ",
                                             plan.epoch()));
   }
   const uint64_t hash = HashAfter(hash_, next_step_, plan.forward(), plan.sampling());
   if (hash != plan.hash()) {
-    return absl::InternalError(absl::StrCat("the plans up to step ", plan.step(),
+    return absl::DataLossError(absl::StrCat("the plans up to step ", plan.step(),
                                             " differ: the leader's hash is ",
                                             absl::Hex(plan.hash()), ", ours ", absl::Hex(hash)));
   }

@@ -20,9 +20,9 @@ class StepSequence {
   // Numbers and hashes the next step. `plan` is overwritten; its memory is reused.
   void Encode(const Step& step, worker::v1::StepPlan* plan);
 
-  // Takes the next step out of `plan`. INTERNAL, with the values of both sides, if it is of another
-  // epoch, if it is not the next one, if the hash differs, or if its blocks are none. What the
-  // blocks hold is not checked (worker/step/check_step.h does that).
+  // Takes the next step out of `plan`. DATA_LOSS, with the values of both sides, if it is of
+  // another epoch, if it is not the next one, if the hash differs, or if its blocks are none. What
+  // the blocks hold is not checked (worker/step/check_step.h does that).
   absl::StatusOr<Step> Decode(const worker::v1::StepPlan& plan);
 
  private:

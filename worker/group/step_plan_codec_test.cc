@@ -62,7 +62,7 @@ TEST(StepPlanCodecTest, AnyChangedByteIsNoticed) {
     Plan plan;
     leader.Encode(step, &plan);
     change(plan);
-    EXPECT_EQ(rank.Decode(plan).status().code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(rank.Decode(plan).status().code(), absl::StatusCode::kDataLoss);
   }
 }
 

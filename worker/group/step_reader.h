@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <optional>
+#include <functional>
 #include <thread>
+#include <variant>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/rank_channel.h"
+#include "worker/group/step_plan_codec.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -23,29 +26,42 @@ class StepReader {
   // How many steps are kept at most, until Next takes them.
   static constexpr size_t kMaxSteps = 2;
 
+  // How the steps of an epoch end, if no error ends them.
+  enum class End { kStop, kEpochEnds };
+
   // Reads from `channel`, which is lent and which nobody else may receive from, until the leader
-  // says stop, `interrupt_fd` (-1 for none) becomes readable, or an error.
-  StepReader(RankChannel* channel, uint64_t epoch, int interrupt_fd);
+  // says stop or ends the epoch, `interrupt_fd` (-1 for none) becomes readable, or an error. Plans
+  // of earlier epochs are dropped. `on_epoch_end` is called by the reader's thread as soon as the
+  // leader has ended the epoch, while the steps before that may still run.
+  StepReader(RankChannel* channel, uint64_t epoch, int interrupt_fd,
+             std::function<void()> on_epoch_end);
   StepReader(const StepReader&) = delete;
   StepReader& operator=(const StepReader&) = delete;
   // Does not wait for the leader.
   ~StepReader();
 
-  // Blocks for the next step. nullopt if the leader says stop; the errors of RankChannel::Receive
-  // and StepSequence::Decode, after the steps that came before. Not to be called after either.
-  absl::StatusOr<std::optional<Step>> Next();
+  using Entry = absl::StatusOr<std::variant<Step, End>>;
+
+  // Blocks for the next step, or how they end; the errors of RankChannel::Receive and
+  // StepSequence::Decode, after the steps that came before. Not to be called after either.
+  Entry Next();
+
+  // Drops the steps that come, and returns how they end.
+  absl::StatusOr<End> SkipToEnd();
 
   // Waits at most for `patience`, and returns whether Next would give a step at once.
   bool HasStep(absl::Duration patience);
 
  private:
-  using Entry = absl::StatusOr<std::optional<Step>>;
-
   void Loop(uint64_t epoch, int interrupt_fd);
+  Entry Read(uint64_t epoch, int interrupt_fd, StepSequence& sequence);
   // Returns whether more may be read: false after the last entry, and in the destructor.
   bool Put(Entry entry);
 
   RankChannel& channel_;
+  const std::function<void()> on_epoch_end_;
+  // Only the reader's thread uses it. A member, so that its memory is used again for every step.
+  worker::v1::LeaderMessage message_;
   const UniqueFd stop_event_;
   Mutex mutex_;
   // Signalled when an entry comes.

@@ -4,8 +4,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <optional>
+#include <thread>
 #include <utility>
+#include <variant>
 
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/rank.pb.h"
@@ -17,6 +20,13 @@ namespace {
 
 constexpr uint64_t kEpoch = 3;
 
+Step OneToken(int32_t token) {
+  TestSequence sequence{.tokens = {token}, .blocks = {1}};
+  StepBuilder builder;
+  builder.Add(sequence, 1);
+  return builder.Finish();
+}
+
 class StepReaderTest : public testing::Test {
  protected:
   StepReaderTest() {
@@ -24,7 +34,7 @@ class StepReaderTest : public testing::Test {
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     leader_.emplace(UniqueFd(fds[0]));
     rank_.emplace(UniqueFd(fds[1]));
-    reader_.emplace(&*rank_, kEpoch, interrupt_.get());
+    reader_.emplace(&*rank_, kEpoch, interrupt_.get(), [this] { ended_ = true; });
   }
 
   // A step whose prompt makes it larger than a socket takes at once.
@@ -47,6 +57,7 @@ class StepReaderTest : public testing::Test {
   worker::v1::LeaderMessage message_;
   std::optional<RankChannel> leader_;
   std::optional<RankChannel> rank_;
+  std::atomic<bool> ended_ = false;
   std::optional<StepReader> reader_;
 };
 
@@ -56,32 +67,69 @@ TEST_F(StepReaderTest, TheLeaderCanSendTwoStepsThatNobodyHasTaken) {
   for (int32_t token : {1, 2}) {
     const auto step = reader_->Next();
     ASSERT_TRUE(step.ok()) << step.status();
-    EXPECT_EQ(std::as_const((*step)->forward).arrays().token_ids[0], token);
+    EXPECT_EQ(std::as_const(std::get<Step>(*step).forward).arrays().token_ids[0], token);
   }
 }
 
 TEST_F(StepReaderTest, StopComesAfterTheStepsBeforeIt) {
   Send(1, 1);
   SendStop();
-  EXPECT_TRUE(reader_->Next()->has_value());
-  EXPECT_FALSE(reader_->Next()->has_value());
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kStop);
 }
 
 TEST_F(StepReaderTest, TheEndOfTheLeaderComesAfterTheStepsBeforeIt) {
   Send(1, 1);
   leader_.reset();
-  EXPECT_TRUE(reader_->Next()->has_value());
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
   EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(StepReaderTest, AStepThatDoesNotFollowIsInternal) {
-  StepSequence skipped(kEpoch);
+TEST_F(StepReaderTest, AStepThatDoesNotFollowIsDataLoss) {
   worker::v1::StepPlan plan;
+  plan.set_epoch(kEpoch);
   Send(1, 1);
   *message_.mutable_plan() = plan;
   ASSERT_TRUE(leader_->Send(message_).ok());
-  EXPECT_TRUE(reader_->Next()->has_value());
-  EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(StepReaderTest, APlanWithAnotherHashIsDataLoss) {
+  Send(1, 1);
+  StepSequence other(kEpoch);
+  message_.mutable_plan()->set_step(1);
+  ASSERT_TRUE(leader_->Send(message_).ok());
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  const absl::Status status = reader_->Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(status.message().find("the leader's hash is"), absl::string_view::npos) << status;
+}
+
+TEST_F(StepReaderTest, PlansOfAnEarlierEpochAreDropped) {
+  StepSequence earlier(kEpoch - 1);
+  worker::v1::LeaderMessage late;
+  earlier.Encode(OneToken(7), late.mutable_plan());
+  ASSERT_TRUE(leader_->Send(late).ok());
+  Send(1, 1);
+  const auto step = reader_->Next();
+  ASSERT_TRUE(step.ok()) << step.status();
+  EXPECT_EQ(std::as_const(std::get<Step>(*step).forward).arrays().token_ids[0], 1);
+}
+
+TEST_F(StepReaderTest, TheEndOfAnEpochIsToldAtOnceAndComesAfterTheStepsBeforeIt) {
+  Send(1, 1);
+  message_.mutable_epoch_ends()->set_epoch(kEpoch);
+  ASSERT_TRUE(leader_->Send(message_).ok());
+  while (!ended_) std::this_thread::yield();
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kEpochEnds);
+}
+
+TEST_F(StepReaderTest, StepsCanBeSkipped) {
+  for (int32_t token : {1, 2, 3}) Send(token, 1);
+  SendStop();
+  EXPECT_EQ(*reader_->SkipToEnd(), StepReader::End::kStop);
 }
 
 TEST_F(StepReaderTest, AnInterruptIsCancelled) {
@@ -101,11 +149,11 @@ TEST_F(StepReaderTest, TellsWhetherAStepIsThere) {
   EXPECT_FALSE(reader_->HasStep(absl::ZeroDuration()));
   Send(1, 1);
   EXPECT_TRUE(reader_->HasStep(absl::Minutes(1)));
-  EXPECT_TRUE(reader_->Next()->has_value());
+  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
   // The leader's last word is none.
   SendStop();
   EXPECT_FALSE(reader_->HasStep(absl::Minutes(1)));
-  EXPECT_FALSE(reader_->Next()->has_value());
+  EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kStop);
 }
 
 }  // namespace

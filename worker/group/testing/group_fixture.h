@@ -15,9 +15,10 @@
 #include "absl/strings/string_view.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "gtest/gtest.h"
 #include "worker/comm/shm_communicator_factory.h"
-#include "worker/group/group_leader.h"
+#include "worker/group/group_epoch.h"
 #include "worker/group/group_member.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
@@ -140,14 +141,28 @@ class GroupTest : public testing::Test {
     EXPECT_EQ(limits.max_seqs, 4);
     EXPECT_EQ(limits.max_blocks_per_seq, 2);
     EXPECT_EQ(limits.kv_blocks, 16);
-    AddingDecoder decoder((*member)->communicator());
-    decoder.fail_with = fail_with;
-    decoder.before_reduce = before_reduce;
-    absl::Status status =
-        (*member)->SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank);
-    if (status.ok()) status = (*member)->Serve(decoder, [](auto...) {});
+    const absl::Status status =
+        ServeEpochs(**member, options, fail_with, before_reduce, weights_digest);
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
+  }
+
+  // Serves in one epoch after the other until the leader says stop.
+  static absl::Status ServeEpochs(GroupMember& member, const GroupMember::Options& options,
+                                  const absl::Status& fail_with,
+                                  const std::function<void()>& before_reduce,
+                                  absl::string_view weights_digest) {
+    while (true) {
+      AddingDecoder decoder(member.communicator());
+      decoder.fail_with = fail_with;
+      decoder.before_reduce = before_reduce;
+      RETURN_IF_ERROR(
+          member.SendReady(decoder, 1000 + options.rank, weights_digest, 9000 + options.rank));
+      ASSIGN_OR_RETURN(const StepReader::End end, member.Serve(decoder, [](auto...) {}));
+      if (end == StepReader::End::kStop) return absl::OkStatus();
+      ASSIGN_OR_RETURN(const bool goes_on, member.NextEpoch());
+      if (!goes_on) return absl::OkStatus();
+    }
   }
 
   std::future<absl::Status> StartMember(int rank, const absl::Status& fail_with = {}) {
@@ -172,8 +187,15 @@ class GroupTest : public testing::Test {
     return channel;
   }
 
+  // The first epoch of a group, when it has formed.
+  static absl::StatusOr<std::unique_ptr<GroupEpoch>> Form(const GroupEpoch::Options& options) {
+    auto epoch = std::make_unique<GroupEpoch>(options, std::vector<GroupEpoch::Survivor>());
+    RETURN_IF_ERROR(epoch->Form());
+    return epoch;
+  }
+
   void StartLeader() {
-    auto leader = GroupLeader::Start(leader_options_);
+    auto leader = Form(leader_options_);
     ASSERT_TRUE(leader.ok()) << leader.status();
     leader_ = *std::move(leader);
     decoder_ = std::make_unique<AddingDecoder>(leader_->communicator());
@@ -187,11 +209,11 @@ class GroupTest : public testing::Test {
   }
 
   ShmCommunicatorFactory communicators_;
-  GroupLeader::Options leader_options_;
+  GroupEpoch::Options leader_options_;
   std::promise<absl::Status> lost_;
   // Goes after the leader, which may abort it until it is stopped.
   std::unique_ptr<AddingDecoder> decoder_;
-  std::unique_ptr<GroupLeader> leader_;
+  std::unique_ptr<GroupEpoch> leader_;
 };
 
 }  // namespace phalanx

@@ -1,0 +1,233 @@
+// What the engine's thread asks of an epoch of the group, and its end. How it comes to be is in
+// group_forming.cc, its monitor in group_monitor.cc.
+#include "worker/group/group_epoch.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace phalanx {
+namespace {
+
+// How long the monitor has to find out why a step failed. What the engine's thread sees says less.
+constexpr absl::Duration kClueTimeout = absl::Seconds(1);
+
+}  // namespace
+
+GroupEpoch::GroupEpoch(const Options& options, std::vector<Survivor> survivors)
+    : options_(options),
+      sequence_(options_.epoch),
+      members_(options_.world),
+      stop_event_(eventfd(0, EFD_CLOEXEC)),
+      pulse_watch_(options_.world, options_.stall_timeout),
+      next_pulse_check_(MonotonicClock()->Now() + pulse_watch_.interval()) {
+  for (Survivor& survivor : survivors) {
+    Member& member = members_[survivor.rank];
+    member.process = std::move(survivor.process);
+    member.channel = std::move(survivor.channel);
+    member.pid = survivor.pid;
+    member.loaded = survivor.loaded;
+  }
+  if (options_.steps_in_flight > 1) {
+    runner_ = std::make_unique<StepRunner>(
+        StepRunner::Work{.launch = [this](const Step& step) { return LaunchStep(step); },
+                         .await = [this] { return AwaitStep(); },
+                         .launches_ahead = [this] { return decoder_.load()->launches_ahead(); }});
+  }
+}
+
+GroupEpoch::~GroupEpoch() { Stop(absl::ZeroDuration()); }
+
+std::vector<GroupEpoch::RankInfo> GroupEpoch::ranks() const {
+  MutexLock lock(&mutex_);
+  std::vector<RankInfo> infos;
+  for (const Member& member : members_) infos.push_back(member.info);
+  return infos;
+}
+
+absl::Status GroupEpoch::Submit(Step step) {
+  RETURN_IF_ERROR(lost());
+  // The others get the plan first, so that they compute while the leader does. If one cannot be
+  // sent to, the monitor will soon know more than that, for example how its process ended.
+  if (options_.world > 1) sequence_.Encode(step, plan_message_.mutable_plan());
+  for (int rank = 1; rank < options_.world; ++rank) {
+    if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
+      return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()), rank);
+    }
+  }
+  if (runner_ != nullptr) {
+    runner_->Submit(std::move(step));
+  } else {
+    steps_to_run_.push_back(std::move(step));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> GroupEpoch::Await() {
+  if (runner_ != nullptr) return runner_->Await();
+  const Step step = std::move(steps_to_run_.front());
+  steps_to_run_.pop_front();
+  RETURN_IF_ERROR(LaunchStep(step));
+  return AwaitStep();
+}
+
+absl::Status GroupEpoch::LaunchStep(const Step& step) {
+  {
+    MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(loss_.cause);
+    running_steps_.push_back({.number = ++steps_, .num_tokens = step.forward.counts().num_tokens});
+  }
+  const absl::Status status = decoder_.load()->Launch(step);
+  return status.ok() ? status : Explain(status);
+}
+
+absl::StatusOr<StepResult> GroupEpoch::AwaitStep() {
+  absl::StatusOr<StepResult> result = decoder_.load()->Await();
+  {
+    MutexLock lock(&mutex_);
+    running_steps_.pop_front();
+  }
+  return result.ok() ? std::move(result) : Explain(result.status());
+}
+
+absl::Status GroupEpoch::Explain(const absl::Status& failure) {
+  // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
+  // monitor in a moment.
+  if (absl::IsAborted(failure)) return LoseBySymptom(failure.message(), /*rank=*/-1);
+  // A rank did not come to a collective in time. Callers get UNAVAILABLE, because they would take
+  // DEADLINE_EXCEEDED for their own deadline.
+  if (absl::IsDeadlineExceeded(failure)) {
+    Lose({.cause = absl::UnavailableError(failure.message())});
+  } else {
+    // The way to another rank is broken, or this rank itself is.
+    Lose({.cause = failure, .final = !absl::IsUnavailable(failure)});
+  }
+  return lost();
+}
+
+absl::Status GroupEpoch::LoseBySymptom(absl::string_view symptom, int rank) {
+  {
+    const absl::Time deadline = MonotonicClock()->Now() + kClueTimeout;
+    MutexLock lock(&mutex_);
+    while (loss_.cause.ok() && MonotonicClock()->Now() < deadline) {
+      changed_.WaitFor(&mutex_, deadline - MonotonicClock()->Now());
+    }
+  }
+  // Has no effect if the monitor has found the cause: the first one stays.
+  Lose({.cause = absl::UnavailableError(symptom), .rank = rank});
+  return lost();
+}
+
+void GroupEpoch::Lose(const Loss& loss) {
+  {
+    MutexLock lock(&mutex_);
+    // Only the first cause counts: a loss makes other ranks fail too.
+    if (stopping_ || !loss_.cause.ok()) return;
+    loss_ = loss;
+    changed_.SignalAll();
+  }
+  LOG(ERROR) << "epoch " << options_.epoch << " of the group is lost: " << loss.cause.message();
+  // Ranks that wait in a collective for the lost one give up.
+  BreakOffStep();
+  options_.on_lost(loss.cause);
+}
+
+GroupEpoch::Loss GroupEpoch::loss() const {
+  MutexLock lock(&mutex_);
+  return loss_;
+}
+
+absl::Status GroupEpoch::lost() const { return loss().cause; }
+
+void GroupEpoch::Abandon() {
+  {
+    MutexLock lock(&mutex_);
+    // stopping_ keeps Lose quiet about what this breaks. The loss is what Await returns, and makes
+    // Submit refuse the next step.
+    stopping_ = true;
+    if (loss_.cause.ok()) {
+      loss_ = {.cause = absl::CancelledError("the group was told to stop"), .final = true};
+    }
+    changed_.SignalAll();
+  }
+  BreakOffStep();
+}
+
+void GroupEpoch::BreakOffStep() {
+  if (communicator_ != nullptr) communicator_->Abort();
+  MutexLock lock(&mutex_);
+  if (Decoder* const decoder = decoder_) decoder->Abort();
+}
+
+void GroupEpoch::EndMonitor() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  // The monitor uses the channels and the processes, so it has to end before they do.
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(stop_event_.get(), &one, sizeof(one));
+  if (monitor_.joinable()) monitor_.join();
+}
+
+std::vector<GroupEpoch::Survivor> GroupEpoch::Retire() {
+  EndMonitor();
+  BreakOffStep();
+  runner_.reset();
+  const int lost_rank = loss().rank;
+  worker::v1::LeaderMessage end;
+  end.mutable_epoch_ends()->set_epoch(options_.epoch);
+  std::vector<Survivor> survivors;
+  for (int rank = 1; rank < options_.world; ++rank) {
+    Member& member = members_[rank];
+    // Kills the child if there is one. One that was started and has not joined yet is lost too.
+    if (rank == lost_rank || member.channel == nullptr || !member.channel->Send(end).ok()) {
+      member = Member();
+      continue;
+    }
+    survivors.push_back({.rank = rank,
+                         .process = std::move(member.process),
+                         .channel = std::move(member.channel),
+                         .pid = member.pid,
+                         .loaded = member.loaded});
+  }
+  members_.clear();
+  return survivors;
+}
+
+void GroupEpoch::Stop(absl::Duration timeout) {
+  EndMonitor();
+  worker::v1::LeaderMessage stop;
+  stop.mutable_stop();
+  for (Member& member : members_) {
+    if (member.channel == nullptr) continue;
+    // A rank that is gone already need not be told.
+    member.channel->Send(stop).IgnoreError();
+    // One that loads its weights does not look at its messages before it has them. It sees that the
+    // connection has ended.
+    if (!member.ready) member.channel.reset();
+  }
+  // All have been told before the first is waited for, so they leave at the same time and share one
+  // deadline.
+  const absl::Time deadline = MonotonicClock()->Now() + timeout;
+  for (size_t rank = 1; rank < members_.size(); ++rank) {
+    Member& member = members_[rank];
+    const bool ended =
+        member.process == nullptr || member.process->Wait(deadline - MonotonicClock()->Now());
+    if (!ended && timeout > absl::ZeroDuration()) {
+      LOG(WARNING) << "rank " << rank << " does not stop: killing it";
+    }
+    // The destructor kills a process that has not ended.
+    member.channel.reset();
+    member.process.reset();
+  }
+}
+
+}  // namespace phalanx
