@@ -6,9 +6,8 @@ import socket
 import tempfile
 import uuid
 
-import grpc
 import pytest
-from harness import GREEDY, Stub, chat, first_delta, read_answer, status_of, wait_for_health
+from harness import GREEDY, Stub, chat, first_delta, read_answer, wait_for_health
 
 # A program that was told to stop, or whose group is lost, has ended by then, on a busy machine too.
 SOON_SECONDS = 15
@@ -90,23 +89,6 @@ def test_ranks_by_hand_serve_and_leave_with_their_leader(cluster, tiny_model, gr
     assert rank.wait(SOON_SECONDS) == 0
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_leader_ends_when_a_rank_by_hand_does(cluster, tiny_model, group_socket, signal_number):
-    leader, rank, coordinator = serve_by_hand(cluster, tiny_model, group_socket)
-    stream = Stub(coordinator.target).Generate(
-        chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=16000)
-    )
-    first_delta(stream)
-    leader.expected_exit = 1
-    rank.expected_exit = -signal_number if signal_number == signal.SIGKILL else 0
-    rank.send(signal_number)
-    assert rank.wait(SOON_SECONDS) == rank.expected_exit, rank.log()
-    assert leader.wait(SOON_SECONDS) == 1, leader.log()
-    code, details = status_of(stream)
-    assert code == grpc.StatusCode.UNAVAILABLE and details
-    assert "rank 1" in leader.log()
-
-
 def test_a_rank_with_another_model_is_refused(cluster, tiny_model, smollm2, group_socket):
     leader = cluster.rank(tiny_model, 0, group_socket)
     rank = cluster.rank(smollm2, 1, group_socket)
@@ -150,19 +132,6 @@ def test_a_leader_that_was_killed_while_forming_leaves_no_obstacle(cluster, tiny
         assert not os.listdir(folder)
 
 
-def test_a_rank_that_dies_while_the_group_loads_ends_the_load(cluster, smollm2, group_socket):
-    leader = cluster.rank(smollm2, 0, group_socket)
-    rank = cluster.rank(smollm2, 1, group_socket)
-    rank.expected_exit = -signal.SIGKILL
-    leader.wait_for_log("rank 1 has joined")
-    rank.send(signal.SIGKILL)
-    leader.expected_exit = 1
-    assert leader.wait(SOON_SECONDS) == 1
-    assert "rank 1 (process" in leader.log()
-    # What it says at the end of its own load.
-    assert "rank 0 of 2" not in leader.log()
-
-
 def test_a_leader_that_dies_while_a_rank_loads_ends_the_load(cluster, smollm2, group_socket):
     leader = cluster.rank(smollm2, 0, group_socket)
     rank = cluster.rank(smollm2, 1, group_socket)
@@ -182,24 +151,23 @@ def test_an_inherited_ignored_sigchld_hides_no_death(cluster, tiny_model):
     leader = cluster.worker(tiny_model, tp=2, prefix=["env", "--ignore-signal=CHLD"]).wait_ready()
     (rank,) = leader.ranks()
     rank.kill()
-    leader.expected_exit = 1
-    assert leader.wait(SOON_SECONDS) == 1
+    leader.wait_for_log("the group serves again")
     assert "rank 1 was killed by signal 9" in leader.log()
 
 
-def test_a_rank_that_hangs_ends_the_group(cluster, tiny_model):
-    serving = cluster.serve(tiny_model, tp=2, worker_flags=["--step_timeout", "1s"])
-    stream = serving.stub().Generate(
-        chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=16000)
-    )
+def test_a_rank_that_does_not_come_to_a_collective_is_left_behind(cluster, tiny_model):
+    patient = ["--step_timeout", "1s", "--stall_timeout", "10s"]
+    serving = cluster.serve(tiny_model, tp=2, worker_flags=patient)
+    request = chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=4000)
+    stream = serving.stub().Generate(request)
     first_delta(stream)
     (rank,) = serving.worker.ranks()
     # Nothing is left behind, not even by a leader that cannot clean up.
     assert any(argument.startswith("--group_socket=@") for argument in rank.cmdline())
     rank.suspend()
-    serving.worker.expected_exit = 1
-    code, details = status_of(stream)
-    assert code == grpc.StatusCode.UNAVAILABLE, f"{code} {details}"
-    assert serving.worker.wait(SOON_SECONDS) == 1
-    assert "rank 1 is ready: process" in serving.worker.log()
+    serving.worker.wait_for_log("the group serves again")
     assert "rank 1 did not come to a collective in time" in serving.worker.log()
+    # It never left the step, so the next epoch was lost too.
+    first_delta(stream)
+    stream.cancel()
+    serving.wait_idle()
