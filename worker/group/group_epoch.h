@@ -36,6 +36,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/communicator_factory.h"

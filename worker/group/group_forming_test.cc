@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/comm/communicator_segment.h"

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "worker/comm/communicator_segment.h"
 #include "worker/group/testing/group_fixture.h"

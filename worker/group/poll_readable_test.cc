@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "worker/group/rank_channel.h"
 

@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -52,19 +51,6 @@ UniqueFd DetachFd(msghdr* header) {
 }
 
 }  // namespace
-
-UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
-  if (this == &other) return *this;
-  if (fd_ >= 0) close(fd_);
-  fd_ = other.Release();
-  return *this;
-}
-
-UniqueFd::~UniqueFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
-int UniqueFd::Release() { return std::exchange(fd_, -1); }
 
 RankChannel::RankChannel(UniqueFd socket, size_t max_receive_bytes)
     : socket_(std::move(socket)), max_receive_bytes_(max_receive_bytes) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 
 namespace google::protobuf {
 class MessageLite;
@@ -21,22 +22,6 @@ namespace phalanx {
 inline constexpr size_t kMaxRankMessageBytes = size_t{64} << 20;
 // Bound on messages that a rank sends: they are all short.
 inline constexpr size_t kMaxMessageBytesFromRank = size_t{64} << 10;
-
-// Owns a descriptor and closes it; -1 for none.
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.Release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept;
-  ~UniqueFd();
-
-  int get() const { return fd_; }
-  int Release();
-
- private:
-  int fd_ = -1;
-};
 
 struct ReceiveOptions {
   // Limit on the time until the whole message is there: a peer that sends half of one cannot hold

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/step_plan_codec.h"
