@@ -24,7 +24,7 @@ ROOMS = {
     "model": ("files", "generation", "spec", "text", "checkpoint", "sharding"),
     "coordinator": ("text", "admission", "routing", "server"),
     "coordinator/text": ("tokenizer", "jinja", "schema", "template", "renderer", "answer"),
-    "worker": ("comm", "weights", "step", "model", "kv_cache", "constraint", "engine", "group", "server", ".", "bench"),
+    "worker": ("net", "comm", "weights", "step", "model", "kv_cache", "constraint", "engine", "group", "server", ".", "bench"),
     "kernels": (".", "sampling", "reference", "cpu", "cuda", "bench"),
     "client": (),
     "base": (),
