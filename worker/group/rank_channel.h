@@ -1,16 +1,18 @@
-// Messages between the leader and one rank: protobufs on a Unix stream socket. Each follows its
-// length in four bytes, in host order, since both ends are on one host. A descriptor can travel
+// Messages between the leader and one rank: protobufs on a link (rank_link.h). Each follows its
+// length in four bytes, the lowest first. On a link that carries them, a descriptor can travel
 // along.
 #ifndef PHALANX_WORKER_GROUP_RANK_CHANNEL_H_
 #define PHALANX_WORKER_GROUP_RANK_CHANNEL_H_
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "worker/group/rank_link.h"
 
 namespace google::protobuf {
 class MessageLite;
@@ -39,10 +41,13 @@ struct ReceiveOptions {
 class RankChannel {
  public:
   // Messages that claim more than `max_receive_bytes` are refused.
+  explicit RankChannel(std::unique_ptr<RankLink> link,
+                       size_t max_receive_bytes = kMaxRankMessageBytes);
+  // On a Unix socket, which is connected.
   explicit RankChannel(UniqueFd socket, size_t max_receive_bytes = kMaxRankMessageBytes);
 
-  // Sends `message`, and `fd` with it unless that is -1; `fd` stays the caller's. UNAVAILABLE if
-  // the peer is gone or has not read for ten seconds.
+  // Sends `message`, and `fd` with it unless that is -1; `fd` stays the caller's. Errors are those
+  // of RankLink::Send.
   absl::Status Send(const google::protobuf::MessageLite& message, int fd = -1);
 
   // Blocks for the next message. UNAVAILABLE if the peer has closed, DEADLINE_EXCEEDED if the
@@ -56,15 +61,21 @@ class RankChannel {
                                       UniqueFd* fd = nullptr);
 
   // Ends the connection for both ends. A Send that blocks fails. Any thread.
-  void Break();
+  void Break() { link_->Break(); }
 
-  int fd() const { return socket_.get(); }
+  int fd() const { return link_->fd(); }
+  // Whether a message, or some of one, is here that fd() does not show as readable. Whoever waits
+  // for fd() must first have received until this is false.
+  bool has_buffered() const { return link_->has_buffered(); }
+  // See RankLink.
+  bool ready() const { return link_->ready(); }
+  std::string peer() const { return link_->peer(); }
 
  private:
   // Reads until receive_buffer_ is full. Returns false if that much has not come yet.
   absl::StatusOr<bool> FillBuffer(UniqueFd* fd);
 
-  UniqueFd socket_;
+  std::unique_ptr<RankLink> link_;
   const size_t max_receive_bytes_;
   std::string send_buffer_;
   // The message that is arriving, after its length. Of this, the first `received_` bytes are there.
