@@ -77,7 +77,8 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     const Checkpoint& checkpoint, const StepLimits& limits, const ShutdownSignal& shutdown,
     std::function<void(const absl::Status&)> on_lost,
     std::function<void(absl::Duration)> on_pulse) {
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint(), backend));
+  ASSIGN_OR_RETURN(RankIdentity identity,
+                   OwnIdentity(checkpoint.fingerprint(), backend, options.weights));
   GroupEpoch::Options group{.world = options.group_size(),
                             .limits = limits,
                             .communicators = platform.communicators.get(),

@@ -77,7 +77,8 @@ absl::Status JoinAndServe(const WorkerOptions& options, const Checkpoint& checkp
                           kernels::Backend& backend, const ShutdownSignal& shutdown,
                           RankMetrics& metrics, int metrics_port,
                           std::optional<MemberModel>& kept) {
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(checkpoint.fingerprint(), backend));
+  ASSIGN_OR_RETURN(RankIdentity identity,
+                   OwnIdentity(checkpoint.fingerprint(), backend, options.weights));
   LOG(INFO) << "joining the group at " << options.group_socket;
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,

@@ -77,7 +77,7 @@ absl::Status BenchModel::Init(const std::vector<int64_t>& kv_tokens) {
 }
 
 absl::Status BenchModel::StartGroup(const std::string& fingerprint) {
-  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(fingerprint, *backend_));
+  ASSIGN_OR_RETURN(RankIdentity identity, OwnIdentity(fingerprint, *backend_, worker_.weights));
   GroupEpoch::Options group{.world = worker_.group_size(),
                             .limits = limits_,
                             .communicators = platform_.communicators.get(),

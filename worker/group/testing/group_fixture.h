@@ -109,8 +109,10 @@ class GroupTest : public testing::Test {
 
   GroupTest() {
     leader_options_.communicators = &communicators_;
-    leader_options_.identity = {
-        .model_fingerprint = "model", .build = "build", .arithmetic = "avx2"};
+    leader_options_.identity = {.model_fingerprint = "model",
+                                .build = "build",
+                                .arithmetic = "avx2",
+                                .weight_form = "file"};
     leader_options_.limits = {
         .max_step_tokens = 8, .max_seqs = 4, .max_blocks_per_seq = 2, .kv_blocks = 16};
     leader_options_.address = UnusedAbstractAddress();
