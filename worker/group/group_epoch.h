@@ -43,6 +43,7 @@
 #include "worker/group/pulse_watch.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
+#include "worker/group/rank_meeting.h"
 #include "worker/group/rank_process.h"
 #include "worker/group/rank_reception.h"
 #include "worker/group/step_plan_codec.h"
@@ -61,9 +62,10 @@ class GroupEpoch {
     CommunicatorFactory* communicators = nullptr;
     // What every rank must have in common with the leader; a rank that differs is refused.
     RankIdentity identity;
-    // Where the ranks join, see unix_socket.h. Nobody may listen there yet. The leader stops
-    // listening there once all have joined.
+    // Where the ranks join: a Unix socket, see unix_socket.h, or, if `tcp` is set, a port. Nobody
+    // may listen there yet. The leader listens there only while ranks are missing.
     std::string address;
+    std::optional<RankTcp> tcp = std::nullopt;
     // Gives the command line that starts a rank as a child process. If null, the leader starts none
     // and waits for ranks that others start.
     std::function<std::vector<std::string>(int rank)> rank_command;
@@ -97,6 +99,8 @@ class GroupEpoch {
     int64_t kv_arena_bytes = 0;
     int metrics_port = 0;
     std::string weights_digest;
+    // The address of its host, as this one sees it; empty if ranks meet at a Unix socket.
+    std::string host;
   };
 
   // A rank that was well when an epoch ended: it keeps its process, weights and connection.
@@ -130,9 +134,10 @@ class GroupEpoch {
 
   // Starts the ranks that are missing and blocks until all have joined. The thread that calls it
   // must outlive the group (see RankProcess). UNAVAILABLE if a rank ends or does not come,
-  // FAILED_PRECONDITION if one does not fit (wrong number, world or identity), CANCELLED if
-  // interrupted: messages name the rank. Connections that do not join are turned away, with a line
-  // in the log.
+  // FAILED_PRECONDITION if one that was started here does not fit (wrong number, world or identity)
+  // or the transport does not reach other hosts, CANCELLED if interrupted: messages name the rank.
+  // Connections that do not join are turned away, with a line in the log, and so are ranks that
+  // others started and that do not fit: their places stay free.
   absl::Status Form();
 
   // For rank 0's decoder, after Form; lives as long as the epoch.
@@ -193,9 +198,12 @@ class GroupEpoch {
   absl::Status CheckWeights(absl::string_view weights_digest) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AllJoined() const;
-  // Called by the monitor: lets a rank in. An error says why the group cannot form.
+  // Called by the monitor: lets a rank in, or turns it away. An error says why the group cannot
+  // form.
   absl::Status Admit(RankReception::Arrival arrival);
   absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
+  // Whether the process is a rank that was started here.
+  bool IsChild(pid_t pid) const;
   void FillWelcome(worker::v1::Welcome* welcome) const;
 
   // Group_epoch.cc. Called by the engine thread, or by the runner's:
@@ -218,6 +226,7 @@ class GroupEpoch {
   static int WatchedFd(const Member& member);
   // To be called when WatchedFd of the rank is readable: takes in its message or its end.
   Loss HearRank(int rank);
+  Loss HearMessage(int rank);
   Loss TakeIn(int rank, const worker::v1::RankMessage& message);
   Loss TakeReady(int rank, const worker::v1::Ready& ready);
   // To be called once in each interval of the pulse.

@@ -16,6 +16,10 @@ namespace phalanx {
 absl::Status GroupEpoch::Form() {
   ASSIGN_OR_RETURN(CommunicatorFactory::Meeting meeting,
                    options_.communicators->Meet(options_.world, options_.step_timeout));
+  if (options_.tcp.has_value() && meeting.invitation.fd >= 0) {
+    return absl::FailedPreconditionError(
+        "this transport of the ranks shares memory, which works on one host only");
+  }
   communicator_ = std::move(meeting.communicator);
   // A group of one has a monitor too: it watches the leader's own progress.
   if (options_.world == 1) {
@@ -28,10 +32,13 @@ absl::Status GroupEpoch::Form() {
   std::unique_ptr<RankReception> reception;
   if (!AllJoined()) {
     // Before the ranks are started, so that they find it at the first try.
-    ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Create(options_.address));
+    const RankMeeting meeting_place{options_.address, options_.tcp};
+    ASSIGN_OR_RETURN(std::unique_ptr<RankListener> listener, ListenForRanks(meeting_place));
     RETURN_IF_ERROR(StartRanks());
-    if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << options_.address;
-    reception = std::make_unique<RankReception>(std::move(listener), options_.handshake_timeout);
+    if (!options_.rank_command) LOG(INFO) << "waiting for ranks at " << meeting_place.ToString();
+    reception = std::make_unique<RankReception>(
+        std::move(listener), options_.handshake_timeout,
+        options_.tcp.has_value() ? options_.tcp->secret : std::nullopt);
   }
   monitor_ =
       std::thread([this, owned = std::move(reception)]() mutable { Monitor(std::move(owned)); });
@@ -90,16 +97,21 @@ absl::Status GroupEpoch::Admit(RankReception::Arrival arrival) {
   if (!rank.ok()) {
     answer.mutable_refused()->set_message(std::string(rank.status().message()));
     arrival.channel->Send(answer).IgnoreError();
-    return rank.status();
+    if (IsChild(arrival.pid)) return rank.status();
+    // Another process may take the place that this one wanted.
+    LOG(WARNING) << "turned away " << arrival.channel->peer()
+                 << ", which wanted to join: " << rank.status().message();
+    return absl::OkStatus();
   }
   FillWelcome(answer.mutable_welcome());
+  answer.mutable_welcome()->set_proof(arrival.leaders_proof);
   // The place stays free for another process with this rank's number. If the rank was a child of
   // ours, its end is seen by WatchedFd, and the group is lost then.
   if (absl::Status status = arrival.channel->Send(answer, invitation_.fd); !status.ok()) {
     LOG(WARNING) << "rank " << *rank << " was gone before it was let in: " << status.message();
     return absl::OkStatus();
   }
-  LOG(INFO) << "rank " << *rank << " has joined: process " << arrival.pid;
+  LOG(INFO) << "rank " << *rank << " has joined: " << arrival.channel->peer();
   Member& member = members_[*rank];
   // Not under the lock: other threads look at a channel only after AwaitJoins has seen all
   // `joined`, which are set under it.
@@ -134,6 +146,12 @@ absl::StatusOr<int> GroupEpoch::CheckJoin(const worker::v1::Join& join) const {
   }
   RETURN_IF_ERROR(CheckSameIdentity(rank, IdentityFrom(join), options_.identity));
   return rank;
+}
+
+bool GroupEpoch::IsChild(pid_t pid) const {
+  return std::any_of(members_.begin() + 1, members_.end(), [pid](const Member& member) {
+    return member.process != nullptr && member.process->pid() == pid;
+  });
 }
 
 bool GroupEpoch::AllJoined() const {

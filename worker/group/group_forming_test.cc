@@ -14,37 +14,13 @@
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/rank.pb.h"
-#include "worker/comm/communicator_segment.h"
-#include "worker/comm/shm_communicator.h"
 #include "worker/group/testing/group_fixture.h"
+#include "worker/group/testing/named_communicator_factory.h"
 
 namespace phalanx {
 namespace {
 
 using GroupFormingTest = GroupTest;
-
-// Ranks that are threads and find each other by bytes alone, without a descriptor.
-class NamedCommunicatorFactory final : public CommunicatorFactory {
- public:
-  absl::StatusOr<Meeting> Meet(int world, absl::Duration timeout) override {
-    segment_ = *CommunicatorSegment::Create(world);
-    return Meeting{std::make_unique<ShmCommunicator>(segment_, 0,
-                                                     ShmCommunicator::Options{.timeout = timeout}),
-                   {.rendezvous = kName}};
-  }
-  absl::StatusOr<std::unique_ptr<Communicator>> Join(const Invitation& invitation, int rank,
-                                                     int world, absl::Duration timeout) override {
-    EXPECT_EQ(invitation.fd, -1);
-    if (invitation.rendezvous != kName) return absl::InvalidArgumentError("not the name");
-    return std::make_unique<ShmCommunicator>(segment_, rank,
-                                             ShmCommunicator::Options{.timeout = timeout});
-  }
-
- private:
-  // Bytes that no text has.
-  const std::string kName = std::string("\0\xff\x80 name", 8);
-  std::shared_ptr<CommunicatorSegment> segment_;
-};
 
 TEST_F(GroupFormingTest, RanksCanFindEachOtherByBytesWithoutADescriptor) {
   NamedCommunicatorFactory communicators;
@@ -63,22 +39,73 @@ TEST_F(GroupFormingTest, RanksCanFindEachOtherByBytesWithoutADescriptor) {
 
 constexpr char kAddressVariable[] = "PHALANX_TEST_ADDRESS";
 
-TEST_F(GroupFormingTest, RefusesARankOfAnotherModelBuildOrArithmetic) {
-  leader_options_.world = 2;
-  leader_options_.on_lost = [](const absl::Status&) {};
-  for (std::string RankIdentity::*field :
-       {&RankIdentity::model_fingerprint, &RankIdentity::build, &RankIdentity::arithmetic}) {
-    GroupMember::Options options = MemberOptions(1);
-    options.identity.*field = "other";
-    std::future<absl::Status> member =
-        std::async(std::launch::async, [=] { return RunMember(options); });
-    const absl::Status status = Form(leader_options_).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_NE(status.message().find("other"), absl::string_view::npos) << status;
-    const absl::Status refusal = member.get();
+// A rank that others started and that does not fit costs the group nothing: its place stays free.
+class MisfitTest : public GroupTest {
+ protected:
+  MisfitTest() { leader_options_.world = 2; }
+
+  // What the leader tells a rank with these options, after which rank 1 joins and the group forms.
+  std::string RefusalOf(const GroupMember::Options& misfit) {
+    absl::Status refusal;
+    std::future<absl::Status> member = std::async(std::launch::async, [&] {
+      refusal = RunMember(misfit);
+      return RunMember(MemberOptions(1));
+    });
+    StartLeader();
+    EXPECT_TRUE(Execute(1).ok());
+    leader_->Stop(absl::Minutes(1));
+    EXPECT_TRUE(member.get().ok());
     EXPECT_EQ(refusal.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_NE(refusal.message().find("rank 1 "), absl::string_view::npos) << refusal;
+    return std::string(refusal.message());
   }
+};
+
+TEST_F(MisfitTest, AnotherModelIsTurnedAway) {
+  GroupMember::Options options = MemberOptions(1);
+  options.identity.model_fingerprint = "other";
+  EXPECT_NE(RefusalOf(options).find("other instead of model"), std::string::npos);
+}
+
+TEST_F(MisfitTest, AnotherBuildIsTurnedAway) {
+  GroupMember::Options options = MemberOptions(1);
+  options.identity.build = "other";
+  EXPECT_NE(RefusalOf(options).find("other instead of build"), std::string::npos);
+}
+
+TEST_F(MisfitTest, AnotherArithmeticIsTurnedAway) {
+  GroupMember::Options options = MemberOptions(1);
+  options.identity.arithmetic = "other";
+  EXPECT_NE(RefusalOf(options).find("other instead of avx2"), std::string::npos);
+}
+
+TEST_F(MisfitTest, AnotherWorldIsTurnedAway) {
+  GroupMember::Options options = MemberOptions(1);
+  options.world = 3;
+  EXPECT_NE(RefusalOf(options).find("rank 1 of 3 joined a group of 2"), std::string::npos);
+}
+
+TEST_F(MisfitTest, ANumberThatTheGroupDoesNotHaveIsTurnedAway) {
+  for (const int rank : {-1, 0, 2}) {
+    GroupMember::Options options = MemberOptions(1);
+    options.rank = rank;
+    EXPECT_NE(RefusalOf(options).find("joined a group of 2"), std::string::npos) << rank;
+  }
+}
+
+TEST_F(GroupFormingTest, ARankThatJoinsTwiceIsTurnedAwayTheSecondTime) {
+  leader_options_.world = 3;
+  absl::Status refusal;
+  std::future<absl::Status> members = std::async(std::launch::async, [&] {
+    auto member = GroupMember::Join(MemberOptions(1));
+    if (!member.ok()) return member.status();
+    refusal = GroupMember::Join(MemberOptions(1)).status();
+    return RunMember(MemberOptions(2));
+  });
+  const auto leader = Form(leader_options_);
+  ASSERT_TRUE(leader.ok()) << leader.status();
+  (*leader)->Stop(absl::Minutes(1));
+  EXPECT_TRUE(members.get().ok());
+  EXPECT_NE(refusal.message().find("rank 1 joined twice"), absl::string_view::npos) << refusal;
 }
 
 TEST_F(GroupFormingTest, RefusesARankWithOtherWeights) {
@@ -93,28 +120,6 @@ TEST_F(GroupFormingTest, RefusesARankWithOtherWeights) {
   const absl::Status status = (*leader)->AwaitReady(&decoder, kWeightsDigest);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_NE(status.message().find("rank 2 has other weights"), absl::string_view::npos) << status;
-}
-
-TEST_F(GroupFormingTest, RefusesARankOfAnotherWorld) {
-  leader_options_.world = 2;
-  GroupMember::Options options = MemberOptions(1);
-  options.world = 3;
-  std::future<absl::Status> member =
-      std::async(std::launch::async, [=] { return RunMember(options); });
-  EXPECT_EQ(Form(leader_options_).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_FALSE(member.get().ok());
-}
-
-TEST_F(GroupFormingTest, RefusesARankThatJoinsTwice) {
-  leader_options_.world = 3;
-  std::future<absl::Status> first = StartMember(1);
-  std::future<absl::Status> second = StartMember(1);
-  const absl::Status status = Form(leader_options_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(status.message(), "rank 1 joined twice");
-  // The rank that was let in may have been told to stop.
-  const bool both_left = first.get().ok() && second.get().ok();
-  EXPECT_FALSE(both_left);
 }
 
 // Connections that are not ranks. None may end the group or hold it up.
@@ -284,6 +289,31 @@ TEST_F(GroupFormingTest, SaysHowAChildEndedThatConnectedButDidNotJoin) {
   };
   const absl::Status status = Form(leader_options_).status();
   EXPECT_EQ(status.message(), "rank 1 exited with code 7 while the group formed");
+}
+
+TEST_F(GroupFormingTest, AChildThatDoesNotFitEndsTheGroup) {
+  leader_options_.world = 2;
+  setenv(kAddressVariable, leader_options_.address.c_str(), 1);
+  leader_options_.rank_command = [](int) {
+    return std::vector<std::string>{"/proc/self/exe", "--gtest_also_run_disabled_tests",
+                                    "--gtest_filter=Child.DISABLED_JoinsAnotherWorld"};
+  };
+  const absl::Status status = Form(leader_options_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "rank 1 of 7 joined a group of 2");
+}
+
+// What AChildThatDoesNotFitEndsTheGroup runs as a child.
+TEST(Child, DISABLED_JoinsAnotherWorld) {
+  RankChannel channel(ConnectUnix(getenv(kAddressVariable), absl::Minutes(1)).value());
+  worker::v1::RankMessage message;
+  message.mutable_join()->set_rank(1);
+  message.mutable_join()->set_world(7);
+  CHECK_OK(channel.Send(message));
+  worker::v1::LeaderMessage answer;
+  CHECK_OK(channel.Receive(&answer));
+  // Until the leader has read its own conclusion from it and ends this process.
+  pause();
 }
 
 // Not a test of its own, but what SaysHowAChildEndedThatConnectedButDidNotJoin runs as a child.

@@ -14,7 +14,6 @@
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/step_reader.h"
-#include "worker/group/unix_socket.h"
 
 namespace phalanx {
 namespace {
@@ -27,27 +26,21 @@ constexpr absl::Duration kLookAhead = absl::Microseconds(300);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
-  ASSIGN_OR_RETURN(UniqueFd socket,
-                   ConnectUnix(options.address, options.startup_timeout, options.interrupt_fd));
+  const RankMeeting meeting{options.address, options.tcp};
+  ASSIGN_OR_RETURN(std::unique_ptr<RankLink> link,
+                   DialLeader(meeting, options.startup_timeout, options.interrupt_fd));
   std::unique_ptr<GroupMember> member(
-      new GroupMember(options, RankChannel(std::move(socket)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
-  worker::v1::RankMessage request;
-  worker::v1::Join* const join = request.mutable_join();
-  join->set_rank(options.rank);
-  join->set_world(options.world);
-  WriteIdentity(options.identity, join);
-  RETURN_IF_ERROR(member->channel_.Send(request));
-
-  worker::v1::LeaderMessage answer;
+      new GroupMember(options, RankChannel(std::move(link)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
+  worker::v1::Join join;
+  join.set_rank(options.rank);
+  join.set_world(options.world);
+  WriteIdentity(options.identity, &join);
   UniqueFd communicator_fd;
-  RETURN_IF_ERROR(member->channel_.Receive(&answer, {.timeout = options.startup_timeout,
-                                                     .interrupt_fd = options.interrupt_fd,
-                                                     .fd = &communicator_fd}));
-  if (answer.has_refused()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the leader refused this rank: ", answer.refused().message()));
-  }
-  const worker::v1::Welcome& welcome = answer.welcome();
+  ASSIGN_OR_RETURN(const worker::v1::Welcome welcome,
+                   SayJoin(member->channel_, std::move(join), meeting.secret(),
+                           {.timeout = options.startup_timeout,
+                            .interrupt_fd = options.interrupt_fd,
+                            .fd = &communicator_fd}));
   member->epoch_ = welcome.epoch();
   member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),
                      .max_seqs = welcome.max_seqs(),

@@ -22,6 +22,7 @@
 #include "worker/comm/communicator_factory.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
+#include "worker/group/rank_meeting.h"
 #include "worker/group/step_reader.h"
 #include "worker/model/decoder.h"
 #include "worker/step/step.h"
@@ -37,8 +38,9 @@ class GroupMember {
     // How the ranks meet; lent for the call, must be set, of the leader's kind.
     CommunicatorFactory* communicators = nullptr;
     RankIdentity identity;
-    // Where the leader listens, see unix_socket.h.
+    // Where the leader listens: a Unix socket, see unix_socket.h, or, if `tcp` is set, a port.
     std::string address;
+    std::optional<RankTcp> tcp = std::nullopt;
     absl::Duration startup_timeout = absl::Minutes(2);
     absl::Duration step_timeout = absl::Minutes(1);
     // A descriptor that becomes readable when the rank is to leave the group; -1 for none.
@@ -46,8 +48,8 @@ class GroupMember {
   };
 
   // Blocks until the leader has let this rank in. UNAVAILABLE if there is no leader,
-  // FAILED_PRECONDITION if it refuses this rank, PERMISSION_DENIED if it belongs to another user,
-  // CANCELLED if interrupted.
+  // FAILED_PRECONDITION if it refuses this rank, PERMISSION_DENIED if it belongs to another user or
+  // one of the two does not prove who it is, CANCELLED if interrupted.
   static absl::StatusOr<std::unique_ptr<GroupMember>> Join(const Options& options);
   GroupMember(const GroupMember&) = delete;
   GroupMember& operator=(const GroupMember&) = delete;

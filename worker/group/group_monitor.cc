@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/group/group_epoch.h"
@@ -61,6 +62,12 @@ bool WouldFailAgain(const absl::Status& cause, bool loaded) {
   }
 }
 
+// Of a peer's name (RankLink::peer); empty for one at a Unix socket.
+std::string HostOf(const std::string& peer) {
+  const absl::StatusOr<HostPort> address = ParseHostPort(peer, PortUse::kConnect);
+  return address.ok() ? address->host : "";
+}
+
 }  // namespace
 
 GroupEpoch::Loss GroupEpoch::LossOf(int rank, const absl::Status& cause) const {
@@ -75,7 +82,7 @@ GroupEpoch::Loss GroupEpoch::LossOfConnection(int rank, const absl::Status& chan
                                                   member.ready ? "" : " while the group formed")));
   }
   return LossOf(rank,
-                absl::UnavailableError(absl::StrCat("rank ", rank, " (process ", member.pid,
+                absl::UnavailableError(absl::StrCat("rank ", rank, " (", member.channel->peer(),
                                                     ") is lost: ", channel_status.message())));
 }
 
@@ -164,8 +171,16 @@ int GroupEpoch::WatchedFd(const Member& member) {
 }
 
 GroupEpoch::Loss GroupEpoch::HearRank(int rank) {
-  Member& member = members_[rank];
+  const Member& member = members_[rank];
   if (member.channel == nullptr) return LossOfConnection(rank, absl::OkStatus());
+  Loss loss = HearMessage(rank);
+  // What TLS has taken from the socket does not make it readable again.
+  while (loss.cause.ok() && member.channel->has_buffered()) loss = HearMessage(rank);
+  return loss;
+}
+
+GroupEpoch::Loss GroupEpoch::HearMessage(int rank) {
+  Member& member = members_[rank];
   worker::v1::RankMessage message;
   if (absl::Status status = member.channel->Receive(&message, {.timeout = kMessageTimeout});
       !status.ok()) {
@@ -218,8 +233,9 @@ GroupEpoch::Loss GroupEpoch::TakeReady(int rank, const worker::v1::Ready& ready)
   member.info = {.weight_bytes = ready.weight_bytes(),
                  .kv_arena_bytes = ready.kv_arena_bytes(),
                  .metrics_port = ready.metrics_port(),
-                 .weights_digest = ready.weights_digest()};
-  LOG(INFO) << "rank " << rank << " is ready: process " << member.pid << ", weights "
+                 .weights_digest = ready.weights_digest(),
+                 .host = HostOf(member.channel->peer())};
+  LOG(INFO) << "rank " << rank << " is ready: " << member.channel->peer() << ", weights "
             << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
             << " MiB, metrics on port " << ready.metrics_port();
   changed_.SignalAll();

@@ -21,7 +21,7 @@ inline constexpr int kRankProtocol = 1;
 struct RankIdentity {
   int protocol = kRankProtocol;
   // model/checkpoint/fingerprint.h. The weights themselves are compared once they are read, see
-  // GroupLeader::AwaitReady.
+  // GroupEpoch::AwaitReady.
   std::string model_fingerprint;
   // A digest of the program's file.
   std::string build;

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "base/unique_fd.h"
 #include "worker/group/poll_readable.h"
 
 namespace phalanx {
@@ -23,19 +22,20 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 bool IsReadable(int fd) { return PollReadable({fd}, absl::InfinitePast()).ok(); }
 
-void LogTurnedAway(pid_t pid, absl::string_view why) {
-  LOG(WARNING) << "turned away process " << pid << " at the group's socket: " << why;
+void LogTurnedAway(const std::string& who, absl::string_view why) {
+  LOG(WARNING) << "turned away " << who << ", which wanted to join: " << why;
 }
 
 }  // namespace
 
-RankReception::RankReception(UnixListener listener, absl::Duration patience)
-    : listener_(std::move(listener)), patience_(patience) {}
+RankReception::RankReception(std::unique_ptr<RankListener> listener, absl::Duration patience,
+                             std::optional<GroupSecret> secret)
+    : listener_(std::move(listener)), patience_(patience), secret_(std::move(secret)) {}
 
 void RankReception::AppendFds(std::vector<int>* fds) const {
   // A listener that cannot accept stays readable, and would keep the caller's loop busy.
   const bool accepts = MonotonicClock()->Now() >= accept_again_;
-  fds->push_back(accepts ? listener_.fd() : -1);
+  fds->push_back(accepts ? listener_->fd() : -1);
   for (const Guest& guest : guests_) fds->push_back(guest.channel->fd());
 }
 
@@ -59,9 +59,10 @@ std::vector<RankReception::Arrival> RankReception::Receive() {
       continue;
     }
     if (joined.ok()) {
-      arrivals.push_back({std::move(guest.channel), guest.pid, std::move(join)});
+      std::string proof = secret_.has_value() ? secret_->LeadersProof(guest.nonce, join) : "";
+      arrivals.push_back({std::move(guest.channel), guest.pid, std::move(join), std::move(proof)});
     } else {
-      LogTurnedAway(guest.pid, joined.status().message());
+      LogTurnedAway(guest.channel->peer(), joined.status().message());
     }
     it = guests_.erase(it);
   }
@@ -71,8 +72,12 @@ std::vector<RankReception::Arrival> RankReception::Receive() {
 absl::StatusOr<bool> RankReception::Hear(Guest& guest, worker::v1::Join* join) const {
   worker::v1::RankMessage message;
   ASSIGN_OR_RETURN(const bool whole, guest.channel->ReceiveArrived(&message));
+  RETURN_IF_ERROR(Challenge(guest));
   if (whole) {
     if (!message.has_join()) return absl::DataLossError("its first message is not Join");
+    if (secret_.has_value() && !secret_->Proves(guest.nonce, message.join())) {
+      return absl::PermissionDeniedError("it does not know the group's secret");
+    }
     *join = std::move(*message.mutable_join());
     return true;
   }
@@ -81,29 +86,41 @@ absl::StatusOr<bool> RankReception::Hear(Guest& guest, worker::v1::Join* join) c
       absl::StrCat("it did not say who it is within ", absl::FormatDuration(patience_)));
 }
 
+absl::Status RankReception::Challenge(Guest& guest) const {
+  if (!secret_.has_value() || !guest.nonce.empty() || !guest.channel->ready()) {
+    return absl::OkStatus();
+  }
+  guest.nonce = NewNonce();
+  worker::v1::LeaderMessage message;
+  message.mutable_challenge()->set_nonce(guest.nonce);
+  // Does not wait: a new connection has room for so little.
+  return guest.channel->Send(message);
+}
+
 void RankReception::Accept() {
   const absl::Time now = MonotonicClock()->Now();
   if (now < accept_again_) return;
   // No more at a time than there are places, so that somebody who connects again and again cannot
   // keep this thread here.
-  for (size_t accepted = 0; accepted < kMaxGuests && IsReadable(listener_.fd()); ++accepted) {
-    absl::StatusOr<UniqueFd> socket = listener_.Accept();
-    if (absl::IsPermissionDenied(socket.status())) {
-      LOG(WARNING) << "turned away at the group's socket: " << socket.status().message();
+  for (size_t accepted = 0; accepted < kMaxGuests && IsReadable(listener_->fd()); ++accepted) {
+    absl::StatusOr<RankListener::Visitor> visitor = listener_->Accept();
+    if (absl::IsPermissionDenied(visitor.status())) {
+      LOG(WARNING) << "turned away at the group's socket: " << visitor.status().message();
       continue;
     }
-    if (!socket.ok()) {
-      LOG(WARNING) << socket.status().message();
+    if (!visitor.ok()) {
+      LOG(WARNING) << visitor.status().message();
       accept_again_ = now + kAcceptPause;
       return;
     }
     if (guests_.size() == kMaxGuests) {
-      LogTurnedAway(guests_.front().pid, "too many connections have not said who they are");
+      LogTurnedAway(guests_.front().channel->peer(),
+                    "too many connections have not said who they are");
       guests_.pop_front();
     }
-    const pid_t pid = PeerPid(*socket);
-    guests_.push_back({std::make_unique<RankChannel>(*std::move(socket), kMaxMessageBytesFromRank),
-                       pid, now + patience_});
+    guests_.push_back(
+        {std::make_unique<RankChannel>(std::move(visitor->link), kMaxMessageBytesFromRank),
+         visitor->pid, now + patience_, ""});
   }
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
+#include "worker/group/unix_socket.h"
 
 namespace phalanx {
 namespace {
@@ -46,7 +47,7 @@ class RankReceptionTest : public testing::Test {
 
  private:
   explicit RankReceptionTest(const std::string& address)
-      : address_(address), reception_(UnixListener::Create(address).value(), kPatience) {}
+      : address_(address), reception_(ListenForRanks({address}).value(), kPatience) {}
 };
 
 TEST_F(RankReceptionTest, HearsEachConnectionUntilItJoins) {

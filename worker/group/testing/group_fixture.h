@@ -127,6 +127,7 @@ class GroupTest : public testing::Test {
             .communicators = leader_options_.communicators,
             .identity = leader_options_.identity,
             .address = leader_options_.address,
+            .tcp = leader_options_.tcp,
             .startup_timeout = absl::Minutes(1)};
   }
 
