@@ -21,6 +21,7 @@ absl::StatusOr<Platform> ChoosePlatform(const WorkerOptions& options) {
       {.rank = options.rank,
        .world = options.group_size(),
        .devices = options.devices,
+       .over_hosts = options.over_hosts(),
        .activations = options.activations == ActivationType::kF32 ? kernels::DType::kF32
                                                                   : kernels::DType::kBF16,
        .determinism = options.determinism,

@@ -34,6 +34,9 @@ absl::StatusOr<std::vector<int>> DevicesOf(const CudaPlatformOptions& options, i
   if (devices.empty()) {
     devices.resize(options.world);
     std::iota(devices.begin(), devices.end(), 0);
+    if (options.over_hosts) {
+      for (int& device : devices) device %= num_gpus;
+    }
   }
   if (devices.size() != static_cast<size_t>(options.world)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -127,7 +130,8 @@ absl::StatusOr<Platform> CudaPlatform(const CudaPlatformOptions& options) {
   ASSIGN_OR_RETURN(const int num_gpus, kernels::CountGpus());
   ASSIGN_OR_RETURN(const std::vector<int> devices, DevicesOf(options, num_gpus));
   const int device = devices[options.rank];
-  if (options.rank == 0) RETURN_IF_ERROR(TellPeers(devices));
+  // Which of them are on this host is not known where there are several.
+  if (options.rank == 0 && !options.over_hosts) RETURN_IF_ERROR(TellPeers(devices));
   Platform platform;
   // Planning costs time that a GPU would wait; more tokens a step make better use of it.
   platform.defaults = {.max_seqs = 128, .max_step_tokens = 2048, .steps_in_flight = 2};

@@ -16,6 +16,9 @@ struct CudaPlatformOptions {
   int world = 1;
   // The GPU of each rank, among those that the process sees. Empty: that of its number.
   std::vector<int> devices;
+  // Ranks may be on several hosts, which have as many GPUs each as this one. Then the numbers above
+  // begin again on each host.
+  bool over_hosts = false;
   kernels::DType activations = kernels::DType::kBF16;
   kernels::Determinism determinism = kernels::Determinism::kStrict;
   // As WorkerOptions::cuda_cache_dir.

@@ -25,6 +25,7 @@
 #include "worker/group/unix_socket.h"
 #include "worker/group_metrics.h"
 #include "worker/memory_plan.h"
+#include "worker/rank_links.h"
 #include "worker/rank_model.h"
 #include "worker/serve_group.h"
 #include "worker/server/worker_server.h"
@@ -66,7 +67,9 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
   std::vector<std::string> metrics = {Dialable({metrics_host, metrics_port}).ToString()};
   const std::vector<GroupEpoch::RankInfo> ranks = group.ranks();
   for (size_t rank = 1; rank < ranks.size(); ++rank) {
-    metrics.push_back(Dialable({metrics_host, ranks[rank].metrics_port}).ToString());
+    HostPort page = Dialable({metrics_host, ranks[rank].metrics_port});
+    if (options.over_hosts()) page.host = ranks[rank].host;
+    metrics.push_back(page.ToString());
   }
   return absl::StrCat("ready grpc=", Dialable({options.listen.host, grpc_port}).ToString(),
                       " metrics=", absl::StrJoin(metrics, ","));
@@ -79,11 +82,13 @@ absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     std::function<void(absl::Duration)> on_pulse) {
   ASSIGN_OR_RETURN(RankIdentity identity,
                    OwnIdentity(checkpoint.fingerprint(), backend, options.weights));
+  ASSIGN_OR_RETURN(std::optional<RankTcp> tcp, MakeRankTcp(options.rank_links, 0));
   GroupEpoch::Options group{.world = options.group_size(),
                             .limits = limits,
                             .communicators = platform.communicators.get(),
                             .identity = std::move(identity),
                             .address = options.group_socket,
+                            .tcp = std::move(tcp),
                             .rank_command = nullptr,
                             .startup_timeout = options.startup_timeout,
                             .stall_timeout = options.stall_timeout,

@@ -12,6 +12,7 @@
 #include "worker/group/group_member.h"
 #include "worker/group/rank_identity.h"
 #include "worker/memory_plan.h"
+#include "worker/rank_links.h"
 #include "worker/rank_metrics.h"
 #include "worker/rank_model.h"
 
@@ -79,13 +80,16 @@ absl::Status JoinAndServe(const WorkerOptions& options, const Checkpoint& checkp
                           std::optional<MemberModel>& kept) {
   ASSIGN_OR_RETURN(RankIdentity identity,
                    OwnIdentity(checkpoint.fingerprint(), backend, options.weights));
-  LOG(INFO) << "joining the group at " << options.group_socket;
+  ASSIGN_OR_RETURN(std::optional<RankTcp> tcp, MakeRankTcp(options.rank_links, options.rank));
+  LOG(INFO) << "joining the group at "
+            << (tcp.has_value() ? tcp->address.ToString() : options.group_socket);
   ASSIGN_OR_RETURN(const std::unique_ptr<GroupMember> member,
                    GroupMember::Join({.rank = options.rank,
                                       .world = options.group_size(),
                                       .communicators = platform.communicators.get(),
                                       .identity = std::move(identity),
                                       .address = options.group_socket,
+                                      .tcp = std::move(tcp),
                                       .startup_timeout = options.startup_timeout,
                                       .step_timeout = options.step_timeout,
                                       .interrupt_fd = options.supervised ? -1 : shutdown.fd()}));

@@ -140,14 +140,15 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
           ->check(CLI::Range(1, 64))
           ->group(group);
   CLI::Option* const world =
-      app.add_option("--world", options.world,
-                     "Ranks of a group whose ranks are started by hand, one process each")
+      app.add_option(
+             "--world", options.world,
+             "Ranks of a group whose ranks are started by hand or by a cluster, one process "
+             "each: on one host with --group_socket, on several with --leader")
           ->check(CLI::Range(1, 64))
           ->excludes(tp)
           ->group(group);
-  app.add_option(
-         "--rank", options.rank,
-         "This process's number in a group that is started by hand (--world); 0 is the leader")
+  app.add_option("--rank", options.rank,
+                 "This process's number in a group that is started so (--world); 0 is the leader")
       ->check(CLI::Range(0, 63))
       ->needs(world)
       ->group(group);
@@ -157,6 +158,7 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
          "leader: a path, or @NAME for one that leaves no file. All must run as one user")
       ->needs(world)
       ->group(group);
+  AddRankLinkOptions(app, group, world, options.rank_links);
   // Set by RankCommand; hidden from the help.
   app.add_flag("--supervised", options.supervised)->needs(world)->group("");
   app.add_option("--threads", options.threads,
@@ -248,8 +250,10 @@ void AddWorkerOptions(CLI::App& app, WorkerOptions& options) {
   app.add_option("--model_name", options.model_name, "What clients call it; default: its own name");
   AddHostPortOption(app, "--listen", &options.listen, PortUse::kListen,
                     "Where coordinators connect; [::] is every address of the machine");
-  AddHostPortOption(app, "--metrics_listen", &options.metrics_listen, PortUse::kListen,
-                    "Where /metrics is; rank r takes the port plus r, port 0 takes free ones");
+  AddHostPortOption(
+      app, "--metrics_listen", &options.metrics_listen, PortUse::kListen,
+      "Where /metrics is; rank r of one host takes the port plus r, port 0 takes free "
+      "ones");
   AddDurationOption(app, "--lame_duck", &options.lame_duck,
                     "How long requests are still taken after SIGTERM, health saying NOT_SERVING, "
                     "so that coordinators turn elsewhere first; SIGINT skips it");
@@ -278,8 +282,17 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank ", options.rank, " is not below --world ", options.group_size()));
   }
-  if (!options.starts_ranks() && options.world > 1 && options.group_socket.empty()) {
-    return absl::InvalidArgumentError("--world needs --group_socket");
+  if (absl::Status status = CheckRankLinkOptions(options.rank_links, options.rank); !status.ok()) {
+    return status;
+  }
+  if (options.over_hosts() && !options.group_socket.empty()) {
+    return absl::InvalidArgumentError(
+        "--group_socket is for ranks on one host, --leader for ranks on several: give one of the "
+        "two");
+  }
+  if (options.world > 1 && options.group_socket.empty() && !options.over_hosts()) {
+    return absl::InvalidArgumentError(
+        "--world needs --group_socket, for ranks on one host, or --leader, for ranks on several");
   }
   if (options.stall_timeout < kMinStallTimeout) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -291,7 +304,8 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options) {
         absl::StrCat("--max_step_tokens ", options.max_step_tokens, " is below --max_seqs ",
                      options.max_seqs, ": each running request needs a token in every step"));
   }
-  const int last_port = options.metrics_listen.port + options.group_size() - 1;
+  const int last_port =
+      options.metrics_listen.port + (options.over_hosts() ? 0 : options.group_size() - 1);
   if (options.metrics_listen.port != 0 && last_port > 65535) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--metrics_listen ", options.metrics_listen.ToString(), " leaves no port for ",
@@ -332,15 +346,18 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
 
 HostPort RankMetricsAddress(const WorkerOptions& options, int rank) {
   const HostPort& leader = options.metrics_listen;
-  return {leader.host, leader.port == 0 ? 0 : leader.port + rank};
+  const bool at_leaders_port = leader.port == 0 || options.over_hosts();
+  return {leader.host, at_leaders_port ? leader.port : leader.port + rank};
 }
 
 int ThreadsPerRank(const WorkerOptions& options) {
   if (options.threads > 0) return options.threads;
   const CpuBudget budget = GetCpuBudget();
-  const int threads = std::max(1, budget.cpus / options.group_size());
+  const int ranks_here = options.over_hosts() ? 1 : options.group_size();
+  const int threads = std::max(1, budget.cpus / ranks_here);
   LOG(INFO) << threads << " threads per rank: " << budget.cpus << " CPUs (" << budget.reason
-            << ") over " << options.group_size() << " ranks";
+            << ") over " << ranks_here << (ranks_here == 1 ? " rank" : " ranks")
+            << (options.over_hosts() ? " of this host" : "");
   return threads;
 }
 

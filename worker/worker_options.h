@@ -14,6 +14,7 @@
 #include "kernels/ops.h"
 #include "model/sharding/weight_plan.h"
 #include "model/spec/spec.h"
+#include "worker/rank_link_options.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -48,7 +49,8 @@ struct WorkerOptions {
   int rank = 0;
   int world = 0;             // 0: as tp, and the leader starts the other ranks.
   std::string group_socket;  // See worker/group/unix_socket.h. Empty: the leader makes one up.
-  bool supervised = false;   // The leader started this rank and says when it is to stop.
+  RankLinkOptions rank_links;
+  bool supervised = false;  // The leader started this rank and says when it is to stop.
   kernels::Determinism determinism = kernels::Determinism::kStrict;
   DeviceKind device = DeviceKind::kAuto;
   std::vector<int> devices;  // The GPU of each rank; empty: that of its number.
@@ -75,6 +77,9 @@ struct WorkerOptions {
   LogFormat log_format = LogFormat::kText;
 
   bool starts_ranks() const { return world == 0; }
+  // Whether ranks may be on hosts of their own: then this process has its host's CPUs and memory
+  // for itself, as far as it knows.
+  bool over_hosts() const { return rank_links.over_tcp(); }
   int group_size() const { return world == 0 ? tp : world; }
 };
 
@@ -91,8 +96,8 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options);
 // The command line of local rank `rank` of the group that `options` describe.
 std::vector<std::string> RankCommand(const WorkerOptions& options, int rank);
 
-// Where the metrics page of rank `rank` is: at the leader's port plus `rank`; port 0 stays 0.
-// `options` must have passed CheckWorkerOptions.
+// Where the metrics page of rank `rank` is: at the leader's port plus `rank`, and on a host of its
+// own at that port itself; port 0 stays 0. `options` must have passed CheckWorkerOptions.
 HostPort RankMetricsAddress(const WorkerOptions& options, int rank);
 
 // The number of threads that each rank computes with.

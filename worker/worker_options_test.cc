@@ -129,6 +129,22 @@ TEST(WorkerOptionsTest, RefusesContradictions) {
   EXPECT_FALSE(CheckWorkerOptions(options).ok()) << "no token for each request";
 }
 
+TEST(WorkerOptionsTest, RanksOfSeveralHostsHaveTheirHostsToThemselves) {
+  WorkerOptions options = Parse({"--model=m", "--world=3", "--rank=2", "--leader=host-0.group:7010",
+                                 "--rank_tls_cert=c", "--rank_tls_key=k", "--rank_tls_ca=a",
+                                 "--metrics_listen=[::]:65535"});
+  EXPECT_EQ(CheckWorkerOptions(options), absl::OkStatus());
+  EXPECT_TRUE(options.over_hosts());
+  EXPECT_EQ(options.rank_links.leader.ToString(), "host-0.group:7010");
+  EXPECT_EQ(RankMetricsAddress(options, 2).port, 65535);
+  EXPECT_EQ(GroupListenAddress(options.rank_links).ToString(), "[::]:7010");
+  const int all = ThreadsPerRank(options);
+  options.world = 1;
+  EXPECT_EQ(ThreadsPerRank(options), all);
+  options.group_socket = "@both";
+  EXPECT_FALSE(CheckWorkerOptions(options).ok());
+}
+
 TEST(WorkerOptionsTest, EachRankHasAMetricsPortOfItsOwn) {
   WorkerOptions options;
   options.metrics_listen = {"::1", 9000};
