@@ -6,6 +6,7 @@ import re
 import subprocess
 import unittest
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
@@ -13,11 +14,48 @@ KUBERNETES_VERSION = "1.32"
 FOLDER = pathlib.Path("deploy/kubernetes")
 # What it adds to and takes from the other.
 GPU_FOLDER = pathlib.Path("deploy/kubernetes-gpu")
-FOLDERS = (FOLDER, GPU_FOLDER)
+HOSTS_FOLDER = pathlib.Path("deploy/kubernetes-several-hosts")
+FOLDERS = (FOLDER, GPU_FOLDER, HOSTS_FOLDER)
 PROGRAMS = {
     "coordinator": "coordinator/coordinator",
     "worker": "worker/worker",
     "phalanx": "client/phalanx",
+}
+
+
+# LeaderWorkerSet is no part of Kubernetes: what these manifests use of leaderworkerset.x-k8s.io/v1. The
+# templates of its pods are checked as pods.
+LEADER_WORKER_SET = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "leaderworkerset.x-k8s.io/v1"},
+        "kind": {"const": "LeaderWorkerSet"},
+        "metadata": {"type": "object"},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["leaderWorkerTemplate"],
+            "properties": {
+                "replicas": {"type": "integer"},
+                "startupPolicy": {"enum": ["LeaderCreated", "LeaderReady"]},
+                "leaderWorkerTemplate": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["workerTemplate"],
+                    "properties": {
+                        "size": {"type": "integer", "minimum": 1},
+                        "restartPolicy": {
+                            "enum": ["RecreateGroupOnPodRestart", "RecreateGroupAfterStart", "None"]
+                        },
+                        "leaderTemplate": {"type": "object"},
+                        "workerTemplate": {"type": "object"},
+                    },
+                },
+            },
+        },
+    },
 }
 
 
@@ -33,10 +71,19 @@ def kustomization(folder):
     return yaml.safe_load((folder / "kustomization.yaml").read_text())
 
 
+def templates_of(document):
+    """The templates of pods in a manifest; a leader's comes first."""
+    spec = document["spec"]
+    if "template" in spec:
+        return [spec["template"]]
+    group = spec.get("leaderWorkerTemplate", {})
+    return [group[key] for key in ("leaderTemplate", "workerTemplate") if key in group]
+
+
 def pods(folders=FOLDERS):
     for _, document in manifests(folders):
-        if "template" in document["spec"]:
-            yield document["spec"]["template"]["spec"]
+        for template in templates_of(document):
+            yield template["spec"]
 
 
 def commands(folders=FOLDERS):
@@ -46,6 +93,13 @@ def commands(folders=FOLDERS):
 
 
 def validate(document):
+    if document["kind"] == "LeaderWorkerSet":
+        jsonschema.validate(document, LEADER_WORKER_SET)
+        for template in templates_of(document):
+            # Its name is the controller's to choose.
+            metadata = {"name": "rank", **template["metadata"]}
+            validate({"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata})
+        return
     kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
 
 
@@ -64,13 +118,25 @@ class ManifestTest(unittest.TestCase):
         for _, document in manifests():
             validate(document)
             kinds.add(document["kind"])
-        self.assertLessEqual({"Deployment", "StatefulSet", "Service"}, kinds)
+        self.assertLessEqual(
+            {"Deployment", "StatefulSet", "Service", "LeaderWorkerSet", "NetworkPolicy"}, kinds
+        )
 
     def test_a_misspelt_field_does_not(self):
         for _, document in manifests():
             broken = copy.deepcopy(document)
             broken["spec"]["replicaz"] = 1
-            with self.assertRaises(kubernetes_validate.ValidationError):
+            with self.assertRaises(jsonschema.ValidationError):
+                validate(broken)
+
+    def test_a_misspelt_field_of_a_rank_does_not(self):
+        ((_, document),) = [
+            found for found in manifests([HOSTS_FOLDER]) if found[1]["kind"] == "LeaderWorkerSet"
+        ]
+        for key in ("leaderTemplate", "workerTemplate"):
+            broken = copy.deepcopy(document)
+            broken["spec"]["leaderWorkerTemplate"][key]["spec"]["container"] = []
+            with self.assertRaises(jsonschema.ValidationError):
                 validate(broken)
 
     def test_the_kustomization_names_every_manifest(self):
@@ -99,6 +165,16 @@ class ManifestTest(unittest.TestCase):
         self.assertEqual(len(workloads), 2)
         self.assertCountEqual(budgets, workloads)
 
+    def check_removal(self, patch):
+        """Of the groups of ../kubernetes, which another folder's take the place of."""
+        ((_, groups),) = [
+            found for found in manifests([FOLDER]) if found[1]["kind"] == "StatefulSet"
+        ]
+        removed = yaml.safe_load(patch["patch"])
+        self.assertEqual(removed.pop("$patch"), "delete")
+        self.assertEqual(removed["kind"], groups["kind"])
+        self.assertEqual(removed["metadata"], {"name": groups["metadata"]["name"]})
+
     def test_groups_on_gpus_take_the_place_of_those_on_cpus(self):
         by_name = {d["metadata"]["name"]: d for _, d in manifests() if d["kind"] == "StatefulSet"}
         on_cpus, on_gpus = by_name["phalanx-worker"], by_name["phalanx-worker-gpu"]
@@ -106,10 +182,7 @@ class ManifestTest(unittest.TestCase):
         self.assertEqual(on_gpus["spec"]["selector"], on_cpus["spec"]["selector"])
         self.assertEqual(on_gpus["spec"]["serviceName"], on_cpus["spec"]["serviceName"])
         removal, model = kustomization(GPU_FOLDER)["patches"]
-        removed = yaml.safe_load(removal["patch"])
-        self.assertEqual(removed.pop("$patch"), "delete")
-        self.assertEqual(removed["kind"], on_cpus["kind"])
-        self.assertEqual(removed["metadata"], {"name": on_cpus["metadata"]["name"]})
+        self.check_removal(removal)
         # The coordinator's first flag becomes the model that the workers have.
         self.assertEqual(model["target"], {"kind": "Deployment", "name": "phalanx-coordinator"})
         (change,) = yaml.safe_load(model["patch"])
@@ -139,8 +212,83 @@ class ManifestTest(unittest.TestCase):
         (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
         self.assertEqual(volume["emptyDir"]["medium"], "Memory")
 
+    def test_groups_over_several_hosts_take_the_place_of_those_of_one_pod(self):
+        (removal,) = kustomization(HOSTS_FOLDER)["patches"]
+        self.check_removal(removal)
+        by_kind = {d["kind"]: d for _, d in manifests([HOSTS_FOLDER])}
+        group = by_kind["LeaderWorkerSet"]
+        # A leader is ready when its ranks have joined.
+        self.assertEqual(group["spec"]["startupPolicy"], "LeaderCreated")
+        leader, rank = (template["metadata"]["labels"] for template in templates_of(group))
+        selectors = {
+            (d["kind"], d["metadata"]["name"]): d["spec"]["selector"]
+            for _, d in manifests([FOLDER])
+            if d["kind"] in ("Service", "PodDisruptionBudget")
+        }
+        # Coordinators find leaders only, which have the service and the budget of the others.
+        service = selectors["Service", "phalanx-worker"].items()
+        self.assertLessEqual(service, leader.items())
+        self.assertFalse(service <= rank.items())
+        budget = selectors["PodDisruptionBudget", "phalanx-worker"]["matchLabels"].items()
+        self.assertLessEqual(budget, leader.items())
+        rank_budget = by_kind["PodDisruptionBudget"]["spec"]
+        self.assertEqual(rank_budget["maxUnavailable"], 1)
+        self.assertLessEqual(rank_budget["selector"]["matchLabels"].items(), rank.items())
+        self.assertFalse(rank_budget["selector"]["matchLabels"].items() <= leader.items())
+
+    def test_all_ranks_of_several_hosts_have_one_command_line(self):
+        first, second = commands([HOSTS_FOLDER])
+        self.assertEqual(first, second)
+        flags = dict(flag.split("=", 1) for flag in first[1:])
+        # What LeaderWorkerSet tells each container.
+        self.assertEqual(flags["--rank"], "$(LWS_WORKER_INDEX)")
+        self.assertEqual(flags["--world"], "$(LWS_GROUP_SIZE)")
+        host, port = flags["--leader"].rsplit(":", 1)
+        self.assertEqual(host, "$(LWS_LEADER_ADDRESS)")
+        leader, rank = pods([HOSTS_FOLDER])
+        (container,) = leader["containers"]
+        self.assertIn(int(port), {p["containerPort"] for p in container["ports"]})
+        for pod in (leader, rank):
+            (container,) = pod["containers"]
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "rank-tls"]
+            # With a subPath, a certificate that is renewed would never arrive.
+            self.assertNotIn("subPath", mount)
+            for flag in ("--rank_tls_cert", "--rank_tls_key", "--rank_tls_ca"):
+                self.assertEqual(str(pathlib.Path(flags[flag]).parent), mount["mountPath"])
+            (volume,) = [v for v in pod["volumes"] if v["name"] == "rank-tls"]
+            self.assertEqual(volume["secret"]["defaultMode"], 0o440)
+            self.assertEqual(pod["securityContext"]["fsGroup"], pod["securityContext"]["runAsUser"])
+
+    def test_the_network_policy_lets_in_ranks_coordinators_and_metrics(self):
+        by_kind = {d["kind"]: d for _, d in manifests([HOSTS_FOLDER])}
+        policy = by_kind["NetworkPolicy"]["spec"]
+        (label,) = policy["podSelector"]["matchLabels"].items()
+        for template in templates_of(by_kind["LeaderWorkerSet"]):
+            self.assertIn(label, template["metadata"]["labels"].items())
+        ranks, coordinators, metrics = policy["ingress"]
+        # The ports of what they exchange are the system's to choose.
+        self.assertNotIn("ports", ranks)
+        self.assertEqual(ranks["from"], [{"podSelector": {"matchLabels": dict([label])}}])
+        flags = flags_of(next(pods([HOSTS_FOLDER]))["containers"][0])
+        self.assertEqual(
+            coordinators["ports"], [{"port": int(flags["--listen"].rsplit(":", 1)[1])}]
+        )
+        self.assertEqual(
+            metrics["ports"], [{"port": int(flags["--metrics_listen"].rsplit(":", 1)[1])}]
+        )
+        ((_, deployment),) = [
+            found for found in manifests([FOLDER]) if found[1]["kind"] == "Deployment"
+        ]
+        self.assertLessEqual(
+            coordinators["from"][0]["podSelector"]["matchLabels"].items(),
+            deployment["spec"]["template"]["metadata"]["labels"].items(),
+        )
+
     def test_loading_may_take_as_long_as_the_worker_lets_it(self):
-        (pod,) = pods([GPU_FOLDER])
+        for pod in (*pods([GPU_FOLDER]), next(pods([HOSTS_FOLDER]))):
+            self.check_startup(pod)
+
+    def check_startup(self, pod):
         (container,) = pod["containers"]
         probe = container["startupProbe"]
         # To join, and again to load.
@@ -162,17 +310,25 @@ class ManifestTest(unittest.TestCase):
         for pod in pods():
             for container in pod["containers"]:
                 ports = {port["containerPort"] for port in container["ports"]}
+                # A rank that is no leader listens for nobody but who gathers metrics.
+                serves = "readinessProbe" in container
                 for flag in container["command"]:
                     if flag.startswith(("--listen=", "--metrics_listen=")):
                         # Every address of the pod, of both families.
                         host, port = flag.split("=")[1].rsplit(":", 1)
                         self.assertEqual(host, "[::]")
-                        self.assertIn(int(port), ports)
+                        if serves or flag.startswith("--metrics_listen="):
+                            self.assertIn(int(port), ports)
+                if not serves:
+                    self.assertNotIn("livenessProbe", container)
+                    continue
                 self.assertIn(container["readinessProbe"]["grpc"]["port"], ports)
                 # A port that accepts is no proof: the process must answer.
                 liveness = container["livenessProbe"]["grpc"]
                 self.assertIn(liveness["port"], ports)
                 self.assertEqual(liveness["service"], "liveness")
+        without = [pod for pod in pods() if "readinessProbe" not in pod["containers"][0]]
+        self.assertEqual(without, list(pods([HOSTS_FOLDER]))[1:])
 
     def test_pods_are_restricted(self):
         for pod in pods():
