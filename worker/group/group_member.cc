@@ -26,27 +26,21 @@ constexpr absl::Duration kLookAhead = absl::Microseconds(300);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupMember>> GroupMember::Join(const Options& options) {
-  const RankMeeting meeting{options.address, options.tcp};
-  ASSIGN_OR_RETURN(std::unique_ptr<RankLink> link,
-                   DialLeader(meeting, options.startup_timeout, options.interrupt_fd));
-  std::unique_ptr<GroupMember> member(
-      new GroupMember(options, RankChannel(std::move(link)), UniqueFd(eventfd(0, EFD_CLOEXEC))));
   worker::v1::Join join;
   join.set_rank(options.rank);
   join.set_world(options.world);
   WriteIdentity(options.identity, &join);
-  UniqueFd communicator_fd;
-  ASSIGN_OR_RETURN(const worker::v1::Welcome welcome,
-                   SayJoin(member->channel_, std::move(join), meeting.secret(),
-                           {.timeout = options.startup_timeout,
-                            .interrupt_fd = options.interrupt_fd,
-                            .fd = &communicator_fd}));
+  ASSIGN_OR_RETURN(JoinedRank joined, JoinLeader({options.address, options.tcp}, join,
+                                                 options.startup_timeout, options.interrupt_fd));
+  std::unique_ptr<GroupMember> member(
+      new GroupMember(options, std::move(*joined.channel), UniqueFd(eventfd(0, EFD_CLOEXEC))));
+  const worker::v1::Welcome& welcome = joined.welcome;
   member->epoch_ = welcome.epoch();
   member->limits_ = {.max_step_tokens = welcome.max_step_tokens(),
                      .max_seqs = welcome.max_seqs(),
                      .max_blocks_per_seq = welcome.max_blocks_per_seq(),
                      .kv_blocks = welcome.kv_blocks()};
-  RETURN_IF_ERROR(member->MeetPeers(std::move(communicator_fd), welcome.rendezvous()));
+  RETURN_IF_ERROR(member->MeetPeers(std::move(joined.communicator_fd), welcome.rendezvous()));
   // A leader that names no interval wants no pulse.
   const absl::Duration pulse_interval =
       welcome.pulse_ms() > 0 ? absl::Milliseconds(welcome.pulse_ms()) : absl::InfiniteDuration();

@@ -1,10 +1,13 @@
 #include "worker/group/rank_meeting.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status.h"
+#include "worker/group/poll_readable.h"
 #include "worker/group/unix_socket.h"
 #include "worker/net/stream_socket.h"
 
@@ -13,6 +16,7 @@ namespace {
 
 // A leader asks for its secret as soon as it has accepted.
 constexpr absl::Duration kChallengePatience = absl::Seconds(10);
+constexpr absl::Duration kRetryInterval = absl::Milliseconds(100);
 
 class UnixRankListener final : public RankListener {
  public:
@@ -107,6 +111,30 @@ absl::StatusOr<worker::v1::Welcome> SayJoin(RankChannel& channel, worker::v1::Jo
     return absl::PermissionDeniedError("the leader does not know the group's secret");
   }
   return std::move(*answer.mutable_welcome());
+}
+
+absl::StatusOr<JoinedRank> JoinLeader(const RankMeeting& meeting, const worker::v1::Join& join,
+                                      absl::Duration timeout, int interrupt_fd) {
+  const absl::Time deadline = MonotonicClock()->Now() + timeout;
+  while (true) {
+    const absl::Duration left = deadline - MonotonicClock()->Now();
+    ASSIGN_OR_RETURN(std::unique_ptr<RankLink> link, DialLeader(meeting, left, interrupt_fd));
+    JoinedRank joined;
+    joined.channel = std::make_unique<RankChannel>(std::move(link));
+    absl::StatusOr<worker::v1::Welcome> welcome =
+        SayJoin(*joined.channel, join, meeting.secret(),
+                {.timeout = left, .interrupt_fd = interrupt_fd, .fd = &joined.communicator_fd});
+    if (welcome.ok()) {
+      joined.welcome = *std::move(welcome);
+      return joined;
+    }
+    const absl::Time now = MonotonicClock()->Now();
+    if (!absl::IsUnavailable(welcome.status()) || now >= deadline) return welcome.status();
+    LOG(WARNING) << "joining again: " << welcome.status().message();
+    if (PollReadable({interrupt_fd}, std::min(deadline, now + kRetryInterval)).ok()) {
+      return absl::CancelledError("interrupted while joining");
+    }
+  }
 }
 
 }  // namespace phalanx

@@ -61,8 +61,9 @@ class RankListener {
 // The leader's end. Errors are those of UnixListener::Create and StreamListener::Create.
 absl::StatusOr<std::unique_ptr<RankListener>> ListenForRanks(const RankMeeting& meeting);
 
-// The rank's end: tries until the leader listens there. UNAVAILABLE after `timeout`, CANCELLED once
-// `interrupt_fd` is readable (-1: never), PERMISSION_DENIED if it does not prove who it is.
+// The rank's end of a connection: tries until the leader listens there. UNAVAILABLE after
+// `timeout`, CANCELLED once `interrupt_fd` is readable (-1: never), PERMISSION_DENIED if it does
+// not prove who it is.
 absl::StatusOr<std::unique_ptr<RankLink>> DialLeader(const RankMeeting& meeting,
                                                      absl::Duration timeout, int interrupt_fd);
 
@@ -73,6 +74,18 @@ absl::StatusOr<std::unique_ptr<RankLink>> DialLeader(const RankMeeting& meeting,
 absl::StatusOr<worker::v1::Welcome> SayJoin(RankChannel& channel, worker::v1::Join join,
                                             const GroupSecret* secret,
                                             const ReceiveOptions& options);
+
+// A rank that the leader has let in.
+struct JoinedRank {
+  std::unique_ptr<RankChannel> channel;
+  worker::v1::Welcome welcome;
+  UniqueFd communicator_fd;  // That came with the welcome; none over TCP.
+};
+
+// DialLeader and SayJoin, again if the connection breaks before the leader has answered: it may
+// have been started anew, or strangers may have pushed this rank out. Errors are those of the two.
+absl::StatusOr<JoinedRank> JoinLeader(const RankMeeting& meeting, const worker::v1::Join& join,
+                                      absl::Duration timeout, int interrupt_fd);
 
 }  // namespace phalanx
 

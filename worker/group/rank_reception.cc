@@ -62,6 +62,7 @@ std::vector<RankReception::Arrival> RankReception::Receive() {
       std::string proof = secret_.has_value() ? secret_->LeadersProof(guest.nonce, join) : "";
       arrivals.push_back({std::move(guest.channel), guest.pid, std::move(join), std::move(proof)});
     } else {
+      TellWhy(guest, joined.status());
       LogTurnedAway(guest.channel->peer(), joined.status().message());
     }
     it = guests_.erase(it);
@@ -84,6 +85,14 @@ absl::StatusOr<bool> RankReception::Hear(Guest& guest, worker::v1::Join* join) c
   if (MonotonicClock()->Now() < guest.deadline) return false;
   return absl::DeadlineExceededError(
       absl::StrCat("it did not say who it is within ", absl::FormatDuration(patience_)));
+}
+
+void RankReception::TellWhy(Guest& guest, const absl::Status& why) {
+  // Others do not speak the protocol, or are too late to be told.
+  if (!absl::IsPermissionDenied(why) || !guest.channel->ready()) return;
+  worker::v1::LeaderMessage message;
+  message.mutable_refused()->set_message(std::string(why.message()));
+  guest.channel->Send(message).IgnoreError();
 }
 
 absl::Status RankReception::Challenge(Guest& guest) const {

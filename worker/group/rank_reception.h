@@ -61,6 +61,8 @@ class RankReception {
   void Accept();
   // Whether `guest` has said Join. An error says why it is turned away.
   absl::StatusOr<bool> Hear(Guest& guest, worker::v1::Join* join) const;
+  // Answers one that does not know the secret, which otherwise would try again.
+  static void TellWhy(Guest& guest, const absl::Status& why);
   // Asks it to prove the secret, once that can be sent.
   absl::Status Challenge(Guest& guest) const;
 
