@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "kernels/ops.h"
 
 namespace phalanx {
@@ -18,6 +19,10 @@ enum class WordOp { kSum, kMax };
 // results. As with ops, a transport may return before the work is done: the caller waits for the
 // stream, and then asks CheckQueued. Data is memory of the backend. Engine thread only, but for
 // Abort.
+//
+// Deadline: each call waits for its peers for at most the timeout that the communicator was made
+// with, counted from the call. There is no deadline for a single call, because all calls of a step
+// have the same one: a caller that wants to give up earlier calls Abort from another thread.
 //
 // Errors: DEADLINE_EXCEEDED if a peer did not come within the communicator's timeout, ABORTED after
 // Abort (here or, where the transport can tell, on a peer), UNAVAILABLE or INTERNAL if the
@@ -70,6 +75,13 @@ class Communicator {
   // peers read it; 0 if it is alone. Calls that are recorded count when they are recorded, and not
   // when they are replayed. Engine thread only.
   virtual uint64_t bytes_sent() const = 0;
+
+  // How long calls of this rank have waited so far for data or the arrival of other ranks. The rank
+  // that comes last to a collective waits least, so a rank whose figure grows more slowly than
+  // those of others is the one that they wait for. A peer that is there already, or comes within
+  // the first look at it, counts nothing; time on a network counts. Zero where the transport cannot
+  // tell, since its calls return before they are done. Engine thread only.
+  virtual absl::Duration wait_time() const { return absl::ZeroDuration(); }
 
   // Makes a blocked call and all later ones return ABORTED; a call for which all ranks have come
   // already may still succeed. Ends what is queued, so that streams do not wait for peers any more.

@@ -134,6 +134,13 @@ void CommunicatorSegment::Arrive(int rank, uint64_t exchange) {
   if (slot.sleepers.load() != 0) FutexWakeAll(&slot.signal);
 }
 
+bool CommunicatorSegment::AllHaveArrived(uint64_t exchange) const {
+  const auto* const slots = reinterpret_cast<const Rank*>(map_ + sizeof(Header));
+  return std::all_of(slots, slots + world_, [&](const Rank& slot) {
+    return slot.arrived.load(std::memory_order_acquire) >= exchange;
+  });
+}
+
 absl::Status CommunicatorSegment::WaitForAll(uint64_t exchange, int spins, absl::Duration timeout) {
   // Set by the first rank that has to be slept for: most calls are over before, and reading the
   // clock would cost them time.

@@ -45,6 +45,9 @@ class CommunicatorSegment {
   // Says that `rank` has put its data for `exchange`, and wakes the ranks that wait for that.
   void Arrive(int rank, uint64_t exchange);
 
+  // Whether all ranks have arrived at `exchange`. If so, their data can be read.
+  bool AllHaveArrived(uint64_t exchange) const;
+
   // Blocks until all ranks have arrived at `exchange`: looks `spins` times at each, then sleeps. OK
   // if all have arrived, even after Abort. Otherwise ABORTED after Abort, or DEADLINE_EXCEEDED,
   // naming a rank that is missing, after `timeout`.

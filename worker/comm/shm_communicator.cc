@@ -1,39 +1,24 @@
 #include "worker/comm/shm_communicator.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 
 namespace phalanx {
 namespace {
 
-// Values of a type that fit one exchange.
-template <typename T>
-constexpr int64_t kExchangeValues = kExchangeBytes / sizeof(T);
-
-// The upper half of a float32.
-struct BFloat16 {
-  uint16_t bits;
-};
-
-float ToFloat(BFloat16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
-
-// To the nearest, and to the even one of two that are equally near. NaN and infinities that sums of
-// bfloat16 make have zeros in the lower half, and so stay what they are.
-BFloat16 Round(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
-}
+// Words that fit one exchange.
+constexpr int64_t kExchangeWords = kExchangeBytes / sizeof(uint64_t);
 
 }  // namespace
 
 ShmCommunicator::ShmCommunicator(std::shared_ptr<CommunicatorSegment> segment, int rank,
                                  const Options& options)
-    : segment_(std::move(segment)), rank_(rank), options_(options) {
+    : segment_(std::move(segment)), rank_(rank), options_(options), parts_(segment_->world()) {
   CHECK(rank >= 0 && rank < segment_->world()) << rank;
 }
 
@@ -47,77 +32,49 @@ absl::Status ShmCommunicator::CheckAlive() {
 absl::Status ShmCommunicator::Exchange() {
   RETURN_IF_ERROR(CheckAlive());
   segment_->Arrive(rank_, exchange_ + 1);
+  // The rank that comes last is spared the look at the clock.
+  if (segment_->AllHaveArrived(exchange_ + 1)) return absl::OkStatus();
+  const absl::Time begin = MonotonicClock()->Now();
   status_ = segment_->WaitForAll(exchange_ + 1, options_.spins, options_.timeout);
+  wait_time_ += MonotonicClock()->Now() - begin;
   if (!status_.ok()) segment_->Abort();
   return status_;
 }
 
-template <typename T>
-void ShmCommunicator::Put(const T* values, int64_t count) {
+void ShmCommunicator::Put(const void* data, size_t bytes) {
   // A rank that is alone has nobody to send to.
   if (world() == 1) return;
-  std::memcpy(Data<T>(rank_), values, count * sizeof(T));
-  bytes_sent_ += count * sizeof(T);
+  std::memcpy(Data(rank_), data, bytes);
+  bytes_sent_ += bytes;
 }
 
-// Every rank reduces all the data itself, in rank order, so that all get the same bits: float sums
-// depend on their order.
-template <typename T, typename Reduce>
-absl::Status ShmCommunicator::AllReduce(T* data, int64_t count, Reduce reduce) {
+absl::Status ShmCommunicator::AllReduce(Reduction reduction, void* data, int64_t count) {
   RETURN_IF_ERROR(CheckAlive());
   if (world() == 1) return absl::OkStatus();
+  const size_t element_bytes = ElementBytes(reduction);
+  auto* next = static_cast<std::byte*>(data);
   // exchange_ counts on only when the peers' data has been read: until this rank arrives at the
   // next exchange, they leave it in place.
   while (count > 0) {
-    const int64_t chunk = std::min(count, kExchangeValues<T>);
-    Put(data, chunk);
+    const auto chunk = std::min(count, static_cast<int64_t>(kExchangeBytes / element_bytes));
+    Put(next, chunk * element_bytes);
     RETURN_IF_ERROR(Exchange());
-    reduce(chunk, data);
+    for (int rank = 0; rank < world(); ++rank) parts_[rank] = Data(rank);
+    ReduceInRankOrder(reduction, parts_, chunk, next);
     ++exchange_;
-    data += chunk;
+    next += chunk * element_bytes;
     count -= chunk;
   }
   return absl::OkStatus();
 }
 
 absl::Status ShmCommunicator::AllReduceSum(kernels::Stream&, kernels::Tensor data) {
-  const int64_t count = data.rows * data.cols;
-  if (data.dtype == kernels::DType::kBF16) {
-    return AllReduce(static_cast<BFloat16*>(data.data), count, [&](int64_t n, BFloat16* to) {
-      for (int64_t i = 0; i < n; ++i) {
-        float sum = ToFloat(Data<BFloat16>(0)[i]);
-        for (int rank = 1; rank < world(); ++rank) sum += ToFloat(Data<BFloat16>(rank)[i]);
-        to[i] = Round(sum);
-      }
-    });
-  }
-  CHECK(data.dtype == kernels::DType::kF32) << kernels::DTypeName(data.dtype);
-  // The first two ranks share a loop, which saves a pass over the data and is all there is to do
-  // for two ranks.
-  return AllReduce(data.f32(), count, [&](int64_t n, float* to) {
-    const float* const first = Data<float>(0);
-    const float* const second = Data<float>(1);
-    for (int64_t i = 0; i < n; ++i) to[i] = first[i] + second[i];
-    for (int rank = 2; rank < world(); ++rank) {
-      const float* const next = Data<float>(rank);
-      for (int64_t i = 0; i < n; ++i) to[i] += next[i];
-    }
-  });
+  return AllReduce(SumOf(data.dtype), data.data, data.rows * data.cols);
 }
 
 absl::Status ShmCommunicator::AllReduceWords(kernels::Stream&, uint64_t* words, int64_t count,
                                              WordOp op) {
-  return AllReduce(words, count, [&](int64_t n, uint64_t* to) {
-    for (int rank = 0; rank < world(); ++rank) {
-      if (rank == rank_) continue;
-      const uint64_t* const next = Data<uint64_t>(rank);
-      if (op == WordOp::kSum) {
-        for (int64_t i = 0; i < n; ++i) to[i] += next[i];
-      } else {
-        for (int64_t i = 0; i < n; ++i) to[i] = std::max(to[i], next[i]);
-      }
-    }
-  });
+  return AllReduce(ReductionOf(op), words, count);
 }
 
 absl::Status ShmCommunicator::AllGatherWords(kernels::Stream&, const uint64_t* mine, int64_t count,
@@ -125,13 +82,13 @@ absl::Status ShmCommunicator::AllGatherWords(kernels::Stream&, const uint64_t* m
   RETURN_IF_ERROR(CheckAlive());
   std::copy_n(mine, count, all + rank_ * count);
   if (world() == 1) return absl::OkStatus();
-  for (int64_t begin = 0; begin < count; begin += kExchangeValues<uint64_t>) {
-    const int64_t chunk = std::min(count - begin, kExchangeValues<uint64_t>);
-    Put(mine + begin, chunk);
+  for (int64_t begin = 0; begin < count; begin += kExchangeWords) {
+    const int64_t chunk = std::min(count - begin, kExchangeWords);
+    Put(mine + begin, chunk * sizeof(uint64_t));
     RETURN_IF_ERROR(Exchange());
     for (int rank = 0; rank < world(); ++rank) {
       if (rank == rank_) continue;
-      std::copy_n(Data<uint64_t>(rank), chunk, all + rank * count + begin);
+      std::memcpy(all + rank * count + begin, Data(rank), chunk * sizeof(uint64_t));
     }
     ++exchange_;
   }
@@ -143,9 +100,9 @@ absl::Status ShmCommunicator::Broadcast(kernels::Stream&, void* data, size_t byt
   auto* next = static_cast<std::byte*>(data);
   while (bytes > 0) {
     const size_t chunk = std::min(bytes, kExchangeBytes);
-    if (rank_ == 0) Put(next, static_cast<int64_t>(chunk));
+    if (rank_ == 0) Put(next, chunk);
     RETURN_IF_ERROR(Exchange());
-    if (rank_ != 0) std::memcpy(next, Data<std::byte>(0), chunk);
+    if (rank_ != 0) std::memcpy(next, Data(0), chunk);
     ++exchange_;
     next += chunk;
     bytes -= chunk;

@@ -2,6 +2,8 @@
 #ifndef PHALANX_WORKER_COMM_SHM_COMMUNICATOR_H_
 #define PHALANX_WORKER_COMM_SHM_COMMUNICATOR_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "absl/time/time.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/communicator_segment.h"
+#include "worker/comm/rank_order_sum.h"
 
 namespace phalanx {
 
@@ -39,6 +42,7 @@ class ShmCommunicator final : public Communicator {
   absl::Status Broadcast(kernels::Stream& stream, void* data, size_t bytes) override;
   absl::Status Barrier() override;
   uint64_t bytes_sent() const override { return bytes_sent_; }
+  absl::Duration wait_time() const override { return wait_time_; }
   void Abort() override { segment_->Abort(); }
 
  private:
@@ -47,23 +51,19 @@ class ShmCommunicator final : public Communicator {
   // Says that this rank's data is in place and waits for the others'.
   absl::Status Exchange();
   // The data of `rank` in the exchange that runs or comes next.
-  template <typename T>
-  T* Data(int rank) const {
-    return reinterpret_cast<T*>(segment_->Data(rank, exchange_ + 1));
-  }
-  // Puts `count` values in place for the next exchange.
-  template <typename T>
-  void Put(const T* values, int64_t count);
-  // Replaces `data` by what reduce(chunk, chunk_data) makes of all ranks' data, chunk after chunk.
-  template <typename T, typename Reduce>
-  absl::Status AllReduce(T* data, int64_t count, Reduce reduce);
+  std::byte* Data(int rank) const { return segment_->Data(rank, exchange_ + 1); }
+  // Puts `bytes` of data in place for the next exchange.
+  void Put(const void* data, size_t bytes);
+  absl::Status AllReduce(Reduction reduction, void* data, int64_t count);
 
   const std::shared_ptr<CommunicatorSegment> segment_;
   const int rank_;
   const Options options_;
+  std::vector<const std::byte*> parts_;  // [world]: what AllReduce puts together.
   // How many exchanges are over; the next one, or the one that runs, is exchange_ + 1.
   uint64_t exchange_ = 0;
   uint64_t bytes_sent_ = 0;
+  absl::Duration wait_time_;
   absl::Status status_;
 };
 

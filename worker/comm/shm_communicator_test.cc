@@ -31,6 +31,17 @@ TEST(ShmCommunicatorTest, DataNeedNotBeAligned) {
   other.join();
 }
 
+TEST(ShmCommunicatorTest, WaitingForOthersIsCountedAndComingLastIsNot) {
+  auto segment = CommunicatorSegment::Create(2);
+  ASSERT_TRUE(segment.ok());
+  ShmCommunicator comm(*segment, 0, {.timeout = absl::Milliseconds(20)});
+  (*segment)->Arrive(1, 1);
+  ASSERT_TRUE(comm.Barrier().ok());
+  EXPECT_EQ(comm.wait_time(), absl::ZeroDuration());
+  ASSERT_FALSE(comm.Barrier().ok());
+  EXPECT_GE(comm.wait_time(), absl::Milliseconds(20));
+}
+
 TEST(ShmCommunicatorFailureTest, AbortOfAPeerWakesASleepingRankAndStays) {
   std::vector<std::unique_ptr<Communicator>> group = MakeLocalGroup(2, {.spins = 0});
   std::thread waiting([&] {
