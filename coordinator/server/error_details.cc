@@ -80,7 +80,8 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
 }
 
 grpc::Status StatusForClient(const absl::Status& status, const std::string& request_id,
-                             const std::string& model, grpc::CallbackServerContext* context) {
+                             const std::string& model, grpc::CallbackServerContext* context,
+                             std::optional<int> tokens_sent) {
   context->AddTrailingMetadata(kRequestIdMetadata, request_id);
   const std::string message = Shortened(status.message());
   google::rpc::Status details;
@@ -90,6 +91,9 @@ grpc::Status StatusForClient(const absl::Status& status, const std::string& requ
   info.set_reason(ErrorReason(status));
   info.set_domain(kErrorDomain);
   (*info.mutable_metadata())["model"] = model;
+  if (tokens_sent.has_value()) {
+    (*info.mutable_metadata())["tokens_sent"] = absl::StrCat(*tokens_sent);
+  }
   details.add_details()->PackFrom(info);
   google::rpc::RequestInfo request;
   request.set_request_id(request_id);

@@ -36,8 +36,11 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status);
 // cut, since clients take only a few KiB of metadata. Tells `context` what else goes to the client
 // with the status: x-request-id, and the retry delay as grpc-retry-pushback-ms (gRFC A6). To be
 // called once, just before the call is finished with the result.
+// `tokens_sent` is how many tokens of an answer the client has been sent before, if it was one that
+// had begun.
 grpc::Status StatusForClient(const absl::Status& status, const std::string& request_id,
-                             const std::string& model, grpc::CallbackServerContext* context);
+                             const std::string& model, grpc::CallbackServerContext* context,
+                             std::optional<int> tokens_sent = std::nullopt);
 
 }  // namespace phalanx
 

@@ -259,5 +259,36 @@ TEST_F(ErrorsOnTheWireTest, LongMessagesAreCutBetweenCharacters) {
   EXPECT_EQ(BadFieldOf(status), "text");
 }
 
+// How many tokens an answer had that was broken off; empty if it had not begun.
+std::string TokensSentOf(const grpc::Status& status) {
+  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
+  const auto tokens = info.metadata().find("tokens_sent");
+  return tokens == info.metadata().end() ? "" : tokens->second;
+}
+
+TEST_F(ErrorsOnTheWireTest, AnAnswerThatIsBrokenOffTellsHowManyTokensItHad) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  engine.Send(TokensEvent(engine.WaitForSubmit().request_id(), {'a', 'b'}));
+  EXPECT_EQ(call.Next().delta().text(), "ab");
+  engine.EndSessions(absl::UnavailableError("rank 1 died"));
+  const grpc::Status status = call.End();
+  EXPECT_EQ(ReasonOf(status), "INTERRUPTED");
+  EXPECT_EQ(TokensSentOf(status), "2");
+}
+
+TEST_F(ErrorsOnTheWireTest, AnAnswerThatHasNotBegunTellsOfNoTokens) {
+  FakeEngine engine({});
+  Start({&engine});
+  WaitUntilServing();
+  OpenCall call(*stub_, TextRequest("hi"));
+  EXPECT_TRUE(call.Next().has_started());
+  engine.Send(ErrorEvent(engine.WaitForSubmit().request_id(), absl::InternalError("broken")));
+  EXPECT_EQ(TokensSentOf(call.End()), "");
+}
+
 }  // namespace
 }  // namespace phalanx

@@ -241,6 +241,12 @@ std::optional<StreamCall::Event> GenerateCall::TakeEvent() {
   return Event{SerializeMessage(*event), buffer_.all_taken()};
 }
 
+std::optional<int> GenerateCall::TokensSent() const {
+  int tokens = 0;
+  for (const Choice& choice : choices_) tokens += choice.completion_tokens();
+  return tokens > 0 ? std::make_optional(tokens) : std::nullopt;
+}
+
 std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration total) {
   if (status.ok()) environment_.metrics->e2e_request_latency.Observe(absl::ToDoubleSeconds(total));
   // Of all choices together. There are none yet if the call ends before Prepare does.

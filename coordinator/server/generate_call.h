@@ -39,6 +39,7 @@ class GenerateCall final : public StreamCall {
   void OnFinished(int choice, const EngineFinish& finish) override;
 
   std::optional<Event> TakeEvent() override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<int> TokensSent() const override EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string SettleKind(const absl::Status& status, absl::Duration total) override
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

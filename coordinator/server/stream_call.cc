@@ -245,7 +245,7 @@ void StreamCall::DropUnread(const absl::Status& status) {
 void StreamCall::SendStatusIfIdle() {
   if (writing_ || !status_to_send_.has_value()) return;
   Finish(StatusForClient(*std::exchange(status_to_send_, std::nullopt), id_.text,
-                         environment_.limits.model_name, context_));
+                         environment_.limits.model_name, context_, TokensSent()));
 }
 
 void StreamCall::Settle(const absl::Status& status) {

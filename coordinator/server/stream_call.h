@@ -87,6 +87,10 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   virtual std::optional<Event> TakeEvent() EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // The part of Settle that depends on the kind of call: counts what it has of its own, and returns
   // words for the log, such as "a=1 b=2".
+  // How many tokens of an answer have been sent; none if no answer has begun.
+  virtual std::optional<int> TokensSent() const EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::nullopt;
+  }
   virtual std::string SettleKind(const absl::Status& status, absl::Duration total)
       EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
 
