@@ -28,13 +28,18 @@ constexpr absl::Duration kRetryInterval = absl::Milliseconds(100);
 constexpr absl::Duration kConnectPatience = absl::Seconds(2);
 constexpr absl::Duration kHandshakePatience = absl::Seconds(10);
 
+absl::Status ConnectError(int error) {
+  if (error == ECONNREFUSED) return absl::FailedPreconditionError(ErrnoText(error));
+  return absl::UnavailableError(ErrnoText(error));
+}
+
 absl::StatusOr<UniqueFd> ConnectTo(const HostAddress& address, absl::Time deadline,
                                    int interrupt_fd) {
   UniqueFd socket(
       ::socket(address.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket.get() < 0) return absl::UnavailableError(ErrnoText(errno));
   if (connect(socket.get(), address.get(), address.length) == 0) return socket;
-  if (errno != EINPROGRESS) return absl::UnavailableError(ErrnoText(errno));
+  if (errno != EINPROGRESS) return ConnectError(errno);
   pollfd fds[] = {{interrupt_fd, POLLIN, 0}, {socket.get(), POLLOUT, 0}};
   ASSIGN_OR_RETURN(const bool in_time, PollUntil(absl::MakeSpan(fds), deadline));
   if (fds[0].revents != 0) return absl::CancelledError("interrupted while connecting");
@@ -42,11 +47,11 @@ absl::StatusOr<UniqueFd> ConnectTo(const HostAddress& address, absl::Time deadli
   int error = 0;
   socklen_t size = sizeof(error);
   getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  if (error != 0) return absl::UnavailableError(ErrnoText(error));
+  if (error != 0) return ConnectError(error);
   return socket;
 }
 
-// One try. UNAVAILABLE if another one may do better.
+// One try. UNAVAILABLE if another one may do better; FAILED_PRECONDITION if nobody listens.
 absl::StatusOr<std::unique_ptr<StreamSocket>> TryOnce(const HostPort& address,
                                                       TlsCredentials* credentials,
                                                       absl::Time deadline, int interrupt_fd) {
@@ -81,11 +86,15 @@ absl::Status Annotate(const HostPort& address, const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<StreamSocket>> StreamSocket::Connect(
     const HostPort& address, std::shared_ptr<TlsCredentials> credentials, absl::Time deadline,
-    int interrupt_fd) {
+    int interrupt_fd, IfRefused if_refused) {
   while (true) {
     absl::StatusOr<std::unique_ptr<StreamSocket>> stream =
         TryOnce(address, credentials.get(), deadline, interrupt_fd);
     if (stream.ok()) return stream;
+    if (absl::IsFailedPrecondition(stream.status())) {
+      stream = absl::UnavailableError(stream.status().message());
+      if (if_refused == IfRefused::kFail) return Annotate(address, stream.status());
+    }
     if (!absl::IsUnavailable(stream.status())) return Annotate(address, stream.status());
     const absl::Time now = MonotonicClock()->Now();
     if (now >= deadline) return Annotate(address, stream.status());

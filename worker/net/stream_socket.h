@@ -30,13 +30,17 @@ class StreamSocket {
  public:
   static constexpr absl::Duration kSilenceLimit = absl::Seconds(10);
 
+  // What to do if the host says that nobody listens at the port.
+  enum class IfRefused { kRetry, kFail };
+
   // Connects, asking for the name's address and trying until somebody listens there; with TLS,
   // until the peer has proved who it is and has believed us. UNAVAILABLE at `deadline`, CANCELLED
   // once `interrupt_fd` is readable (-1: never), PERMISSION_DENIED if one end does not prove who
-  // it is. `credentials` null: without TLS.
+  // it is. `credentials` null: without TLS. kFail is for a peer that is known to have listened:
+  // UNAVAILABLE at once if it does not any more.
   static absl::StatusOr<std::unique_ptr<StreamSocket>> Connect(
       const HostPort& address, std::shared_ptr<TlsCredentials> credentials, absl::Time deadline,
-      int interrupt_fd = -1);
+      int interrupt_fd = -1, IfRefused if_refused = IfRefused::kRetry);
   // A socket that is connected already (TCP or Unix): takes it over, without TLS.
   static std::unique_ptr<StreamSocket> Adopt(UniqueFd socket);
   // As Adopt, but as an end of a TLS connection whose handshake is still to come, and is carried on

@@ -245,6 +245,20 @@ TEST_P(StreamSocketTest, TriesUntilSomebodyListens) {
   connecting.join();
 }
 
+TEST_P(StreamSocketTest, APortThatNobodyListensAtFailsAtOnceIfWanted) {
+  HostPort address;
+  {
+    const StreamListener listener = ListenAt(nullptr);
+    address = AddressOf(listener);
+  }
+  const absl::Time begin = MonotonicClock()->Now();
+  const absl::Status status = StreamSocket::Connect(address, credentials("client"), Long(), -1,
+                                                    StreamSocket::IfRefused::kFail)
+                                  .status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_LT(MonotonicClock()->Now() - begin, absl::Seconds(30));
+}
+
 TEST_P(StreamSocketTest, GivesUpAtTheDeadline) {
   HostPort address;
   {
