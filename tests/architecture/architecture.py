@@ -208,7 +208,7 @@ def cuda_headers(tree):
                 yield f"{path}: no place for CUDA, NCCL or NVML headers ({name})"
 
 
-PLATFORM = re.compile(r"kernels/(cpu|cuda|reference)/|worker/comm/(shm|nccl)_")
+PLATFORM = re.compile(r"kernels/(cpu|cuda|reference)/|worker/comm/(shm|net|nccl)_")
 
 
 def platforms(tree):
