@@ -20,9 +20,9 @@ enum class WordOp { kSum, kMax };
 // stream, and then asks CheckQueued. Data is memory of the backend. Engine thread only, but for
 // Abort.
 //
-// Deadline: each call waits for its peers for at most the timeout that the communicator was made
-// with, counted from the call. There is no deadline for a single call, because all calls of a step
-// have the same one: a caller that wants to give up earlier calls Abort from another thread.
+// Deadline: a call fails once it has waited for a peer for the timeout that the communicator was
+// made with. It is the same for all calls, because a step makes them all under one limit: a caller
+// that wants to give up earlier calls Abort from another thread.
 //
 // Errors: DEADLINE_EXCEEDED if a peer did not come within the communicator's timeout, ABORTED after
 // Abort (here or, where the transport can tell, on a peer), UNAVAILABLE or INTERNAL if the

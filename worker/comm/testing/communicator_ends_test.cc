@@ -1,4 +1,6 @@
 // How communicators end: aborted, left alone by a rank, and followed by new ones.
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,7 +30,8 @@ INSTANTIATE_TEST_SUITE_P(AllTransports, CommunicatorEndsTest, testing::ValuesIn(
 // Every kind of collective, of `count` elements.
 struct Collectives {
   explicit Collectives(RankUnderTest& rank, int64_t count = 1)
-      : words(rank.Upload(std::vector<uint64_t>(1))), all(rank.Allocate<uint64_t>(4)) {
+      : words(rank.Upload(std::vector<uint64_t>(std::max<int64_t>(count, 1)))),
+        all(rank.Allocate<uint64_t>(4 * std::max<int64_t>(count, 1))) {
     calls = {
         [=, this](RankUnderTest& on) {
           return on.comm().AllReduceSum(on.stream(), {words, DType::kF32, 1, count});
@@ -83,6 +86,89 @@ TEST_P(CommunicatorEndsTest, AbortEndsEveryKindOfCollectiveThatWaits) {
     group[0]->Abort();
     waiting.join();
     EXPECT_TRUE(absl::IsAborted(collectives.calls[kind](rank)));
+  }
+}
+
+// Whether a call ended because of a peer that ended.
+bool IsPeersEnd(const absl::Status& status) {
+  return absl::IsAborted(status) || absl::IsUnavailable(status);
+}
+
+TEST_P(CommunicatorEndsTest, AbortOfAPeerEndsEveryKindOfCollective) {
+  if (!GetParam().tells_of_abort) GTEST_SKIP() << "whoever watches over the group aborts each rank";
+  for (size_t kind = 0; kind < 4; ++kind) {
+    const auto group = MakeGroup(2);
+    RankUnderTest rank(GetParam(), group[1].get());
+    const Collectives collectives(rank);
+    std::thread waiting([&] {
+      const absl::Status status = collectives.calls[kind](rank);
+      EXPECT_TRUE(IsPeersEnd(status)) << status;
+      EXPECT_EQ(rank.comm().Barrier(), status);
+    });
+    group[0]->Abort();
+    waiting.join();
+  }
+}
+
+TEST_P(CommunicatorEndsTest, TheEndOfAPeerEndsEveryKindOfCollective) {
+  if (!GetParam().tells_of_end) GTEST_SKIP() << "whoever watches over the group aborts the others";
+  for (size_t kind = 0; kind < 4; ++kind) {
+    auto group = MakeGroup(2);
+    RankUnderTest rank(GetParam(), group[1].get());
+    const Collectives collectives(rank);
+    std::thread waiting([&] {
+      const absl::Status status = collectives.calls[kind](rank);
+      EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+      EXPECT_EQ(rank.comm().Barrier(), status);
+    });
+    group[0].reset();
+    waiting.join();
+  }
+}
+
+// All ranks go from one collective to the next without a pause, so that the abort comes upon some
+// part of one: data that is half sent, a rank that has left and one that has not begun.
+TEST_P(CommunicatorEndsTest, AbortInTheMiddleEndsEveryKindOfCollective) {
+  constexpr int kWorld = 3;
+  constexpr int64_t kCount = 100'001;
+  for (size_t kind = 0; kind < 4; ++kind) {
+    for (const int calls_before : {0, 1, 5}) {
+      const auto group = MakeGroup(kWorld);
+      std::atomic<int> calls = 0;
+      std::vector<std::thread> threads;
+      for (const auto& comm : group) {
+        threads.emplace_back([&, comm = comm.get()] {
+          RankUnderTest rank(GetParam(), comm);
+          const Collectives collectives(rank, kCount);
+          absl::Status status;
+          while (status.ok()) {
+            status = collectives.calls[kind](rank);
+            if (status.ok()) status = rank.Finish();
+            ++calls;
+          }
+          EXPECT_TRUE(IsPeersEnd(status)) << status;
+        });
+      }
+      while (calls < calls_before) std::this_thread::yield();
+      group[0]->Abort();
+      if (!GetParam().tells_of_abort) {
+        group[1]->Abort();
+        group[2]->Abort();
+      }
+      for (std::thread& thread : threads) thread.join();
+    }
+  }
+}
+
+TEST_P(CommunicatorEndsTest, ARankThatDoesNotComeEndsEveryKindOfCollective) {
+  if (!GetParam().runs_at_once) GTEST_SKIP() << "the stream comes to a stop, and tells";
+  for (size_t kind = 0; kind < 4; ++kind) {
+    const auto group = MakeGroup(2, absl::Milliseconds(20));
+    RankUnderTest rank(GetParam(), group[1].get());
+    const Collectives collectives(rank);
+    const absl::Status status = collectives.calls[kind](rank);
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+    EXPECT_EQ(collectives.calls[kind](rank), status);
   }
 }
 

@@ -2,8 +2,7 @@
 // threads. A transport joins by a program that defines AllTransports.
 //
 // Data is in memory of the transport's backend, and a collective may only be queued when its call
-// returns;
-// RankUnderTest has what tests need for that.
+// returns; RankUnderTest has what tests need for that.
 #ifndef PHALANX_WORKER_COMM_TESTING_COMMUNICATOR_SUITE_H_
 #define PHALANX_WORKER_COMM_TESTING_COMMUNICATOR_SUITE_H_
 
@@ -29,6 +28,15 @@ namespace phalanx {
 // A transport under test.
 struct TransportUnderTest {
   const char* name = "";
+  // Whether a collective has run when its call returns. Then a peer that does not come shows as
+  // DEADLINE_EXCEEDED of the call.
+  bool runs_at_once = true;
+  // Whether calls end when a peer's communicator is aborted.
+  bool tells_of_abort = true;
+  // Whether they do when it is destroyed, as when its process ends.
+  bool tells_of_end = false;
+  // How many random operations to try.
+  int random_operations = 100'000;
   std::unique_ptr<kernels::Backend> (*make_backend)() = nullptr;
   // Makes a communicator for each rank of a new group. CHECK-fails on errors.
   std::vector<std::unique_ptr<Communicator>> (*make_group)(int world,
@@ -59,9 +67,16 @@ class RankUnderTest {
   template <typename T>
   T* Upload(const std::vector<T>& values) {
     T* const data = Allocate<T>(values.size());
-    backend_->CopyToBackend(*stream_, data, values.data(), values.size() * sizeof(T));
+    CopyTo(data, values);
     CHECK_OK(stream_->Synchronize());
     return data;
+  }
+  // Queues a copy, for which `values` must last until the stream has been waited for.
+  template <typename T>
+  void CopyTo(T* data, const std::vector<T>& values) {
+    // An empty vector may have no address to copy from.
+    if (values.empty()) return;
+    backend_->CopyToBackend(*stream_, data, values.data(), values.size() * sizeof(T));
   }
   template <typename T>
   T* Allocate(size_t count) {
@@ -74,7 +89,7 @@ class RankUnderTest {
   template <typename T>
   std::vector<T> Download(const T* data, size_t count) {
     std::vector<T> values(count);
-    backend_->CopyToHost(*stream_, values.data(), data, count * sizeof(T));
+    if (count > 0) backend_->CopyToHost(*stream_, values.data(), data, count * sizeof(T));
     const absl::Status status = Finish();
     EXPECT_TRUE(status.ok()) << status;
     return values;

@@ -23,8 +23,11 @@ PHALANX_COMMUNICATOR_SUITE(CommunicatorSumsTest);
 Tensor RowOf(float* data, int64_t count) { return {data, DType::kF32, 1, count}; }
 
 TEST_P(CommunicatorSumsTest, AreInRankOrderToTheBit) {
-  for (const int64_t count : {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{576}, kExchangeFloats,
-                              kExchangeFloats + 1, 3 * kExchangeFloats + 5}) {
+  // Around the lengths at which transports change their way: 16 KiB and 512 KiB by network, 256
+  // KiB through memory.
+  for (const int64_t count :
+       {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{576}, int64_t{4096}, int64_t{4097},
+        kExchangeFloats, kExchangeFloats + 1, 3 * kExchangeFloats + 5, 9 * kExchangeFloats + 1}) {
     std::vector<float> expected = Contribution(0, count);
     for (int rank = 1; rank < world(); ++rank) {
       const std::vector<float> next = Contribution(rank, count);
@@ -63,22 +66,24 @@ uint16_t UpperHalf(float value) {
 // The values are small whole numbers and halves of the last place of a bfloat16, so that sums have
 // to be rounded, sometimes from exactly the middle.
 TEST_P(CommunicatorSumsTest, OfBFloat16AreInFloat32AndRoundedOnce) {
-  const int64_t count = kExchangeBytes / sizeof(uint16_t) + 7;
+  constexpr int64_t kExchangeHalves = kExchangeBytes / sizeof(uint16_t);
   const auto value_of = [](int rank, int64_t i) {
     return rank == 0 ? 256.0f + static_cast<float>(i % 7) * 2 : static_cast<float>((i + rank) % 4);
   };
   OnEveryRank([&](RankUnderTest& rank) {
-    std::vector<uint16_t> values(count);
-    for (int64_t i = 0; i < count; ++i) values[i] = UpperHalf(value_of(rank.number(), i));
-    uint16_t* const data = rank.Upload(values);
-    ASSERT_TRUE(rank.comm().AllReduceSum(rank.stream(), {data, DType::kBF16, 1, count}).ok());
-    const std::vector<uint16_t> sums = rank.Download(data, count);
-    for (int64_t i = 0; i < count; ++i) {
-      float sum = 0;
-      for (int r = 0; r < world(); ++r) sum += value_of(r, i);
-      // bfloat16 from 256 to 512 are the even numbers; nearbyint rounds halves to even.
-      const float expected = sum < 512 ? 2 * std::nearbyint(sum / 2) : sum;
-      ASSERT_EQ(sums[i], UpperHalf(expected)) << "sum of " << sum;
+    for (const int64_t count : {int64_t{7}, kExchangeHalves + 7, 3 * kExchangeHalves + 1}) {
+      std::vector<uint16_t> values(count);
+      for (int64_t i = 0; i < count; ++i) values[i] = UpperHalf(value_of(rank.number(), i));
+      uint16_t* const data = rank.Upload(values);
+      ASSERT_TRUE(rank.comm().AllReduceSum(rank.stream(), {data, DType::kBF16, 1, count}).ok());
+      const std::vector<uint16_t> sums = rank.Download(data, count);
+      for (int64_t i = 0; i < count; ++i) {
+        float sum = 0;
+        for (int r = 0; r < world(); ++r) sum += value_of(r, i);
+        // bfloat16 from 256 to 512 are the even numbers; nearbyint rounds halves to even.
+        const float expected = sum < 512 ? 2 * std::nearbyint(sum / 2) : sum;
+        ASSERT_EQ(sums[i], UpperHalf(expected)) << "sum of " << sum;
+      }
     }
   });
 }

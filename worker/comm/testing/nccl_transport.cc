@@ -36,7 +36,13 @@ std::vector<std::unique_ptr<Communicator>> MakeGroup(int world, absl::Duration t
 }  // namespace
 
 std::vector<TransportUnderTest> AllTransports() {
-  return {{.name = "Nccl", .make_backend = MakeBackend, .make_group = MakeGroup}};
+  return {{.name = "Nccl",
+           .runs_at_once = false,
+           .tells_of_abort = false,
+           // Each goes through several threads of the stand-in and of the emulator.
+           .random_operations = 2'000,
+           .make_backend = MakeBackend,
+           .make_group = MakeGroup}};
 }
 
 }  // namespace phalanx
