@@ -128,7 +128,7 @@ class StreamLink final : public RankLink {
   }
 
   absl::StatusOr<size_t> ReceiveSome(absl::Span<char> data, UniqueFd* /*fd*/) override {
-    const absl::StatusOr<size_t> bytes =
+    absl::StatusOr<size_t> bytes =
         stream_->ReadSome({reinterpret_cast<std::byte*>(data.data()), data.size()});
     if (!bytes.ok()) return Lost(bytes.status());
     return bytes;

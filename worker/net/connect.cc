@@ -85,8 +85,8 @@ absl::Status Annotate(const HostPort& address, const absl::Status& status) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamSocket>> StreamSocket::Connect(
-    const HostPort& address, std::shared_ptr<TlsCredentials> credentials, absl::Time deadline,
-    int interrupt_fd, IfRefused if_refused) {
+    const HostPort& address, const std::shared_ptr<TlsCredentials>& credentials,
+    absl::Time deadline, int interrupt_fd, IfRefused if_refused) {
   while (true) {
     absl::StatusOr<std::unique_ptr<StreamSocket>> stream =
         TryOnce(address, credentials.get(), deadline, interrupt_fd);

@@ -39,8 +39,8 @@ class StreamSocket {
   // it is. `credentials` null: without TLS. kFail is for a peer that is known to have listened:
   // UNAVAILABLE at once if it does not any more.
   static absl::StatusOr<std::unique_ptr<StreamSocket>> Connect(
-      const HostPort& address, std::shared_ptr<TlsCredentials> credentials, absl::Time deadline,
-      int interrupt_fd = -1, IfRefused if_refused = IfRefused::kRetry);
+      const HostPort& address, const std::shared_ptr<TlsCredentials>& credentials,
+      absl::Time deadline, int interrupt_fd = -1, IfRefused if_refused = IfRefused::kRetry);
   // A socket that is connected already (TCP or Unix): takes it over, without TLS.
   static std::unique_ptr<StreamSocket> Adopt(UniqueFd socket);
   // As Adopt, but as an end of a TLS connection whose handshake is still to come, and is carried on
