@@ -116,7 +116,8 @@ struct SamplingCounts {
 // The arrays of SamplingBatch. Rows are tokens of the step, ascending.
 //   logit_rows     after which of the step's tokens a token is drawn
 //   sampling       how it is drawn
-//   logit_slots    the slot whose last token it becomes
+//   logit_slots    the slot whose last token it becomes; if several rows have the same, the token
+//                  of any of them, and no step asks for it
 //   edits          of row after row; those of a row have ascending tokens, each once
 //   mask_words     of row after row, MaskWords(vocab) for each that has a mask: token t is allowed
 //   if

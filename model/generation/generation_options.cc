@@ -75,6 +75,10 @@ absl::Status CheckGenerationOptions(const GenerationOptions& options, int vocab_
   if (options.reasoning_limit) {
     status.Update(CheckReasoningLimit(*options.reasoning_limit, vocab_size));
   }
+  if (options.max_draft_tokens) {
+    status.Update(
+        CheckRange("speculation.max_draft_tokens", *options.max_draft_tokens, 1, kMaxDraftTokens));
+  }
   return status;
 }
 

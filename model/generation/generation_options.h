@@ -51,12 +51,16 @@ struct GenerationOptions {
   // If set, an answer that repeats itself ends.
   std::optional<RepetitionLimit> repetition_limit = std::nullopt;
   std::optional<ReasoningLimit> reasoning_limit = std::nullopt;
+  // If set, up to so many of the next tokens are guessed and computed in one step.
+  std::optional<int32_t> max_draft_tokens = std::nullopt;
 };
 
 inline constexpr size_t kMaxLogitBiases = 300;
 inline constexpr float kMaxLogitBias = 100.0f;
 inline constexpr int32_t kMaxTopTokens = 20;
 inline constexpr size_t kMaxCloseTokenIds = 64;
+inline constexpr int32_t kMaxDraftTokens = 32;
+inline constexpr int32_t kDefaultDraftTokens = 8;
 
 // INVALID_ARGUMENT for the first value outside of its range, as "FIELD: why" with `prefix` before
 // the names of what phalanx.v1.Sampling has.

@@ -22,8 +22,10 @@ TEST(CheckGenerationOptionsTest, WhatIsInRangePasses) {
                      .min_new_tokens = kMaxNewTokens,
                      .log_probs = kMaxTopTokens,
                      .repetition_limit = RepetitionLimit{2, 256, 2},
-                     .reasoning_limit = ReasoningLimit{0, {99}, true}}),
+                     .reasoning_limit = ReasoningLimit{0, {99}, true},
+                     .max_draft_tokens = 1}),
             "");
+  EXPECT_EQ(Refusal({.max_draft_tokens = kMaxDraftTokens}), "");
 }
 
 TEST(CheckGenerationOptionsTest, TheRefusalNamesTheField) {
@@ -55,6 +57,9 @@ TEST(CheckGenerationOptionsTest, TheRefusalNamesTheField) {
             "reasoning_limit.close_token_ids: 65 tokens, must be 1 to 64");
   EXPECT_EQ(Refusal({.reasoning_limit = ReasoningLimit{0, {5, 100}}}),
             "reasoning_limit.close_token_ids: token 100 is not in [0, 99]");
+  EXPECT_EQ(Refusal({.max_draft_tokens = 0}), "speculation.max_draft_tokens: 0 is not in [1, 32]");
+  EXPECT_EQ(Refusal({.max_draft_tokens = 33}),
+            "speculation.max_draft_tokens: 33 is not in [1, 32]");
 }
 
 }  // namespace

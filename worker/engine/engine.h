@@ -270,6 +270,9 @@ class Engine {
   void DropSteps();
   void MarkStarted(const StepPlan& plan, absl::Time now);
   void ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now);
+  // Applies what was drawn for a chunk, from result.tokens[first] on.
+  void ApplyDraws(const PlannedChunk& chunk, const StepResult& result, size_t first,
+                  absl::Time now);
   // `log_probs` is null if the step told none.
   void ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs* log_probs,
                   absl::Time now);

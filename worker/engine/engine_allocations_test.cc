@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,7 +19,7 @@ constexpr int kSteps = 128;
 
 // How often so many steps allocate in which that many sequences decode, each of which gets new
 // blocks, while the prefix cache is full.
-size_t AllocationsOfSteps(int sequences) {
+size_t AllocationsOfSteps(int sequences, std::optional<int> max_draft_tokens = std::nullopt) {
   FreeStepExecutor executor;
   prometheus::Registry registry;
   EngineMetrics metrics(registry);
@@ -37,13 +38,14 @@ size_t AllocationsOfSteps(int sequences) {
     request.prompt_token_ids.resize(prompt_tokens);
     std::iota(request.prompt_token_ids.begin(), request.prompt_token_ids.end(), 1000 * next);
     request.max_new_tokens = max_new_tokens;
+    request.options.max_draft_tokens = max_draft_tokens;
     CHECK_OK(session->Submit(RequestId{next++}, std::move(request)));
   };
   while (metrics.kv_blocks_evicted_total.Value() == 0) {
     submit(1000, 1);
     engine.RunOnce();
   }
-  for (int i = 0; i < sequences; ++i) submit(100, 500);
+  for (int i = 0; i < sequences; ++i) submit(100, 900);
   for (int i = 0; i < 150; ++i) engine.RunOnce();
   CHECK(engine.load().running_requests == sequences);
   const double evicted = metrics.kv_blocks_evicted_total.Value();
@@ -51,6 +53,7 @@ size_t AllocationsOfSteps(int sequences) {
   for (int i = 0; i < kSteps; ++i) engine.RunOnce();
   const size_t allocations = Allocations() - before;
   CHECK(metrics.kv_blocks_evicted_total.Value() > evicted);
+  CHECK((metrics.accepted_tokens_total.Value() > 0) == max_draft_tokens.has_value());
   session.reset();
   engine.Stop();
   engine.RunOnce();
@@ -62,6 +65,11 @@ TEST(EngineAllocationsTest, ATokenAllocatesNothing) {
   EXPECT_GT(of_one, 0u) << "they are not counted";
   EXPECT_LE(of_one, 8u * kSteps);
   EXPECT_EQ(AllocationsOfSteps(64), of_one);
+}
+
+// A text that repeats itself: for new runs of tokens the index grows.
+TEST(EngineAllocationsTest, AGuessAllocatesNothing) {
+  EXPECT_EQ(AllocationsOfSteps(16, 1), AllocationsOfSteps(1, 1));
 }
 
 }  // namespace

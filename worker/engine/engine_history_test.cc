@@ -32,6 +32,7 @@ class RandomHistory {
     max_in_flight_ = Draw(1, 2);
     executor_ = std::make_unique<FakeStepExecutor>(limits_, kVocab, max_in_flight_);
     executor_->OnStep([this](const Step&) { clock_.Advance(absl::Milliseconds(1)); });
+    if (Draw(0, 2) > 0) executor_->RepeatEvery(Draw(1, 6));
     metrics_ = std::make_unique<EngineMetrics>(registry_);
     engine_ = std::make_unique<Engine>(
         Engine::Options{.limits = limits_,
@@ -65,6 +66,12 @@ class RandomHistory {
   }
 
   int64_t cached_tokens() const { return cached_tokens_; }
+  int64_t drafted_tokens() const {
+    return static_cast<int64_t>(metrics_->drafted_tokens_total.Value());
+  }
+  int64_t accepted_tokens() const {
+    return static_cast<int64_t>(metrics_->accepted_tokens_total.Value());
+  }
   int64_t operations() const { return operations_ + executor_->steps(); }
   int64_t refused_early() const {
     return static_cast<int64_t>(metrics_->deadline_refusals_total.Value());
@@ -98,6 +105,7 @@ class RandomHistory {
     asked.request.max_new_tokens = asked.request.score ? 0 : Draw(1, 50);
     if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kAdmission;
     if (Draw(0, 1) == 0) asked.request.eos_token_ids = {Draw(0, kVocab - 1)};
+    if (Draw(0, 1) == 0) asked.request.options.max_draft_tokens = Draw(1, 8);
     if (Draw(0, 3) == 0) asked.request.timeout = absl::Milliseconds(Draw(0, 80));
     const RequestId id{next_id_++};
     if (session_->Submit(id, asked.request).ok()) asked_[id] = asked;
@@ -185,12 +193,15 @@ TEST(EngineHistoryTest, EveryRequestGetsItsOwnTokensInAnyHistory) {
   const HistoryTotals totals = RunHistories(2300, 200, [](const HistoryInput& input) {
     RandomHistory history(input.seed);
     history.Run(input);
-    return HistoryTotals{history.operations(), history.cached_tokens(), history.refused_early()};
+    return HistoryTotals{history.operations(), history.cached_tokens(), history.refused_early(),
+                         history.drafted_tokens(), history.accepted_tokens()};
   });
   if (HasFailure()) return;
   EXPECT_GT(totals[0], 1'000'000);
   EXPECT_GT(totals[1], 50'000) << "the prefix cache was hardly used";
   EXPECT_GT(totals[2], 100);
+  EXPECT_GT(totals[4], 50'000) << "hardly any guess was right";
+  EXPECT_GT(totals[3] - totals[4], 10'000) << "hardly any guess was wrong";
 }
 
 }  // namespace

@@ -23,6 +23,13 @@ constexpr absl::Duration kShown = absl::Milliseconds(1);
 // A request whose steps are lost that often in a row may well be why.
 constexpr int kMostLostSteps = 3;
 
+// How many of the tokens that a step drew are of no use, once it is resolved.
+int WrongGuesses(const StepPlan& plan) {
+  int wrong = 0;
+  for (const PlannedChunk& chunk : plan.chunks) wrong += chunk.num_drafted - chunk.num_accepted;
+  return wrong;
+}
+
 }  // namespace
 
 absl::Status Engine::Run() {
@@ -219,7 +226,8 @@ void Engine::Add(Submission submission) {
        .arrival = submission.submitted,
        .deadline = requests_.at(submission.sequence).deadline,
        .log_probs = request.options.log_probs.value_or(kernels::kNoLogProbs),
-       .rules = std::move(submission.rules)});
+       .rules = std::move(submission.rules),
+       .max_draft_tokens = request.options.max_draft_tokens.value_or(0)});
 }
 
 void Engine::Apply(const Cancellation& cancellation) {
@@ -284,7 +292,7 @@ absl::Status Engine::SubmitSteps() {
 
 absl::Status Engine::AwaitStep() {
   if (in_flight_.empty()) return absl::OkStatus();
-  const StepInFlight step = std::move(in_flight_.front());
+  StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   const absl::StatusOr<StepResult> awaited = executor_->Await();
   if (!awaited.ok()) {
@@ -303,11 +311,6 @@ absl::Status Engine::AwaitStep() {
         "a step drew ", result.tokens.size(), " tokens and scored ", result.log_probs.size(),
         " instead of ", step.num_draws, " and ", step.num_scores));
   }
-  step_record_.Add({.time = end - begin,
-                    .tokens = step.num_tokens,
-                    .seqs = static_cast<int>(step.plan.chunks.size()),
-                    .generated = static_cast<int>(result.tokens.size())},
-                   end);
   {
     MutexLock lock(&mutex_);
     last_progress_ = end;
@@ -316,6 +319,11 @@ absl::Status Engine::AwaitStep() {
   // step has them.
   scheduler_.NoteStepTime(step.plan, end - begin);
   scheduler_.Resolve(step.plan, result.tokens);
+  step_record_.Add({.time = end - begin,
+                    .tokens = step.num_tokens,
+                    .seqs = static_cast<int>(step.plan.chunks.size()),
+                    .generated = static_cast<int>(result.tokens.size()) - WrongGuesses(step.plan)},
+                   end);
   ApplyResult(step.plan, result, end);
   return absl::OkStatus();
 }

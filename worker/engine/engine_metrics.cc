@@ -71,6 +71,11 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
           AddCounter(registry, "phalanx_engine_generation_tokens_total", "Tokens generated.")),
       preemptions_total(AddCounter(registry, "phalanx_engine_preemptions_total",
                                    "Times that a request lost its KV blocks to an older one.")),
+      drafted_tokens_total(
+          AddCounter(registry, "phalanx_speculation_drafted_tokens_total",
+                     "Tokens that were guessed ahead of their turn, and computed.")),
+      accepted_tokens_total(AddCounter(registry, "phalanx_speculation_accepted_tokens_total",
+                                       "Those of them that were generated.")),
       kv_blocks_used(AddGauge(registry, "phalanx_engine_kv_blocks_used",
                               "KV blocks of the group that requests hold; each rank has its "
                               "heads' part of every block.")),

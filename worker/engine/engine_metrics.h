@@ -38,6 +38,8 @@ class EngineMetrics {
   prometheus::Counter& prompt_tokens_total;
   prometheus::Counter& generation_tokens_total;
   prometheus::Counter& preemptions_total;
+  prometheus::Counter& drafted_tokens_total;
+  prometheus::Counter& accepted_tokens_total;
   prometheus::Gauge& kv_blocks_used;
   prometheus::Gauge& kv_blocks_total;
   prometheus::Gauge& kv_blocks_cached;

@@ -13,12 +13,12 @@
 namespace phalanx {
 
 void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::Time now) {
-  // Results lie in the order of the chunks: one token for each chunk that draws, and num_scores
-  // log-probabilities for each chunk.
+  // Results lie in the order of the chunks: num_draws() tokens and num_scores log-probabilities for
+  // each chunk.
   size_t next_draw = 0;
   absl::Span<const float> log_probs = result.log_probs;
   for (const PlannedChunk& chunk : plan.chunks) {
-    const size_t draw = chunk.draws ? next_draw++ : 0;
+    const size_t draw = std::exchange(next_draw, next_draw + chunk.num_draws());
     const absl::Span<const float> scores = log_probs.first(chunk.num_scores);
     log_probs.remove_prefix(chunk.num_scores);
     const auto it = requests_.find(chunk.id);
@@ -32,9 +32,26 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
     }
     if (!scores.empty()) ApplyScores(chunk.id, scores, now);
     // Scores that are no numbers have ended the request.
-    if (!chunk.draws || !requests_.contains(chunk.id)) continue;
-    const bool told = !result.drawn_log_probs.empty();
+    if (chunk.draws && requests_.contains(chunk.id)) ApplyDraws(chunk, result, draw, now);
+  }
+}
+
+void Engine::ApplyDraws(const PlannedChunk& chunk, const StepResult& result, size_t first,
+                        absl::Time now) {
+  if (chunk.num_drafted > 0) {
+    AddEvent(requests_.at(chunk.id)).drafted_tokens = chunk.num_drafted;
+    metrics_->drafted_tokens_total.Increment(chunk.num_drafted);
+  }
+  const bool told = !result.drawn_log_probs.empty();
+  for (int i = 0; i <= chunk.num_accepted; ++i) {
+    if (i < chunk.num_accepted) {
+      ++AddEvent(requests_.at(chunk.id)).accepted_tokens;
+      metrics_->accepted_tokens_total.Increment();
+    }
+    const size_t draw = first + i;
     ApplyToken(chunk.id, result.tokens[draw], told ? &result.drawn_log_probs[draw] : nullptr, now);
+    // The others would follow the end.
+    if (!requests_.contains(chunk.id)) return;
   }
 }
 

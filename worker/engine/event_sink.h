@@ -44,6 +44,10 @@ struct RequestEvent {
   int32_t first_token_index = 0;
   // Tokens that were generated, in order.
   std::vector<int32_t> token_ids;
+  // Tokens that were guessed in this step, and how many of token_ids, from the first on, are among
+  // them because they were guessed right.
+  int32_t drafted_tokens = 0;
+  int32_t accepted_tokens = 0;
   // How likely each of them was, if the request wanted to know.
   std::vector<DrawnLogProbs> drawn_log_probs;
   // Natural logarithms of the probabilities of prompt tokens, in order. The first prompt token has

@@ -42,6 +42,11 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->prompt_tokens = static_cast<int>(task.prompt_token_ids.size());
   sequence->log_probs = task.log_probs;
   sequence->rules = std::move(task.rules);
+  const bool foreseeable = sequence->rules == nullptr || sequence->rules->can_look_ahead();
+  if (task.max_draft_tokens > 0 && sequence->draws && foreseeable) {
+    sequence->speculation = std::make_unique<Speculation>(task.max_draft_tokens);
+    ++speculating_;
+  }
   sequence->caches = prefix_cache_ && !task.score;
   sequence->cache_salt = std::move(task.cache_salt);
   sequence->tokens = std::move(task.prompt_token_ids);
@@ -68,6 +73,7 @@ void Scheduler::Remove(SequenceId id, bool sound) {
   queue_.Remove(*sequence);
   EraseByRank(*sequence, running_);
   EraseByRank(*sequence, preempted_);
+  if (sequence->speculation != nullptr) --speculating_;
   sequences_.erase(it);
 }
 
@@ -78,10 +84,12 @@ StepPlan Scheduler::Plan(absl::Time now) {
   edits_left_ = kMaxStepEdits;
   admits_ = true;
   FindLate(now, plan);
+  ReadTexts();
   PlanDecodes(plan);
   reserved_blocks_ = ReservedBlocks();
   PlanResumed();
   PlanPrompts(now, plan);
+  PlanDrafts();
   plan.chunks.reserve(granted_.size());
   for (Sequence* sequence : granted_) AddChunk(*sequence, plan);
   granted_.clear();
@@ -266,7 +274,8 @@ void Scheduler::AddChunk(const Sequence& sequence, StepPlan& plan) {
   if (sequence.draws && end == sequence.num_tokens()) {
     // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
     chunk.draws = true;
-    chunk.draw_position = end;
+    chunk.draw_position = end - sequence.drafted;
+    chunk.num_drafted = sequence.drafted;
   }
   if (sequence.last_step == 0) chunk.cached_tokens = sequence.computed;
   plan.chunks.push_back(chunk);
@@ -277,7 +286,11 @@ void Scheduler::Advance(StepPlan& plan) {
   std::vector<ChunkOfSequence> parts;
   parts.reserve(plan.chunks.size());
   for (const PlannedChunk& chunk : plan.chunks) {
-    parts.push_back({&chunk, sequences_.at(chunk.id).get()});
+    const Sequence& sequence = *sequences_.at(chunk.id);
+    parts.push_back({&chunk, &sequence});
+    if (chunk.num_drafted == 0 || sequence.rules == nullptr) continue;
+    parts.back().edits = sequence.rules->LookAhead(
+        absl::MakeConstSpan(sequence.tokens).subspan(chunk.draw_position, chunk.num_drafted));
   }
   plan.step = WriteStep(parts, memory_);
   const uint64_t step = blocks_.BeginStep();
@@ -286,6 +299,7 @@ void Scheduler::Advance(StepPlan& plan) {
     sequence.last_step = step;
     sequence.computed += chunk.num_tokens;
     sequence.granted = 0;
+    sequence.drafted = 0;
     sequence.scored += chunk.num_scores;
     sequence.blocks_told = std::max(sequence.blocks_told, BlocksFor(sequence.computed));
     blocks_.Offer(sequence);
@@ -315,23 +329,28 @@ void Scheduler::AppendDrawn(Sequence& sequence) {
   }
 }
 
-void Scheduler::Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens) {
+void Scheduler::Resolve(StepPlan& plan, absl::Span<const int32_t> tokens) {
   CHECK(in_flight() > 0);
-  auto token = tokens.begin();
-  for (const PlannedChunk& chunk : plan.chunks) {
+  for (PlannedChunk& chunk : plan.chunks) {
     const auto it = sequences_.find(chunk.id);
     if (it != sequences_.end()) it->second->scores_known += chunk.num_scores;
     if (!chunk.draws) continue;
-    CHECK(token != tokens.end());
+    CHECK(static_cast<int>(tokens.size()) >= chunk.num_draws());
     if (it != sequences_.end()) {
       Sequence& sequence = *it->second;
-      sequence.tokens[chunk.draw_position] = *token;
+      const auto drafted = sequence.tokens.begin() + chunk.draw_position;
+      const auto wrong = std::mismatch(drafted, drafted + chunk.num_drafted, tokens.begin());
+      chunk.num_accepted = static_cast<int>(wrong.first - drafted);
+      *wrong.first = *wrong.second;
       --sequence.unknown;
-      if (sequence.rules != nullptr && *token >= 0) sequence.rules->Accept(*token);
+      if (chunk.num_drafted > 0) BookDraft(sequence, chunk);
+      for (const int32_t token : tokens.first(chunk.num_accepted + 1)) {
+        if (sequence.rules != nullptr && token >= 0) sequence.rules->Accept(token);
+      }
     }
-    ++token;
+    tokens.remove_prefix(chunk.num_draws());
   }
-  CHECK(token == tokens.end());
+  CHECK(tokens.empty());
   blocks_.EndStep();
 }
 

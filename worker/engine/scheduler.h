@@ -46,6 +46,14 @@
 // its own anyway; those behind it go on meanwhile. It waits no longer when the other one has
 // offered these blocks, is removed, is preempted, or changes its rotary list.
 //
+// Speculation: a sequence may have its next tokens guessed (worker/engine/speculation.h). A step
+// computes the guess behind its pending token, draws a token after each, and as many are taken as
+// were guessed right, and the one after them. What follows is a wrong turn: its tokens are dropped
+// and their blocks given back, and nobody else has seen them. A draft has what a step has left when
+// everybody else has had his part: tokens, rows of logits, and blocks, without one for each running
+// sequence to grow into. Nothing is guessed while a token is unknown, or across the border of a
+// rotary list. A sequence that has a draft is not planned ahead of its own result.
+//
 // Deadlines: a waiting sequence is late if its first token cannot be there in time at the speed of
 // the latest steps (worker/engine/step_speed.h). This is asked when it comes, with the prompts of
 // its tenant that go before it, and again when it is about to begin, with its own tokens alone;
@@ -131,6 +139,9 @@ class Scheduler {
     int32_t log_probs = kernels::kNoLogProbs;
     // May be null. At most kMaxStepEdits edits at any time.
     std::unique_ptr<TokenRules> rules = nullptr;
+    // How many tokens a draft of it may have; 0 for none. Without effect if it has rules that
+    // cannot look ahead.
+    int max_draft_tokens = 0;
   };
 
   // Adds a sequence that waits to run. `id` must be above all earlier ones, and the prompt not
@@ -147,9 +158,10 @@ class Scheduler {
   // plan may follow before BeginAnew.
   StepPlan Plan(absl::Time now);
 
-  // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`, one
-  // for each chunk that draws, in order.
-  void Resolve(const StepPlan& plan, absl::Span<const int32_t> tokens);
+  // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`,
+  // num_draws() for each chunk, in order. Of these the first num_accepted + 1 are tokens of the
+  // sequence, which this tells in `plan`.
+  void Resolve(StepPlan& plan, absl::Span<const int32_t> tokens);
 
   // Tells how long the step of a plan took.
   void NoteStepTime(const StepPlan& plan, absl::Duration time);
@@ -215,9 +227,14 @@ class Scheduler {
   void FreeSlot(Sequence& sequence);
   bool CanTake(const Sequence& sequence) const;
   void Grant(Sequence& sequence, int num_tokens);
+  void ReadTexts();
+  void PlanDrafts();
+  int DraftsThatFit(const Sequence& sequence, int blocks) const;
+  int DraftsWithEditsThatFit(const TokenRules& rules, int most) const;
   void AddChunk(const Sequence& sequence, StepPlan& plan);
   void Advance(StepPlan& plan);
   void AppendDrawn(Sequence& sequence);
+  void BookDraft(Sequence& sequence, const PlannedChunk& chunk);
 
   const StepLimits limits_;
   std::pmr::memory_resource* const memory_;
@@ -235,6 +252,8 @@ class Scheduler {
   // Sequences that have come since the latest plan.
   std::vector<SequenceId> arrived_;
   int64_t waiting_tokens_ = 0;
+  // Sequences that have drafts.
+  int speculating_ = 0;
   StepSpeed speed_;
   // The sequences that have a part in the plan that is being made, in order.
   std::vector<Sequence*> granted_;

@@ -75,6 +75,8 @@ class History {
   int64_t cached_tokens() const { return cached_tokens_; }
   int64_t evictions() const { return scheduler_->evictions(); }
   int64_t preemptions() const { return preemptions_; }
+  int64_t drafted_tokens() const { return drafted_tokens_; }
+  int64_t accepted_tokens() const { return accepted_tokens_; }
 
  private:
   struct Truth {
@@ -147,7 +149,8 @@ class History {
                          .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt),
                          .priority = Draw(0, 1) == 0 ? 0 : Draw(kMinPriority, kMaxPriority),
                          .tenant = absl::StrCat("tenant ", Draw(0, 1) == 0 ? 0 : Draw(0, 3)),
-                         .arrival = now_});
+                         .arrival = now_,
+                         .max_draft_tokens = Draw(0, 1) == 0 ? 0 : Draw(1, 8)});
     now_ += absl::Milliseconds(Draw(0, 2000));
     sequences_.emplace(id, std::move(truth));
   }
@@ -182,7 +185,7 @@ class History {
     const StepBlock::ConstArrays arrays = std::as_const(step.plan.step.forward).arrays();
     for (const kernels::TableEntry& entry : arrays.table_entries) {
       std::vector<int32_t>& table = tables_[entry.slot];
-      if (entry.index == 0) table.clear();
+      table.resize(entry.index);
       table.push_back(entry.block);
     }
     for (size_t seq = 0; seq < step.plan.chunks.size(); ++seq) {
@@ -245,30 +248,55 @@ class History {
     for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
       const PendingChunk& pending = step.chunks[seq];
       if (pending.live) {
-        ASSERT_NO_FATAL_FAILURE(
-            CheckContents(pending, arrays.rope_lists[seq], arrays.kv_lengths[seq]));
+        ASSERT_NO_FATAL_FAILURE(CheckContents(pending, arrays.rope_lists[seq],
+                                              arrays.kv_lengths[seq] - pending.chunk.num_drafted));
       }
-      if (!pending.chunk.draws) continue;
-      drawn.push_back(Draw(0, kVocab - 1));
-      last_tokens_[arrays.slots[seq]] = drawn.back();
+      const absl::Span<const int32_t> draft =
+          arrays.token_ids.first(arrays.query_starts[seq + 1]).last(pending.chunk.num_drafted);
+      for (int i = 0; i < pending.chunk.num_draws(); ++i) {
+        drawn.push_back(DrawToken(pending, i < pending.chunk.num_drafted ? draft[i] : -1));
+        last_tokens_[arrays.slots[seq]] = drawn.back();
+      }
     }
     scheduler_->Resolve(step.plan, drawn);
-    auto token = drawn.begin();
-    for (const PendingChunk& pending : step.chunks) {
-      const int32_t next = pending.chunk.draws ? *token++ : 0;
+    absl::Span<const int32_t> tokens = drawn;
+    for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
+      const PendingChunk& pending = step.chunks[seq];
+      const absl::Span<const int32_t> draws = tokens.first(pending.chunk.num_draws());
+      tokens.remove_prefix(draws.size());
       if (!pending.live) continue;
-      ASSERT_NO_FATAL_FAILURE(Apply(pending.chunk, next));
+      const absl::Span<const int32_t> draft =
+          arrays.token_ids.first(arrays.query_starts[seq + 1]).last(pending.chunk.num_drafted);
+      int right = 0;
+      while (right < pending.chunk.num_drafted && draws[right] == draft[right]) ++right;
+      ASSERT_EQ(step.plan.chunks[seq].num_accepted, right);
+      drafted_tokens_ += pending.chunk.num_drafted;
+      accepted_tokens_ += right;
+      ASSERT_NO_FATAL_FAILURE(
+          Apply(pending.chunk, pending.chunk.draws ? draws.first(right + 1) : draws));
     }
   }
 
-  void Apply(const PlannedChunk& chunk, int32_t next) {
+  // Guesses are right as a rule, and texts repeat themselves, so that there are some.
+  int32_t DrawToken(const PendingChunk& pending, int32_t guess) {
+    constexpr size_t kPeriod = 3;
+    if (guess >= 0 && Draw(0, 3) > 0) return guess;
+    if (pending.live && Draw(0, 3) > 0) {
+      const std::vector<int32_t>& tokens = sequences_.at(pending.chunk.id).tokens;
+      if (tokens.size() >= kPeriod) return tokens[tokens.size() - kPeriod];
+    }
+    return Draw(0, kVocab - 1);
+  }
+
+  void Apply(const PlannedChunk& chunk, absl::Span<const int32_t> next) {
     Truth& truth = sequences_.at(chunk.id);
     if (chunk.draws) {
       ASSERT_EQ(chunk.draw_position, static_cast<int>(truth.tokens.size()));
-      truth.tokens.push_back(next);
+      truth.tokens.insert(truth.tokens.end(), next.begin(), next.end());
     }
     truth.scores += chunk.num_scores;
     const int generated = static_cast<int>(truth.tokens.size()) - truth.prompt_tokens;
+    ASSERT_LE(generated, truth.max_new_tokens);
     const bool done =
         truth.score ? truth.scores == truth.prompt_tokens - 1 : generated == truth.max_new_tokens;
     if (done) Remove(chunk.id);
@@ -301,6 +329,14 @@ class History {
     ASSERT_GE(scheduler_->cached_blocks(), 0);
     ASSERT_LE(scheduler_->used_blocks() + scheduler_->cached_blocks(), limits_.kv_blocks);
     ASSERT_TRUE(prefix_cache_ || scheduler_->cached_blocks() == 0);
+    if (!in_flight_.empty()) return;
+    int64_t waiting_tokens = 0;
+    for (const auto& [id, truth] : sequences_) {
+      const Scheduler::Progress progress = scheduler_->ProgressOf(id);
+      ASSERT_EQ(progress.known_tokens, static_cast<int>(truth.tokens.size()));
+      if (!progress.running) waiting_tokens += progress.known_tokens;
+    }
+    ASSERT_EQ(scheduler_->waiting_tokens(), waiting_tokens);
   }
 
   HistoryRandom random_;
@@ -321,15 +357,18 @@ class History {
   int64_t calls_ = 0;
   int64_t cached_tokens_ = 0;
   int64_t preemptions_ = 0;
+  int64_t drafted_tokens_ = 0;
+  int64_t accepted_tokens_ = 0;
 };
 
 TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
-  const auto [calls, cached_tokens, evictions, preemptions, d, e, f, g] =
+  const auto [calls, cached_tokens, evictions, preemptions, drafted, accepted, f, g] =
       RunHistories(900, 2000, [](const HistoryInput& input) {
         History history(input.seed);
         history.Run(input);
-        return HistoryTotals{history.calls(), history.cached_tokens(), history.evictions(),
-                             history.preemptions()};
+        return HistoryTotals{history.calls(),          history.cached_tokens(),
+                             history.evictions(),      history.preemptions(),
+                             history.drafted_tokens(), history.accepted_tokens()};
       });
   if (HasFailure()) return;
   EXPECT_GT(calls, 1'000'000);
@@ -337,6 +376,8 @@ TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
   EXPECT_GT(cached_tokens, 100'000);
   EXPECT_GT(evictions, 20'000);
   EXPECT_GT(preemptions, 1'000);
+  EXPECT_GT(accepted, 20'000);
+  EXPECT_GT(drafted - accepted, 10'000);
 }
 
 }  // namespace

@@ -271,7 +271,7 @@ class OrderHistory {
 
   void Resolve() {
     ++calls_;
-    const PendingStep step = std::move(in_flight_.front());
+    PendingStep step = std::move(in_flight_.front());
     in_flight_.pop_front();
     const auto draws = std::count_if(step.plan.chunks.begin(), step.plan.chunks.end(),
                                      [](const PlannedChunk& chunk) { return chunk.draws; });

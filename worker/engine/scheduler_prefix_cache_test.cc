@@ -386,8 +386,8 @@ TEST_F(PrefixCacheTest, WhatABrokenSequenceHoldsIsForgotten) {
 TEST_F(PrefixCacheTest, ABlockIsOfferedOnceItsTokensAreKnown) {
   Limits(64, 4, 16);
   Asks(15);
-  const StepPlan first = scheduler_->Plan(absl::UnixEpoch());
-  const StepPlan second = scheduler_->Plan(absl::UnixEpoch());
+  StepPlan first = scheduler_->Plan(absl::UnixEpoch());
+  StepPlan second = scheduler_->Plan(absl::UnixEpoch());
   ASSERT_EQ(Told(second), "0:1*") << "its sixteenth token is in flight";
   scheduler_->Resolve(first, {7});
   std::vector<int32_t> other(20, 7);
@@ -403,9 +403,9 @@ TEST_F(PrefixCacheTest, ABlockIsOfferedOnceItsTokensAreKnown) {
 TEST_F(PrefixCacheTest, ABlockThatAStepInFlightWritesIsSharedByTheNextStep) {
   Limits(64, 4, 16);
   Asks(40);
-  const StepPlan first = scheduler_->Plan(absl::UnixEpoch());
+  StepPlan first = scheduler_->Plan(absl::UnixEpoch());
   Asks(40);
-  const StepPlan second = scheduler_->Plan(absl::UnixEpoch());
+  StepPlan second = scheduler_->Plan(absl::UnixEpoch());
   EXPECT_EQ(Told(second), "0:1* 1:8*");
   Leaves(0);
   EXPECT_EQ(scheduler_->used_blocks(), 4) << "steps in flight write to them";

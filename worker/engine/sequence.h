@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "kernels/step_batch.h"
 #include "model/generation/sampling.h"
 #include "model/spec/long_rope.h"
+#include "worker/engine/speculation.h"
 #include "worker/engine/token_rules.h"
 #include "worker/kv_cache/block_hash.h"
 #include "worker/kv_cache/block_pool.h"
@@ -53,13 +55,16 @@ struct Sequence {
   int32_t log_probs = kernels::kNoLogProbs;
   // Null if there are none.
   std::unique_ptr<TokenRules> rules = nullptr;
+  // Null if its next tokens are not to be guessed. Together with rules that can look ahead only.
+  std::unique_ptr<Speculation> speculation = nullptr;
   // How many tokens have been scored. The first is never scored, so the next is tokens[scored + 1].
   int scored = 0;
   // Of these, how many have their scores from steps that are resolved.
   int scores_known = 0;
-  // The prompt, then what was drawn: kLastToken for each token whose step is still in flight.
+  // The prompt, then what was drawn: kLastToken for each token whose step is still in flight. A
+  // draft, whose tokens may turn out to be others, stands before that.
   std::vector<int32_t> tokens;
-  // Of these, how many at the end are kLastToken.
+  // Of these, how many at the end are kLastToken or a draft.
   int unknown = 0;
   // No token is drawn when there are this many.
   int64_t max_tokens = 0;
@@ -98,8 +103,9 @@ struct Sequence {
   // It was cut short after it had begun: it lost its blocks, or has outgrown its rotary list. What
   // it had is computed again before any prompt.
   bool resumes = false;
-  // Its tokens in the plan that is being made.
+  // Its tokens in the plan that is being made, and how many of them, at the end, are a draft.
   int granted = 0;
+  int drafted = 0;
   // While not 0: it waits until `awaited_sequence`, which begins with the same blocks, has offered
   // that many of them.
   int awaited_blocks = 0;
@@ -115,6 +121,9 @@ struct Sequence {
   }
 
   int num_tokens() const { return static_cast<int>(tokens.size()); }
+  absl::Span<const int32_t> known_tokens() const {
+    return absl::MakeConstSpan(tokens).first(tokens.size() - unknown);
+  }
   // Tokens that are still to be computed. Of a prompt that is only scored the last is not: its
   // logits would tell about a token that follows, and none does.
   int pending() const { return num_tokens() - (draws ? 0 : 1) - computed; }
@@ -128,11 +137,13 @@ struct Sequence {
   bool all_planned() const { return draws ? num_tokens() >= max_tokens : pending() == 0; }
   // Whether the next step may compute more of it. One token may be unknown: it is the last one, and
   // the step before draws it for the slot, whose table must not begin anew for that. Rules must
-  // know it.
+  // know it, and so must a draft, which is worth waiting for: it gives several tokens.
   bool can_advance() const {
     if (all_planned()) return false;
-    return unknown == 0 || (unknown == 1 && !begins() && rules == nullptr);
+    return unknown == 0 || (unknown == 1 && !begins() && rules == nullptr && !has_draft());
   }
+  // Whether its text so far tells how it may go on.
+  bool has_draft() const { return speculation != nullptr && speculation->has_draft(); }
 };
 
 }  // namespace phalanx

@@ -108,6 +108,13 @@ void SequenceBlocks::Release(Sequence& sequence) {
   sequence.offered_blocks = 0;
 }
 
+void SequenceBlocks::ReleaseRest(Sequence& sequence) {
+  for (; sequence.missing_blocks() < 0; sequence.blocks.pop_back()) {
+    pool_.Release(sequence.blocks.back());
+  }
+  sequence.blocks_told = std::min(sequence.blocks_told, static_cast<int>(sequence.blocks.size()));
+}
+
 void SequenceBlocks::ReleaseLeaving() {
   while (!leaving_.empty() && leaving_.front().first <= resolved_steps_) {
     pool_.Release(leaving_.front().second);

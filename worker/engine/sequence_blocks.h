@@ -50,6 +50,10 @@ class SequenceBlocks {
   // that is resolved.
   void Release(Sequence& sequence);
 
+  // Takes the blocks behind those that the sequence's tokens need: a draft in them was wrong. No
+  // step in flight may use them any more.
+  void ReleaseRest(Sequence& sequence);
+
   // Nobody finds the sequence's blocks any more.
   void Forget(const Sequence& sequence);
 

@@ -36,7 +36,7 @@ void Speculation::Note(int drafted, int accepted, int num_tokens) {
   drafted_ += drafted;
   accepted_ += accepted;
   if (drafted_ < kRoundTokens) return;
-  if (2 * accepted_ < drafted_) {
+  if (4 * accepted_ < drafted_) {
     paused_until_ = num_tokens + next_pause_;
     next_pause_ = std::min(2 * next_pause_, std::numeric_limits<int>::max() / 4);
   } else {

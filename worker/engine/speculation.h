@@ -8,9 +8,10 @@
 // the next may have twice as many, up to the maximum; else as many as were right, at least one.
 //
 // When it stops: as soon as kRoundTokens tokens have been drafted, they are looked at. If less than
-// half of them were right, nothing is drafted for the next kFirstPause tokens of the answer, twice
-// as many the next time, and so on; a round that is not poor lets pauses begin with kFirstPause
-// again. So an answer that cannot be guessed costs a round for each time that it doubles.
+// a quarter of them were right, nothing is drafted for the next kFirstPause tokens of the answer,
+// twice as many the next time, and so on; a round that is not poor lets pauses begin with
+// kFirstPause again. So an answer that cannot be guessed costs a round for each time that it
+// doubles.
 #ifndef PHALANX_WORKER_ENGINE_SPECULATION_H_
 #define PHALANX_WORKER_ENGINE_SPECULATION_H_
 

@@ -69,8 +69,8 @@ TEST(SpeculationTest, PoorRoundsPauseItForTwiceAsLongEachTime) {
   int size = 100;
   std::vector<int> pauses;
   for (int poor = 0; poor < 4; ++poor) {
-    // One less than half of what is looked at was right.
-    speculation.Note(Speculation::kRoundTokens - 1, Speculation::kRoundTokens / 2 - 1, size);
+    // One less than a quarter of what is looked at was right.
+    speculation.Note(Speculation::kRoundTokens - 1, Speculation::kRoundTokens / 4 - 1, size);
     EXPECT_GT(DraftAt(speculation, size), 0) << "the round is not over";
     speculation.Note(1, 0, size);
     const int paused_at = size;
@@ -85,7 +85,7 @@ TEST(SpeculationTest, AFairRoundPausesNothingAndMakesPausesShortAgain) {
   speculation.Note(Speculation::kRoundTokens, 0, 100);
   EXPECT_EQ(DraftAt(speculation, 163), 0);
   EXPECT_GT(DraftAt(speculation, 164), 0);
-  speculation.Note(Speculation::kRoundTokens, Speculation::kRoundTokens / 2, 200);
+  speculation.Note(Speculation::kRoundTokens, Speculation::kRoundTokens / 4, 200);
   EXPECT_GT(DraftAt(speculation, 200), 0);
   speculation.Note(Speculation::kRoundTokens, 0, 300);
   EXPECT_EQ(DraftAt(speculation, 363), 0);

@@ -37,14 +37,22 @@ class StepWriter {
       forward_.table_entries[entry_++] = {sequence.slot, index,
                                           static_cast<int32_t>(sequence.blocks[index])};
     }
-    if (chunk.draws) WriteDraw(sequence);
+    for (int draw = 0; draw < chunk.num_draws(); ++draw) {
+      kernels::SamplingRow& row =
+          WriteDraw(sequence, token_ - chunk.num_draws() + draw, chunk.draw_position + draw);
+      if (!part.edits.empty()) {
+        WriteEdits(part.edits[draw], row);
+      } else if (sequence.rules != nullptr) {
+        WriteRules(*sequence.rules, row);
+      }
+    }
     if (chunk.num_scores > 0) WriteScores(sequence, chunk.num_scores);
   }
 
  private:
-  // A token is to be drawn after the last token so far, which is the last one of `sequence`.
-  void WriteDraw(const Sequence& sequence) {
-    sampling_.logit_rows[draw_] = token_ - 1;
+  // A token is to be drawn after `token` of the step, for `position` of the sequence.
+  kernels::SamplingRow& WriteDraw(const Sequence& sequence, int token, int position) {
+    sampling_.logit_rows[draw_] = token;
     const Sampling& sampling = sequence.sampling;
     kernels::SamplingRow& row = sampling_.sampling[draw_];
     row = {.temperature = sampling.temperature,
@@ -56,11 +64,17 @@ class StepWriter {
            .presence_penalty = sampling.presence_penalty,
            .frequency_penalty = sampling.frequency_penalty,
            .log_probs = sequence.log_probs,
-           .position = sequence.num_tokens(),
+           .position = position,
            .seed = sequence.seed};
-    if (sequence.rules != nullptr) WriteRules(*sequence.rules, row);
     sampling_.logit_slots[draw_] = sequence.slot;
     ++draw_;
+    return row;
+  }
+
+  void WriteEdits(const std::vector<kernels::LogitEdit>& edits, kernels::SamplingRow& row) {
+    row.edits_begin = edit_;
+    for (const kernels::LogitEdit& edit : edits) sampling_.edits[edit_++] = edit;
+    row.edits_end = edit_;
   }
 
   void WriteRules(TokenRules& rules, kernels::SamplingRow& row) {
@@ -107,9 +121,10 @@ Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_reso
     counts.num_tokens += part.chunk->num_tokens;
     counts.num_seqs += 1;
     counts.num_table_entries += NewBlocks(part);
-    rows.num_logit_rows += part.chunk->draws ? 1 : 0;
+    rows.num_logit_rows += part.chunk->num_draws();
     rows.num_score_rows += part.chunk->num_scores;
-    if (!part.chunk->draws || part.sequence->rules == nullptr) continue;
+    for (const auto& edits : part.edits) rows.num_edits += static_cast<int32_t>(edits.size());
+    if (!part.chunk->draws || part.sequence->rules == nullptr || !part.edits.empty()) continue;
     rows.num_edits += part.sequence->rules->num_edits();
     rows.num_mask_words += part.sequence->rules->mask_words();
   }

@@ -5,6 +5,7 @@
 #include <memory_resource>
 #include <vector>
 
+#include "kernels/step_batch.h"
 #include "worker/engine/sequence.h"
 #include "worker/step/step.h"
 
@@ -12,6 +13,9 @@ namespace phalanx {
 
 // The part of one sequence in a step.
 struct PlannedChunk {
+  // How many tokens the step draws for it.
+  int num_draws() const { return draws ? 1 + num_drafted : 0; }
+
   SequenceId id{};
   int num_tokens = 0;
   // Whether the step draws the sequence's next token: the chunk is all that was pending.
@@ -20,6 +24,12 @@ struct PlannedChunk {
   int num_scores = 0;
   // Where the drawn token belongs in the sequence.
   int draw_position = 0;
+  // Tokens at its end that are a draft of the drawn token and those that follow it. One more is
+  // drawn after each of them: if all are right, that is num_drafted + 1 tokens, from draw_position
+  // on.
+  int num_drafted = 0;
+  // How many of these were right, once that is known: Scheduler::Resolve sets it.
+  int num_accepted = 0;
   // Of the sequence's first chunk: how many tokens before it the prefix cache had.
   int cached_tokens = 0;
 };
@@ -28,6 +38,8 @@ struct PlannedChunk {
 struct ChunkOfSequence {
   const PlannedChunk* chunk = nullptr;
   const Sequence* sequence = nullptr;
+  // If there is a draft and rules: the edits of each draw.
+  std::vector<std::vector<kernels::LogitEdit>> edits = {};
 };
 
 // The step that computes `chunks`, in memory from `memory`.

@@ -61,6 +61,20 @@ void TokenRules::Accept(int32_t token) {
   if (forcer_ != nullptr) forcer_->Accept(token);
 }
 
+std::vector<std::vector<LogitEdit>> TokenRules::LookAhead(absl::Span<const int32_t> tokens) const {
+  TokenRules ahead;
+  ahead.counts_tokens_ = counts_tokens_;
+  ahead.edits_ = edits_;
+  ahead.tokens_to_end_ = tokens_to_end_;
+  ahead.end_biases_ = end_biases_;
+  std::vector<std::vector<LogitEdit>> edits = {ahead.edits_};
+  for (const int32_t token : tokens) {
+    ahead.Accept(token);
+    edits.push_back(ahead.edits_);
+  }
+  return edits;
+}
+
 LogitEdit& TokenRules::EditOf(int32_t token) {
   const auto at =
       std::lower_bound(edits_.begin(), edits_.end(), token,

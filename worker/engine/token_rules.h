@@ -67,6 +67,13 @@ class TokenRules {
   // The sequence goes on with a token.
   void Accept(int32_t token);
 
+  // Whether it can be told what the rules would be after other tokens: there is neither a filter
+  // nor a forcer.
+  bool can_look_ahead() const { return filter_ == nullptr && forcer_ == nullptr; }
+  // The edits of the draws before each of `tokens` and after the last of them, if the sequence goes
+  // on with these; tokens.size() + 1 of them. can_look_ahead() must hold.
+  std::vector<std::vector<kernels::LogitEdit>> LookAhead(absl::Span<const int32_t> tokens) const;
+
  private:
   TokenRules() = default;
 

@@ -57,6 +57,24 @@ TEST(TokenRulesTest, TheOtherPenaltiesCountTheAnswerOnly) {
   }
 }
 
+TEST(TokenRulesTest, LooksAheadAsItWillBeAndChangesNothing) {
+  const auto rules = TokenRules::Create({.presence_penalty = 0.5f},
+                                        {.logit_bias = {{3, 1.0f}}, .min_new_tokens = 2}, {2}, {});
+  ASSERT_TRUE(rules->can_look_ahead());
+  rules->Accept(8);
+  const std::vector<int32_t> tokens = {5, 5, 3};
+  const auto ahead = rules->LookAhead(tokens);
+  ASSERT_EQ(ahead.size(), tokens.size() + 1);
+  for (size_t i = 0; i <= tokens.size(); ++i) {
+    const std::vector<kernels::LogitEdit> edits = Edits(*rules);
+    ASSERT_EQ(ahead[i].size(), edits.size()) << i;
+    for (size_t e = 0; e < edits.size(); ++e) {
+      ExpectEdit(ahead[i][e], edits[e].token, edits[e].count, edits[e].bias, edits[e].seen);
+    }
+    if (i < tokens.size()) rules->Accept(tokens[i]);
+  }
+}
+
 TEST(TokenRulesTest, BiasStaysAndTokensAreNotCountedForItAlone) {
   const auto rules = TokenRules::Create({}, {.logit_bias = {{3, 1.5f}, {5, -2.0f}}}, {}, {3});
   rules->Accept(5);

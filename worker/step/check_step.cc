@@ -1,5 +1,7 @@
 #include "worker/step/check_step.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -99,11 +101,12 @@ absl::Status StepChecker::CheckTableEntries(const StepBlock::ConstArrays& arrays
     Slot& slot = slots[entry.slot];
     // Another sequence has the slot from here.
     if (entry.index == 0) slot = Slot();
-    if (entry.index != slot.blocks) {
+    if (entry.index > slot.blocks) {
       return Bad("table_entries[", i, "] sets entry ", entry.index, " of slot ", entry.slot,
                  ", which has ", slot.blocks);
     }
-    ++slot.blocks;
+    if (entry.index < slot.blocks) slot.again = std::min(slot.again, entry.index);
+    slot.blocks = entry.index + 1;
   }
   return absl::OkStatus();
 }
@@ -127,6 +130,12 @@ absl::Status StepChecker::CheckSequence(const StepBlock::ConstArrays& arrays, in
     return Bad("kv_lengths[", seq, "] is ", length, ", with ", end - begin, " new tokens and ",
                slot.blocks, " blocks");
   }
+  if (slot.again != kNone && length - (end - begin) > slot.again * kKvBlockTokens) {
+    return Bad("entry ", slot.again, " of slot ", arrays.slots[seq],
+               " comes again, and the tokens in it do not: the first one of sequence ", seq,
+               " is at ", length - (end - begin));
+  }
+  slot.again = kNone;
   return CheckTokens(arrays, seq, slot);
 }
 
@@ -200,7 +209,8 @@ absl::Status StepChecker::CheckSampling(const StepBlock::ConstArrays& arrays,
     if (rows.logit_slots[i] != slot) {
       return Bad("logit_slots[", i, "] is ", rows.logit_slots[i], " instead of ", slot);
     }
-    slots[slot].has_token = true;
+    // Of several rows of a slot it is not said which one's token it keeps.
+    slots[slot].has_token = i == 0 || rows.logit_slots[i - 1] != slot;
   }
   return absl::OkStatus();
 }

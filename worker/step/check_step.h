@@ -2,6 +2,7 @@
 #ifndef PHALANX_WORKER_STEP_CHECK_STEP_H_
 #define PHALANX_WORKER_STEP_CHECK_STEP_H_
 
+#include <limits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,10 +22,15 @@ class StepChecker {
   absl::Status Check(const Step& step);
 
  private:
+  static constexpr int kNone = std::numeric_limits<int>::max();
+
   // What earlier steps left behind in a slot.
   struct Slot {
-    int blocks = 0;          // Entries of its block table that belong to its sequence.
-    bool has_token = false;  // Whether a token was drawn for its sequence.
+    int blocks = 0;  // Entries of its block table that belong to its sequence.
+    // An entry that has come again, the first of them: what its sequence has there is yet to be
+    // computed again.
+    int again = kNone;
+    bool has_token = false;  // Whether its last token is one that was drawn for its sequence.
     bool in_step = false;    // Whether the step has a sequence in it.
   };
   using Slots = std::vector<Slot>;

@@ -24,7 +24,9 @@ struct StepLimits {
 };
 
 // A sequence keeps its slot, 0 to max_seqs - 1, for as long as it runs. Its block table begins anew
-// with the entry of index 0; the entries after that come in order, before they are needed.
+// with the entry of index 0; the entries after that come in order, before they are needed. An entry
+// that comes again takes the place of the one there was, and those behind it do not count any more:
+// they were for tokens that have been dropped.
 struct Step {
   StepBlock forward;
   // Apart from the forward pass, because it is not needed before the logits are there.

@@ -62,10 +62,8 @@ absl::Status FakeStepExecutor::Submit(Step step) {
 void FakeStepExecutor::TakeTableEntries(const Step& step) {
   for (const kernels::TableEntry& entry : step.forward.arrays().table_entries) {
     std::vector<int32_t>& table = tables_[entry.slot];
-    if (entry.index == 0) {
-      table.clear();
-      owners_[entry.slot] = next_owner_++;
-    }
+    if (entry.index == 0) owners_[entry.slot] = next_owner_++;
+    table.resize(entry.index);
     table.push_back(entry.block);
   }
 }
@@ -126,8 +124,9 @@ StepResult FakeStepExecutor::Compute(const PendingStep& pending) {
   StepResult result;
   for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
     const int seq = arrays.seq_of_token[rows.logit_rows[i]];
-    CHECK(rows.sampling[i].position == arrays.kv_lengths[seq]);
-    const std::vector<int32_t> history = History(pending, seq, arrays.kv_lengths[seq]);
+    const int length = arrays.positions[rows.logit_rows[i]] + 1;
+    CHECK(rows.sampling[i].position == length);
+    const std::vector<int32_t> history = History(pending, seq, length);
     result.tokens.push_back(IsBroken(history) ? kernels::kNoToken
                                               : Allowed(NextToken(history), rows, i));
     last_tokens_[rows.logit_slots[i]] = result.tokens.back();
@@ -175,7 +174,11 @@ bool FakeStepExecutor::IsBroken(absl::Span<const int32_t> history) const {
 }
 
 int32_t FakeStepExecutor::NextToken(absl::Span<const int32_t> history) const {
-  return static_cast<int32_t>((Hash(history) >> 32) % vocab_size_);
+  const uint64_t hash = Hash(history);
+  if (period_ > 0 && history.size() > static_cast<size_t>(period_) && (hash >> 20) % 8 > 0) {
+    return history[history.size() - period_] / 2;
+  }
+  return static_cast<int32_t>((hash >> 32) % vocab_size_);
 }
 
 int32_t FakeStepExecutor::Allowed(int32_t token, const SamplingBlock::ConstArrays& rows,

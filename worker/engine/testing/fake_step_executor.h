@@ -60,6 +60,10 @@ class FakeStepExecutor final : public StepExecutor {
   // step.
   void BreakAfter(int32_t token) { broken_token_ = token; }
 
+  // Seven of eight tokens are those that came `period` tokens before them, so that they can be
+  // guessed. To be set before the first step.
+  void RepeatEvery(int period) { period_ = period; }
+
   // Steps that were computed.
   int steps() const LOCKS_EXCLUDED(mutex_);
   // Steps that were submitted while another one was in flight.
@@ -101,6 +105,7 @@ class FakeStepExecutor final : public StepExecutor {
   std::function<void(StepResult&)> result_hook_;
   std::optional<int32_t> broken_token_;
   bool recovers_ = false;
+  int period_ = 0;
   std::optional<StepChecker> checker_;
   std::deque<PendingStep> in_flight_;
   // By slot.

@@ -21,6 +21,8 @@ class RecordingSink final : public EventSink {
   struct Record {
     bool started = false;
     int cached_tokens = 0;
+    int drafted_tokens = 0;
+    int accepted_tokens = 0;
     std::vector<int32_t> tokens;
     std::vector<DrawnLogProbs> drawn_log_probs;
     std::vector<float> log_probs;
@@ -43,6 +45,10 @@ class RecordingSink final : public EventSink {
       record.started |= event.started;
       CHECK(event.cached_tokens == 0 || event.started);
       record.cached_tokens += event.cached_tokens;
+      CHECK(event.accepted_tokens <= event.drafted_tokens);
+      CHECK(event.accepted_tokens <= static_cast<int>(event.token_ids.size()));
+      record.drafted_tokens += event.drafted_tokens;
+      record.accepted_tokens += event.accepted_tokens;
       CHECK(record.started || (event.token_ids.empty() && event.log_probs.empty()));
       CHECK(event.token_ids.empty() ||
             event.first_token_index == static_cast<int>(record.tokens.size()));

@@ -17,8 +17,9 @@
 
 namespace phalanx {
 
-// Sequences are named 0, 1, 2 in order of arrival. A step is told as "0:1* 1:16": sequence 0
-// computes one token and draws the next, 1 computes sixteen and draws none.
+// Sequences are named 0, 1, 2 in order of arrival. A step is told as "0:1* 1:16 2:3*3": sequence 0
+// computes one token and draws the next, 1 computes sixteen and draws none, 2 computes three and
+// draws a token after each, of which two are a draft.
 class SchedulerTest : public ::testing::Test {
  protected:
   void Limits(int step_tokens, int seqs, int blocks, bool prefix_cache = false) {
@@ -56,6 +57,20 @@ class SchedulerTest : public ::testing::Test {
                                              .deadline = deadline});
   }
 
+  // Arrives a sequence whose tokens are guessed. Its prompt has `end` at its end.
+  void ArrivesGuessed(int prompt_tokens, std::vector<int32_t> end, int max_draft_tokens = 8,
+                      int max_new_tokens = 1000, RopePlan rope = {}) {
+    std::vector<int32_t> prompt(prompt_tokens - end.size());
+    std::iota(prompt.begin(), prompt.end(), 100 * next_id_ + 50);
+    prompt.insert(prompt.end(), end.begin(), end.end());
+    scheduler_->Add(SequenceId{next_id_++}, {.prompt_token_ids = std::move(prompt),
+                                             .max_new_tokens = max_new_tokens,
+                                             .sampling = {},
+                                             .seed = 5,
+                                             .rope = rope,
+                                             .max_draft_tokens = max_draft_tokens});
+  }
+
   void Leaves(uint64_t id) { scheduler_->Remove(SequenceId{id}); }
 
   std::string Step() {
@@ -69,6 +84,7 @@ class SchedulerTest : public ::testing::Test {
     return absl::StrJoin(plan.chunks, " ", [](std::string* out, const PlannedChunk& chunk) {
       absl::StrAppend(out, static_cast<uint64_t>(chunk.id), ":", chunk.num_tokens,
                       chunk.draws ? "*" : "");
+      if (chunk.num_drafted > 0) absl::StrAppend(out, chunk.num_draws());
     });
   }
 
