@@ -132,6 +132,9 @@ void AddSampling(CLI::App& command, CommandLine* line) {
       ->default_str("show");
   command.add_option("--max_reasoning_tokens", line->max_reasoning_tokens,
                      "Close the model's reasoning once it has this many tokens; 0 or more");
+  command.add_option("--speculation", line->speculation,
+                     "Guess up to this many tokens at a time, 1 to 32, by what was in the text "
+                     "before: the same answer, sooner where it repeats that");
   AddRequestId(command, line);
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");

@@ -28,6 +28,8 @@ absl::Status AnswerPrinter::Print(const v1::GenerateEvent& event) {
     if (completion_tokens_ == 0) first_token_ = last_token_;
     completion_tokens_ += event.delta().token_ids_size();
   }
+  drafted_tokens_ += event.finished().usage().drafted_tokens();
+  accepted_tokens_ += event.finished().usage().accepted_tokens();
   if (event.delta().choice() == 0) {
     text_ += event.delta().text();
     CollectCalls(event.delta(), &calls_);
@@ -110,6 +112,8 @@ StreamStats AnswerPrinter::stats() const {
   StreamStats stats;
   stats.prompt_tokens = prompt_tokens_;
   stats.completion_tokens = completion_tokens_;
+  stats.drafted_tokens = drafted_tokens_;
+  stats.accepted_tokens = accepted_tokens_;
   stats.time_to_first_token = first_token_ - start_;
   stats.decode_time = last_token_ - first_token_;
   return stats;

@@ -61,6 +61,8 @@ class AnswerPrinter {
   absl::Time last_token_;
   int prompt_tokens_ = 0;
   int completion_tokens_ = 0;
+  int drafted_tokens_ = 0;
+  int accepted_tokens_ = 0;
   bool reasoning_line_open_ = false;
   // Whether the last line that was written has no end yet, and whether that is within a call.
   bool line_open_ = false;

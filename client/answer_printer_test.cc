@@ -21,6 +21,8 @@ v1::GenerateEvent Delta(int choice, const std::string& text, const std::string& 
 v1::GenerateEvent Finished(int choice) {
   v1::GenerateEvent event;
   event.mutable_finished()->set_choice(choice);
+  event.mutable_finished()->mutable_usage()->set_drafted_tokens(3);
+  event.mutable_finished()->mutable_usage()->set_accepted_tokens(2);
   return event;
 }
 
@@ -35,6 +37,8 @@ TEST(AnswerPrinterTest, PrintsSeveralChoicesOneAfterTheOther) {
   EXPECT_TRUE(printer.End(absl::OkStatus()).ok());
   EXPECT_EQ(printer.text(), "yes");
   EXPECT_EQ(printer.stats().completion_tokens, 4);
+  EXPECT_EQ(printer.stats().drafted_tokens, 6) << "of all choices";
+  EXPECT_EQ(printer.stats().accepted_tokens, 4);
   EXPECT_EQ(pipes.Output(), "[1]\nno\n[0]\nyes\n");
   EXPECT_EQ(pipes.Errors(), "hm\n");
 }

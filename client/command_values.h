@@ -65,6 +65,8 @@ struct CommandLine {
   bool prompt_log_probs = false;
   // The answer ends once it has so many copies of the same tokens in a row.
   std::optional<int32_t> repetitions;
+  // How many tokens are guessed at a time.
+  std::optional<int32_t> speculation;
   std::optional<std::string> cache_salt;
   std::optional<int32_t> priority;
   std::optional<std::string> tenant;

@@ -112,6 +112,8 @@ Json ToJson(const v1::Finished& finished) {
                    {"completion_tokens", finished.usage().completion_tokens()},
                    {"reasoning_tokens", finished.usage().reasoning_tokens()},
                    {"cached_tokens", finished.usage().cached_tokens()},
+                   {"drafted_tokens", finished.usage().drafted_tokens()},
+                   {"accepted_tokens", finished.usage().accepted_tokens()},
                    {"reasoning_closed", finished.usage().reasoning_closed()}};
   json["timings"] = {{"queue_seconds", timings.queue_seconds()},
                      {"prefill_seconds", timings.prefill_seconds()},
@@ -128,6 +130,7 @@ Json ToJson(const v1::RequestLimits& limits) {
           {"max_stop_strings", limits.max_stop_strings()},
           {"max_stop_bytes", limits.max_stop_bytes()},
           {"max_detokenize_tokens", limits.max_detokenize_tokens()},
+          {"max_draft_tokens", limits.max_draft_tokens()},
           {"max_requests", limits.max_requests()},
           {"max_queued_texts", limits.max_queued_texts()},
           {"max_unread_bytes", limits.max_unread_bytes()},
@@ -161,7 +164,7 @@ absl::string_view GenerateJsonHelp() {
          "one\n"
          "            did), usage {prompt_tokens, completion_tokens, reasoning_tokens, "
          "cached_tokens,\n"
-         "            reasoning_closed},\n"
+         "            drafted_tokens, accepted_tokens, reasoning_closed},\n"
          "            timings {queue_seconds, prefill_seconds, time_to_first_token_seconds,\n"
          "            decode_seconds}\n"
          "  error     code, message, and what the server told of reason, field,\n"
@@ -318,6 +321,10 @@ std::string StatsLine(const StreamStats& stats) {
   if (stats.completion_tokens > 1 && stats.decode_time > absl::ZeroDuration()) {
     absl::StrAppendFormat(&line, ", then %.1f tokens/s",
                           (stats.completion_tokens - 1) / absl::ToDoubleSeconds(stats.decode_time));
+  }
+  if (stats.drafted_tokens > 0) {
+    absl::StrAppendFormat(&line, ", %d of %d guesses right", stats.accepted_tokens,
+                          stats.drafted_tokens);
   }
   return line + "\n";
 }

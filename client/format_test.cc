@@ -45,12 +45,16 @@ TEST(FormatTest, FinishedHasReasonUsageAndTimings) {
   finished.mutable_usage()->set_prompt_tokens(1);
   finished.mutable_usage()->set_completion_tokens(2);
   finished.mutable_usage()->set_cached_tokens(3);
+  finished.mutable_usage()->set_drafted_tokens(5);
+  finished.mutable_usage()->set_accepted_tokens(4);
   finished.mutable_timings()->set_decode_seconds(0.5);
   const auto json = nlohmann::json::parse(EventJson(event));
   EXPECT_EQ(json["event"], "finished");
   EXPECT_EQ(json["reason"], "length");
   EXPECT_EQ(json["usage"]["completion_tokens"], 2);
   EXPECT_EQ(json["usage"]["cached_tokens"], 3);
+  EXPECT_EQ(json["usage"]["drafted_tokens"], 5);
+  EXPECT_EQ(json["usage"]["accepted_tokens"], 4);
   EXPECT_EQ(json["timings"]["decode_seconds"], 0.5);
   EXPECT_EQ(json["timings"].size(), 4u);
   EXPECT_FALSE(json.contains("stop"));
@@ -147,6 +151,11 @@ TEST(FormatTest, StatsLeaveOutWhatWasNotMeasured) {
   stats.decode_time = absl::Milliseconds(500);
   EXPECT_EQ(StatsLine(stats),
             "12 prompt tokens, 21 generated, first after 85 ms, then 40.0 tokens/s\n");
+  stats.drafted_tokens = 25;
+  stats.accepted_tokens = 20;
+  EXPECT_EQ(StatsLine(stats),
+            "12 prompt tokens, 21 generated, first after 85 ms, then 40.0 tokens/s, 20 of 25 "
+            "guesses right\n");
 }
 
 TEST(FormatTest, PerplexityIsALineOrJson) {

@@ -30,6 +30,9 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.prompt_log_probs) request.mutable_log_probs()->set_prompt(true);
   if (line.repetitions.has_value())
     request.mutable_repetition_limit()->set_times(*line.repetitions);
+  if (line.speculation.has_value()) {
+    request.mutable_speculation()->set_max_draft_tokens(*line.speculation);
+  }
   if (line.n.has_value()) request.set_n(*line.n);
   if (line.add_bos.has_value()) request.set_add_bos(*line.add_bos);
   if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);

@@ -36,6 +36,11 @@ GenerationOptions ReadGenerationOptions(const v1::GenerateRequest& request) {
     if (message.has_max_period_tokens()) limit.max_period_tokens = message.max_period_tokens();
     if (message.has_min_tokens()) limit.min_tokens = message.min_tokens();
   }
+  if (request.has_speculation()) {
+    options.max_draft_tokens = request.speculation().has_max_draft_tokens()
+                                   ? request.speculation().max_draft_tokens()
+                                   : kDefaultDraftTokens;
+  }
   return options;
 }
 

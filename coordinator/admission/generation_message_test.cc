@@ -52,6 +52,7 @@ TEST(GenerationOptionsMessageTest, WhatIsNotSetIsNotAskedFor) {
   EXPECT_EQ(options.min_new_tokens, 0);
   EXPECT_EQ(options.log_probs, std::nullopt);
   EXPECT_EQ(options.repetition_limit, std::nullopt);
+  EXPECT_EQ(options.max_draft_tokens, std::nullopt);
 }
 
 TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases) {
@@ -64,6 +65,7 @@ TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases)
   request.set_min_new_tokens(3);
   request.mutable_log_probs();
   request.mutable_repetition_limit()->set_times(7);
+  request.mutable_speculation();
   const GenerationOptions options = ReadGenerationOptions(request);
   EXPECT_EQ(options.logit_bias, (std::vector<LogitBias>{{2, -3.0f}, {9, 1.5f}}));
   EXPECT_EQ(options.min_new_tokens, 3);
@@ -71,6 +73,9 @@ TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases)
   EXPECT_EQ(options.repetition_limit, (RepetitionLimit{.times = 7}));
   request.mutable_log_probs()->set_top(4);
   EXPECT_EQ(ReadGenerationOptions(request).log_probs, 4);
+  EXPECT_EQ(options.max_draft_tokens, 8);
+  request.mutable_speculation()->set_max_draft_tokens(0);
+  EXPECT_EQ(ReadGenerationOptions(request).max_draft_tokens, 0) << "which is refused later";
 }
 
 }  // namespace

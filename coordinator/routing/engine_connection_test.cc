@@ -23,6 +23,7 @@ class WaitingSink final : public GenerationSink {
  public:
   void OnStarted() override {}
   void OnCachedTokens(int cached_tokens) override {}
+  void OnDraft(int drafted, int accepted) override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t> token_ids, absl::Span<const TokenLogProbs>) override {
     MutexLock lock(&mutex_);

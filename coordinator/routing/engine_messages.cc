@@ -68,6 +68,7 @@ void SetOptions(const GenerationOptions& options, worker::v1::Submit& submit) {
   }
   submit.set_min_new_tokens(options.min_new_tokens);
   if (options.log_probs.has_value()) submit.set_log_probs(*options.log_probs);
+  if (options.max_draft_tokens.has_value()) submit.set_max_draft_tokens(*options.max_draft_tokens);
   if (options.repetition_limit.has_value()) {
     worker::v1::RepetitionLimit& limit = *submit.mutable_repetition_limit();
     limit.set_times(options.repetition_limit->times);
@@ -92,6 +93,8 @@ EngineEvent EventFrom(const worker::v1::RequestEvent& message) {
   event.cached_tokens = std::max(0, message.cached_tokens());
   event.first_token_index = message.first_token_index();
   event.token_ids = message.token_ids();
+  event.drafted_tokens = std::max(0, message.drafted_tokens());
+  event.accepted_tokens = std::clamp(message.accepted_tokens(), 0, event.drafted_tokens);
   for (const worker::v1::DrawnLogProb& log_prob : message.drawn_log_probs()) {
     event.token_log_probs.push_back(LogProbsFrom(log_prob));
   }

@@ -87,6 +87,13 @@ TEST(SubmitMessageTest, HasTheLimitOfTheReasoningIfThereIsOne) {
   EXPECT_TRUE(limit.opened_by_prompt());
 }
 
+TEST(SubmitMessageTest, HasTheLengthOfDraftsIfThereAreAny) {
+  EngineRequest request;
+  EXPECT_FALSE(SubmitMessage(request).submit().has_max_draft_tokens());
+  request.options.max_draft_tokens = 5;
+  EXPECT_EQ(SubmitMessage(request).submit().max_draft_tokens(), 5);
+}
+
 TEST(SubmitMessageTest, NamesThePolicyOfLongRope) {
   EngineRequest request;
   request.long_rope_policy = LongRopePolicy::kReference;
@@ -133,6 +140,9 @@ TEST(EventsFromTest, CarriesTokensAndScores) {
   tokens->set_request_id(1);
   tokens->set_accepted(true);
   tokens->mutable_token_ids()->Add(5);
+  tokens->set_drafted_tokens(3);
+  // More than there can be.
+  tokens->set_accepted_tokens(4);
   worker::v1::RequestEvent* scores = step.add_requests();
   scores->set_request_id(2);
   scores->set_started(true);
@@ -144,6 +154,8 @@ TEST(EventsFromTest, CarriesTokensAndScores) {
   EXPECT_TRUE(events[0].accepted);
   EXPECT_FALSE(events[0].started);
   EXPECT_THAT(events[0].token_ids, ElementsAre(5));
+  EXPECT_EQ(events[0].drafted_tokens, 3);
+  EXPECT_EQ(events[0].accepted_tokens, 3);
   EXPECT_THAT(events[0].log_probs, IsEmpty());
   EXPECT_EQ(events[1].request_id, 2u);
   EXPECT_FALSE(events[1].accepted);

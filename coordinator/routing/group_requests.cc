@@ -270,6 +270,9 @@ void GroupRegistry::CarryOut(const Outcome& outcome, GroupSession* session) {
     if (event.started) delivery.sink->OnCachedTokens(event.cached_tokens);
     if (!event.log_probs.empty()) delivery.sink->OnLogProbs(event.log_probs);
     if (!event.token_ids.empty()) {
+      if (event.drafted_tokens > 0) {
+        delivery.sink->OnDraft(event.drafted_tokens, event.accepted_tokens);
+      }
       delivery.sink->OnTokens(event.token_ids, event.token_log_probs);
     }
     if (!event.finished.has_value()) continue;

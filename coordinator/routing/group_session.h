@@ -79,6 +79,9 @@ struct EngineEvent {
   // How many tokens earlier events had.
   int first_token_index = 0;
   absl::Span<const int32_t> token_ids = {};
+  // Tokens that the group guessed, and how many of token_ids, from the first on, are among them.
+  int drafted_tokens = 0;
+  int accepted_tokens = 0;
   // Of each of token_ids, or empty if the request did not ask for them.
   std::vector<TokenLogProbs> token_log_probs = {};
   absl::Span<const float> log_probs = {};
@@ -133,6 +136,9 @@ class GenerationSink {
   // How many tokens of the prompt the group that works on it has in its prefix cache. Before that
   // group's first OnTokens; once more for each group that the request moves to after that.
   virtual void OnCachedTokens(int cached_tokens) = 0;
+  // The group has guessed so many tokens, and the first `accepted` of those of the next OnTokens
+  // are among them. Right before that OnTokens; not called if nothing was guessed.
+  virtual void OnDraft(int drafted, int accepted) = 0;
   // `log_probs` are of these tokens, or empty if the request did not ask for them.
   virtual void OnTokens(absl::Span<const int32_t> token_ids,
                         absl::Span<const TokenLogProbs> log_probs) = 0;

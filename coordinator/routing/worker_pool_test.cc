@@ -22,6 +22,7 @@ class NullSink final : public GenerationSink {
  public:
   void OnStarted() override {}
   void OnCachedTokens(int cached_tokens) override {}
+  void OnDraft(int drafted, int accepted) override {}
   void OnAccepted() override {}
   void OnTokens(absl::Span<const int32_t>, absl::Span<const TokenLogProbs>) override {}
   void OnLogProbs(absl::Span<const float> log_probs) override {}

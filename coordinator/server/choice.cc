@@ -1,7 +1,9 @@
 #include "coordinator/server/choice.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 
@@ -24,8 +26,15 @@ v1::FinishReason ReasonOf(const EngineFinish& finish) {
 
 }  // namespace
 
+void Choice::NoteDraft(int drafted, int accepted) {
+  drafted_tokens_ += drafted;
+  accepted_next_ = accepted;
+}
+
 AnswerText::Piece Choice::Append(absl::Span<const int32_t> token_ids, absl::Time now) {
   AnswerText::Piece piece = text_.Append(token_ids);
+  // What comes behind a stop string is no part of the answer.
+  accepted_tokens_ += std::min(std::exchange(accepted_next_, 0), piece.num_tokens);
   CountTokens(piece.num_tokens, now);
   if (piece.num_tokens > 0) last_token_ = token_ids[piece.num_tokens - 1];
   return piece;
@@ -72,6 +81,8 @@ v1::Finished Choice::Finished(const EngineFinish* finish, int prompt_tokens, abs
   usage.set_completion_tokens(completion_tokens_);
   usage.set_reasoning_tokens(text_.reasoning_tokens());
   usage.set_cached_tokens(cached_tokens_);
+  usage.set_drafted_tokens(drafted_tokens_);
+  usage.set_accepted_tokens(accepted_tokens_);
   usage.set_reasoning_closed(text_.reasoning_closed());
   v1::Timings& timings = *finished.mutable_timings();
   timings = OwnTimings(arrived_at, dispatched_at);

@@ -34,12 +34,17 @@ class Choice {
   // stop string.
   AnswerText::Piece Flush() { return text_.Finish(); }
   void set_cached_tokens(int cached_tokens) { cached_tokens_ = cached_tokens; }
+  // So many tokens were guessed, and the first `accepted` of those that Append gets next are among
+  // them.
+  void NoteDraft(int drafted, int accepted);
 
   // Whether a stop string has ended the answer.
   bool stopped() const { return text_.matched_stop().has_value(); }
   int completion_tokens() const { return completion_tokens_; }
   int reasoning_tokens() const { return text_.reasoning_tokens(); }
   int cached_tokens() const { return cached_tokens_; }
+  int drafted_tokens() const { return drafted_tokens_; }
+  int accepted_tokens() const { return accepted_tokens_; }
 
   // The last event of the answer, for a call that arrived and was given to a worker group at these
   // times. `finish` is the engine's word on it; null if a stop string ended the answer, and then
@@ -57,6 +62,10 @@ class Choice {
   CoordinatorMetrics& metrics_;
   int completion_tokens_ = 0;
   int cached_tokens_ = 0;
+  int drafted_tokens_ = 0;
+  int accepted_tokens_ = 0;
+  // Of the tokens that come next.
+  int accepted_next_ = 0;
   absl::Time first_token_at_;
   absl::Time last_token_at_;
 };

@@ -22,6 +22,7 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
       {"penalties", true},
       {"repetition_limit", true},
       {"score", true},
+      {"speculation", true},
       {"split_reasoning", true},
       {"stop", true},
       {"stop_token_ids", true},
@@ -45,6 +46,7 @@ void DescribeServer(const ServingEnvironment& environment, v1::Model* model) {
   told.set_max_stop_strings(kMaxStops);
   told.set_max_stop_bytes(static_cast<int32_t>(kMaxStopBytes));
   told.set_max_detokenize_tokens(limits.max_detokenize_tokens);
+  told.set_max_draft_tokens(kMaxDraftTokens);
   told.set_max_requests(environment.server.max_requests);
   told.set_max_queued_texts(environment.server.max_queued_texts);
   told.set_max_unread_bytes(environment.answer.max_buffered_bytes);

@@ -177,6 +177,11 @@ void GenerateCall::OnCachedTokens(int choice, int cached_tokens) {
   choices_[choice].set_cached_tokens(std::min(cached_tokens, prompt_tokens_));
 }
 
+void GenerateCall::OnDraft(int choice, int drafted, int accepted) {
+  MutexLock lock(&mutex_);
+  if (Listening(choice)) choices_[choice].NoteDraft(drafted, accepted);
+}
+
 void GenerateCall::OnLogProbs(int choice, absl::Span<const float> log_probs) {
   int64_t buffered_bytes = 0;
   {
@@ -253,7 +258,11 @@ std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration 
   int completion_tokens = 0;
   int reasoning_tokens = 0;
   int cached_tokens = 0;
+  int drafted_tokens = 0;
+  int accepted_tokens = 0;
   for (const Choice& choice : choices_) {
+    drafted_tokens += choice.drafted_tokens();
+    accepted_tokens += choice.accepted_tokens();
     completion_tokens += choice.completion_tokens();
     reasoning_tokens += choice.reasoning_tokens();
     cached_tokens += choice.cached_tokens();
@@ -266,6 +275,10 @@ std::string GenerateCall::SettleKind(const absl::Status& status, absl::Duration 
       "first_token_ms=%.1f",
       prompt_tokens_, cached_tokens, completion_tokens, reasoning_tokens,
       absl::ToDoubleMilliseconds(first_token));
+  if (drafted_tokens > 0) {
+    absl::StrAppend(&words, " drafted_tokens=", drafted_tokens,
+                    " accepted_tokens=", accepted_tokens);
+  }
   if (choices_.size() > 1) absl::StrAppend(&words, " choices=", choices_.size());
   return words;
 }

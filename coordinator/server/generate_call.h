@@ -32,6 +32,7 @@ class GenerateCall final : public StreamCall {
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void OnCachedTokens(int choice, int cached_tokens) override;
+  void OnDraft(int choice, int drafted, int accepted) override;
   void OnTokens(int choice, absl::Span<const int32_t> token_ids,
                 absl::Span<const TokenLogProbs> log_probs) override;
   // Of the prompt, and of the first choice only.

@@ -84,6 +84,30 @@ TEST_F(GenerateTest, UsageNeverTellsMoreCachedTokensThanThereAre) {
   EXPECT_EQ(Generate(TextRequest("capital?")).finished.usage().cached_tokens(), 8);
 }
 
+TEST_F(GenerateTest, UsageTellsOfGuessesUpToTheEndOfTheAnswer) {
+  FakeEngine engine({}, [](const worker::v1::Submit& submit) {
+    EXPECT_EQ(submit.max_draft_tokens(), 4);
+    std::vector<worker::v1::RequestEvent> events = {
+        TokensEvent(0, {'P', 'a', 'r', 'i', 's'}),
+        FinishedEvent(0, worker::v1::EngineFinished::REASON_LENGTH)};
+    events[0].set_drafted_tokens(9);
+    events[0].set_accepted_tokens(4);
+    return events;
+  });
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("capital?");
+  request.mutable_speculation()->set_max_draft_tokens(4);
+  const Answer whole = Generate(request);
+  EXPECT_EQ(whole.finished.usage().drafted_tokens(), 9);
+  EXPECT_EQ(whole.finished.usage().accepted_tokens(), 4);
+  request.add_stop("r");
+  const Answer stopped = Generate(request);
+  EXPECT_EQ(stopped.finished.usage().completion_tokens(), 3);
+  EXPECT_EQ(stopped.finished.usage().drafted_tokens(), 9);
+  EXPECT_EQ(stopped.finished.usage().accepted_tokens(), 3) << "what follows is no part of it";
+}
+
 TEST_F(GenerateTest, TheCacheSaltGoesToTheEngine) {
   FakeEngine engine({}, SayScript("a"));
   Start({&engine});

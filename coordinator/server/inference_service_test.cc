@@ -175,6 +175,7 @@ TEST_F(InferenceServiceTest, AModelTellsFeaturesLimitsAndVersions) {
   EXPECT_EQ(model.limits().max_prompt_bytes(), 1000);
   EXPECT_EQ(model.limits().max_message_bytes(), 4 << 20);
   EXPECT_EQ(model.limits().max_choices(), 16);
+  EXPECT_EQ(model.limits().max_draft_tokens(), 32);
   EXPECT_EQ(model.limits().max_stop_strings(), 16);
   EXPECT_EQ(model.limits().max_requests(), 100);
   EXPECT_EQ(model.limits().max_queued_texts(), 7);

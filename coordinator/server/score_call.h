@@ -29,6 +29,7 @@ class ScoreCall final : public StreamCall {
   // Of no interest: prompts that are scored are computed whole.
   void OnCachedTokens(int index, int cached_tokens) override {}
   // Never called: the registry passes no tokens to a request that asked to score.
+  void OnDraft(int index, int drafted, int accepted) override {}
   void OnTokens(int index, absl::Span<const int32_t> token_ids,
                 absl::Span<const TokenLogProbs> log_probs) override {}
   void OnLogProbs(int index, absl::Span<const float> log_probs) override;

@@ -30,6 +30,7 @@ class StreamCall::Receiver final : public GenerationSink {
   void OnAccepted() override { call_->OnAccepted(); }
   void OnStarted() override { call_->OnStarted(); }
   void OnCachedTokens(int cached_tokens) override { call_->OnCachedTokens(index_, cached_tokens); }
+  void OnDraft(int drafted, int accepted) override { call_->OnDraft(index_, drafted, accepted); }
   void OnTokens(absl::Span<const int32_t> token_ids,
                 absl::Span<const TokenLogProbs> log_probs) override {
     call_->OnTokens(index_, token_ids, log_probs);

@@ -77,6 +77,7 @@ class StreamCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // What comes back for the engine request of this index, as GenerationSink has it. Calls for
   // different ones may come at the same time.
   virtual void OnCachedTokens(int index, int cached_tokens) = 0;
+  virtual void OnDraft(int index, int drafted, int accepted) = 0;
   virtual void OnTokens(int index, absl::Span<const int32_t> token_ids,
                         absl::Span<const TokenLogProbs> log_probs) = 0;
   virtual void OnLogProbs(int index, absl::Span<const float> log_probs) = 0;

@@ -41,6 +41,7 @@ GenerationOptions OptionsFrom(const worker::v1::Submit& submit) {
   }
   options.min_new_tokens = submit.min_new_tokens();
   if (submit.has_log_probs()) options.log_probs = submit.log_probs();
+  if (submit.has_max_draft_tokens()) options.max_draft_tokens = submit.max_draft_tokens();
   if (submit.has_repetition_limit()) {
     const worker::v1::RepetitionLimit& limit = submit.repetition_limit();
     options.repetition_limit = {.times = limit.times(),
@@ -160,6 +161,8 @@ worker::v1::SessionResponse ToStepEvents(absl::Span<const RequestEvent> events,
     message->set_cached_tokens(event.cached_tokens);
     message->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
     message->set_first_token_index(event.first_token_index);
+    message->set_drafted_tokens(event.drafted_tokens);
+    message->set_accepted_tokens(event.accepted_tokens);
     for (const DrawnLogProbs& log_probs : event.drawn_log_probs) {
       SetLogProbs(log_probs, message->add_drawn_log_probs());
     }

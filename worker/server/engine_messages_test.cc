@@ -80,6 +80,13 @@ TEST(ToGenerationRequestTest, TakesTheLimitOfTheReasoning) {
             (ReasoningLimit{5, {7, 8}, true}));
 }
 
+TEST(ToGenerationRequestTest, TakesTheLengthOfDraftsIfThereAreAny) {
+  worker::v1::Submit submit;
+  EXPECT_EQ(ToGenerationRequest(submit)->options.max_draft_tokens, std::nullopt);
+  submit.set_max_draft_tokens(0);
+  EXPECT_EQ(ToGenerationRequest(submit)->options.max_draft_tokens, 0) << "which is refused later";
+}
+
 TEST(ToGenerationRequestTest, RefusesConstraintsOfNoKnownKind) {
   worker::v1::Submit submit;
   submit.mutable_constraint()->set_text("text");
@@ -111,6 +118,8 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   running.started = true;
   running.cached_tokens = 32;
   running.token_ids = {10, 11};
+  running.drafted_tokens = 3;
+  running.accepted_tokens = 1;
   RequestEvent finished;
   finished.id = RequestId{2};
   finished.finished = {.reason = FinishReason::kEos,
@@ -130,6 +139,8 @@ TEST(ToStepEventsTest, TellsTokensEndsAndLoad) {
   EXPECT_TRUE(step.requests(0).started());
   EXPECT_EQ(step.requests(0).cached_tokens(), 32);
   EXPECT_THAT(step.requests(0).token_ids(), ElementsAre(10, 11));
+  EXPECT_EQ(step.requests(0).drafted_tokens(), 3);
+  EXPECT_EQ(step.requests(0).accepted_tokens(), 1);
   EXPECT_FALSE(step.requests(0).has_finished() || step.requests(0).has_error());
   EXPECT_FALSE(step.requests(1).started());
   EXPECT_EQ(step.requests(1).finished().reason(), worker::v1::EngineFinished::REASON_EOS);

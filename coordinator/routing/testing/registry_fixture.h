@@ -66,6 +66,11 @@ class FakeSink final : public GenerationSink {
     EXPECT_TRUE(tokens.empty());
     cached_tokens = tokens_in_cache;
   }
+  void OnDraft(int drafted, int accepted) override {
+    EXPECT_EQ(starts, 1);
+    drafted_tokens += drafted;
+    accepted_tokens += accepted;
+  }
   void OnTokens(absl::Span<const int32_t> token_ids, absl::Span<const TokenLogProbs>) override {
     EXPECT_EQ(ends, 0);
     EXPECT_EQ(starts, 1);
@@ -92,6 +97,8 @@ class FakeSink final : public GenerationSink {
   std::atomic<int> starts = 0;
   std::atomic<int> ends = 0;
   int cached_tokens = 0;
+  int drafted_tokens = 0;
+  int accepted_tokens = 0;
   EngineFinish::Reason reason = EngineFinish::Reason::kLength;
   absl::Duration queue;
   absl::Status status;
