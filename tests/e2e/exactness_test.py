@@ -2,8 +2,8 @@
 
 200 random requests, many of them at once, go through a worker whose KV cache holds a few of them
 only, so that they wait, share prefixes, are computed in chunks and are interrupted; copies of some
-are cancelled between them. Each is compared with what a roomy worker without a prefix cache gave
-for it alone.
+are cancelled between them, and half of them have their tokens guessed. Each is compared with what a
+roomy worker without a prefix cache gave for it alone.
 """
 
 import concurrent.futures
@@ -119,6 +119,18 @@ def random_requests(seed, count):
     return [random_request(rng, beginnings) for _ in range(count)]
 
 
+def with_speculation(requests):
+    """The same requests, about half of which have their next tokens guessed."""
+    rng = random.Random(3)
+    asked = []
+    for request in requests:
+        asked.append(pb.GenerateRequest())
+        asked[-1].CopyFrom(request)
+        if rng.random() < 0.5:
+            asked[-1].speculation.max_draft_tokens = rng.randint(1, 32)
+    return asked
+
+
 def choice_alone(request, choice):
     """The request for only this one of its choices."""
     alone = pb.GenerateRequest()
@@ -232,6 +244,7 @@ def alone(tmp_path_factory, smollm2):
 def test_answers_in_a_crowd_are_those_alone(cluster, smollm2, alone, count, tp, flags):
     requests = random_requests(1, REQUESTS)[:count]
     expected = alone(requests, tp)
+    requests = with_speculation(requests)
     rng = random.Random(2)
     # Calls to make, in order: a request and how many events to read before it is cancelled.
     calls = [(i, None) for i in range(count)]
@@ -253,8 +266,11 @@ def test_answers_in_a_crowd_are_those_alone(cluster, smollm2, alone, count, tp, 
     engine = serving.engine()
     preemptions = engine.total("phalanx_engine_preemptions_total")
     hits = engine.total("phalanx_engine_prefix_cache_hit_tokens_total")
+    accepted = engine.total("phalanx_speculation_accepted_tokens_total")
+    drafted = engine.total("phalanx_speculation_drafted_tokens_total")
     print(f"{preemptions} preemptions, {hits} prompt tokens from the prefix cache")
-    assert preemptions > 0 and hits > 0
+    print(f"{accepted} of {drafted} guesses were right")
+    assert preemptions > 0 and hits > 0 and drafted > accepted > 0
     assert engine.total("phalanx_engine_requests_total", code="CANCELLED") > 0
     serving.wait_idle()
 
