@@ -1,7 +1,5 @@
 #include "base/cpu_budget.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -11,16 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/cgroup.h"
+#include "base/cpu_set.h"
 
 namespace phalanx {
 namespace {
-
-int AffinityCpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
 
 // CPUs that one cgroup v2 folder allows, if it sets a quota: "max 100000" or "150000 100000".
 std::optional<double> QuotaV2(const std::string& folder) {
@@ -51,9 +43,10 @@ std::optional<double> QuotaV1(const std::string& folder) {
 }  // namespace
 
 CpuBudget GetCpuBudget(const std::string& sys_root) {
-  const int affinity = AffinityCpus();
   const double quota = TightestCgroupLimit(sys_root, "cpu", QuotaV2, QuotaV1);
   CpuBudget budget;
+  budget.allowed = AllowedCpus();
+  const int affinity = static_cast<int>(budget.allowed.size());
   budget.cpus = affinity;
   std::string quota_text = "none";
   if (quota != std::numeric_limits<double>::infinity()) {

@@ -3,12 +3,15 @@
 #define PHALANX_BASE_CPU_BUDGET_H_
 
 #include <string>
+#include <vector>
 
 namespace phalanx {
 
 struct CpuBudget {
   // At least 1: the smaller of the affinity mask and the control group's quota, rounded down.
   int cpus = 1;
+  // The affinity mask.
+  std::vector<int> allowed;
   // Why, for the log: "affinity mask 2, cgroup quota none".
   std::string reason;
 };

@@ -6,8 +6,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <thread>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -80,27 +78,17 @@ absl::StatusOr<std::unique_ptr<HostBuffer>> HostBuffer::Create(size_t bytes) {
   return std::unique_ptr<HostBuffer>(new HostBuffer(data, bytes));
 }
 
-absl::Status HostBuffer::Populate(int num_threads) {
+absl::Status HostBuffer::Populate(ForEachPiece for_each_piece) {
   // Pieces of whole huge pages, since the first one to touch such a page gets all of it. Small ones
   // do not pay for a thread.
   constexpr size_t kPieceBytes = 8 * kHugePageBytes;
   auto* const data = static_cast<std::byte*>(data_);
-  std::atomic<size_t> next = 0;
   std::atomic<bool> ok = true;
-  const auto work = [&] {
-    while (ok) {
-      const size_t begin = next.fetch_add(kPieceBytes);
-      if (begin >= bytes_) return;
-      if (!PopulateRange(data + begin, std::min(kPieceBytes, bytes_ - begin))) ok = false;
-    }
-  };
-  const size_t pieces = (bytes_ + kPieceBytes - 1) / kPieceBytes;
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min<size_t>(std::max(num_threads, 1), pieces); ++i) {
-    threads.emplace_back(work);
-  }
-  work();
-  for (std::thread& thread : threads) thread.join();
+  for_each_piece((bytes_ + kPieceBytes - 1) / kPieceBytes, [&](size_t piece) {
+    const size_t begin = piece * kPieceBytes;
+    if (!ok) return;
+    if (!PopulateRange(data + begin, std::min(kPieceBytes, bytes_ - begin))) ok = false;
+  });
   if (ok) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("the system does not have ", bytes_, " bytes of memory left"));

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -24,11 +25,17 @@ class HostBuffer : public Buffer {
   HostBuffer& operator=(const HostBuffer&) = delete;
   ~HostBuffer() override;
 
-  // Has the system give all of the memory now, by that many threads at once. Where the buffer is
-  // full of zeros, it stays so; no other thread may write to it meanwhile. RESOURCE_EXHAUSTED,
-  // telling the bytes, if the system says that it has not so much. A control group that is at its
-  // limit does not say so: it kills, so what fits must be known before.
-  absl::Status Populate(int num_threads);
+  // Calls take(piece) once for each piece in [0, pieces), on any threads, and returns when all
+  // calls have returned.
+  using ForEachPiece =
+      absl::FunctionRef<void(size_t pieces, absl::FunctionRef<void(size_t piece)> take)>;
+
+  // Has the system give all of the memory now, piece by piece, on the threads of `for_each_piece`:
+  // on the NUMA nodes of these, as a rule. Where the buffer is full of zeros, it stays so; no other
+  // thread may write to it meanwhile. RESOURCE_EXHAUSTED, telling the bytes, if the system says
+  // that it has not so much. A control group that is at its limit does not say so: it kills, so
+  // what fits must be known before.
+  absl::Status Populate(ForEachPiece for_each_piece);
 
   void* data() override { return data_; }
   const void* data() const { return data_; }

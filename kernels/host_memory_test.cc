@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "gtest/gtest.h"
 
 namespace phalanx::kernels {
@@ -45,17 +47,30 @@ size_t PagesInMemory(HostBuffer& buffer) {
   return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; });
 }
 
+// All pieces on this thread.
+void OneByOne(size_t pieces, absl::FunctionRef<void(size_t piece)> take) {
+  for (size_t piece = 0; piece < pieces; ++piece) take(piece);
+}
+
+// Each piece on a thread of its own.
+void AllAtOnce(size_t pieces, absl::FunctionRef<void(size_t piece)> take) {
+  std::vector<std::thread> threads;
+  for (size_t piece = 0; piece < pieces; ++piece) threads.emplace_back(take, piece);
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(HostBufferTest, TakesMemoryOnlyOnceItIsPopulated) {
   for (const size_t bytes : {size_t{5000}, (size_t{3} << 20) + 1, size_t{100} << 20}) {
-    for (const int threads : {1, 3}) {
+    for (const bool at_once : {false, true}) {
       const std::unique_ptr<HostBuffer> buffer = *HostBuffer::Create(bytes);
       const size_t pages = (bytes + 4095) / 4096;
       EXPECT_LT(PagesInMemory(*buffer), pages);
       auto* const data = static_cast<uint8_t*>(buffer->data());
       data[bytes - 1] = 9;
-      const absl::Status status = buffer->Populate(threads);
+      const absl::Status status =
+          at_once ? buffer->Populate(AllAtOnce) : buffer->Populate(OneByOne);
       ASSERT_TRUE(status.ok()) << status;
-      EXPECT_EQ(PagesInMemory(*buffer), pages) << bytes << " bytes, " << threads << " threads";
+      EXPECT_EQ(PagesInMemory(*buffer), pages) << bytes << " bytes, at once: " << at_once;
       EXPECT_EQ(data[bytes - 1], 9);
       EXPECT_EQ(std::count(data, data + bytes - 1, 0), static_cast<int64_t>(bytes) - 1);
     }
@@ -66,7 +81,7 @@ TEST(HostBufferTest, MemoryThatIsNotThereIsNotPopulated) {
   const std::unique_ptr<HostBuffer> buffer = *HostBuffer::Create(size_t{1} << 20);
   // What is not mapped stands in for what the system does not have.
   ASSERT_EQ(munmap(buffer->data(), buffer->bytes()), 0);
-  const absl::Status status = buffer->Populate(1);
+  const absl::Status status = buffer->Populate(OneByOne);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_NE(status.message().find("1048576 bytes"), std::string::npos) << status;
 }

@@ -210,6 +210,9 @@ class Backend {
   // What the KV caches of models are to be kept in: what the backend was made for, or what suits it
   // best.
   virtual KvDType kv_cache_dtype() const { return KvDType::kF32; }
+  // The CPUs that threads which call ops, one after the other, are to keep to, as the backend's own
+  // threads keep to theirs; empty if they may run anywhere. The backend leaves it to them.
+  virtual absl::Span<const int> calling_cpus() const { return {}; }
   // Whether ops return before they are done. If so, the next step should be called for while one
   // runs.
   virtual bool is_asynchronous() const { return false; }

@@ -1,13 +1,44 @@
 #include "worker/cpu_platform.h"
 
+#include <set>
+#include <utility>
+#include <vector>
+
 #include "absl/status/status.h"
+#include "base/cpu_budget.h"
+#include "base/cpu_set.h"
 #include "base/free_memory.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpu_level.h"
 #include "worker/comm/shm_communicator_factory.h"
+#include "worker/host_cpus.h"
+#include "worker/thread_placement.h"
 
 namespace phalanx {
+namespace {
+
+// What each of this rank's threads may run on; none if they are left free. Tells it in the log.
+std::vector<CpuSet> ChooseCpus(const HostPlace& place, int threads, PinMode mode) {
+  const CpuBudget budget = GetCpuBudget();
+  ThreadPlacement placement = PlaceThreads(mode, ReadHostCpus(budget.allowed), budget.cpus,
+                                           {.ranks = place.ranks, .threads_per_rank = threads});
+  if (placement.cpus.empty()) {
+    LOG(INFO) << "threads run on any of the CPUs " << CpuListText(budget.allowed) << ": "
+              << placement.reason;
+    return {};
+  }
+  std::vector<CpuSet>& sets = placement.cpus[place.rank];
+  std::set<int> all;
+  for (const CpuSet& set : sets) all.insert(set.begin(), set.end());
+  LOG(INFO) << "threads keep to " << (sets.front().size() == 1 ? "one each of " : "") << "the CPUs "
+            << CpuListText(std::vector<int>(all.begin(), all.end())) << ": " << placement.reason
+            << " (--pin)";
+  return std::move(sets);
+}
+
+}  // namespace
 
 absl::StatusOr<Platform> CpuPlatform(const WorkerOptions& options) {
   if (options.activations == ActivationType::kBF16) {
@@ -19,11 +50,13 @@ absl::StatusOr<Platform> CpuPlatform(const WorkerOptions& options) {
   const auto products = options.activations == ActivationType::kF32 ? kernels::CpuProducts::kFloat32
                                                                     : kernels::CpuProducts::kInt8;
   // Always strict: on a CPU that costs next to nothing.
-  platform.make_backend = [products, level](const Platform::BackendOptions& backend) {
+  platform.make_backend = [products, level, place = PlaceOnHost(options),
+                           pin = options.pin](const Platform::BackendOptions& backend) {
     return kernels::MakeCpuBackend({.num_threads = backend.num_threads,
                                     .level = level,
                                     .products = products,
-                                    .kv_cache = backend.kv_cache});
+                                    .kv_cache = backend.kv_cache,
+                                    .cpus = ChooseCpus(place, backend.num_threads, pin)});
   };
   platform.memory = []() -> absl::StatusOr<MemorySource> {
     return MemorySource{.free = GetFreeMemory()};

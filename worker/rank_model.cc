@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/cpu_set.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "model/checkpoint/weights_digest.h"
@@ -44,6 +45,8 @@ absl::StatusOr<RankModel> LoadRankModel(const Checkpoint& checkpoint, const Mode
   RankModel model;
   ASSIGN_OR_RETURN(const Shard shard, ShardModel(spec, comm->rank(), comm->world()));
   BackgroundDigest digest(checkpoint, interrupted);
+  // So that each part of the weights is packed, and its memory taken, where it will be read.
+  const ScopedCpuPin pin(backend->calling_cpus());
   ASSIGN_OR_RETURN(DecoderWeights weights,
                    LoadDecoderWeights(checkpoint, spec, shard, *backend, interrupted, form));
   ASSIGN_OR_RETURN(model.weights_digest, digest.Take());

@@ -46,6 +46,34 @@ const char* ActivationName(ActivationType activations) {
   return "";
 }
 
+constexpr std::pair<PinMode, const char*> kPinNames[] = {
+    {PinMode::kAuto, "auto"}, {PinMode::kCores, "cores"}, {PinMode::kNone, "none"}};
+
+const char* PinName(PinMode mode) {
+  for (const auto& [each, text] : kPinNames) {
+    if (each == mode) return text;
+  }
+  return "";
+}
+
+void AddPinOption(CLI::App& app, PinMode* mode, const std::string& group) {
+  app.add_option_function<std::string>(
+         "--pin",
+         [mode](const std::string& name) {
+           for (const auto& [each, text] : kPinNames) {
+             if (name == text) *mode = each;
+           }
+         },
+         "Where threads that compute on CPUs run. cores: each keeps to a CPU of its own, if there "
+         "are "
+         "enough, on different cores first. none: anywhere. auto: those of a rank keep to its part "
+         "of the NUMA nodes, where there are several, if the ranks use all CPUs that this process "
+         "may use and no quota is below these")
+      ->check(CLI::IsMember({"auto", "cores", "none"}))
+      ->default_str(PinName(*mode))
+      ->group(group);
+}
+
 // "auto" for none.
 const char* KvCacheDTypeName(std::optional<kernels::KvDType> dtype) {
   return dtype.has_value() ? kernels::KvDTypeName(*dtype) : "auto";
@@ -165,6 +193,7 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
                  "Threads of each rank; 0 divides the CPUs that this process may use")
       ->check(CLI::Range(0, 1024))
       ->group(group);
+  AddPinOption(app, &options.pin, group);
   AddDeterminismOption(app, &options.determinism)->group(group);
   AddDurationOption(app, "--startup_timeout", &options.startup_timeout,
                     "How long ranks may take to join, and again to load")
@@ -332,7 +361,7 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank) {
       flag("device", DeviceName(options.device)),
       flag("activations", ActivationName(options.activations)),
       flag("cpu_level", options.cpu_level), flag("threads", ThreadsPerRank(options)),
-      flag("context_tokens", options.context_tokens),
+      flag("pin", PinName(options.pin)), flag("context_tokens", options.context_tokens),
       flag("startup_timeout", absl::FormatDuration(options.startup_timeout)),
       flag("step_timeout", absl::FormatDuration(options.step_timeout))};
   if (!options.devices.empty()) {
@@ -350,10 +379,15 @@ HostPort RankMetricsAddress(const WorkerOptions& options, int rank) {
   return {leader.host, at_leaders_port ? leader.port : leader.port + rank};
 }
 
+HostPlace PlaceOnHost(const WorkerOptions& options) {
+  if (options.over_hosts()) return {.rank = 0, .ranks = 1};
+  return {.rank = options.rank, .ranks = options.group_size()};
+}
+
 int ThreadsPerRank(const WorkerOptions& options) {
   if (options.threads > 0) return options.threads;
   const CpuBudget budget = GetCpuBudget();
-  const int ranks_here = options.over_hosts() ? 1 : options.group_size();
+  const int ranks_here = PlaceOnHost(options).ranks;
   const int threads = std::max(1, budget.cpus / ranks_here);
   LOG(INFO) << threads << " threads per rank: " << budget.cpus << " CPUs (" << budget.reason
             << ") over " << ranks_here << (ranks_here == 1 ? " rank" : " ranks")

@@ -16,6 +16,7 @@
 #include "model/spec/spec.h"
 #include "worker/rank_link_options.h"
 #include "worker/step/step.h"
+#include "worker/thread_placement.h"
 
 namespace phalanx {
 
@@ -59,6 +60,7 @@ struct WorkerOptions {
   std::string cuda_cache_dir;      // Empty: in the user's cache folder; "none": nothing is kept.
   WeightForm weights = WeightForm::kFile;
   std::optional<kernels::KvDType> kv_cache_dtype = std::nullopt;  // None: what suits the device.
+  PinMode pin = PinMode::kAuto;
   int threads = 0;          // 0: the CPU budget divided by the ranks.
   int context_tokens = 0;   // 0: as much as the model has and fits.
   int kv_cache_tokens = 0;  // 0: see worker/memory_plan.h.
@@ -99,6 +101,14 @@ std::vector<std::string> RankCommand(const WorkerOptions& options, int rank);
 // Where the metrics page of rank `rank` is: at the leader's port plus `rank`, and on a host of its
 // own at that port itself; port 0 stays 0. `options` must have passed CheckWorkerOptions.
 HostPort RankMetricsAddress(const WorkerOptions& options, int rank);
+
+// How many ranks of the group this host has, and which of them this process is.
+struct HostPlace {
+  int rank = 0;
+  int ranks = 1;
+};
+// Of ranks that may be on several hosts, each is taken to have its host for itself.
+HostPlace PlaceOnHost(const WorkerOptions& options);
 
 // The number of threads that each rank computes with.
 int ThreadsPerRank(const WorkerOptions& options);

@@ -24,6 +24,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   leader.model_path = "model.gguf";
   leader.tp = 3;
   leader.threads = 2;
+  leader.pin = PinMode::kCores;
   leader.group_socket = "@socket";
   leader.step_timeout = absl::Milliseconds(1500);
   leader.log_format = LogFormat::kJson;
@@ -45,6 +46,7 @@ TEST(WorkerOptionsTest, ARanksCommandLineParsesToTheSameGroup) {
   EXPECT_EQ(rank.model_path, "model.gguf");
   EXPECT_EQ(rank.group_socket, "@socket");
   EXPECT_EQ(rank.threads, 2);
+  EXPECT_EQ(rank.pin, PinMode::kCores);
   EXPECT_EQ(rank.step_timeout, absl::Milliseconds(1500));
   EXPECT_EQ(rank.log_format, LogFormat::kJson);
   EXPECT_EQ(rank.determinism, kernels::Determinism::kFast);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -48,7 +49,8 @@ class CpuBackend : public Backend {
         float_format_(kernels.linear),
         int8_format_(kernels.int8),
         formats_(FormatsFor(options.products)),
-        team_(options.num_threads),
+        calling_cpus_(options.cpus.empty() ? std::vector<int>() : options.cpus.front()),
+        team_(options.num_threads, options.cpus),
         product_runner_(kernels, formats_.quantized, &team_),
         sampling_(&team_, kernels.logits) {}
 
@@ -65,6 +67,8 @@ class CpuBackend : public Backend {
   DType activation_dtype() const override { return DType::kF32; }
   DType residual_dtype() const override { return DType::kF32; }
   KvDType kv_cache_dtype() const override { return kv_cache_dtype_; }
+
+  absl::Span<const int> calling_cpus() const override { return calling_cpus_; }
 
   std::unique_ptr<Stream> NewStream() override { return std::make_unique<HostStream>(); }
 
@@ -112,7 +116,7 @@ class CpuBackend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCache::Shape& shape) override {
-    return KvArena::Create(shape, team_.num_threads());
+    return KvArena::Create(shape, team_);
   }
 
   void CopyToBackend(Stream& stream, void* to, const void* from, size_t bytes) override {
@@ -333,6 +337,7 @@ class CpuBackend : public Backend {
   const FloatFormat float_format_;
   const Int8Format int8_format_;
   const LinearFormats formats_;
+  const std::vector<int> calling_cpus_;
   WeightArena arena_;
   ThreadTeam team_;
   ProductRunner product_runner_;

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/cpu_level.h"
@@ -27,6 +28,9 @@ struct CpuOptions {
   // Backend::kv_cache_dtype; not kFp8. None: kF32 beside kFloat32, and kBF16 beside kInt8, where
   // inputs are rounded more than that anyway.
   std::optional<KvDType> kv_cache = std::nullopt;
+  // The CPUs that each thread may run on, the calling one first; the backend sees to the others.
+  // Empty: wherever the system puts them.
+  std::vector<std::vector<int>> cpus = {};
 };
 
 // With products in float32 it differs from the reference only by the rounding of sums. Results do

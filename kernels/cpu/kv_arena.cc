@@ -1,8 +1,10 @@
 #include "kernels/cpu/kv_arena.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/bfloat16.h"
 #include "kernels/kv_quantize.h"
@@ -51,11 +53,18 @@ absl::Status KvArena::CheckDType(KvDType dtype) {
       "a CPU keeps keys and values in f32, bf16 or int8, not in ", KvDTypeName(dtype)));
 }
 
-absl::StatusOr<std::unique_ptr<KvArena>> KvArena::Create(const Shape& shape, int num_threads) {
+absl::StatusOr<std::unique_ptr<KvArena>> KvArena::Create(const Shape& shape, ThreadTeam& team) {
   if (absl::Status status = CheckDType(shape.dtype); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<HostBuffer>> arena = HostBuffer::Create(Bytes(shape));
   if (!arena.ok()) return arena.status();
-  if (absl::Status status = (*arena)->Populate(num_threads); !status.ok()) return status;
+  const auto on_team = [&](size_t pieces, absl::FunctionRef<void(size_t)> take) {
+    // One by one, so that pieces side by side are of different threads.
+    std::atomic<size_t> next = 0;
+    team.Run(team.num_threads(), [&](uint32_t) {
+      for (size_t piece; (piece = next.fetch_add(1)) < pieces;) take(piece);
+    });
+  };
+  if (absl::Status status = (*arena)->Populate(on_team); !status.ok()) return status;
   return std::unique_ptr<KvArena>(new KvArena(shape, *std::move(arena)));
 }
 

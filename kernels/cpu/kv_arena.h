@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/cpu/thread_team.h"
 #include "kernels/host_memory.h"
 #include "kernels/ops.h"
 
@@ -22,10 +23,11 @@ class KvArena : public KvCache {
  public:
   // bytes() of what Create makes.
   static size_t Bytes(const Shape& shape);
-  // Takes all of the memory at once, by `num_threads` threads: what is not there must show now, and
-  // not when the cache fills. RESOURCE_EXHAUSTED if the memory cannot be had, and the errors of
-  // CheckDType.
-  static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape, int num_threads);
+  // Takes all of the memory at once, on all threads of `team`: what is not there must show now, and
+  // not when the cache fills. Which thread reads a block later is not known now, so the blocks are
+  // dealt out to the threads, and lie on all NUMA nodes where these are. RESOURCE_EXHAUSTED if the
+  // memory cannot be had, and the errors of CheckDType.
+  static absl::StatusOr<std::unique_ptr<KvArena>> Create(const Shape& shape, ThreadTeam& team);
   // INVALID_ARGUMENT for fp8.
   static absl::Status CheckDType(KvDType dtype);
 

@@ -1,6 +1,10 @@
 #include "kernels/cpu/thread_team.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
+#include <utility>
 
 namespace phalanx::kernels {
 namespace {
@@ -18,6 +22,17 @@ void Pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// A system that refuses has its reasons, and a thread that runs elsewhere computes the same.
+void KeepThisThreadTo(absl::Span<const int> cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) {
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  }
+  if (CPU_COUNT(&set) == 0) return;
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
 // Returns once `value` is no longer `old`; what was written before the change is then visible.
@@ -51,9 +66,17 @@ bool TakePart(std::atomic<uint64_t>& share, bool first, uint32_t& part) {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int num_threads) : shares_(new PaddedShare[num_threads]) {
+ThreadTeam::ThreadTeam(int num_threads, absl::Span<const std::vector<int>> cpus)
+    : shares_(new PaddedShare[num_threads]) {
   workers_.reserve(num_threads - 1);
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+  for (int i = 1; i < num_threads; ++i) {
+    std::vector<int> own;
+    if (i < static_cast<int>(cpus.size())) own = cpus[i];
+    workers_.emplace_back([this, i, own = std::move(own)] {
+      KeepThisThreadTo(own);
+      Work(i);
+    });
+  }
 }
 
 ThreadTeam::~ThreadTeam() {

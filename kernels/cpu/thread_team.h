@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/types/span.h"
 
 namespace phalanx::kernels {
 
@@ -22,8 +23,10 @@ namespace phalanx::kernels {
 // sleep.
 class ThreadTeam {
  public:
-  // Starts num_threads - 1 threads; num_threads is at least 1.
-  explicit ThreadTeam(int num_threads);
+  // Starts num_threads - 1 threads; num_threads is at least 1. Thread i keeps to the CPUs cpus[i],
+  // if there is such an entry and the system allows it. Entry 0 stands for the calling thread,
+  // which is left alone.
+  explicit ThreadTeam(int num_threads, absl::Span<const std::vector<int>> cpus = {});
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
   ~ThreadTeam();

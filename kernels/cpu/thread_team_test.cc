@@ -1,5 +1,7 @@
 #include "kernels/cpu/thread_team.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -111,6 +113,46 @@ TEST(ThreadTeamTest, ParallelForCoversTheRangeOnceInWholeGrains) {
       EXPECT_EQ(covered, std::vector<int>(n, 1));
     }
   }
+}
+
+// The CPUs that the calling thread may run on.
+std::vector<int> AllowedCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof(set), &set);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+// What each of a team's threads may run on.
+std::vector<std::vector<int>> AllowedCpusOf(ThreadTeam& team) {
+  std::vector<std::vector<int>> cpus(team.num_threads());
+  std::atomic<int> arrived = 0;
+  team.RunOnThreads(team.num_threads(), [&](uint32_t, int thread) {
+    cpus[thread] = AllowedCpus();
+    arrived.fetch_add(1);
+    while (arrived.load() < team.num_threads()) std::this_thread::yield();
+  });
+  return cpus;
+}
+
+TEST(ThreadTeamTest, ThreadsRunWhereTheyAreTold) {
+  using Sets = std::vector<std::vector<int>>;
+  const std::vector<int> before = AllowedCpus();
+  const std::vector<int> first = {before.front()};
+  const std::vector<int> last = {before.back()};
+  ThreadTeam team(3, Sets{last, last, first});
+  EXPECT_EQ(AllowedCpusOf(team), (Sets{before, last, first}));
+  ThreadTeam shared(3, Sets{before, before, before});
+  EXPECT_EQ(AllowedCpusOf(shared), (Sets{before, before, before}));
+  ThreadTeam half(3, Sets{first, last});
+  EXPECT_EQ(AllowedCpusOf(half), (Sets{before, last, before}));
+  // CPUs that are not there.
+  ThreadTeam lost(3, Sets{{0}, {1023}, {5000, -1}});
+  EXPECT_EQ(AllowedCpusOf(lost), (Sets{before, before, before}));
 }
 
 TEST(ThreadTeamTest, StopsWithoutEverBeingUsed) { ThreadTeam team(4); }

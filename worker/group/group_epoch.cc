@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/cpu_set.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -79,6 +80,8 @@ absl::StatusOr<StepResult> GroupEpoch::Await() {
 }
 
 absl::Status GroupEpoch::LaunchStep(const Step& step) {
+  // One thread launches all steps, and starts no others.
+  thread_local const ScopedCpuPin pin(decoder_.load()->calling_cpus());
   {
     MutexLock lock(&mutex_);
     RETURN_IF_ERROR(loss_.cause);

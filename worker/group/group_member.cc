@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/cpu_set.h"
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/step_reader.h"
@@ -146,6 +147,8 @@ absl::StatusOr<StepReader::End> GroupMember::Serve(Decoder& decoder, const OnSte
 
 absl::StatusOr<StepReader::End> GroupMember::RunSteps(Decoder& decoder, StepReader& reader,
                                                       const OnStep& on_step) {
+  // The reader has started its thread, which may run anywhere.
+  const ScopedCpuPin pin(decoder.calling_cpus());
   const int most = decoder.launches_ahead() ? Decoder::kMaxInFlight : 1;
   int launched = 0;
   absl::Time start;  // Of the oldest step in flight, or of its turn.

@@ -72,6 +72,7 @@ class ShardedDecoder final : public Decoder {
   absl::Status Launch(const Step& step) override;
   absl::StatusOr<StepResult> Await() override;
   bool launches_ahead() const override { return backend_.is_asynchronous(); }
+  absl::Span<const int> calling_cpus() const override { return backend_.calling_cpus(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   size_t kv_arena_bytes() const override { return cache_->bytes(); }
   size_t activation_bytes() const override { return act_.memory->bytes() + act_.workspace_bytes; }

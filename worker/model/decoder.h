@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "kernels/ops.h"
 #include "model/sharding/shard.h"
 #include "model/spec/spec.h"
@@ -62,6 +63,9 @@ class Decoder {
 
   // Whether it gains time to launch a step while another one runs.
   virtual bool launches_ahead() const = 0;
+
+  // The CPUs that the thread which launches steps is to keep to (Backend::calling_cpus).
+  virtual absl::Span<const int> calling_cpus() const { return {}; }
 
   // Grows while a step is launched, at least with every product with a matrix, and when it is done;
   // stands still while the rank waits for its peers. Ranks that have come equally far in the same
