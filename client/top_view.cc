@@ -11,6 +11,7 @@ namespace phalanx {
 namespace {
 
 using worker::v1::DumpStateResponse;
+using worker::v1::RankState;
 using worker::v1::RequestState;
 
 absl::string_view PhaseName(RequestState::Phase phase) {
@@ -23,6 +24,21 @@ absl::string_view PhaseName(RequestState::Phase phase) {
       return "decoding";
     case RequestState::PHASE_PREEMPTED:
       return "preempted";
+    default:
+      return "unknown";
+  }
+}
+
+absl::string_view PhaseName(RankState::Phase phase) {
+  switch (phase) {
+    case RankState::PHASE_MISSING:
+      return "missing";
+    case RankState::PHASE_LOADING:
+      return "loading";
+    case RankState::PHASE_READY:
+      return "ready";
+    case RankState::PHASE_LOST:
+      return "lost";
     default:
       return "unknown";
   }
@@ -46,6 +62,27 @@ std::string Printable(absl::string_view name) {
   std::string text(name);
   std::replace_if(
       text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+  return text;
+}
+
+std::string MemoryText(int64_t bytes) {
+  constexpr double kMiB = 1 << 20;
+  const double mib = static_cast<double>(bytes) / kMiB;
+  return mib < 10240 ? absl::StrFormat("%.0fM", mib) : absl::StrFormat("%.1fG", mib / 1024);
+}
+
+std::string RankTable(const DumpStateResponse& state) {
+  std::string text = absl::StrFormat("\n%4s  %-8s  %8s  %9s  %8s  %8s  %8s  %8s  %8s  %8s  %s\n",
+                                     "RANK", "STATE", "PROCESS", "HEARTBEAT", "STEP", "COMM", "LAG",
+                                     "WEIGHTS", "KV CACHE", "MEMORY", "HOST");
+  for (const RankState& rank : state.ranks()) {
+    absl::StrAppendFormat(&text, "%4d  %-8s  %8d  %9s  %8s  %8s  %8s  %8s  %8s  %8s  %s\n",
+                          rank.rank(), PhaseName(rank.phase()), rank.process_id(),
+                          TimeText(rank.heartbeat_age_seconds()), TimeText(rank.step_seconds()),
+                          TimeText(rank.comm_seconds()), TimeText(rank.lag_seconds()),
+                          MemoryText(rank.weight_bytes()), MemoryText(rank.kv_cache_bytes()),
+                          MemoryText(rank.resident_bytes()), Printable(rank.host()));
+  }
   return text;
 }
 
@@ -84,6 +121,7 @@ std::string Totals(absl::string_view target, const DumpStateResponse& state) {
 
 std::string TopText(absl::string_view target, const DumpStateResponse& state) {
   std::string text = Totals(target, state);
+  if (!state.ranks().empty()) text += RankTable(state);
   if (state.requests().empty()) return text;
   absl::StrAppendFormat(&text, "\n%10s  %-10s  %8s  %8s  %8s  %8s  %9s  %6s\n", "REQUEST", "STATE",
                         "AGE", "PROMPT", "CACHED", "COMPUTED", "GENERATED", "BLOCKS");
@@ -115,6 +153,20 @@ std::string TopJson(absl::string_view target, const DumpStateResponse& state) {
                         {"kv_blocks", request.kv_blocks()},
                         {"score", request.score()}});
   }
+  Json ranks = Json::array();
+  for (const RankState& rank : state.ranks()) {
+    ranks.push_back({{"rank", rank.rank()},
+                     {"state", std::string(PhaseName(rank.phase()))},
+                     {"process_id", rank.process_id()},
+                     {"host", rank.host()},
+                     {"heartbeat_age_seconds", rank.heartbeat_age_seconds()},
+                     {"step_seconds", rank.step_seconds()},
+                     {"comm_seconds", rank.comm_seconds()},
+                     {"lag_seconds", rank.lag_seconds()},
+                     {"weight_bytes", rank.weight_bytes()},
+                     {"kv_cache_bytes", rank.kv_cache_bytes()},
+                     {"resident_bytes", rank.resident_bytes()}});
+  }
   return JsonLine({{"worker", std::string(target)},
                    {"model", state.model_name()},
                    {"world", state.world()},
@@ -140,6 +192,7 @@ std::string TopJson(absl::string_view target, const DumpStateResponse& state) {
                      {"preemptions", totals.preemptions()},
                      {"cache_queried_tokens", totals.cache_queried_tokens()},
                      {"cache_hit_tokens", totals.cache_hit_tokens()}}},
+                   {"ranks", ranks},
                    {"requests", requests}});
 }
 
@@ -150,7 +203,10 @@ absl::string_view TopJsonHelp() {
          "  steps {in_flight, age_seconds, ended, last_seconds, last_tokens, last_sequences,\n"
          "  computed_tokens_per_second, generated_tokens_per_second},\n"
          "  totals {prompt_tokens, generated_tokens, preemptions, cache_queried_tokens,\n"
-         "  cache_hit_tokens}, and\n"
+         "  cache_hit_tokens},\n"
+         "  ranks [{rank, state (missing, loading, ready, lost), process_id, host,\n"
+         "  heartbeat_age_seconds, step_seconds, comm_seconds, lag_seconds, weight_bytes,\n"
+         "  kv_cache_bytes, resident_bytes}], and\n"
          "  requests [{request_id, state (waiting, prefilling, decoding, preempted), age_seconds,\n"
          "  prompt_tokens, cached_tokens, computed_tokens, generated_tokens, kv_blocks, score}]";
 }

@@ -10,6 +10,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 using worker::v1::DumpStateResponse;
+using worker::v1::RankState;
 using worker::v1::RequestState;
 
 DumpStateResponse Busy() {
@@ -46,10 +47,27 @@ DumpStateResponse Busy() {
   state.mutable_totals()->set_cache_queried_tokens(200);
   state.mutable_totals()->set_cache_hit_tokens(50);
   state.mutable_totals()->set_preemptions(1);
+  RankState& leader = *state.add_ranks();
+  leader.set_phase(RankState::PHASE_READY);
+  leader.set_process_id(4711);
+  leader.set_host("a\x1b[2J");
+  leader.set_step_seconds(0.0125);
+  leader.set_comm_seconds(0.004);
+  leader.set_weight_bytes(int64_t{95} << 20);
+  leader.set_kv_cache_bytes(int64_t{180} << 20);
+  leader.set_resident_bytes(int64_t{12} << 30);
+  RankState& silent = *state.add_ranks();
+  silent.set_rank(1);
+  silent.set_phase(RankState::PHASE_LOST);
+  silent.set_process_id(4712);
+  silent.set_heartbeat_age_seconds(3.2);
+  silent.set_step_seconds(0.0125);
+  silent.set_comm_seconds(0.001);
+  silent.set_lag_seconds(0.003);
   return state;
 }
 
-TEST(TopViewTest, TextHasTotalsAndATableOfRequests) {
+TEST(TopViewTest, TextHasTotalsAndTablesOfRanksAndRequests) {
   EXPECT_EQ(TopText("h:1", Busy()),
             "worker    h:1  tiny?[2J  2 ranks\n"
             "requests  2 running, 3 waiting\n"
@@ -58,6 +76,13 @@ TEST(TopViewTest, TextHasTotalsAndATableOfRequests) {
             "4.0ms\n"
             "blocks    16 of 64 used (25.0 %), 0 cached; of 16 tokens\n"
             "cache     had 50 of 200 prompt tokens (25.0 %); 1 preemption\n"
+            "\n"
+            "RANK  STATE      PROCESS  HEARTBEAT      STEP      COMM       LAG   WEIGHTS  KV CACHE "
+            "   MEMORY  HOST\n"
+            "   0  ready         4711      0.0ms    12.5ms     4.0ms     0.0ms       95M      180M "
+            "    12.0G  a?[2J\n"
+            "   1  lost          4712       3.2s    12.5ms     1.0ms     3.0ms        0M        0M "
+            "       0M  \n"
             "\n"
             "   REQUEST  STATE            AGE    PROMPT    CACHED  COMPUTED  GENERATED  BLOCKS\n"
             "         7  decoding       12.3s       100        48       120         21       8\n"
@@ -72,6 +97,7 @@ TEST(TopViewTest, AnIdleWorkerHasNoTable) {
   EXPECT_THAT(text, HasSubstr("1 rank\n"));
   EXPECT_THAT(text, HasSubstr("none has ended yet"));
   EXPECT_THAT(text, Not(HasSubstr("REQUEST")));
+  EXPECT_THAT(text, Not(HasSubstr("HEARTBEAT")));
 }
 
 TEST(TopViewTest, JsonIsOneLineWithAllFields) {
@@ -85,6 +111,10 @@ TEST(TopViewTest, JsonIsOneLineWithAllFields) {
   EXPECT_EQ(json["steps"]["last_seconds"], 0.0125);
   EXPECT_EQ(json["blocks"]["used"], 16);
   EXPECT_EQ(json["totals"]["cache_hit_tokens"], 50);
+  EXPECT_EQ(json["ranks"][0]["state"], "ready");
+  EXPECT_EQ(json["ranks"][0]["resident_bytes"], int64_t{12} << 30);
+  EXPECT_EQ(json["ranks"][1]["rank"], 1);
+  EXPECT_EQ(json["ranks"][1]["lag_seconds"], 0.003);
 }
 
 }  // namespace

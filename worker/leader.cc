@@ -1,5 +1,7 @@
 #include "worker/leader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -11,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
+#include "base/host_name.h"
 #include "base/log.h"
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
@@ -21,12 +24,15 @@
 #include "worker/engine/engine.h"
 #include "worker/engine/engine_metrics.h"
 #include "worker/group/group_leader.h"
+#include "worker/group/rank_board.h"
 #include "worker/group/rank_identity.h"
 #include "worker/group/unix_socket.h"
 #include "worker/group_metrics.h"
 #include "worker/memory_plan.h"
 #include "worker/rank_links.h"
+#include "worker/rank_metrics.h"
 #include "worker/rank_model.h"
+#include "worker/rank_state_metrics.h"
 #include "worker/serve_group.h"
 #include "worker/server/worker_server.h"
 
@@ -35,29 +41,19 @@ namespace {
 
 constexpr absl::Duration kRankStopTimeout = absl::Seconds(2);
 
-// The executor of the engine, which also measures the time that the group spends in collectives. It
-// is made before the group, because the engine needs it, and the server, whose port is bound first,
-// needs the engine.
-class MeasuredExecutor final : public StepExecutor {
+// The executor of the engine. It is made before the group, because the engine needs it, and the
+// server, whose port is bound first, needs the engine.
+class GroupExecutor final : public StepExecutor {
  public:
-  explicit MeasuredExecutor(EngineMetrics& metrics) : metrics_(metrics) {}
-
   // To be called before the first step. `group` is lent.
   void Attach(GroupLeader& group) { group_ = &group; }
 
   int max_in_flight() const override { return group_->max_in_flight(); }
   absl::Status Submit(Step step) override { return group_->Submit(std::move(step)); }
-  absl::StatusOr<StepResult> Await() override {
-    absl::StatusOr<StepResult> result = group_->Await();
-    if (result.ok() && result->comm_time.has_value()) {
-      metrics_.ObserveAllReduce(*result->comm_time);
-    }
-    return result;
-  }
+  absl::StatusOr<StepResult> Await() override { return group_->Await(); }
   bool Recovers(const absl::Status& failure) override { return group_->Recovers(failure); }
 
  private:
-  EngineMetrics& metrics_;
   GroupLeader* group_ = nullptr;
 };
 
@@ -78,25 +74,29 @@ std::string ReadyLine(const WorkerOptions& options, int grpc_port, int metrics_p
 absl::StatusOr<std::unique_ptr<GroupLeader>> FormGroup(
     const WorkerOptions& options, const Platform& platform, const kernels::Backend& backend,
     const Checkpoint& checkpoint, const StepLimits& limits, const ShutdownSignal& shutdown,
-    std::function<void(const absl::Status&)> on_lost,
-    std::function<void(absl::Duration)> on_pulse) {
+    std::function<void(const absl::Status&)> on_lost, std::function<void(absl::Duration)> on_pulse,
+    RankMetrics& metrics, RankBoard& board) {
   ASSIGN_OR_RETURN(RankIdentity identity,
                    OwnIdentity(checkpoint.fingerprint(), backend, options.weights));
   ASSIGN_OR_RETURN(std::optional<RankTcp> tcp, MakeRankTcp(options.rank_links, 0));
-  GroupEpoch::Options group{.world = options.group_size(),
-                            .limits = limits,
-                            .communicators = platform.communicators.get(),
-                            .identity = std::move(identity),
-                            .address = options.group_socket,
-                            .tcp = std::move(tcp),
-                            .rank_command = nullptr,
-                            .startup_timeout = options.startup_timeout,
-                            .stall_timeout = options.stall_timeout,
-                            .step_timeout = options.step_timeout,
-                            .steps_in_flight = options.steps_in_flight,
-                            .interrupt_fd = shutdown.fd(),
-                            .on_lost = std::move(on_lost),
-                            .on_pulse = std::move(on_pulse)};
+  GroupEpoch::Options group{
+      .world = options.group_size(),
+      .limits = limits,
+      .communicators = platform.communicators.get(),
+      .identity = std::move(identity),
+      .address = options.group_socket,
+      .tcp = std::move(tcp),
+      .rank_command = nullptr,
+      .startup_timeout = options.startup_timeout,
+      .stall_timeout = options.stall_timeout,
+      .step_timeout = options.step_timeout,
+      .steps_in_flight = options.steps_in_flight,
+      .interrupt_fd = shutdown.fd(),
+      .on_lost = std::move(on_lost),
+      .on_pulse = std::move(on_pulse),
+      .on_step = [&metrics](absl::Duration step_time,
+                            const StepResult& result) { metrics.ObserveStep(step_time, result); },
+      .board = &board};
   if (options.starts_ranks()) {
     group.rank_command = [&options](int rank) { return RankCommand(options, rank); };
   }
@@ -178,17 +178,22 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   // may connect meanwhile: they wait for the health service to say SERVING.
   auto registry = std::make_shared<prometheus::Registry>();
   EngineMetrics metrics(*registry);
+  RankMetrics rank_metrics(*registry);
+  RankStateMetrics rank_state_metrics(*registry, options.group_size());
+  RankBoard board(options.group_size());
+  board.Joined(0, getpid(), MonotonicClock()->Now());
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsEndpoint> endpoint,
                    MetricsEndpoint::Create(RankMetricsAddress(options, 0), "worker", registry));
   AddDeviceMetrics(platform, *endpoint);
   AddBackendMetric(*backend, *registry);
-  MeasuredExecutor executor(metrics);
+  GroupExecutor executor;
   Engine engine(EngineOptions(options, spec, limits), &executor, MonotonicClock(), &metrics,
                 MakeConstraintCompiler(*checkpoint, spec));
   ASSIGN_OR_RETURN(const std::unique_ptr<WorkerServer> server,
                    WorkerServer::Start({.address = options.listen,
                                         .registry = registry.get(),
-                                        .self_probe = {.interval = options.self_probe_interval}},
+                                        .self_probe = {.interval = options.self_probe_interval},
+                                        .introspection = {.board = &board}},
                                        &engine));
 
   // What there is to know of a loss the group tells.
@@ -196,10 +201,11 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   const auto on_pulse = [&](absl::Duration silence) {
     metrics.rank_silence_seconds.Set(absl::ToDoubleSeconds(silence));
     metrics.step_age_seconds.Set(absl::ToDoubleSeconds(engine.step_age()));
+    rank_state_metrics.Update(board.Snapshot(MonotonicClock()->Now()));
   };
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<GroupLeader> group,
-      FormGroup(options, platform, *backend, *checkpoint, limits, shutdown, on_lost, on_pulse));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GroupLeader> group,
+                   FormGroup(options, platform, *backend, *checkpoint, limits, shutdown, on_lost,
+                             on_pulse, rank_metrics, board));
   // A loss that can be mended does not interrupt loading.
   const auto interrupted = [&] { return shutdown.pending() || group->loss().final; };
   absl::StatusOr<RankModel> loaded =
@@ -208,6 +214,9 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   // The loss is why loading was interrupted, and says more than CANCELLED.
   if (group->loss().final) return group->loss().cause;
   ASSIGN_OR_RETURN(RankModel model, std::move(loaded));
+  board.Ready(0, {.host = HostName(),
+                  .weight_bytes = static_cast<int64_t>(model.weight_bytes),
+                  .kv_arena_bytes = static_cast<int64_t>(model.decoder->kv_arena_bytes())});
   const auto rejoin = [&model](Communicator* communicator) -> absl::StatusOr<Decoder*> {
     ASSIGN_OR_RETURN(model.decoder, Decoder::Rejoin(std::move(model.decoder), communicator));
     return model.decoder.get();

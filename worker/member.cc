@@ -51,8 +51,8 @@ absl::Status PrepareModel(const WorkerOptions& options, const Checkpoint& checkp
 absl::Status ServeEpochs(const WorkerOptions& options, const Checkpoint& checkpoint,
                          const ModelSpec& spec, kernels::Backend& backend, GroupMember& member,
                          RankMetrics& metrics, int metrics_port, std::optional<MemberModel>& kept) {
-  const auto on_step = [&](absl::Duration step_time, std::optional<absl::Duration> comm_time) {
-    metrics.ObserveStep(step_time, comm_time);
+  const auto on_step = [&](absl::Duration step_time, const StepResult& result) {
+    metrics.ObserveStep(step_time, result);
   };
   while (true) {
     if (absl::Status status = PrepareModel(options, checkpoint, spec, backend, member, kept);

@@ -1,14 +1,14 @@
-// The metrics of a rank that is not its group's leader. They have the names of EngineMetrics, as
-// far as each rank has something of its own to tell. What the group has once, like requests and KV
-// blocks, is in the leader's metrics.
+// What each rank of a group, the leader too, tells of its own work. What the group has once, like
+// requests and KV blocks, is in the leader's metrics alone (worker/engine/engine_metrics.h,
+// worker/rank_state_metrics.h): so a sum over the pages of a group counts nothing twice.
 #ifndef PHALANX_WORKER_RANK_METRICS_H_
 #define PHALANX_WORKER_RANK_METRICS_H_
 
-#include <optional>
-
 #include "absl/time/time.h"
+#include "prometheus/counter.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "worker/step/step.h"
 
 namespace phalanx {
 
@@ -19,13 +19,13 @@ class RankMetrics {
   RankMetrics(const RankMetrics&) = delete;
   RankMetrics& operator=(const RankMetrics&) = delete;
 
-  // To be called once for each step. `comm_time` is the part of `step_time` that was spent in
-  // collectives, if that was measured.
-  void ObserveStep(absl::Duration step_time, std::optional<absl::Duration> comm_time);
+  // To be called once for each step, with the time that it took on this rank.
+  void ObserveStep(absl::Duration step_time, const StepResult& result);
 
  private:
   prometheus::Histogram& step_seconds_;
   prometheus::Histogram& all_reduce_seconds_;
+  prometheus::Counter& all_reduce_bytes_;
 };
 
 }  // namespace phalanx

@@ -60,8 +60,63 @@ def test_what_a_group_has_once_is_told_once(serving):
     for name in ("phalanx_engine_kv_blocks_capacity", "phalanx_engine_kv_blocks_used"):
         assert [f"\n{name} " in page.text for page in pages] == [True, False]
     assert pages[0].total("phalanx_engine_kv_blocks_capacity") > 0
-    for page in pages:
-        assert "phalanx_engine_step_seconds_count" in page.text
+
+
+def test_a_sum_over_the_ranks_counts_nothing_twice(serving):
+    """Which families are on the leader's page, on the others' pages, and on both."""
+    pages = [scrape(page) for page in serving.worker.metrics_addresses()]
+    leader, other = ({line.split()[2] for line in page.text.splitlines() if line[:6] == "# TYPE"} for page in pages)
+    # Of a process, or of a rank's own work and device.
+    own = {name for name in leader & other if not name.startswith("process_")}
+    assert own == {
+        "phalanx_all_reduce_bytes_total",
+        "phalanx_backend_info",
+        "phalanx_build_info",
+        "phalanx_engine_all_reduce_seconds",
+        "phalanx_log_lines_dropped_total",
+        "phalanx_rank_step_seconds",
+    }
+    assert not other - leader
+    assert {"phalanx_engine_step_seconds", "phalanx_rank_skew_seconds"} < leader - other
+
+
+def test_ranks_tell_of_their_collectives(serving, stub):
+    pages = serving.worker.metrics_addresses()
+    before = [scrape(page) for page in pages]
+    request = chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=40)
+    answer = read_answer(stub.Generate(request))
+    after = [scrape(page) for page in pages]
+
+    def moved(name):
+        return [b.total(name) - a.total(name) for a, b in zip(before, after)]
+
+    steps = moved("phalanx_rank_step_seconds_count")
+    assert steps[0] == steps[1] >= 40
+    # As docs/parallelism.md has it: 30 layers, 576 wide, float32, and a word for each greedy token.
+    # The first step with it computes the prompt, and all others one token.
+    answer_tokens = 40
+    tokens = answer.started.prompt_tokens - answer.finished.usage.cached_tokens + answer_tokens - 1
+    expected = tokens * (2 * 30 + 1) * 576 * 4 + answer_tokens * 8
+    assert moved("phalanx_all_reduce_bytes_total") == [expected, expected]
+    for name in ("phalanx_rank_step_seconds_sum", "phalanx_engine_all_reduce_seconds_sum"):
+        assert min(moved(name)) > 0
+
+
+def test_what_the_leader_knows_of_its_ranks(cluster, smollm2):
+    serving = cluster.serve(smollm2, tp=2, worker_flags=["--stall_timeout", "1m"])
+    page = serving.worker.metrics_addresses()[0]
+    heartbeat_age = "phalanx_rank_heartbeat_age_seconds"
+    assert scrape(page).values(heartbeat_age, "rank").keys() == {"1"}
+    stream = serving.stub().Generate(chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=4000))
+    first_delta(stream)
+    wait_until(lambda: scrape(page).total("phalanx_rank_skew_seconds") > 0, "one is later than the other")
+    (process,) = serving.worker.ranks()
+    process.suspend()
+    wait_until(lambda: scrape(page).total(heartbeat_age) > 1, "the heartbeat ages")
+    process.resume()
+    wait_until(lambda: scrape(page).total(heartbeat_age) < 1, "it beats again")
+    stream.cancel()
+    serving.wait_idle()
 
 
 def test_the_first_error_is_an_increase(cluster, tiny_model):

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -53,6 +54,42 @@ def test_top_tells_of_requests_that_run_and_wait(cluster, smollm2):
     second.cancel()
     serving.wait_idle()
     assert look()["requests"] == []
+
+
+def test_top_shows_the_ranks(cluster, smollm2):
+    serving = cluster.serve(smollm2, tp=2, worker_flags=["--stall_timeout", "1m"])
+    worker = serving.worker.target
+    stream = serving.stub().Generate(chat("Count.", sampling=GREEDY, ignore_eos=True, max_new_tokens=4000))
+    first_delta(stream)
+
+    def ranks():
+        run = top("--worker", worker, "--once", "--json")
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)["ranks"]
+
+    # Their load is told once a second.
+    leader, other = wait_until(lambda: all(r["step_seconds"] for r in ranks()) and ranks(), "steps are timed")
+    (process,) = serving.worker.ranks()
+    assert [leader["process_id"], other["process_id"]] == [serving.worker.process.pid, process.pid]
+    for number, rank in enumerate([leader, other]):
+        assert (rank["rank"], rank["state"], rank["host"]) == (number, "ready", socket.gethostname())
+        assert rank["step_seconds"] > rank["comm_seconds"] > 0
+        assert rank["resident_bytes"] > rank["weight_bytes"] > 0
+        assert rank["kv_cache_bytes"] > 0
+    assert min(leader["lag_seconds"], other["lag_seconds"]) == 0
+    assert leader["heartbeat_age_seconds"] == 0 <= other["heartbeat_age_seconds"]
+    text = top("--worker", worker, "--once")
+    assert f"{process.pid}" in text.stdout and "HEARTBEAT" in text.stdout
+
+    process.suspend()
+    told = wait_until(
+        lambda: (run := top("--worker", worker, "--once")).returncode and "last heard of" in run.stderr and run,
+        "a rank that hangs is told of",
+    )
+    process.resume()
+    assert f"rank 1 (process {process.pid}) was last heard of" in told.stderr
+    stream.cancel()
+    serving.wait_idle()
 
 
 def test_top_on_a_terminal_quits_on_q_and_restores_it(cluster, tiny_model):

@@ -99,15 +99,10 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
       rank_silence_seconds(AddGauge(registry, "phalanx_group_rank_silence_seconds",
                                     "Longest time that a rank of the group has not answered for.")),
       step_seconds(AddHistogram(registry, "phalanx_engine_step_seconds",
-                                "Time that one step took on all ranks.", StepLatencyBuckets())),
+                                "Time that one step of the group took.", StepLatencyBuckets())),
       step_tokens(AddHistogram(registry, "phalanx_engine_step_tokens",
                                "Tokens computed in one step, prefill and decode together.",
                                StepTokenBuckets())),
-      all_reduce_seconds(AddHistogram(
-          registry, "phalanx_engine_all_reduce_seconds",
-          "Time that one step spent in collectives, waiting for peers included. On GPUs it "
-          "is measured, and counted, in one step of 64.",
-          StepLatencyBuckets())),
       time_to_first_token_seconds(AddHistogram(
           registry, "phalanx_engine_time_to_first_token_seconds",
           "From a request's submission to its first token.", RequestLatencyBuckets())) {
@@ -117,10 +112,6 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry)
 void EngineMetrics::CountRequest(absl::StatusCode code) {
   // For labels that it has seen before, Add returns the series that it made then.
   requests_total_.Add(CodeLabels(code)).Increment();
-}
-
-void EngineMetrics::ObserveAllReduce(absl::Duration time) {
-  all_reduce_seconds.Observe(absl::ToDoubleSeconds(time));
 }
 
 }  // namespace phalanx

@@ -22,10 +22,6 @@ class EngineMetrics {
   // Once for each request, when it is refused or ends.
   void CountRequest(absl::StatusCode code);
 
-  // Takes the time that one step spent in collectives, waiting for other ranks included. Every rank
-  // calls it, from where its decoder runs.
-  void ObserveAllReduce(absl::Duration time);
-
  private:
   prometheus::Family<prometheus::Counter>& requests_total_;
 
@@ -52,7 +48,6 @@ class EngineMetrics {
   prometheus::Gauge& rank_silence_seconds;
   prometheus::Histogram& step_seconds;
   prometheus::Histogram& step_tokens;
-  prometheus::Histogram& all_reduce_seconds;
   prometheus::Histogram& time_to_first_token_seconds;
 };
 

@@ -33,9 +33,9 @@ TEST(EngineMetricsTest, AllFamiliesAndSeriesAreThereFromTheStart) {
         "phalanx_engine_kv_blocks_evicted_total",
         "phalanx_engine_prefix_cache_queried_tokens_total",
         "phalanx_engine_prefix_cache_hit_tokens_total", "phalanx_engine_step_seconds",
-        "phalanx_engine_step_tokens", "phalanx_engine_all_reduce_seconds",
-        "phalanx_engine_time_to_first_token_seconds", "phalanx_engine_step_age_seconds",
-        "phalanx_group_rank_silence_seconds", "phalanx_speculation_drafted_tokens_total",
+        "phalanx_engine_step_tokens", "phalanx_engine_time_to_first_token_seconds",
+        "phalanx_engine_step_age_seconds", "phalanx_group_rank_silence_seconds",
+        "phalanx_speculation_drafted_tokens_total",
         "phalanx_speculation_accepted_tokens_total"}) {
     EXPECT_THAT(families, Contains(Pair(name, SizeIs(1)))) << name;
   }
@@ -56,15 +56,6 @@ TEST(EngineMetricsTest, CountsRequestsByCode) {
   EXPECT_EQ(counts.at("OK"), 1);
   EXPECT_EQ(counts.at("DEADLINE_EXCEEDED"), 2);
   EXPECT_EQ(counts.at("INTERNAL"), 0);
-}
-
-TEST(EngineMetricsTest, AllReduceTimeIsInSeconds) {
-  prometheus::Registry registry;
-  EngineMetrics metrics(registry);
-  metrics.ObserveAllReduce(absl::Milliseconds(250));
-  const auto histogram = Scrape(registry).at("phalanx_engine_all_reduce_seconds").at(0).histogram;
-  EXPECT_EQ(histogram.sample_count, 1u);
-  EXPECT_DOUBLE_EQ(histogram.sample_sum, 0.25);
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ absl::Status GroupEpoch::LaunchStep(const Step& step) {
   {
     MutexLock lock(&mutex_);
     RETURN_IF_ERROR(loss_.cause);
+    if (running_steps_.empty()) step_start_ = MonotonicClock()->Now();
     running_steps_.push_back({.number = ++steps_, .num_tokens = step.forward.counts().num_tokens});
   }
   const absl::Status status = decoder_.load()->Launch(step);
@@ -97,7 +98,12 @@ absl::StatusOr<StepResult> GroupEpoch::AwaitStep() {
     MutexLock lock(&mutex_);
     running_steps_.pop_front();
   }
-  return result.ok() ? std::move(result) : Explain(result.status());
+  if (!result.ok()) return Explain(result.status());
+  const absl::Time end = MonotonicClock()->Now();
+  load_.Observe(end - step_start_, result->comm_time);
+  options_.on_step(end - step_start_, *result);
+  step_start_ = end;
+  return result;
 }
 
 absl::Status GroupEpoch::Explain(const absl::Status& failure) {
@@ -136,6 +142,7 @@ void GroupEpoch::Lose(const Loss& loss) {
     loss_ = loss;
     changed_.SignalAll();
   }
+  if (options_.board != nullptr && loss.rank > 0) options_.board->Lost(loss.rank);
   LOG(ERROR) << "epoch " << options_.epoch << " of the group is lost: " << loss.cause.message();
   // Ranks that wait in a collective for the lost one give up.
   BreakOffStep();

@@ -41,8 +41,10 @@
 #include "worker/comm/communicator.h"
 #include "worker/comm/communicator_factory.h"
 #include "worker/group/pulse_watch.h"
+#include "worker/group/rank_board.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
+#include "worker/group/rank_load.h"
 #include "worker/group/rank_meeting.h"
 #include "worker/group/rank_process.h"
 #include "worker/group/rank_reception.h"
@@ -91,6 +93,12 @@ class GroupEpoch {
     // Called several times a second, by one thread, with the longest time that any rank has now
     // been silent for.
     std::function<void(absl::Duration silence)> on_pulse = [](absl::Duration) {};
+    // Called after each step by the thread that runs steps, with the time that it took on rank 0.
+    std::function<void(absl::Duration step_time, const StepResult& result)> on_step =
+        [](absl::Duration, const StepResult&) {};
+    // Is told of the ranks, but for where rank 0 is and what it loads; lent. Null if nobody wants
+    // to know.
+    RankBoard* board = nullptr;
   };
 
   // What a rank said when it was ready.
@@ -229,6 +237,8 @@ class GroupEpoch {
   Loss HearMessage(int rank);
   Loss TakeIn(int rank, const worker::v1::RankMessage& message);
   Loss TakeReady(int rank, const worker::v1::Ready& ready);
+  // Tells the board of a rank's heartbeat and load.
+  void ReportPulse(int rank, const worker::v1::RankMessage& message);
   // To be called once in each interval of the pulse.
   Loss CheckPulses();
   // Whether a rank does not leave the epoch before in time.
@@ -256,6 +266,9 @@ class GroupEpoch {
   worker::v1::LeaderMessage plan_message_;
   // Steps that wait for Await to run them, if there is no runner_.
   std::deque<Step> steps_to_run_;
+  // When the oldest step in flight was launched, or had its turn. Of the thread that runs steps.
+  absl::Time step_start_;
+  RankLoadCounter load_;
   // Indexed by rank; entry 0 stays empty. The monitor fills in who joins. `joined`, `ready` and
   // `info` are guarded by mutex_. `channel` is not: until all ranks have joined only the monitor
   // uses it; then the engine thread sends and the monitor receives. `pid`, `loaded` and `fenced`

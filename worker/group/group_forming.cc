@@ -118,6 +118,9 @@ absl::Status GroupEpoch::Admit(RankReception::Arrival arrival) {
   member.channel = std::move(arrival.channel);
   member.fenced = true;
   pulse_watch_.Joined(*rank);
+  if (options_.board != nullptr) {
+    options_.board->Joined(*rank, arrival.pid, MonotonicClock()->Now());
+  }
   MutexLock lock(&mutex_);
   member.pid = arrival.pid;
   member.joined = true;

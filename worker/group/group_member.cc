@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/cpu_set.h"
+#include "base/host_name.h"
+#include "base/resident_memory.h"
 #include "base/status.h"
 #include "phalanx/worker/v1/rank.pb.h"
 #include "worker/group/step_reader.h"
@@ -23,6 +25,14 @@ namespace {
 // about the time at which the one that runs begins, if it can plan ahead, and steps take longer
 // than this where launching ahead pays.
 constexpr absl::Duration kLookAhead = absl::Microseconds(300);
+
+void WriteLoad(const RankLoad& load, worker::v1::RankLoad* message) {
+  message->set_steps(load.steps);
+  message->set_step_nanos(absl::ToInt64Nanoseconds(load.step_time));
+  message->set_timed_steps(load.timed_steps);
+  message->set_comm_nanos(absl::ToInt64Nanoseconds(load.comm_time));
+  message->set_resident_bytes(ResidentMemoryBytes());
+}
 
 }  // namespace
 
@@ -98,6 +108,7 @@ void GroupMember::BreakOffStep() {
 
 void GroupMember::SendPulse() {
   worker::v1::RankMessage message;
+  WriteLoad(load_.load(), message.mutable_pulse()->mutable_load());
   // Held while the decoder is asked, too: Serve waits for it before the decoder may go.
   MutexLock lock(&send_mutex_);
   message.mutable_pulse()->set_progress(decoder_ == nullptr ? 0 : decoder_->progress());
@@ -123,6 +134,7 @@ absl::Status GroupMember::SendReady(const Decoder& decoder, int64_t weight_bytes
   ready->set_kv_arena_bytes(static_cast<int64_t>(decoder.kv_arena_bytes()));
   ready->set_metrics_port(metrics_port);
   ready->set_weights_digest(std::string(weights_digest));
+  ready->set_host(HostName());
   return Send(message);
 }
 
@@ -164,7 +176,8 @@ absl::StatusOr<StepReader::End> GroupMember::RunSteps(Decoder& decoder, StepRead
     ASSIGN_OR_RETURN(const StepResult result, decoder.Await());
     --launched;
     const absl::Time end = MonotonicClock()->Now();
-    on_step(end - start, result.comm_time);
+    load_.Observe(end - start, result.comm_time);
+    on_step(end - start, result);
     start = end;
   }
 }

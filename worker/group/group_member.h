@@ -22,6 +22,7 @@
 #include "worker/comm/communicator_factory.h"
 #include "worker/group/rank_channel.h"
 #include "worker/group/rank_identity.h"
+#include "worker/group/rank_load.h"
 #include "worker/group/rank_meeting.h"
 #include "worker/group/step_reader.h"
 #include "worker/model/decoder.h"
@@ -69,10 +70,8 @@ class GroupMember {
   absl::Status SendReady(const Decoder& decoder, int64_t weight_bytes,
                          absl::string_view weights_digest, int metrics_port);
 
-  // Called after a step with the time that it took, and how much of it this rank spent in
-  // collectives, if that was measured.
-  using OnStep =
-      std::function<void(absl::Duration step_time, std::optional<absl::Duration> comm_time)>;
+  // Called after a step with the time that it took on this rank.
+  using OnStep = std::function<void(absl::Duration step_time, const StepResult& result)>;
 
   // Runs steps until the leader says stop or ends the epoch, because a rank is lost. In the latter
   // case NextEpoch is to follow. Errors: UNAVAILABLE when the leader is gone and CANCELLED if
@@ -113,6 +112,7 @@ class GroupMember {
   RankChannel channel_;
   UniqueFd stop_event_;
   uint64_t epoch_ = 0;
+  RankLoadCounter load_;
   StepLimits limits_;
   // Of the epoch before, until nothing uses it any more.
   std::unique_ptr<Communicator> previous_communicator_;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/host_port.h"
 #include "base/log.h"
+#include "base/resident_memory.h"
 #include "base/status.h"
 #include "worker/group/group_epoch.h"
 #include "worker/group/poll_readable.h"
@@ -141,6 +142,9 @@ GroupEpoch::Loss GroupEpoch::CheckPulses() {
     if (!running_steps_.empty()) step = running_steps_.front();
   }
   if (step.has_value()) pulse_watch_.Progressed(0, decoder_.load()->progress());
+  if (options_.board != nullptr) {
+    options_.board->Worked(0, load_.load(), ResidentMemoryBytes(), MonotonicClock()->Now());
+  }
   const absl::Status status = pulse_watch_.Turn(step);
   options_.on_pulse(pulse_watch_.silence());
   if (status.ok()) return CheckFences();
@@ -187,6 +191,7 @@ GroupEpoch::Loss GroupEpoch::HearMessage(int rank) {
     return LossOfConnection(rank, status);
   }
   pulse_watch_.Heard(rank);
+  ReportPulse(rank, message);
   if (message.has_failed()) {
     Loss loss = LossOf(rank, CauseOf(rank, message.failed()));
     loss.final = WouldFailAgain(loss.cause, member.loaded);
@@ -205,6 +210,20 @@ GroupEpoch::Loss GroupEpoch::HearMessage(int rank) {
     return {};
   }
   return TakeIn(rank, message);
+}
+
+void GroupEpoch::ReportPulse(int rank, const worker::v1::RankMessage& message) {
+  if (options_.board == nullptr) return;
+  const absl::Time now = MonotonicClock()->Now();
+  options_.board->Heard(rank, now);
+  if (!message.has_pulse() || !message.pulse().has_load()) return;
+  const worker::v1::RankLoad& load = message.pulse().load();
+  options_.board->Worked(rank,
+                         {.steps = load.steps(),
+                          .step_time = absl::Nanoseconds(load.step_nanos()),
+                          .timed_steps = load.timed_steps(),
+                          .comm_time = absl::Nanoseconds(load.comm_nanos())},
+                         load.resident_bytes(), now);
 }
 
 GroupEpoch::Loss GroupEpoch::TakeIn(int rank, const worker::v1::RankMessage& message) {
@@ -238,6 +257,11 @@ GroupEpoch::Loss GroupEpoch::TakeReady(int rank, const worker::v1::Ready& ready)
   LOG(INFO) << "rank " << rank << " is ready: " << member.channel->peer() << ", weights "
             << ready.weight_bytes() / kMiB << " MiB, KV cache " << ready.kv_arena_bytes() / kMiB
             << " MiB, metrics on port " << ready.metrics_port();
+  if (options_.board != nullptr) {
+    options_.board->Ready(rank, {.host = ready.host(),
+                                 .weight_bytes = ready.weight_bytes(),
+                                 .kv_arena_bytes = ready.kv_arena_bytes()});
+  }
   changed_.SignalAll();
   return {};
 }

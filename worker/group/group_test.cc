@@ -6,9 +6,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "worker/comm/communicator_segment.h"
+#include "worker/group/rank_board.h"
 #include "worker/group/testing/group_fixture.h"
 
 namespace phalanx {
@@ -123,6 +125,62 @@ TEST_F(GroupTest, AGroupThatIsReadyIsWatchedOnWhenTheStartIsInterruptedTooLate) 
   leave.set_value();
   EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
   member.join();
+}
+
+TEST_F(GroupTest, TheBoardIsToldOfTheRanks) {
+  leader_options_.world = 2;
+  leader_options_.stall_timeout = absl::Milliseconds(500);
+  RankBoard board(2);
+  leader_options_.board = &board;
+  std::promise<void> worked;
+  std::promise<void> leave;
+  std::thread member([&] {
+    RankChannel channel = JoinByHand(1);
+    worker::v1::RankMessage message;
+    worker::v1::RankLoad* const load = message.mutable_pulse()->mutable_load();
+    load->set_resident_bytes(77);
+    EXPECT_TRUE(channel.Send(message).ok());
+    worked.set_value();
+    leave.get_future().wait();
+  });
+  std::atomic<int> turns = 0;
+  leader_options_.on_pulse = [&](absl::Duration) {
+    ++turns;
+    turns.notify_all();
+  };
+  StartLeader();
+  worked.get_future().wait();
+  // After two more turns the monitor has read the pulse.
+  for (int seen = turns, last = seen + 2; seen < last; seen = turns) turns.wait(seen);
+  std::vector<RankState> ranks = board.Snapshot(MonotonicClock()->Now());
+  EXPECT_EQ(ranks[1].phase, RankPhase::kReady);
+  EXPECT_EQ(ranks[1].pid, getpid());
+  EXPECT_EQ(ranks[1].resident_bytes, 77);
+  EXPECT_LT(ranks[1].heartbeat_age, absl::Minutes(1));
+  EXPECT_GT(ranks[0].resident_bytes, 0);
+  // It says nothing more.
+  EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(board.Snapshot(MonotonicClock()->Now())[1].phase, RankPhase::kLost);
+  leave.set_value();
+  member.join();
+}
+
+TEST_F(GroupTest, BothSidesTellHowLongAStepTook) {
+  leader_options_.world = 2;
+  RankBoard board(2);
+  leader_options_.board = &board;
+  std::vector<absl::Duration> times;
+  leader_options_.on_step = [&](absl::Duration step_time, const StepResult& result) {
+    EXPECT_EQ(result.tokens.size(), 1u);
+    times.push_back(step_time);
+  };
+  std::future<absl::Status> member = StartMember(1);
+  StartLeader();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Execute(i).ok());
+  ASSERT_EQ(times.size(), 3u);
+  for (const absl::Duration time : times) EXPECT_GT(time, absl::ZeroDuration());
+  leader_->Stop(absl::Minutes(1));
+  EXPECT_TRUE(member.get().ok());
 }
 
 TEST_F(GroupTest, ARankThatSendsHalfAMessageIsLost) {

@@ -49,7 +49,12 @@ class Collectives {
     if (!times_by_host_) return std::nullopt;
     return absl::FromChrono(ticks_);
   }
-  void Restart() { ticks_ = std::chrono::nanoseconds(0); }
+  // Bytes that this rank has given to collectives since then; see Communicator::bytes_sent.
+  uint64_t bytes() const { return bytes_sent() - bytes_before_; }
+  void Restart() {
+    ticks_ = std::chrono::nanoseconds(0);
+    bytes_before_ = bytes_sent();
+  }
 
   // For backends whose ops return before they are done. The collectives from here on are spans of
   // `timer`, which is lent, or are not timed if it is null.
@@ -82,9 +87,12 @@ class Collectives {
     return status;
   }
 
+  uint64_t bytes_sent() const { return comm_ == nullptr ? 0 : comm_->bytes_sent(); }
+
   Communicator* const comm_;
   kernels::Stream& stream_;
   std::chrono::nanoseconds ticks_{0};
+  uint64_t bytes_before_ = 0;
   bool times_by_host_ = true;
   kernels::SpanTimer* timer_ = nullptr;
 };

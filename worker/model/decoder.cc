@@ -84,6 +84,7 @@ class ShardedDecoder final : public Decoder {
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
   // A forward pass of decodes of one size.
   struct StepRecording {
+    uint64_t comm_bytes = 0;  // Those of one run.
     std::unique_ptr<kernels::Recording> plain;
     // The same with its collectives timed; null in a rank alone.
     std::unique_ptr<kernels::SpanTimer> timer;
@@ -151,6 +152,7 @@ class ShardedDecoder final : public Decoder {
   std::unique_ptr<kernels::SpanTimer> timer_;
   int step_of_round_ = 0;                         // Of kTimedSteps, the first of which is timed.
   std::vector<kernels::SpanTimer*> step_timers_;  // Of the step that is launched, if it is timed.
+  uint64_t replayed_bytes_ = 0;                   // Of the step that is launched.
 };
 
 absl::Status ShardedDecoder::AllocateCache() {
@@ -192,7 +194,9 @@ absl::Status ShardedDecoder::RecordForwardPasses() {
 absl::Status ShardedDecoder::RecordForwardPass(const StepBatch& batch, StepRecording& recording) {
   const auto record = [&] { return backend_.Record(*stream_, [&] { return Forward(batch); }); };
   const uint64_t before = progress();
+  collectives_.Restart();
   ASSIGN_OR_RETURN(recording.plain, record());
+  recording.comm_bytes = collectives_.bytes();
   recorded_progress_ = progress() - before;
   if (timer_ == nullptr) return absl::OkStatus();
   // Looking at the clock takes time and keeps kernels from overlapping, so most steps run without.
@@ -238,12 +242,15 @@ absl::Status ShardedDecoder::Launch(const Step& step) {
   // match.
   RETURN_IF_ERROR(ScoreTokens(batch, sampling));
   RETURN_IF_ERROR(DrawTokens(batch, sampling));
-  exchange_->End({.known = collectives_.time(), .timers = step_timers_});
+  exchange_->End({.bytes = collectives_.bytes() + replayed_bytes_,
+                  .known = collectives_.time(),
+                  .timers = step_timers_});
   return absl::OkStatus();
 }
 
 void ShardedDecoder::BeginTiming() {
   collectives_.Restart();
+  replayed_bytes_ = 0;
   step_timers_.clear();
   if (timer_ == nullptr) return;
   const bool is_timed = step_of_round_ == 0;
@@ -268,6 +275,7 @@ absl::Status ShardedDecoder::ComputeHidden(const StepBatch& batch) {
   const StepRecording& recorded = recording->second;
   if (times_this_step()) step_timers_.push_back(recorded.timer.get());
   backend_.Replay(*stream_, times_this_step() ? *recorded.timed : *recorded.plain);
+  replayed_bytes_ = recorded.comm_bytes;
   progress_.fetch_add(recorded_progress_, std::memory_order_relaxed);
   return absl::OkStatus();
 }

@@ -303,8 +303,11 @@ TEST(DecoderTest, ARowCostsAFewWordsInAStep) {
       StepBuilder builder;
       builder.Add(sequence, tokens, row);
       const uint64_t before = group.bytes_sent();
-      EXPECT_TRUE(group.Run(builder.Finish()).ok());
-      return group.bytes_sent() - before - BytesOfSums(group.spec(), tokens, world);
+      const auto step = group.Run(builder.Finish());
+      EXPECT_TRUE(step.ok());
+      const uint64_t sent = group.bytes_sent() - before;
+      EXPECT_EQ(step->comm_bytes * world, sent) << "the step tells of other bytes";
+      return sent - BytesOfSums(group.spec(), tokens, world);
     };
     // No row of logits is wanted yet.
     EXPECT_EQ(sampling_bytes(20, {}), 0u);

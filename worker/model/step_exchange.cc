@@ -25,10 +25,10 @@ size_t AlignedBytes(size_t bytes) {
 }
 
 // Of a step that is done.
-absl::StatusOr<std::optional<absl::Duration>> TotalOf(const StepExchange::CommTime& time) {
-  if (time.timers.empty()) return time.known;
+absl::StatusOr<std::optional<absl::Duration>> TimeOf(const StepExchange::CommCost& comm) {
+  if (comm.timers.empty()) return comm.known;
   absl::Duration total;
-  for (kernels::SpanTimer* const timer : time.timers) {
+  for (kernels::SpanTimer* const timer : comm.timers) {
     ASSIGN_OR_RETURN(const absl::Duration part, timer->Total());
     total += part;
   }
@@ -155,8 +155,8 @@ std::vector<DrawnLogProbs> StepExchange::DrawnLogProbsOf(const InFlight& step) c
   return result;
 }
 
-void StepExchange::End(CommTime comm_time) {
-  current_.comm_time = std::move(comm_time);
+void StepExchange::End(CommCost comm) {
+  current_.comm = std::move(comm);
   stream_.Mark(current_.slot);
   in_flight_.push_back(current_);
 }
@@ -171,7 +171,8 @@ absl::StatusOr<StepResult> StepExchange::Await(absl::Duration timeout) {
   result.tokens.assign(slot.tokens, slot.tokens + step.tokens);
   result.log_probs.assign(slot.log_probs, slot.log_probs + step.log_probs);
   result.drawn_log_probs = DrawnLogProbsOf(step);
-  ASSIGN_OR_RETURN(result.comm_time, TotalOf(step.comm_time));
+  ASSIGN_OR_RETURN(result.comm_time, TimeOf(step.comm));
+  result.comm_bytes = step.comm.bytes;
   if (step.log_probs == 0) {
     result.local_logits = activations_.local_logits;
     result.local_logits.rows = step.tokens;

@@ -25,8 +25,10 @@ namespace phalanx {
 // only.
 class StepExchange {
  public:
-  // Who tells how long a step spends in collectives.
-  struct CommTime {
+  // What a step spends in collectives.
+  struct CommCost {
+    uint64_t bytes = 0;
+    // Who tells the time.
     std::optional<absl::Duration> known = std::nullopt;
     // Or the sum of these when the step is done, if there are any. They are lent until then.
     std::vector<kernels::SpanTimer*> timers = {};
@@ -55,7 +57,7 @@ class StepExchange {
   // What ShardedSampler::Describe has found, with as many of the likeliest tokens; each row is told
   // of as many of them as it wants.
   void DownloadDrawnLogProbs(int rows, int top);
-  void End(CommTime comm_time);
+  void End(CommCost comm);
 
   // Blocks until the oldest step in flight is done, of which there must be one. The errors of
   // Stream::AwaitMark and SpanTimer::Total.
@@ -80,7 +82,7 @@ class StepExchange {
     int described = 0;
     int top = 0;
     std::vector<int32_t> wanted = {};
-    CommTime comm_time = {};
+    CommCost comm = {};
   };
 
   StepExchange(const StepLimits& limits, int64_t vocab, const Activations* activations,

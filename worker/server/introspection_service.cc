@@ -9,10 +9,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
 #include "kernels/ops.h"
@@ -29,6 +32,12 @@ using worker::v1::DumpStateResponse;
 constexpr int64_t kMaxRequestBytes = 1024;
 constexpr int kDefaultRequests = 256;
 constexpr int kMostRequests = 1024;
+// Twice as long as there may be between two heartbeats.
+constexpr absl::Duration kToldSilence = absl::Seconds(1);
+
+std::string AgeText(absl::Duration age) {
+  return absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1)));
+}
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
@@ -88,6 +97,48 @@ DumpStateResponse ToMessage(const EngineState& state) {
   return message;
 }
 
+worker::v1::RankState::Phase ToMessage(RankPhase phase) {
+  switch (phase) {
+    case RankPhase::kMissing:
+      return worker::v1::RankState::PHASE_MISSING;
+    case RankPhase::kLoading:
+      return worker::v1::RankState::PHASE_LOADING;
+    case RankPhase::kReady:
+      return worker::v1::RankState::PHASE_READY;
+    case RankPhase::kLost:
+      return worker::v1::RankState::PHASE_LOST;
+  }
+  return worker::v1::RankState::PHASE_UNSPECIFIED;
+}
+
+void ToMessage(const RankState& rank, worker::v1::RankState* message) {
+  message->set_rank(rank.rank);
+  message->set_phase(ToMessage(rank.phase));
+  message->set_process_id(rank.pid);
+  message->set_host(rank.host);
+  message->set_heartbeat_age_seconds(absl::ToDoubleSeconds(rank.heartbeat_age));
+  message->set_step_seconds(absl::ToDoubleSeconds(rank.step_time));
+  message->set_comm_seconds(absl::ToDoubleSeconds(rank.comm_time));
+  message->set_lag_seconds(absl::ToDoubleSeconds(rank.lag));
+  message->set_weight_bytes(rank.weight_bytes);
+  message->set_kv_cache_bytes(rank.kv_arena_bytes);
+  message->set_resident_bytes(rank.resident_bytes);
+}
+
+std::vector<RankState> RanksOn(const RankBoard* board) {
+  return board == nullptr ? std::vector<RankState>() : board->Snapshot(MonotonicClock()->Now());
+}
+
+// The rank that has been silent for longest, as far as that is worth telling.
+std::string SilentRankText(const std::vector<RankState>& ranks) {
+  const auto last = std::max_element(
+      ranks.begin(), ranks.end(),
+      [](const RankState& a, const RankState& b) { return a.heartbeat_age < b.heartbeat_age; });
+  if (last == ranks.end() || last->heartbeat_age < kToldSilence) return "";
+  return absl::StrCat("; rank ", last->rank, " (process ", last->pid, ") was last heard of ",
+                      AgeText(last->heartbeat_age), " ago");
+}
+
 // A call that waits for the engine, a timer, or its client to give up, whichever comes first. The
 // engine's callback, the timer and gRPC each keep it alive until they have let go of it.
 class DumpCall final : public grpc::ServerUnaryReactor,
@@ -95,18 +146,18 @@ class DumpCall final : public grpc::ServerUnaryReactor,
  public:
   explicit DumpCall(grpc::ByteBuffer* response) : response_(response) {}
 
-  void Start(const Engine& engine, absl::Duration patience) {
+  void Start(const Engine& engine, const RankBoard* board, absl::Duration patience) {
     self_ = shared_from_this();
     MutexLock lock(&mutex_);
     if (ended_) return;
     alarm_.emplace();
     alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                              gpr_time_from_nanos(absl::ToInt64Nanoseconds(patience), GPR_TIMESPAN)),
-                [call = shared_from_this(), &engine, patience](bool fired) mutable {
+                [call = shared_from_this(), &engine, board, patience](bool fired) mutable {
                   // The alarm keeps this function for as long as it lives itself, and the call
                   // keeps the alarm: one of them has to let go.
                   const std::shared_ptr<DumpCall> self = std::move(call);
-                  if (fired) self->GiveUp(engine, patience);
+                  if (fired) self->GiveUp(engine, board, patience);
                 });
   }
 
@@ -124,19 +175,20 @@ class DumpCall final : public grpc::ServerUnaryReactor,
   }
 
  private:
-  static absl::Status TooLate(const Engine& engine, absl::Duration patience) {
+  static absl::Status TooLate(const Engine& engine, const RankBoard* board,
+                              absl::Duration patience) {
     // These wait for no step.
     const EngineLoad load = engine.load();
     return absl::DeadlineExceededError(absl::StrCat(
         "no step has ended within ", absl::FormatDuration(patience), ": the last one ended ",
-        absl::FormatDuration(absl::Trunc(engine.step_age(), absl::Milliseconds(1))), " ago, with ",
-        load.running_requests, " running and ", load.waiting_requests, " waiting requests"));
+        AgeText(engine.step_age()), " ago, with ", load.running_requests, " running and ",
+        load.waiting_requests, " waiting requests", SilentRankText(RanksOn(board))));
   }
 
-  void GiveUp(const Engine& engine, absl::Duration patience) {
+  void GiveUp(const Engine& engine, const RankBoard* board, absl::Duration patience) {
     MutexLock lock(&mutex_);
     // The engine lives as long as there are calls, and not longer.
-    if (!ended_) EndLocked(TooLate(engine, patience));
+    if (!ended_) EndLocked(TooLate(engine, board, patience));
   }
 
   void EndLocked(const absl::Status& status) EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -175,7 +227,7 @@ class IntrospectionService::Impl final
                                       const grpc::ByteBuffer* request,
                                       grpc::ByteBuffer* response) override {
     const auto call = std::make_shared<DumpCall>(response);
-    call->Start(engine_, Patience(*context));
+    call->Start(engine_, options_.board, Patience(*context));
     if (const absl::Status status = Ask(*request, call); !status.ok()) call->End(status);
     return call.get();
   }
@@ -204,8 +256,9 @@ class IntrospectionService::Impl final
       if (!announced_.has_value()) return absl::UnavailableError("the worker is starting");
       about = *announced_;
     }
-    return engine_.DumpState(most, [call, about](const EngineState& state) {
+    return engine_.DumpState(most, [call, about, board = options_.board](const EngineState& state) {
       DumpStateResponse message = ToMessage(state);
+      for (const RankState& rank : RanksOn(board)) ToMessage(rank, message.add_ranks());
       message.MergeFrom(about);
       call->End(message);
     });

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "worker/engine/engine.h"
+#include "worker/group/rank_board.h"
 
 namespace phalanx {
 
@@ -18,6 +19,9 @@ class IntrospectionService {
   struct Options {
     // How long a call waits for a step to end, at most.
     absl::Duration patience = absl::Seconds(2);
+    // What is known of the ranks; lent, for as long as the engine lives, which may answer calls
+    // that have given up. Null if nothing is told of them.
+    const RankBoard* board = nullptr;
   };
 
   // `engine` is lent and must outlive all calls.

@@ -2,9 +2,11 @@
 
 #include <string>
 
+#include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "phalanx/worker/v1/introspection.grpc.pb.h"
+#include "worker/group/rank_board.h"
 #include "worker/server/testing/worker_server_fixture.h"
 
 namespace phalanx {
@@ -62,6 +64,47 @@ TEST_F(IntrospectionServiceTest, AStepThatHangsIsToldInTheError) {
   EXPECT_THAT(status.error_message(),
               AllOf(HasSubstr("no step has ended within"), HasSubstr("the last one ended "),
                     HasSubstr("1 running and 0 waiting requests")));
+}
+
+TEST_F(IntrospectionServiceTest, TellsOfTheRanks) {
+  RankBoard board(2);
+  Serve({.address = {"127.0.0.1", 0}, .registry = &registry_, .introspection = {.board = &board}});
+  const absl::Time now = MonotonicClock()->Now();
+  board.Joined(0, 11, now);
+  board.Ready(0, {.host = "here", .weight_bytes = 5, .kv_arena_bytes = 6});
+  board.Joined(1, 12, now - absl::Seconds(10));
+  board.Worked(1, {}, 7, now);
+  board.Worked(
+      1,
+      {.steps = 2, .step_time = absl::Seconds(4), .timed_steps = 2, .comm_time = absl::Seconds(1)},
+      7, now + kRankLoadInterval);
+  DumpStateResponse state;
+  ASSERT_TRUE(Dump(0, &state).ok());
+  ASSERT_THAT(state.ranks(), SizeIs(2));
+  EXPECT_EQ(state.ranks(0).phase(), worker::v1::RankState::PHASE_READY);
+  EXPECT_EQ(state.ranks(0).process_id(), 11);
+  EXPECT_EQ(state.ranks(0).host(), "here");
+  EXPECT_EQ(state.ranks(0).weight_bytes(), 5);
+  EXPECT_EQ(state.ranks(0).kv_cache_bytes(), 6);
+  EXPECT_EQ(state.ranks(1).rank(), 1);
+  EXPECT_EQ(state.ranks(1).phase(), worker::v1::RankState::PHASE_LOADING);
+  EXPECT_GE(state.ranks(1).heartbeat_age_seconds(), 10);
+  EXPECT_EQ(state.ranks(1).step_seconds(), 2);
+  EXPECT_EQ(state.ranks(1).comm_seconds(), 0.5);
+  EXPECT_EQ(state.ranks(1).resident_bytes(), 7);
+
+  // While a step hangs, the error tells who may be the reason.
+  Pause(true);
+  const std::unique_ptr<SessionPeer> peer = Connect();
+  ASSERT_TRUE(peer->stream->Write(Submit(1, 5)));
+  EXPECT_TRUE(peer->Read().step().requests(0).accepted());
+  grpc::Status status = Dump(0, &state, absl::Milliseconds(100));
+  if (status.ok()) status = Dump(0, &state, absl::Milliseconds(100));
+  EXPECT_THAT(status.error_message(), HasSubstr("; rank 1 (process 12) was last heard of 1"));
+  Pause(false);
+  EXPECT_EQ(ReadToEnd(*peer, 1).token_ids_size(), 5);
+  // The engine has answered what had given up, so the board may go.
+  server_->Shutdown(absl::ZeroDuration());
 }
 
 TEST_F(IntrospectionServiceTest, OnlyEightMayWaitForAStep) {

@@ -64,6 +64,8 @@ struct StepResult {
   // Time that this rank spent in collectives, waiting for its peers included; nothing if that was
   // not measured in this step.
   std::optional<absl::Duration> comm_time = std::nullopt;
+  // Bytes of data that this rank gave to collectives; see Communicator::bytes_sent.
+  uint64_t comm_bytes = 0;
 };
 
 }  // namespace phalanx
