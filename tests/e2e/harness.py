@@ -154,11 +154,11 @@ class Cluster:
     """The programs of one test."""
 
     def __init__(self, folder):
-        self._folder = pathlib.Path(folder)
+        self.folder = pathlib.Path(folder)
         self.programs = []
 
     def _start(self, name, command):
-        log_path = self._folder / f"{name}-{len(self.programs)}.log"
+        log_path = self.folder / f"{name}-{len(self.programs)}.log"
         program = Program(name, command, log_path)
         self.programs.append(program)
         return program
@@ -176,12 +176,16 @@ class Cluster:
         command = [path_of(program), "--model", model, "--tp", str(tp), *addresses, *flags]
         return self._start("worker", [*prefix, *command])
 
-    def rank(self, model, rank, group_socket, world=2, program=None):
-        """One process of a group whose ranks are started by hand; rank 0 leads it."""
-        place = ["--world", str(world), "--rank", str(rank), "--group_socket", group_socket]
+    def rank(self, model, rank, group_socket=None, world=2, program=None, meet=None, flags=()):
+        """One process of a group whose ranks are started by hand; rank 0 leads it.
+
+        They meet at `group_socket`, or as the flags `meet` say.
+        """
+        meet = meet or ["--group_socket", group_socket]
+        place = ["--world", str(world), "--rank", str(rank), *meet]
         addresses = ["--listen", ANY_PORT, "--metrics_listen", ANY_PORT]
-        program = program or path_of("WORKER")
-        command = [program, "--model", model, *place, *addresses, *end_flags(()), *activation_flags(())]
+        flags = [*end_flags(flags), *activation_flags(flags), *flags]
+        command = [program or path_of("WORKER"), "--model", model, *place, *addresses, *flags]
         return self._start(f"rank{rank}", command)
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):

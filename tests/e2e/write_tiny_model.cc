@@ -32,16 +32,28 @@ bool WriteBrokenGguf(const std::string& path) {
                           .broken_token = phalanx::kTinyFirstByte + 'Z' - '!'});
 }
 
-bool WriteFolder(const std::string& path) {
-  phalanx::TinyHfOptions options;
-  options.architecture = "phi3";
-  options.context_tokens = kContextTokens;
-  options.original_context_tokens = 64;
+bool WriteFolder(const std::string& path, const phalanx::TinyHfOptions& options) {
   bool good = true;
   for (const auto& [name, bytes] : phalanx::TinyHfModel(options)) {
     good = Write(path + "/" + name, bytes) && good;
   }
   return good;
+}
+
+// With LongRoPE beyond 64 tokens.
+phalanx::TinyHfOptions Phi3() {
+  return {.architecture = "phi3", .context_tokens = kContextTokens, .original_context_tokens = 64};
+}
+
+// For up to eight ranks: so many KV heads, and nine blocks of columns in the feed-forward.
+phalanx::TinyHfOptions OfEightHeads(const std::string& architecture) {
+  return {.architecture = architecture,
+          .hidden = 128,
+          .num_q_heads = 16,
+          .num_kv_heads = 8,
+          .head_dim = 16,
+          .ffn = 288,
+          .context_tokens = kContextTokens};
 }
 
 }  // namespace
@@ -50,7 +62,10 @@ int main(int argc, char** argv) {
   const absl::string_view kind = argc == 3 ? argv[1] : "";
   if (kind == "gguf") return WriteGguf(argv[2]) ? 0 : 1;
   if (kind == "broken_gguf") return WriteBrokenGguf(argv[2]) ? 0 : 1;
-  if (kind == "folder") return WriteFolder(argv[2]) ? 0 : 1;
-  std::cerr << "usage: write_tiny_model gguf PATH | broken_gguf PATH | folder EXISTING_FOLDER\n";
+  if (kind == "folder") return WriteFolder(argv[2], Phi3()) ? 0 : 1;
+  if (kind == "phi3_of_8_heads") return WriteFolder(argv[2], OfEightHeads("phi3")) ? 0 : 1;
+  if (kind == "qwen2_of_8_heads") return WriteFolder(argv[2], OfEightHeads("qwen2")) ? 0 : 1;
+  std::cerr << "usage: write_tiny_model gguf PATH | broken_gguf PATH | folder EXISTING_FOLDER | "
+               "phi3_of_8_heads EXISTING_FOLDER | qwen2_of_8_heads EXISTING_FOLDER\n";
   return 2;
 }
