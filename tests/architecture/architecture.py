@@ -67,6 +67,7 @@ WALL_CLOCK = re.compile(
     r"\babsl::Now\(|\bsystem_clock\b|\bCLOCK_REALTIME\b|\bgettimeofday\(|\bstd::time\(|"
     r"\bSystemTime\b|\bGPR_CLOCK_REALTIME\b"
 )
+FOREIGN_MUTEX = re.compile(r"\bstd::(?:recursive_|shared_|timed_)*mutex\b|\babsl::Mutex\b|\bpthread_mutex_t\b")
 # Where kernel sources get the words of CUDA from: nvcc, or the emulator of kernels/cuda/testing.
 KERNEL_WORDS = ("kernels/cuda/device.h", "kernels/cuda/launch.h", "kernels/cuda/mma.h")
 EMPTY_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
@@ -237,6 +238,25 @@ def wall_clock(tree):
             yield f"{path}: {match[0]} is the wall clock; see base/clock.h"
 
 
+def foreign_mutexes(tree):
+    """Clang's thread-safety analysis knows the locks of base/mutex.h only."""
+    for path, text in tree.items():
+        if not is_cpp(path) or is_for_tests(path) or path == "base/mutex.h":
+            continue
+        for match in FOREIGN_MUTEX.finditer(text):
+            yield f"{path}: {match[0]} escapes the thread-safety analysis; see base/mutex.h"
+
+
+def mutexes_that_guard_nothing(tree):
+    """The analysis finds nothing where a lock does not say what it is for."""
+    for path, text in tree.items():
+        if not is_cpp(path) or is_for_tests(path):
+            continue
+        for name in re.findall(r"^\s*(?:mutable )?Mutex (\w+);", text, re.MULTILINE):
+            if not re.search(rf"(GUARDED_BY|LOCKS_REQUIRED)\([^)]*\b{name}\b", text):
+                yield f"{path}: {name} is the lock of nothing; see GUARDED_BY"
+
+
 def tests_without_target(tree):
     """A test that no BUILD file names is never run."""
     for path in tree:
@@ -385,6 +405,8 @@ RULES = (
     cuda_headers,
     platforms,
     wall_clock,
+    foreign_mutexes,
+    mutexes_that_guard_nothing,
     tests_without_target,
     empty_names,
     include_guards,

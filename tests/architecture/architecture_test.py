@@ -96,6 +96,21 @@ class RuleTest(unittest.TestCase):
         steady = {"worker/a.cc": "MonotonicClock()->Now(); std::chrono::steady_clock::now();"}
         self.assert_caught(architecture.wall_clock, steady, 0)
 
+    def test_a_lock_that_the_analysis_does_not_know(self):
+        rule = architecture.foreign_mutexes
+        for kind in ("std::mutex", "std::shared_mutex", "std::recursive_timed_mutex", "absl::Mutex"):
+            self.assert_caught(rule, {"worker/a.h": f"  {kind} mutex_;\n"})
+        allowed = {"base/mutex.h": "std::mutex mutex_;\n", "worker/a_test.cc": "std::mutex mutex;\n"}
+        self.assert_caught(rule, {**allowed, "worker/b.h": "  mutable Mutex mutex_;\n"}, 0)
+
+    def test_a_lock_of_nothing(self):
+        rule = architecture.mutexes_that_guard_nothing
+        lock = "  mutable Mutex mutex_;\n"
+        self.assert_caught(rule, {"worker/a.h": lock + "  int a_;\n"})
+        self.assert_caught(rule, {"worker/a.h": lock + "  int a_ GUARDED_BY(other_mutex_);\n"})
+        self.assert_caught(rule, {"worker/a.h": lock + "  int a_ GUARDED_BY(mutex_);\n"}, 0)
+        self.assert_caught(rule, {"worker/a.h": lock + "  void F() EXCLUSIVE_LOCKS_REQUIRED(mutex_);\n"}, 0)
+
     def test_a_test_that_is_never_run(self):
         tree = {"base/a_test.cc": "", "base/BUILD.bazel": 'srcs = ["b_test.cc"]'}
         self.assert_caught(architecture.tests_without_target, tree)
