@@ -75,6 +75,25 @@ TEST_P(EnginePauseTest, ALossInEveryStepChangesNoToken) {
   }
 }
 
+// Guesses that were in the lost step are forgotten with it.
+TEST_P(EnginePauseTest, ALossInAStepWithGuessesChangesNoToken) {
+  for (int turns = 1; turns < 12; ++turns) {
+    Start({.steps_in_flight = GetParam()});
+    executor_->SetRecovers(true);
+    executor_->RepeatEvery(5);
+    GenerationRequest request = Request(Prompt(40), 40);
+    request.options.max_draft_tokens = 4;
+    ASSERT_TRUE(Submit(kFirst, request).ok());
+    for (int turn = 0; turn < turns; ++turn) ASSERT_TRUE(engine_->RunOnce());
+    LoseAStep();
+    Recover();
+    RunUntilEnded(kFirst);
+    EXPECT_EQ(sink_->Get(kFirst).tokens, executor_->Continuation(Prompt(40), 40)) << turns;
+    EXPECT_GT(sink_->Get(kFirst).accepted_tokens, 0);
+    EXPECT_EQ(engine_->load().used_kv_blocks, 0);
+  }
+}
+
 // The lost step may be the one that draws the last token with the short list.
 TEST_P(EnginePauseTest, ALossAroundTheSwitchOfTheRotaryListChangesNoToken) {
   const RopePlan rope = PlanRope(LongRopePolicy::kReference, 64, 50, 30);
