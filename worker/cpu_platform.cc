@@ -1,5 +1,6 @@
 #include "worker/cpu_platform.h"
 
+#include <memory>
 #include <set>
 #include <utility>
 #include <vector>
@@ -12,8 +13,10 @@
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpu_level.h"
+#include "worker/comm/net_communicator_factory.h"
 #include "worker/comm/shm_communicator_factory.h"
 #include "worker/host_cpus.h"
+#include "worker/rank_credentials.h"
 #include "worker/thread_placement.h"
 
 namespace phalanx {
@@ -38,6 +41,15 @@ std::vector<CpuSet> ChooseCpus(const HostPlace& place, int threads, PinMode mode
   return std::move(sets);
 }
 
+absl::StatusOr<std::unique_ptr<CommunicatorFactory>> MakeCommunicators(
+    const WorkerOptions& options) {
+  if (!options.over_hosts()) return std::make_unique<ShmCommunicatorFactory>();
+  ASSIGN_OR_RETURN(std::shared_ptr<TlsCredentials> credentials,
+                   LoadRankCredentials(options.rank_links));
+  return std::make_unique<NetCommunicatorFactory>(NetCommunicatorFactory::Options{
+      .leader_host = options.rank_links.leader.host, .credentials = std::move(credentials)});
+}
+
 }  // namespace
 
 absl::StatusOr<Platform> CpuPlatform(const WorkerOptions& options) {
@@ -58,10 +70,10 @@ absl::StatusOr<Platform> CpuPlatform(const WorkerOptions& options) {
                                     .kv_cache = backend.kv_cache,
                                     .cpus = ChooseCpus(place, backend.num_threads, pin)});
   };
-  platform.memory = []() -> absl::StatusOr<MemorySource> {
-    return MemorySource{.free = GetFreeMemory()};
+  platform.memory = [of_each_rank = options.over_hosts()]() -> absl::StatusOr<MemorySource> {
+    return MemorySource{.free = GetFreeMemory(), .of_each_rank = of_each_rank};
   };
-  platform.communicators = std::make_unique<ShmCommunicatorFactory>();
+  ASSIGN_OR_RETURN(platform.communicators, MakeCommunicators(options));
   return platform;
 }
 

@@ -98,7 +98,10 @@ std::string Advice(const WorkerOptions& options, const MemorySource& memory, int
   absl::StrAppend(&advice,
                   "free memory, take weights of a smaller type, or lower --max_step_tokens (",
                   options.max_step_tokens, ") and --max_seqs (", options.max_seqs, ")");
-  if (memory.of_each_rank) {
+  if (options.over_hosts()) {
+    absl::StrAppend(&advice, "; a larger --world than ", options.group_size(),
+                    " shares the weights out to more hosts");
+  } else if (memory.of_each_rank) {
     absl::StrAppend(&advice, "; a larger --tp than ", options.group_size(),
                     " shares the weights out to more devices");
   } else if (options.starts_ranks() && options.tp > 1) {

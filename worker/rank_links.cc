@@ -1,19 +1,11 @@
 #include "worker/rank_links.h"
 
-#include <utility>
-
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/group/group_secret.h"
+#include "worker/rank_credentials.h"
 
 namespace phalanx {
-
-absl::StatusOr<std::shared_ptr<TlsCredentials>> LoadRankCredentials(
-    const RankLinkOptions& options) {
-  if (!options.has_tls()) return nullptr;
-  return TlsCredentials::Create(
-      {.certificate = options.certificate, .key = options.key, .authorities = options.authorities});
-}
 
 absl::StatusOr<std::optional<RankTcp>> MakeRankTcp(const RankLinkOptions& options, int rank) {
   if (!options.over_tcp()) return std::nullopt;

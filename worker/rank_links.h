@@ -2,19 +2,13 @@
 #ifndef PHALANX_WORKER_RANK_LINKS_H_
 #define PHALANX_WORKER_RANK_LINKS_H_
 
-#include <memory>
 #include <optional>
 
 #include "absl/status/statusor.h"
 #include "worker/group/rank_meeting.h"
-#include "worker/net/tls_credentials.h"
 #include "worker/rank_link_options.h"
 
 namespace phalanx {
-
-// The certificate that `options` name; null if they name none. INVALID_ARGUMENT if its files cannot
-// be used.
-absl::StatusOr<std::shared_ptr<TlsCredentials>> LoadRankCredentials(const RankLinkOptions& options);
 
 // Where rank `rank` listens, if it is 0, or what it dials; nothing if all ranks are on one host.
 // `options` must have passed CheckRankLinkOptions. INVALID_ARGUMENT if a file cannot be used.
