@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 
@@ -20,16 +19,12 @@ from harness import (
     health,
     read_answer,
     status_of,
+    unused_port,
     wait_until,
 )
 from http2_client import announce_a_gigabyte_of_header
 
 CONFIG = "deploy/haproxy/haproxy.cfg"
-
-
-def unused_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 class Edge:

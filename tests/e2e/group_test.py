@@ -89,13 +89,19 @@ def test_ranks_by_hand_serve_and_leave_with_their_leader(cluster, tiny_model, gr
     assert rank.wait(SOON_SECONDS) == 0
 
 
-def test_a_rank_with_another_model_is_refused(cluster, tiny_model, smollm2, group_socket):
+def test_a_rank_with_another_model_is_refused_and_costs_nothing(
+    cluster, tiny_model, smollm2, group_socket
+):
     leader = cluster.rank(tiny_model, 0, group_socket)
-    rank = cluster.rank(smollm2, 1, group_socket)
-    for program in (leader, rank):
-        program.expected_exit = 1
-        assert program.wait(SOON_SECONDS) == 1, program.log()
+    other = cluster.rank(smollm2, 1, group_socket)
+    other.expected_exit = 1
+    assert other.wait(SOON_SECONDS) == 1, other.log()
     assert "rank 1 has another model" in leader.log()
+    rank = cluster.rank(tiny_model, 1, group_socket)
+    leader.wait_ready()
+    leader.send(signal.SIGTERM)
+    assert leader.wait(SOON_SECONDS) == 0
+    assert rank.wait(SOON_SECONDS) == 0
 
 
 def test_strangers_at_the_socket_keep_no_group_from_forming(cluster, tiny_model, group_socket):

@@ -8,6 +8,7 @@ import os
 import pathlib
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -24,6 +25,12 @@ from phalanx.v1 import inference_pb2_grpc
 PATIENCE_SECONDS = 60
 
 ANY_PORT = "127.0.0.1:0"
+
+
+def unused_port():
+    """For programs that are told their port: the system gives out the ports of its choice in no order."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def end_flags(flags):
@@ -187,6 +194,28 @@ class Cluster:
         flags = [*end_flags(flags), *activation_flags(flags), *flags]
         command = [program or path_of("WORKER"), "--model", model, *place, *addresses, *flags]
         return self._start(f"rank{rank}", command)
+
+    def host_rank(
+        self,
+        model,
+        rank,
+        leader,
+        world=3,
+        flags=(),
+        listen=ANY_PORT,
+        metrics_listen=ANY_PORT,
+        prefix=(),
+        program="WORKER",
+    ):
+        """One process of a group over several hosts, whose rank 0 is at `leader`.
+
+        It computes with one thread: here the hosts share their CPUs.
+        """
+        place = ["--world", str(world), "--rank", str(rank), "--leader", leader, "--threads", "1"]
+        addresses = ["--listen", listen, "--metrics_listen", metrics_listen]
+        flags = [*end_flags(flags), *activation_flags(flags, program), *flags]
+        command = [path_of(program), "--model", model, *place, *addresses, *flags]
+        return self._start(f"rank{rank}", [*prefix, *command])
 
     def coordinator(self, model, workers, listen=ANY_PORT, metrics_listen=ANY_PORT, flags=(), prefix=()):
         """`prefix` as for worker."""
