@@ -116,7 +116,11 @@ class UnixLink final : public RankLink {
 
 class StreamLink final : public RankLink {
  public:
-  explicit StreamLink(std::unique_ptr<StreamSocket> stream) : stream_(std::move(stream)) {}
+  explicit StreamLink(std::unique_ptr<StreamSocket> stream) : stream_(std::move(stream)) {
+    // Both ends have a thread that does nothing but read. So a rank that is cut off notices, whose
+    // pulses nobody acknowledges.
+    stream_->LimitSilence(StreamSocket::kSilenceLimit);
+  }
 
   absl::Status Send(absl::Span<const char> data, int fd) override {
     if (fd >= 0) {

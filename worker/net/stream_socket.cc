@@ -145,6 +145,8 @@ absl::Status StreamSocket::Handshake(absl::Time deadline, int interrupt_fd) {
   }
 }
 
+void StreamSocket::LimitSilence(absl::Duration limit) { LimitTcpSilence(fd(), limit); }
+
 void StreamSocket::Abort() {
   // Set first: whoever is woken by the rest is to see why.
   aborted_ = true;

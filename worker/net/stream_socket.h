@@ -23,9 +23,8 @@ namespace phalanx {
 // One thread may read while another writes; no more than one of each. Abort is for any thread.
 // Deadlines are times of MonotonicClock().
 //
-// A host that is gone, or a network that is cut, without a word counts as a peer that is gone:
-// after kSilenceLimit in which nothing that was sent was acknowledged, or of a connection that
-// idles.
+// A host that is gone, or a network that is cut, without a word counts as a peer that is gone after
+// kSilenceLimit if nothing is under way; else only with LimitSilence.
 class StreamSocket {
  public:
   static constexpr absl::Duration kSilenceLimit = absl::Seconds(10);
@@ -76,6 +75,10 @@ class StreamSocket {
   // Any thread, any number of times: blocked and later calls fail with ABORTED, the peer sees the
   // end.
   void Abort();
+
+  // From now on the peer also counts as gone once it has not acknowledged, or not read, what was
+  // sent to it for `limit`. For a peer that always reads: one that is busy for longer is lost, too.
+  void LimitSilence(absl::Duration limit);
 
   // For waiting. To be closed by nobody else.
   int fd() const { return socket_.get(); }

@@ -187,6 +187,12 @@ TEST_P(StreamSocketTest, AWriteThatNobodyReadsEndsAtTheDeadline) {
       pair.client->Write(Pattern(size_t{64} << 20, 1), In(absl::Milliseconds(100)))));
 }
 
+TEST_P(StreamSocketTest, APeerThatReadsNothingForLongerThanItsLimitCountsAsGone) {
+  const Pair pair = Connect();
+  pair.client->LimitSilence(absl::Milliseconds(100));
+  EXPECT_TRUE(absl::IsUnavailable(pair.client->Write(Pattern(size_t{64} << 20, 1), Long())));
+}
+
 TEST_P(StreamSocketTest, APeerThatIsGoneIsUnavailable) {
   Pair pair = Connect();
   EXPECT_EQ(pair.client->Write(BytesOf("hal"), Long()), absl::OkStatus());

@@ -6,10 +6,14 @@
 
 namespace phalanx {
 
-// What is written leaves at once (TCP_NODELAY), and the connection breaks once the peer's host has
-// not answered for `silence_limit`, whether there is data under way or not. What the system refuses
-// is left as it is; sockets that are not TCP's too.
+// What is written leaves at once (TCP_NODELAY), and a connection that idles breaks once the peer's
+// host has not answered for `silence_limit`. What the system refuses is left as it is; sockets that
+// are not TCP's too.
 void SetTcpOptions(int socket, absl::Duration silence_limit);
+
+// The connection also breaks once what was sent has not been acknowledged, or not been read, for
+// `silence_limit`.
+void LimitTcpSilence(int socket, absl::Duration silence_limit);
 
 }  // namespace phalanx
 
