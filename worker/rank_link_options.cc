@@ -50,7 +50,7 @@ void AddRankLinkOptions(CLI::App& app, const std::string& group, CLI::Option* wo
       ->needs(world)
       ->group(group);
   AddHostPortOption(app, "--group_listen", &options.group_listen, PortUse::kConnect,
-                    "Where rank 0 listens for the others")
+                    "Where rank 0 listens for the others, which do not heed it")
       ->default_str("every address, port of --leader")
       ->needs(world)
       ->group(group);
@@ -70,16 +70,12 @@ void AddRankLinkOptions(CLI::App& app, const std::string& group, CLI::Option* wo
       ->group(group);
 }
 
-absl::Status CheckRankLinkOptions(const RankLinkOptions& options, int rank) {
+absl::Status CheckRankLinkOptions(const RankLinkOptions& options) {
   if (!options.over_tcp()) {
     const std::string flag = FlagForSeveralHosts(options);
     if (flag.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat(flag, " is for groups over several hosts: give --leader too"));
-  }
-  if (options.group_listen.port != 0 && rank != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--group_listen is for rank 0, which listens; this is rank ", rank));
   }
   if (absl::Status status = CheckTls(options); !status.ok()) return status;
   if (options.has_tls()) return absl::OkStatus();

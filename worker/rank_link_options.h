@@ -30,8 +30,8 @@ void AddRankLinkOptions(CLI::App& app, const std::string& group, CLI::Option* wo
                         RankLinkOptions& options);
 
 // INVALID_ARGUMENT, naming the flags, if the options contradict each other or would leave the group
-// open to everybody. `rank` is this process's.
-absl::Status CheckRankLinkOptions(const RankLinkOptions& options, int rank);
+// open to everybody.
+absl::Status CheckRankLinkOptions(const RankLinkOptions& options);
 
 // Where rank 0 listens.
 HostPort GroupListenAddress(const RankLinkOptions& options);

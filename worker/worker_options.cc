@@ -311,7 +311,7 @@ absl::Status CheckWorkerOptions(const WorkerOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank ", options.rank, " is not below --world ", options.group_size()));
   }
-  if (absl::Status status = CheckRankLinkOptions(options.rank_links, options.rank); !status.ok()) {
+  if (absl::Status status = CheckRankLinkOptions(options.rank_links); !status.ok()) {
     return status;
   }
   if (options.over_hosts() && !options.group_socket.empty()) {
