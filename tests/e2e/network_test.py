@@ -12,8 +12,7 @@ from rank_certificates import Authority
 
 # Before gRPC has threads.
 WHY_NOT = enter_own_network()
-if WHY_NOT is not None:
-    pytest.skip(WHY_NOT, allow_module_level=True)
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 PORT = 7010
 # A link that is cut shows as silence: --stall_timeout is 5 s, and some steps of the monitor more.
