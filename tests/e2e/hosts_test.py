@@ -214,9 +214,11 @@ def test_a_rank_that_is_killed_ends_the_group_soon(group):
     group.ranks[2].send(signal.SIGKILL)
     code, details = status_of(stream)
     assert code.name == "UNAVAILABLE" and details
-    for rank in (0, 1):
-        group.ranks[rank].expected_exit = 1
-        assert group.ranks[rank].wait(SOON_SECONDS) == 1, group.ranks[rank].log()
+    # The leader tells rank 1 to leave, which may have found out by itself before.
+    for rank, exits in ((0, (1,)), (1, (0, 1))):
+        program = group.ranks[rank]
+        program.expected_exit = program.wait(SOON_SECONDS)
+        assert program.expected_exit in exits, program.log()
     assert "rank 2 (127.0.0.1:" in group.ranks[0].log()
 
 

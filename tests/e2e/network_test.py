@@ -144,9 +144,10 @@ def test_a_link_that_is_cut_is_noticed_in_time(group, hosts):
     assert seconds < DETECTED_SECONDS
     # The group ends as a whole, each of its ranks by itself, the one that is cut off too.
     assert ends == ["UNAVAILABLE"] * len(PROMPTS)
-    for rank in ranks:
-        rank.expected_exit = 1
-        assert rank.wait(CUT_OFF_SECONDS) == 1, rank.log()
+    # Rank 1 is told to leave by the leader, or has found out by itself.
+    for rank, exits in zip(ranks, ((1,), (0, 1), (1,)), strict=True):
+        rank.expected_exit = rank.wait(CUT_OFF_SECONDS)
+        assert rank.expected_exit in exits, rank.log()
     assert "the group is lost: rank 2" in ranks[0].log()
     wait_for_health(serving.target, "NOT_SERVING")
 
