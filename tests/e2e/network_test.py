@@ -16,7 +16,7 @@ WHY_NOT = enter_own_network()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 PORT = 7010
-# A link that is cut shows as silence: --stall_timeout is 5 s, and some steps of the monitor more.
+# A link that is cut shows as silence: --stall_timeout is 2.5 s, and some steps of the monitor more.
 DETECTED_SECONDS = 8
 # A rank that is cut off has only its own connection's silence to go by: ten seconds.
 CUT_OFF_SECONDS = 30
@@ -130,7 +130,7 @@ def test_a_slow_link_makes_answers_slow_and_no_others(group, hosts):
     leave(ranks)
 
 
-def test_a_link_that_is_cut_is_noticed_in_time(group, hosts):
+def test_a_link_that_is_cut_is_noticed_in_time_and_streams_go_on_when_it_is_mended(group, hosts):
     serving, ranks = group
     undisturbed = answers(serving, 250)
     stub = serving.stub()
@@ -139,18 +139,23 @@ def test_a_link_that_is_cut_is_noticed_in_time(group, hosts):
         reader.begin()
     hosts[2].cut()
     begin = time.monotonic()
-    ends = [reader.finish(tokens) for reader, tokens in zip(readers, undisturbed, strict=True)]
+    ranks[0].wait_for_log("epoch 1 of the group is lost")
     seconds = time.monotonic() - begin
     print(f"a cut link was noticed after {seconds:.2f} s")
     assert seconds < DETECTED_SECONDS
-    # The group ends as a whole, each of its ranks by itself, the one that is cut off too.
-    assert ends == ["UNAVAILABLE"] * len(PROMPTS)
-    # Rank 1 is told to leave by the leader, or has found out by itself.
-    for rank, exits in zip(ranks, ((1,), (0, 1), (1,)), strict=True):
-        rank.expected_exit = rank.wait(CUT_OFF_SECONDS)
-        assert rank.expected_exit in exits, rank.log()
     assert re.search("the group is lost: .*rank 2 ", ranks[0].log())
     wait_for_health(serving.target, "NOT_SERVING")
+    # The rank that is cut off finds out by itself, and tries to come back with what it has.
+    begin = time.monotonic()
+    ranks[2].wait_for_log("keeping the weights and joining again")
+    assert time.monotonic() - begin < CUT_OFF_SECONDS
+    hosts[2].mend()
+    wait_for_health(serving.target, "SERVING")
+    for reader, tokens in zip(readers, undisturbed, strict=True):
+        assert reader.finish(tokens) == "OK"
+    for number, rank in enumerate(ranks):
+        assert rank.log().count(f"rank {number} of 3: ") == 1, "it has loaded its weights once"
+    leave(ranks)
 
 
 def test_a_coordinator_that_is_cut_off_leaves_the_group_as_it_is(group, hosts):

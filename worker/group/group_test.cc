@@ -310,6 +310,40 @@ TEST_F(GroupTest, ARankThatHangsIsNamedByTheLeader) {
   hanging.join();
 }
 
+// Both hashes are in the log of both: the member's error is what it sends, and what it ends with.
+TEST_F(GroupTest, AMemberThatComputesAnotherHashEndsWithBoth) {
+  leader_options_.world = 2;
+  worker::v1::RankMessage said;
+  std::thread leader([&] {
+    auto listener = UnixListener::Create(leader_options_.address);
+    ASSERT_TRUE(listener.ok());
+    auto socket = listener->Accept();
+    ASSERT_TRUE(socket.ok());
+    RankChannel channel(*std::move(socket));
+    ASSERT_TRUE(channel.Receive(&said).ok());
+    auto segment = CommunicatorSegment::Create(2);
+    worker::v1::LeaderMessage message;
+    message.mutable_welcome()->set_epoch(4);
+    message.mutable_welcome()->set_max_step_tokens(8);
+    message.mutable_welcome()->set_max_seqs(4);
+    message.mutable_welcome()->set_max_blocks_per_seq(2);
+    message.mutable_welcome()->set_kv_blocks(16);
+    ASSERT_TRUE(channel.Send(message, (*segment)->fd()).ok());
+    StepSequence sequence(4);
+    sequence.Encode(StepOf(1), message.mutable_plan());
+    message.mutable_plan()->set_hash(0xbad);
+    ASSERT_TRUE(channel.Send(message).ok());
+    while (!said.has_failed()) ASSERT_TRUE(channel.Receive(&said).ok());
+  });
+  const absl::Status status = RunMember(MemberOptions(1));
+  leader.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(status.message().find("the leader's hash is bad, ours "), absl::string_view::npos)
+      << status;
+  EXPECT_EQ(said.failed().code(), static_cast<int>(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(said.failed().message(), status.message());
+}
+
 TEST_F(GroupTest, AMemberNoticesThatTheLeaderIsGone) {
   leader_options_.world = 2;
   leader_options_.on_lost = [](const absl::Status&) {};
