@@ -90,11 +90,6 @@ def net(cluster, path, world, flags):
 TRANSPORTS = {"shm": shm, "shm by hand": shm_by_hand, "net": net}
 
 
-def has_net():
-    help_text = subprocess.run([path_of("WORKER"), "--help"], capture_output=True, text=True, check=True)
-    return "--leader" in help_text.stdout
-
-
 # --- Answers ---
 
 
@@ -155,8 +150,6 @@ def alone(tmp_path_factory, models):
 
 @pytest.mark.parametrize("name, world, transport", TABLE)
 def test_the_tokens_are_those_of_one_rank(tmp_path, models, alone, name, world, transport):
-    if transport == "net" and not has_net():
-        pytest.skip("the worker has no --leader")
     expected = alone(name)
     answers = answers_of(tmp_path / "group", models[name], MODELS[name].flags, world, transport)
     asked = [(text, s) for text in PROMPTS for s in SAMPLINGS]
