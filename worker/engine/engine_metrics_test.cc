@@ -35,8 +35,7 @@ TEST(EngineMetricsTest, AllFamiliesAndSeriesAreThereFromTheStart) {
         "phalanx_engine_prefix_cache_hit_tokens_total", "phalanx_engine_step_seconds",
         "phalanx_engine_step_tokens", "phalanx_engine_time_to_first_token_seconds",
         "phalanx_engine_step_age_seconds", "phalanx_group_rank_silence_seconds",
-        "phalanx_speculation_drafted_tokens_total",
-        "phalanx_speculation_accepted_tokens_total"}) {
+        "phalanx_speculation_drafted_tokens_total", "phalanx_speculation_accepted_tokens_total"}) {
     EXPECT_THAT(families, Contains(Pair(name, SizeIs(1)))) << name;
   }
   EXPECT_THAT(families, Contains(Pair("phalanx_engine_requests_total", SizeIs(7))));

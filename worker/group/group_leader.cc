@@ -58,7 +58,7 @@ absl::Status GroupLeader::FormAgain() {
     ++options_.epoch.epoch;
     rank_restarts_ += options_.epoch.world - 1 - static_cast<int>(survivors.size());
     epoch_ = std::make_unique<GroupEpoch>(options_.epoch, std::move(survivors));
-    const absl::Status status = epoch_->Form();
+    absl::Status status = epoch_->Form();
     if (status.ok()) return status;
     RETURN_IF_ERROR(TakeLoss(status));
   }
@@ -68,7 +68,7 @@ absl::Status GroupLeader::AwaitReady(Decoder* decoder, absl::string_view weights
                                      const Rejoin& rejoin) {
   // An epoch that was lost while it formed has had no decoder.
   decoders_epoch_.reset();
-  const absl::Status status = epoch_->AwaitReady(decoder, weights_digest);
+  absl::Status status = epoch_->AwaitReady(decoder, weights_digest);
   if (status.ok()) {
     restarts_.Ready();
     return status;
