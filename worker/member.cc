@@ -136,8 +136,8 @@ absl::Status RunMember(const WorkerOptions& options, const Platform& platform,
   AddBackendMetric(*backend, *registry);
   std::optional<MemberModel> kept;
   while (true) {
-    const absl::Status status = JoinAndServe(options, *checkpoint, spec, platform, *backend,
-                                             shutdown, metrics, endpoint->port(), kept);
+    absl::Status status = JoinAndServe(options, *checkpoint, spec, platform, *backend, shutdown,
+                                       metrics, endpoint->port(), kept);
     // A leader that started this rank will start it again. Another one may come back, or the way to
     // it: the rank waits for that, with its weights, as it has waited at first.
     const bool rejoins = absl::IsUnavailable(status) && !options.supervised && kept.has_value();

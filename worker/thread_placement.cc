@@ -52,6 +52,7 @@ std::optional<std::vector<CpuSet>> PlaceOnCores(absl::Span<const Core> cores, in
   if (static_cast<int>(all.size()) < threads) return std::nullopt;
   if (shared) return std::vector<CpuSet>(threads, all);
   std::vector<CpuSet> own;
+  own.reserve(threads);
   for (int thread = 0; thread < threads; ++thread) own.push_back({all[thread]});
   return own;
 }

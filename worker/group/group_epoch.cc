@@ -107,16 +107,19 @@ absl::StatusOr<StepResult> GroupEpoch::AwaitStep() {
 }
 
 absl::Status GroupEpoch::Explain(const absl::Status& failure) {
-  // ABORTED says only that a rank gave up and aborted the communicator. Why it did so reaches the
-  // monitor in a moment.
-  if (absl::IsAborted(failure)) return LoseBySymptom(failure.message(), /*rank=*/-1);
+  // ABORTED says only that a rank gave up and aborted the communicator, and UNAVAILABLE that the
+  // way to one is broken, which may have given up because of yet another one. Why it did so reaches
+  // the monitor in a moment.
+  if (absl::IsAborted(failure) || absl::IsUnavailable(failure)) {
+    return LoseBySymptom(failure.message(), /*rank=*/-1);
+  }
   // A rank did not come to a collective in time. Callers get UNAVAILABLE, because they would take
   // DEADLINE_EXCEEDED for their own deadline.
   if (absl::IsDeadlineExceeded(failure)) {
     Lose({.cause = absl::UnavailableError(failure.message())});
   } else {
-    // The way to another rank is broken, or this rank itself is.
-    Lose({.cause = failure, .final = !absl::IsUnavailable(failure)});
+    // This rank itself is broken.
+    Lose({.cause = failure, .final = true});
   }
   return lost();
 }
