@@ -35,7 +35,7 @@ std::vector<CpuSet> ChooseCpus(const HostPlace& place, int threads, PinMode mode
   std::vector<CpuSet>& sets = placement.cpus[place.rank];
   std::set<int> all;
   for (const CpuSet& set : sets) all.insert(set.begin(), set.end());
-  LOG(INFO) << "threads keep to " << (sets.front().size() == 1 ? "one each of " : "") << "the CPUs "
+  LOG(INFO) << "threads keep to " << (sets.front().size() == 1 ? "a CPU each, of " : "the CPUs ")
             << CpuListText(std::vector<int>(all.begin(), all.end())) << ": " << placement.reason
             << " (--pin)";
   return std::move(sets);
