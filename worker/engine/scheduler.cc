@@ -286,12 +286,9 @@ void Scheduler::Advance(StepPlan& plan) {
   std::vector<ChunkOfSequence> parts;
   parts.reserve(plan.chunks.size());
   for (const PlannedChunk& chunk : plan.chunks) {
-    const Sequence& sequence = *sequences_.at(chunk.id);
-    parts.push_back({&chunk, &sequence});
-    if (chunk.num_drafted == 0 || sequence.rules == nullptr) continue;
-    parts.back().edits = sequence.rules->LookAhead(
-        absl::MakeConstSpan(sequence.tokens).subspan(chunk.draw_position, chunk.num_drafted));
+    parts.push_back({&chunk, sequences_.at(chunk.id).get()});
   }
+  const std::vector<EditsOfDraws> edits = LookAhead(parts);
   plan.step = WriteStep(parts, memory_);
   const uint64_t step = blocks_.BeginStep();
   for (const PlannedChunk& chunk : plan.chunks) {

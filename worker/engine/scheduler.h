@@ -232,6 +232,7 @@ class Scheduler {
   int DraftsThatFit(const Sequence& sequence, int blocks) const;
   int DraftsWithEditsThatFit(const TokenRules& rules, int most) const;
   void AddChunk(const Sequence& sequence, StepPlan& plan);
+  std::vector<EditsOfDraws> LookAhead(std::vector<ChunkOfSequence>& parts) const;
   void Advance(StepPlan& plan);
   void AppendDrawn(Sequence& sequence);
   void BookDraft(Sequence& sequence, const PlannedChunk& chunk);

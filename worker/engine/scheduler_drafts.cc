@@ -1,7 +1,9 @@
 // Speculation: the part of Scheduler that guesses tokens, and drops those that were wrong. The rest
 // is in scheduler.cc.
 #include <algorithm>
+#include <vector>
 
+#include "absl/types/span.h"
 #include "base/log.h"
 #include "kernels/step_batch.h"
 #include "worker/engine/scheduler.h"
@@ -81,6 +83,22 @@ int Scheduler::DraftsThatFit(const Sequence& sequence, int blocks) const {
 int Scheduler::DraftsWithEditsThatFit(const TokenRules& rules, int most) const {
   while (most > 0 && MostEdits(rules, most) > edits_left_) --most;
   return most;
+}
+
+// Works out the edits of chunks that have a draft and rules, which then point to what is returned.
+std::vector<EditsOfDraws> Scheduler::LookAhead(std::vector<ChunkOfSequence>& parts) const {
+  std::vector<EditsOfDraws> edits;
+  if (speculating_ == 0) return edits;
+  edits.reserve(parts.size());
+  for (ChunkOfSequence& part : parts) {
+    const PlannedChunk& chunk = *part.chunk;
+    if (chunk.num_drafted == 0 || part.sequence->rules == nullptr) continue;
+    edits.push_back(
+        part.sequence->rules->LookAhead(absl::MakeConstSpan(part.sequence->tokens)
+                                            .subspan(chunk.draw_position, chunk.num_drafted)));
+    part.edits = &edits.back();
+  }
+  return edits;
 }
 
 // Drops what was wrong of a draft. `unknown` has been told of the token that is right in any case.

@@ -36,12 +36,14 @@ void Speculation::Note(int drafted, int accepted, int num_tokens) {
   drafted_ += drafted;
   accepted_ += accepted;
   if (drafted_ < kRoundTokens) return;
-  if (4 * accepted_ < drafted_) {
-    paused_until_ = num_tokens + next_pause_;
-    next_pause_ = std::min(2 * next_pause_, std::numeric_limits<int>::max() / 4);
-  } else {
+  if (4 * accepted_ >= drafted_) {
     next_pause_ = kFirstPause;
+    drafted_ /= 2;
+    accepted_ /= 2;
+    return;
   }
+  paused_until_ = num_tokens + next_pause_;
+  next_pause_ = std::min(2 * next_pause_, std::numeric_limits<int>::max() / 4);
   drafted_ = 0;
   accepted_ = 0;
 }

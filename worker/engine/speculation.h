@@ -9,9 +9,9 @@
 //
 // When it stops: as soon as kRoundTokens tokens have been drafted, they are looked at. If less than
 // a quarter of them were right, nothing is drafted for the next kFirstPause tokens of the answer,
-// twice as many the next time, and so on; a round that is not poor lets pauses begin with
-// kFirstPause again. So an answer that cannot be guessed costs a round for each time that it
-// doubles.
+// twice as many the next time, and so on. Else they count half from then on, so that one long draft
+// that is wrong does not stop what went well, and the next pause is kFirstPause again. An answer
+// that cannot be guessed costs a round for each time that it doubles.
 #ifndef PHALANX_WORKER_ENGINE_SPECULATION_H_
 #define PHALANX_WORKER_ENGINE_SPECULATION_H_
 
@@ -55,7 +55,7 @@ class Speculation {
   std::optional<int> match_;
   // How many tokens the next draft may have.
   int length_;
-  // Of the round.
+  // Since the last pause, older ones halved.
   int drafted_ = 0;
   int accepted_ = 0;
   // Nothing is drafted before the text has this many tokens.

@@ -80,6 +80,18 @@ TEST(SpeculationTest, PoorRoundsPauseItForTwiceAsLongEachTime) {
   EXPECT_EQ(pauses, (std::vector<int>{64, 128, 256, 512}));
 }
 
+TEST(SpeculationTest, OneLongDraftThatIsWrongPausesNothing) {
+  Speculation speculation(32);
+  int size = 100;
+  for (const int right : {2, 4, 8, 16}) speculation.Note(right, right, size += right + 1);
+  speculation.Note(32, 0, ++size);
+  EXPECT_EQ(DraftAt(speculation, size), 1);
+  for (int wrong = 0; DraftAt(speculation, size) > 0; ++wrong) {
+    ASSERT_LT(wrong, 20) << "but those that follow count";
+    speculation.Note(1, 0, ++size);
+  }
+}
+
 TEST(SpeculationTest, AFairRoundPausesNothingAndMakesPausesShortAgain) {
   Speculation speculation(8);
   speculation.Note(Speculation::kRoundTokens, 0, 100);

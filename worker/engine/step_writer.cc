@@ -40,8 +40,8 @@ class StepWriter {
     for (int draw = 0; draw < chunk.num_draws(); ++draw) {
       kernels::SamplingRow& row =
           WriteDraw(sequence, token_ - chunk.num_draws() + draw, chunk.draw_position + draw);
-      if (!part.edits.empty()) {
-        WriteEdits(part.edits[draw], row);
+      if (part.edits != nullptr) {
+        WriteEdits((*part.edits)[draw], row);
       } else if (sequence.rules != nullptr) {
         WriteRules(*sequence.rules, row);
       }
@@ -123,8 +123,11 @@ Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_reso
     counts.num_table_entries += NewBlocks(part);
     rows.num_logit_rows += part.chunk->num_draws();
     rows.num_score_rows += part.chunk->num_scores;
-    for (const auto& edits : part.edits) rows.num_edits += static_cast<int32_t>(edits.size());
-    if (!part.chunk->draws || part.sequence->rules == nullptr || !part.edits.empty()) continue;
+    if (!part.chunk->draws || part.sequence->rules == nullptr) continue;
+    if (part.edits != nullptr) {
+      for (const auto& edits : *part.edits) rows.num_edits += static_cast<int32_t>(edits.size());
+      continue;
+    }
     rows.num_edits += part.sequence->rules->num_edits();
     rows.num_mask_words += part.sequence->rules->mask_words();
   }

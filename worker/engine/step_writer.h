@@ -34,12 +34,15 @@ struct PlannedChunk {
   int cached_tokens = 0;
 };
 
+// The edits of each draw of a chunk.
+using EditsOfDraws = std::vector<std::vector<kernels::LogitEdit>>;
+
 // A chunk and its sequence, as it is before the chunk is computed.
 struct ChunkOfSequence {
   const PlannedChunk* chunk = nullptr;
   const Sequence* sequence = nullptr;
-  // If there is a draft and rules: the edits of each draw.
-  std::vector<std::vector<kernels::LogitEdit>> edits = {};
+  // Set if the chunk has a draft, and the sequence rules.
+  const EditsOfDraws* edits = nullptr;
 };
 
 // The step that computes `chunks`, in memory from `memory`.
