@@ -185,7 +185,11 @@ absl::StatusOr<StepReader::End> GroupMember::RunSteps(Decoder& decoder, StepRead
 // What to do when steps have failed: if that was for want of peers, the leader will end the epoch.
 absl::StatusOr<StepReader::End> GroupMember::LeaveStep(const absl::Status& failure,
                                                        StepReader& reader) {
-  if (abandoned_) return failure;
+  if (abandoned_) {
+    // The leader may have said stop before it went.
+    absl::StatusOr<StepReader::End> end = reader.SkipToEnd();
+    return end.ok() ? end : failure;
+  }
   switch (failure.code()) {
     // Another rank has aborted the communicator, or the leader has ended the epoch: it knows.
     case absl::StatusCode::kAborted:

@@ -32,9 +32,15 @@ StepReader::~StepReader() {
 
 StepReader::Entry StepReader::Next() {
   MutexLock lock(&mutex_);
+  if (end_.has_value()) return end_->ok() ? Entry(**end_) : Entry(end_->status());
   while (entries_.empty()) came_.Wait(&mutex_);
   Entry entry = std::move(entries_.front());
   entries_.pop_front();
+  if (!entry.ok()) {
+    end_ = entry.status();
+  } else if (const End* const end = std::get_if<End>(&*entry)) {
+    end_ = *end;
+  }
   taken_.Signal();
   return entry;
 }

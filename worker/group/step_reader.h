@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <variant>
 
@@ -44,7 +45,8 @@ class StepReader {
   using Entry = absl::StatusOr<std::variant<Step, End>>;
 
   // Blocks for the next step, or how they end; the errors of RankChannel::Receive and
-  // StepSequence::Decode, after the steps that came before. Not to be called after either.
+  // StepSequence::Decode, after the steps that came before. Once it has told an end or an error it
+  // tells that again.
   Entry Next();
 
   // Drops the steps that come, and returns how they end.
@@ -70,6 +72,8 @@ class StepReader {
   // Signalled when an entry is taken, or the thread is to end.
   CondVar taken_;
   std::deque<Entry> entries_ GUARDED_BY(mutex_);
+  // What Next has told last, if no step can follow.
+  std::optional<absl::StatusOr<End>> end_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -130,6 +130,7 @@ TEST_F(StepReaderTest, StepsCanBeSkipped) {
   for (int32_t token : {1, 2, 3}) Send(token, 1);
   SendStop();
   EXPECT_EQ(*reader_->SkipToEnd(), StepReader::End::kStop);
+  EXPECT_EQ(*reader_->SkipToEnd(), StepReader::End::kStop) << "an end stays";
 }
 
 TEST_F(StepReaderTest, AnInterruptIsCancelled) {
