@@ -244,27 +244,6 @@ void Engine::Fail(const absl::Status& status) {
   End(status, status);
 }
 
-bool Engine::Pause(absl::Duration timeout) {
-  const absl::Time deadline = clock_->Now() + timeout;
-  MutexLock lock(&mutex_);
-  if (paused_ == Paused::kNo) paused_ = Paused::kWanted;
-  wake_.Signal();
-  while (paused_ != Paused::kYes && phase_ != Phase::kEnded) {
-    const absl::Duration left = deadline - clock_->Now();
-    if (left <= absl::ZeroDuration()) return false;
-    pause_changed_.WaitFor(&mutex_, left);
-  }
-  return true;
-}
-
-void Engine::Resume() {
-  MutexLock lock(&mutex_);
-  paused_ = Paused::kNo;
-  // What was computed before is lost, and no step is late for that.
-  last_progress_ = clock_->Now();
-  wake_.Signal();
-}
-
 void Engine::End(const absl::Status& request_status, const absl::Status& result) {
   MutexLock lock(&mutex_);
   if (phase_ >= Phase::kEnding) return;

@@ -20,9 +20,6 @@ namespace {
 // How exactly durations are told.
 constexpr absl::Duration kShown = absl::Milliseconds(1);
 
-// A request whose steps are lost that often in a row may well be why.
-constexpr int kMostLostSteps = 3;
-
 // How many of the tokens that a step drew are of no use, once it is resolved.
 int WrongGuesses(const StepPlan& plan) {
   int wrong = 0;
@@ -91,45 +88,6 @@ absl::Status Engine::Advance() {
   // After the next step was submitted, so that on a GPU this costs no time.
   AnswerDumps();
   return AwaitStep();
-}
-
-bool Engine::Survives(const absl::Status& failure) {
-  if (executor_->Recovers(failure)) {
-    LOG(WARNING) << "a step failed, " << requests_.size()
-                 << " requests wait until the group has formed again: " << failure.message();
-    BeginPause();
-    return true;
-  }
-  LOG(ERROR) << "a step failed, the engine ends: " << failure;
-  Fail(failure);
-  // Takes in what was submitted during the step, so that it ends with the other requests. It is all
-  // that there will be: since Fail, Submit refuses.
-  TakeCommands();
-  return false;
-}
-
-bool Engine::PauseIsWanted() const {
-  MutexLock lock(&mutex_);
-  return paused_ == Paused::kWanted;
-}
-
-void Engine::BeginPause() {
-  for (; !in_flight_.empty(); in_flight_.pop_front()) executor_->Await().IgnoreError();
-  scheduler_.BeginAnew();
-  UpdateLoad();
-  MutexLock lock(&mutex_);
-  paused_ = Paused::kYes;
-  pause_changed_.SignalAll();
-}
-
-void Engine::NoteLostStep(const StepPlan& plan) {
-  for (const PlannedChunk& chunk : plan.chunks) {
-    const auto it = requests_.find(chunk.id);
-    if (it == requests_.end() || ++it->second.lost_steps < kMostLostSteps) continue;
-    AddEvent(it->second).error = absl::UnavailableError(absl::StrCat(
-        "the worker group was lost ", kMostLostSteps, " times while it worked on this request"));
-    EndRequest(chunk.id, absl::StatusCode::kUnavailable);
-  }
 }
 
 bool Engine::TakeCommands() {
