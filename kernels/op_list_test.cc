@@ -40,6 +40,7 @@ const std::set<std::string>& MethodsThatAreNoOps() {
                                                                 "Mark",
                                                                 "AwaitMark",
                                                                 "kv_cache_dtype",
+                                                                "calling_cpus",
                                                                 "is_asynchronous",
                                                                 "can_record",
                                                                 "AllocateOnHost",
