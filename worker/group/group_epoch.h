@@ -197,7 +197,7 @@ class GroupEpoch {
     RankInfo info;
   };
 
-  // Group_forming.cc. Called by the owner's thread:
+  // In group_forming.cc, called by the owner's thread:
   // Has the survivors come over from the epoch before. Those that cannot be told are missing then.
   void CallSurvivors();
   absl::Status StartRanks();
@@ -206,15 +206,15 @@ class GroupEpoch {
   absl::Status CheckWeights(absl::string_view weights_digest) const
       EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AllJoined() const;
-  // Called by the monitor: lets a rank in, or turns it away. An error says why the group cannot
-  // form.
+  // There too, called by the monitor: lets a rank in, or turns it away. An error says why the group
+  // cannot form.
   absl::Status Admit(RankReception::Arrival arrival);
   absl::StatusOr<int> CheckJoin(const worker::v1::Join& join) const;
   // Whether the process is a rank that was started here.
   bool IsChild(pid_t pid) const;
   void FillWelcome(worker::v1::Welcome* welcome) const;
 
-  // Group_epoch.cc. Called by the engine thread, or by the runner's:
+  // In group_epoch.cc, called by the engine thread, or by the runner's:
   // What Decoder's functions of these names do, watched by the monitor.
   absl::Status LaunchStep(const Step& step);
   absl::StatusOr<StepResult> AwaitStep();
@@ -224,8 +224,8 @@ class GroupEpoch {
   // given as the cause, with rank `rank` to blame. Returns the cause.
   absl::Status LoseBySymptom(absl::string_view symptom, int rank);
 
-  // Group_monitor.cc. What the monitor thread runs; no other thread accepts connections or receives
-  // messages. It ends with the epoch, or on Stop.
+  // In group_monitor.cc: what the monitor thread runs. No other thread accepts connections or
+  // receives messages. It ends with the epoch, or on Stop.
   void Monitor(std::unique_ptr<RankReception> reception);
   // Waits for the next event and deals with it. Returns whether to go on.
   bool MonitorOnce(std::unique_ptr<RankReception>& reception, bool& interruptible);

@@ -11,7 +11,9 @@ namespace {
 constexpr absl::Duration kMaxInterval = absl::Milliseconds(500);
 // One product of a step of more tokens than this may take longer than the timeout, so such a step
 // is given more time, in proportion.
-constexpr int kTokensPerTimeout = 256;
+constexpr int kTokensPerTimeout = 64;
+// A step may stand still for so many times as long as any before it has, after which it went on.
+constexpr int kSlack = 4;
 
 std::string Describe(const RunningStep& step) {
   return absl::StrCat("step ", step.number, " (", step.num_tokens, " tokens)");
@@ -57,13 +59,14 @@ absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
   // begun, a rank that stands still is not stuck.
   const bool same_step = step.has_value() && step->number == last_step_;
   last_step_ = step.has_value() ? step->number : 0;
+  if (!same_step || progressed_) longest_stand_ = std::max(longest_stand_, stuck_turns_);
   stuck_turns_ = same_step && !progressed_ ? stuck_turns_ + 1 : 0;
   progressed_ = false;
   if (stuck_turns_ == 0) return absl::OkStatus();
   const double scale = std::max(1.0, static_cast<double>(step->num_tokens) / kTokensPerTimeout);
-  if (static_cast<double>(stuck_turns_) <= static_cast<double>(max_turns_) * scale) {
-    return absl::OkStatus();
-  }
+  const double limit = std::max(static_cast<double>(max_turns_) * scale,
+                                static_cast<double>(kSlack * longest_stand_));
+  if (static_cast<double>(stuck_turns_) <= limit) return absl::OkStatus();
   // All ranks stand still, since they wait for each other in every all-reduce. The one that has
   // come least far is the one that the others wait for.
   const auto last =
@@ -72,7 +75,8 @@ absl::Status PulseWatch::CheckProgress(const std::optional<RunningStep>& step) {
   rank_to_blame_ = static_cast<int>(last - pulses_.begin());
   return absl::UnavailableError(
       absl::StrCat("rank ", last - pulses_.begin(), " has come no further for ",
-                   absl::FormatDuration(timeout_ * scale), " in ", Describe(*step)));
+                   absl::FormatDuration(std::max(timeout_ * scale, interval_ * limit)), " in ",
+                   Describe(*step)));
 }
 
 absl::Duration PulseWatch::silence() const {

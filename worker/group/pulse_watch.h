@@ -29,7 +29,9 @@ struct RunningStep {
 class PulseWatch {
  public:
   // `timeout` is how long a rank may be silent, and how long the whole group may come no further in
-  // a step; longer in proportion for a step of more than 256 tokens. At least a millisecond.
+  // a step. The latter is longer, in proportion, for a step of more than 64 tokens, and is never
+  // less than four times the longest time after which a step has gone on, so that a slow machine is
+  // known after its first step. At least a millisecond.
   PulseWatch(int world, absl::Duration timeout);
 
   // How often ranks are to send their pulse, and how often Turn is to be called.
@@ -71,6 +73,8 @@ class PulseWatch {
   uint64_t last_step_ = 0;
   // Turns since any rank came further in that step.
   int64_t stuck_turns_ = 0;
+  // The most of these after which a step went on or ended.
+  int64_t longest_stand_ = 0;
   // Whether any rank has come further since the last turn.
   bool progressed_ = false;
 };
