@@ -118,10 +118,11 @@ TEST_P(EngineConcurrencyTest, TheStateIsToldOnceToEachWhoAsksWhileRequestsComeAn
     if (i % 3 == 1) session->Cancel(RequestId{i});
   }
   EXPECT_TRUE(sink.WaitForEnd(RequestId{48}).ended());
+  // On a busy machine all may be over before the first watcher runs.
+  while (asked == 0) std::this_thread::yield();
   done = true;
   for (std::thread& watcher : watchers) watcher.join();
   StopEngine();
-  EXPECT_GT(asked, 0);
   EXPECT_EQ(told, asked);
 }
 
