@@ -107,7 +107,9 @@ def test_a_deadline_of_a_moment_is_kept_by_the_server(serving):
 
 def test_the_client_program_tells_of_its_timeout(serving):
     ends = serving.ends()
-    command = [path_of("PHALANX"), "generate", "Count to a thousand.", "--timeout", "500ms"]
+    # The answer takes longer on any machine.
+    prompt = "Write a long story about a dog and a cat."
+    command = [path_of("PHALANX"), "generate", prompt, "--timeout", "300ms"]
     run = subprocess.run(
         [*command, "--target", serving.target],
         capture_output=True,
@@ -161,22 +163,6 @@ def test_a_client_that_stops_reading_loses_its_request(cluster, tiny_model):
 
 
 # --- Servers that go away ---
-
-
-def test_a_killed_rank_ends_the_group(cluster, smollm2):
-    serving = cluster.serve(smollm2, tp=2)
-    streams = [running_stream(serving) for _ in range(2)]
-    (rank,) = serving.worker.ranks()
-    rank.kill()
-    serving.worker.expected_exit = None
-    for stream in streams:
-        code, details = status_of(stream)
-        assert code == grpc.StatusCode.UNAVAILABLE and details, f"{code} {details}"
-    assert serving.worker.wait(timeout=15) == 1
-    assert "rank 1 was killed by signal 9" in serving.worker.log()
-    wait_for_health(serving.target, "NOT_SERVING")
-    code, details = status_of(serving.stub().Generate(long_request()))
-    assert code == grpc.StatusCode.UNAVAILABLE and details
 
 
 def test_a_killed_worker_leaves_no_rank_and_can_come_back(cluster, smollm2):

@@ -92,8 +92,10 @@ def test_a_rank_of_another_build_is_refused(cluster, tmp_path, tiny_model, group
     with open(other_build, "ab") as program:
         program.write(b"\0")
     leader = cluster.rank(tiny_model, 0, group_socket)
-    rank = cluster.rank(tiny_model, 1, group_socket, program=str(other_build))
-    for program in (leader, rank):
-        program.expected_exit = 1
-        assert program.wait(SOON_SECONDS) == 1, program.log()
+    other = cluster.rank(tiny_model, 1, group_socket, program=str(other_build))
+    other.expected_exit = 1
+    assert other.wait(SOON_SECONDS) == 1, other.log()
     assert "rank 1 is another build of the worker" in leader.log()
+    # Its place has stayed free for the right one.
+    cluster.rank(tiny_model, 1, group_socket)
+    leader.wait_ready()
