@@ -196,16 +196,17 @@ void AddGroupOptions(CLI::App& app, WorkerOptions& options) {
   AddPinOption(app, &options.pin, group);
   AddDeterminismOption(app, &options.determinism)->group(group);
   AddDurationOption(app, "--startup_timeout", &options.startup_timeout,
-                    "How long ranks may take to join, and again to load")
+                    "How long ranks may take to join, and again to load; also when one was lost")
       ->group(group);
   AddDurationOption(
       app, "--stall_timeout", &options.stall_timeout,
       "How long a rank may say nothing, as one that was stopped, or the group come no "
-      "further within a step, before it counts as lost. A step of more than 256 "
-      "tokens has more time, in proportion. At least 100ms")
+      "further within a step, before it counts as lost. A step of more than 64 "
+      "tokens has more time, in proportion, and one may stand still for four times as "
+      "long as earlier ones that went on. At least 100ms")
       ->group(group);
   AddDurationOption(app, "--step_timeout", &options.step_timeout,
-                    "How long a rank waits for another within a step before it leaves the group, "
+                    "How long a rank waits for another within a step before it gives the step up, "
                     "should the leader not have ended it by then")
       ->group(group);
 }
