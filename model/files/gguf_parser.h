@@ -3,23 +3,17 @@
 #define PHALANX_MODEL_FILES_GGUF_PARSER_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "model/files/gguf_value.h"
 #include "model/files/tensor.h"
 
 namespace phalanx {
-
-// Integers of 2^63 and more are unsigned, all others are signed; arrays of bools hold 0 and 1.
-using GgufValue =
-    std::variant<bool, int64_t, uint64_t, double, absl::string_view, std::vector<absl::string_view>,
-                 std::vector<int64_t>, std::vector<double>>;
 
 // What a file holds. Views point into the parsed bytes.
 struct GgufContents {
