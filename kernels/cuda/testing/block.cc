@@ -173,7 +173,7 @@ void Block::Run(dim3 grid, dim3 block_dim, uint3 block, size_t shared_bytes,
   }
 }
 
-thread_local Block t_block;
+[[gnu::tls_model("initial-exec")]] thread_local Block t_block;
 
 }  // namespace
 

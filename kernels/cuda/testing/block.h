@@ -42,7 +42,9 @@ void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<voi
 
 // --- For kernels: of the thread that runs ---
 
-inline constinit thread_local const ThreadIndex* current_thread = nullptr;
+// The TLS model spares a call for each use, as this is never in a library that is loaded later.
+[[gnu::tls_model("initial-exec")]] inline constinit thread_local const ThreadIndex* current_thread =
+    nullptr;
 inline const ThreadIndex& CurrentThread() { return *current_thread; }
 inline uint32_t Lane() { return CurrentThread().lane; }
 void* SharedMemory();
@@ -62,6 +64,23 @@ T Exchange(uint32_t lanes, T value, int lane) {
   T result;
   std::memcpy(&result, ExchangeAll(lanes, &value, sizeof(T)) + lane * kExchangeBytes, sizeof(T));
   return result;
+}
+
+// What all lanes of a warp get if each in turn combines its value with that of the lane whose
+// number differs by 16, 8, 4, 2 and 1 (__shfl_xor_sync): the same operations in the same order,
+// with one exchange instead of five.
+template <typename T, typename Combine>
+T CombineByXor(T value, Combine combine) {
+  static_assert(sizeof(T) <= kExchangeBytes);
+  const std::byte* all = ExchangeAll(0xffffffff, &value, sizeof(T));
+  T values[32];  // Of the lanes whose numbers differ from this one's by the index.
+  for (uint32_t i = 0; i < 32; ++i) {
+    std::memcpy(&values[i], all + (Lane() ^ i) * kExchangeBytes, sizeof(T));
+  }
+  for (int mask = 16; mask > 0; mask /= 2) {
+    for (int i = 0; i < mask; ++i) values[i] = combine(values[i], values[i + mask]);
+  }
+  return values[0];
 }
 
 inline uint32_t Ballot(uint32_t lanes, bool vote) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <future>
 #include <numeric>
 #include <thread>
@@ -12,6 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/testing/builtins.h"
+#include "kernels/cuda/warp.h"
 
 namespace phalanx::kernels::cuda::emulator {
 namespace {
@@ -87,6 +89,21 @@ TEST_F(EmulatorTest, LanesExchangeValues) {
       if (lane < 4) {
         EXPECT_EQ(__shfl_sync(0xf, threadIdx.x / 32, 2), threadIdx.x / 32);
       }
+    });
+  }
+}
+
+// Kernels sum by shuffles on a GPU and by one exchange here (warp.h).
+TEST_F(EmulatorTest, LanesCombineInTheSameOrderAsByShuffles) {
+  const auto sum = [](float own, float other) { return own + other; };
+  const auto difference = [](float own, float other) { return own - 2 * other; };
+  for (const ThreadOrder order : {ThreadOrder::kForward, ThreadOrder::kBackward}) {
+    SetThreadOrder(order);
+    RunBlock(64, [&] {
+      // Numbers whose sum depends on the order.
+      const float value = std::ldexp(1.0f + static_cast<float>(threadIdx.x), threadIdx.x * 7 % 30);
+      EXPECT_EQ(CombineByXor(value, sum), CombineByShuffles(value, sum));
+      EXPECT_EQ(CombineByXor(value, difference), CombineByShuffles(value, difference));
     });
   }
 }
