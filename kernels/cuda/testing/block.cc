@@ -53,7 +53,9 @@ class Block {
     Wait(State::kAtBlockBarrier, generation_);
   }
 
-  void SyncWarp(uint32_t lanes) {
+  // The last lane to arrive calls `complete`.
+  template <typename Function>
+  void SyncWarp(uint32_t lanes, Function complete) {
     Warp& warp = warps_[current_->index.warp];
     const uint32_t self = uint32_t{1} << current_->index.lane;
     if ((lanes & self) == 0) Fail("a lane waits at a barrier of other lanes");
@@ -61,6 +63,7 @@ class Block {
     warp.expected = lanes;
     warp.arrived |= self;
     if (warp.arrived == lanes) {
+      complete();
       warp.arrived = 0;
       ++warp.generation;
       return;
@@ -68,11 +71,14 @@ class Block {
     Wait(State::kAtWarpBarrier, warp.generation);
   }
 
-  const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes) {
+  const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes,
+                               void (*combine)(std::byte*)) {
     Warp& warp = warps_[current_->index.warp];
     auto& slots = warp.slots[warp.generation % 2];
     std::memcpy(&slots[current_->index.lane * kExchangeBytes], value, bytes);
-    SyncWarp(lanes);
+    SyncWarp(lanes, [&] {
+      if (combine != nullptr) combine(slots.data());
+    });
     return slots.data();
   }
 
@@ -196,9 +202,12 @@ void* SharedMemory() {
 }
 
 void SyncThreads() { t_block.SyncThreads(); }
-void SyncWarp(uint32_t lanes) { t_block.SyncWarp(lanes); }
-const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes) {
-  return t_block.ExchangeAll(lanes, value, bytes);
+void SyncWarp(uint32_t lanes) {
+  t_block.SyncWarp(lanes, [] {});
+}
+const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes,
+                             void (*combine)(std::byte*)) {
+  return t_block.ExchangeAll(lanes, value, bytes, combine);
 }
 
 }  // namespace phalanx::kernels::cuda::emulator

@@ -10,6 +10,7 @@
 
 #include <vector_types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -55,8 +56,10 @@ void SyncWarp(uint32_t lanes);
 inline constexpr size_t kExchangeBytes = 32;
 
 // Puts `bytes` down, waits for the `lanes`, and returns what all of them put down: that of lane l
-// at l * kExchangeBytes. Valid until the thread's next exchange but one.
-const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes);
+// at l * kExchangeBytes. If there is a `combine`, it is called once before that with all of them,
+// and puts in their place what lanes get. Valid until the thread's next exchange but one.
+const std::byte* ExchangeAll(uint32_t lanes, const void* value, size_t bytes,
+                             void (*combine)(std::byte* all) = nullptr);
 
 template <typename T>
 T Exchange(uint32_t lanes, T value, int lane) {
@@ -66,21 +69,25 @@ T Exchange(uint32_t lanes, T value, int lane) {
   return result;
 }
 
-// What all lanes of a warp get if each in turn combines its value with that of the lane whose
-// number differs by 16, 8, 4, 2 and 1 (__shfl_xor_sync): the same operations in the same order,
-// with one exchange instead of five.
+// What each lane of a warp gets if all combine their value with that of the lane whose number
+// differs by 16, then by 8, 4, 2 and 1 (__shfl_xor_sync): the same operations in the same order,
+// with one exchange instead of five. `Combine` has no state.
 template <typename T, typename Combine>
-T CombineByXor(T value, Combine combine) {
+T CombineByXor(T value, Combine) {
   static_assert(sizeof(T) <= kExchangeBytes);
-  const std::byte* all = ExchangeAll(0xffffffff, &value, sizeof(T));
-  T values[32];  // Of the lanes whose numbers differ from this one's by the index.
-  for (uint32_t i = 0; i < 32; ++i) {
-    std::memcpy(&values[i], all + (Lane() ^ i) * kExchangeBytes, sizeof(T));
-  }
-  for (int mask = 16; mask > 0; mask /= 2) {
-    for (int i = 0; i < mask; ++i) values[i] = combine(values[i], values[i + mask]);
-  }
-  return values[0];
+  const std::byte* all = ExchangeAll(0xffffffff, &value, sizeof(T), [](std::byte* slots) {
+    T values[32];
+    for (int i = 0; i < 32; ++i) std::memcpy(&values[i], slots + i * kExchangeBytes, sizeof(T));
+    for (int mask = 16; mask > 0; mask /= 2) {
+      T combined[32];
+      for (int i = 0; i < 32; ++i) combined[i] = Combine()(values[i], values[i ^ mask]);
+      std::copy_n(combined, 32, values);
+    }
+    for (int i = 0; i < 32; ++i) std::memcpy(slots + i * kExchangeBytes, &values[i], sizeof(T));
+  });
+  T result;
+  std::memcpy(&result, all + Lane() * kExchangeBytes, sizeof(T));
+  return result;
 }
 
 inline uint32_t Ballot(uint32_t lanes, bool vote) {
