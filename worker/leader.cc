@@ -50,6 +50,12 @@ class GroupExecutor final : public StepExecutor {
 
   int max_in_flight() const override { return group_->max_in_flight(); }
   absl::Status Submit(Step step) override { return group_->Submit(std::move(step)); }
+  absl::Status SubmitForward(StepBlock forward) override {
+    return group_->SubmitForward(std::move(forward));
+  }
+  absl::Status SubmitSampling(SamplingBlock sampling) override {
+    return group_->SubmitSampling(std::move(sampling));
+  }
   absl::StatusOr<StepResult> Await() override { return group_->Await(); }
   bool Recovers(const absl::Status& failure) override { return group_->Recovers(failure); }
 

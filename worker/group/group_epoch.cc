@@ -37,10 +37,11 @@ GroupEpoch::GroupEpoch(const Options& options, std::vector<Survivor> survivors)
     member.loaded = survivor.loaded;
   }
   if (options_.steps_in_flight > 1) {
-    runner_ = std::make_unique<StepRunner>(
-        StepRunner::Work{.launch = [this](const Step& step) { return LaunchStep(step); },
-                         .await = [this] { return AwaitStep(); },
-                         .launches_ahead = [this] { return decoder_.load()->launches_ahead(); }});
+    runner_ = std::make_unique<StepRunner>(StepRunner::Work{
+        .launch_forward = [this](const auto& part) { return LaunchForward(part); },
+        .launch_sampling = [this](const auto& part) { return LaunchSampling(part); },
+        .await = [this] { return AwaitStep(); },
+        .launches_ahead = [this] { return decoder_.load()->launches_ahead(); }});
   }
 }
 
@@ -53,42 +54,87 @@ std::vector<GroupEpoch::RankInfo> GroupEpoch::ranks() const {
   return infos;
 }
 
+// The others get each part first, so that they compute while the leader does.
 absl::Status GroupEpoch::Submit(Step step) {
   RETURN_IF_ERROR(lost());
-  // The others get the plan first, so that they compute while the leader does. If one cannot be
-  // sent to, the monitor will soon know more than that, for example how its process ended.
-  if (options_.world > 1) sequence_.Encode(step, plan_message_.mutable_plan());
-  for (int rank = 1; rank < options_.world; ++rank) {
-    if (absl::Status status = members_[rank].channel->Send(plan_message_); !status.ok()) {
-      return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()), rank);
-    }
+  if (options_.world > 1) {
+    sequence_.Encode(step.forward, &step.sampling, plan_message_.mutable_plan());
+    RETURN_IF_ERROR(SendToRanks(plan_message_));
   }
   if (runner_ != nullptr) {
     runner_->Submit(std::move(step));
   } else {
-    steps_to_run_.push_back(std::move(step));
+    forward_to_run_ = std::move(step.forward);
+    sampling_to_run_ = std::move(step.sampling);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupEpoch::SubmitForward(StepBlock forward) {
+  RETURN_IF_ERROR(lost());
+  if (options_.world > 1) {
+    sequence_.Encode(forward, /*sampling=*/nullptr, plan_message_.mutable_plan());
+    RETURN_IF_ERROR(SendToRanks(plan_message_));
+  }
+  if (runner_ != nullptr) {
+    runner_->SubmitForward(std::move(forward));
+  } else {
+    forward_to_run_ = std::move(forward);
+    sampling_to_run_.reset();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupEpoch::SubmitSampling(SamplingBlock sampling) {
+  RETURN_IF_ERROR(lost());
+  if (options_.world > 1) {
+    sequence_.EncodeSampling(sampling, sampling_message_.mutable_sampling());
+    RETURN_IF_ERROR(SendToRanks(sampling_message_));
+  }
+  if (runner_ != nullptr) {
+    runner_->SubmitSampling(std::move(sampling));
+  } else {
+    sampling_to_run_ = std::move(sampling);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupEpoch::SendToRanks(const worker::v1::LeaderMessage& message) {
+  for (int rank = 1; rank < options_.world; ++rank) {
+    // If one cannot be sent to, the monitor will soon know more than that, for example how its
+    // process ended.
+    if (absl::Status status = members_[rank].channel->Send(message); !status.ok()) {
+      return LoseBySymptom(absl::StrCat("rank ", rank, " is lost: ", status.message()), rank);
+    }
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<StepResult> GroupEpoch::Await() {
   if (runner_ != nullptr) return runner_->Await();
-  const Step step = std::move(steps_to_run_.front());
-  steps_to_run_.pop_front();
-  RETURN_IF_ERROR(LaunchStep(step));
+  if (!sampling_to_run_.has_value()) {
+    return absl::AbortedError("the step was dropped before its sampling came");
+  }
+  RETURN_IF_ERROR(LaunchForward(*std::exchange(forward_to_run_, std::nullopt)));
+  RETURN_IF_ERROR(LaunchSampling(*std::exchange(sampling_to_run_, std::nullopt)));
   return AwaitStep();
 }
 
-absl::Status GroupEpoch::LaunchStep(const Step& step) {
+absl::Status GroupEpoch::LaunchForward(const StepBlock& forward) {
   // One thread launches all steps, and starts no others.
   thread_local const ScopedCpuPin pin(decoder_.load()->calling_cpus());
   {
     MutexLock lock(&mutex_);
     RETURN_IF_ERROR(loss_.cause);
     if (running_steps_.empty()) step_start_ = MonotonicClock()->Now();
-    running_steps_.push_back({.number = ++steps_, .num_tokens = step.forward.counts().num_tokens});
+    running_steps_.push_back({.number = ++steps_, .num_tokens = forward.counts().num_tokens});
   }
-  const absl::Status status = decoder_.load()->Launch(step);
+  const absl::Status status = decoder_.load()->LaunchForward(forward);
+  return status.ok() ? status : Explain(status);
+}
+
+absl::Status GroupEpoch::LaunchSampling(const SamplingBlock& sampling) {
+  const absl::Status status = decoder_.load()->LaunchSampling(sampling);
   return status.ok() ? status : Explain(status);
 }
 

@@ -161,6 +161,8 @@ class GroupEpoch {
 
   // See StepExecutor. Engine thread only.
   absl::Status Submit(Step step);
+  absl::Status SubmitForward(StepBlock forward);
+  absl::Status SubmitSampling(SamplingBlock sampling);
   absl::StatusOr<StepResult> Await();
 
   // How the epoch ended. Any thread.
@@ -215,8 +217,11 @@ class GroupEpoch {
   void FillWelcome(worker::v1::Welcome* welcome) const;
 
   // In group_epoch.cc, called by the engine thread, or by the runner's:
+  // Sends a part of a step to the other ranks.
+  absl::Status SendToRanks(const worker::v1::LeaderMessage& message);
   // What Decoder's functions of these names do, watched by the monitor.
-  absl::Status LaunchStep(const Step& step);
+  absl::Status LaunchForward(const StepBlock& forward);
+  absl::Status LaunchSampling(const SamplingBlock& sampling);
   absl::StatusOr<StepResult> AwaitStep();
   // Why the epoch is over, to which the decoder's failure of a step is one of the clues.
   absl::Status Explain(const absl::Status& failure);
@@ -264,8 +269,10 @@ class GroupEpoch {
   std::atomic<Decoder*> decoder_ = nullptr;
   StepSequence sequence_;
   worker::v1::LeaderMessage plan_message_;
-  // Steps that wait for Await to run them, if there is no runner_.
-  std::deque<Step> steps_to_run_;
+  worker::v1::LeaderMessage sampling_message_;
+  // The parts of the step that waits for Await to run it, if there is no runner_.
+  std::optional<StepBlock> forward_to_run_;
+  std::optional<SamplingBlock> sampling_to_run_;
   // When the oldest step in flight was launched, or had its turn. Of the thread that runs steps.
   absl::Time step_start_;
   RankLoadCounter load_;

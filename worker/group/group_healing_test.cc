@@ -118,6 +118,41 @@ TEST_F(GroupHealingTest, ALossInTheMiddleOfAStepFreesTheOtherRanks) {
   EXPECT_TRUE(second.get().ok());
 }
 
+// The others have launched the first part of a step and wait for the second one.
+TEST_F(GroupHealingTest, ALossBetweenTheTwoPartsOfAStepFreesTheOtherRanks) {
+  for (const int steps_in_flight : {1, 2}) {
+    leader_options_.steps_in_flight = steps_in_flight;
+    std::promise<void> leave;
+    std::atomic<bool> launched = false;
+    std::thread leaving = RankThatLeaves(1, leave.get_future());
+    const auto on_forward = [&] {
+      launched = true;
+      launched.notify_all();
+    };
+    std::future<absl::Status> second = std::async(std::launch::async, [&] {
+      return RunMember(MemberOptions(2), {}, nullptr, kWeightsDigest, on_forward);
+    });
+    losses_ = 0;
+    StartGroup();
+    Step step = StepOf(1);
+    ASSERT_TRUE(group_->SubmitForward(std::move(step.forward)).ok());
+    launched.wait(false);
+    leave.set_value();
+    leaving.join();
+    AwaitLosses(1);
+    EXPECT_EQ(group_->SubmitSampling(std::move(step.sampling)).code(),
+              absl::StatusCode::kUnavailable);
+    EXPECT_FALSE(group_->Await().ok());
+    std::future<absl::Status> first = StartMember(1);
+    ASSERT_TRUE(group_->Heal(Rejoin(), kWeightsDigest).ok());
+    EXPECT_EQ(Run(5)->tokens, std::vector<int32_t>{18});
+    group_->Stop(absl::Seconds(10));
+    EXPECT_TRUE(first.get().ok());
+    EXPECT_TRUE(second.get().ok());
+    group_.reset();
+  }
+}
+
 TEST_F(GroupHealingTest, ARankThatIsLostWhileTheGroupFormsAgainIsReplacedToo) {
   std::promise<void> leave_first;
   std::promise<void> leave_second;

@@ -84,6 +84,12 @@ class GroupLeader final : public StepExecutor {
   // See StepExecutor. Engine thread only.
   int max_in_flight() const override { return options_.epoch.steps_in_flight; }
   absl::Status Submit(Step step) override { return epoch_->Submit(std::move(step)); }
+  absl::Status SubmitForward(StepBlock forward) override {
+    return epoch_->SubmitForward(std::move(forward));
+  }
+  absl::Status SubmitSampling(SamplingBlock sampling) override {
+    return epoch_->SubmitSampling(std::move(sampling));
+  }
   absl::StatusOr<StepResult> Await() override { return epoch_->Await(); }
   bool Recovers(const absl::Status& failure) override { return CanHeal(); }
 

@@ -21,9 +21,9 @@
 namespace phalanx {
 namespace {
 
-// How long a rank waits for the next step, to launch it while one runs. The leader sends it at
-// about the time at which the one that runs begins, if it can plan ahead, and steps take longer
-// than this where launching ahead pays.
+// How long a rank waits for the next part of a step, to launch it while a step runs. The leader
+// sends it at about the time at which the one that runs begins, if it can plan ahead, and steps
+// take longer than this where launching ahead pays.
 constexpr absl::Duration kLookAhead = absl::Microseconds(300);
 
 void WriteLoad(const RankLoad& load, worker::v1::RankLoad* message) {
@@ -163,14 +163,22 @@ absl::StatusOr<StepReader::End> GroupMember::RunSteps(Decoder& decoder, StepRead
   const ScopedCpuPin pin(decoder.calling_cpus());
   const int most = decoder.launches_ahead() ? Decoder::kMaxInFlight : 1;
   int launched = 0;
-  absl::Time start;  // Of the oldest step in flight, or of its turn.
+  bool half = false;  // Whether the forward part of the step after these has been launched.
+  absl::Time start;   // Of the oldest step in flight, or of its turn.
   while (true) {
-    if (launched == 0 || (launched < most && reader.HasStep(kLookAhead))) {
+    // The sampling of a step may need the result of the one before, which the leader has soon.
+    if (launched == 0 || ((half || launched < most) && reader.HasPart(kLookAhead))) {
       ASSIGN_OR_RETURN(const auto next, reader.Next());
       if (const StepReader::End* const end = std::get_if<StepReader::End>(&next)) return *end;
-      if (launched == 0) start = MonotonicClock()->Now();
-      RETURN_IF_ERROR(decoder.Launch(std::get<Step>(next)));
-      ++launched;
+      if (const StepBlock* const forward = std::get_if<StepBlock>(&next)) {
+        if (launched == 0) start = MonotonicClock()->Now();
+        RETURN_IF_ERROR(decoder.LaunchForward(*forward));
+        half = true;
+      } else {
+        RETURN_IF_ERROR(decoder.LaunchSampling(std::get<SamplingBlock>(next)));
+        half = false;
+        ++launched;
+      }
       continue;
     }
     ASSIGN_OR_RETURN(const StepResult result, decoder.Await());

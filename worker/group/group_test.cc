@@ -59,6 +59,36 @@ TEST_F(GroupTest, TwoStepsMayBeInFlight) {
   EXPECT_TRUE(second.get().ok());
 }
 
+TEST_F(GroupTest, TheSamplingOfAStepMayComeWhenTheOneBeforeIsKnown) {
+  for (const int steps_in_flight : {1, 2}) {
+    leader_options_.world = 3;
+    leader_options_.steps_in_flight = steps_in_flight;
+    std::future<absl::Status> first = StartMember(1);
+    std::future<absl::Status> second = StartMember(2);
+    StartLeader();
+    Step step = StepOf(0, 5);
+    ASSERT_TRUE(leader_->SubmitForward(std::move(step.forward)).ok());
+    for (int32_t token = 1; token < 50; ++token) {
+      ASSERT_TRUE(leader_->SubmitSampling(std::move(step.sampling)).ok());
+      step = StepOf(token, token % 3);
+      if (steps_in_flight == 2) {
+        ASSERT_TRUE(leader_->SubmitForward(std::move(step.forward)).ok());
+      }
+      const int seed = token == 1 ? 5 : (token - 1) % 3;
+      EXPECT_EQ(leader_->Await()->tokens, std::vector<int32_t>{3 * (token + seed)});
+      if (steps_in_flight == 1) {
+        ASSERT_TRUE(leader_->SubmitForward(std::move(step.forward)).ok());
+      }
+    }
+    // It was not to be. No rank waits for the sampling of this one for ever.
+    EXPECT_EQ(leader_->Await().status().code(), absl::StatusCode::kAborted);
+    leader_->Stop(absl::Seconds(10));
+    EXPECT_TRUE(first.get().ok());
+    EXPECT_TRUE(second.get().ok());
+    leader_.reset();
+  }
+}
+
 TEST_F(GroupTest, AFailureEndsBothStepsInFlight) {
   leader_options_.world = 2;
   leader_options_.steps_in_flight = 2;
@@ -330,7 +360,8 @@ TEST_F(GroupTest, AMemberThatComputesAnotherHashEndsWithBoth) {
     message.mutable_welcome()->set_kv_blocks(16);
     ASSERT_TRUE(channel.Send(message, (*segment)->fd()).ok());
     StepSequence sequence(4);
-    sequence.Encode(StepOf(1), message.mutable_plan());
+    const Step step = StepOf(1);
+    sequence.Encode(step.forward, &step.sampling, message.mutable_plan());
     message.mutable_plan()->set_hash(0xbad);
     ASSERT_TRUE(channel.Send(message).ok());
     while (!said.has_failed()) ASSERT_TRUE(channel.Receive(&said).ok());

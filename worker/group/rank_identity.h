@@ -16,7 +16,7 @@ namespace phalanx {
 
 // Of the messages between ranks (rank.proto). To be raised with every change of them that an older
 // program would misread: then the two are told so, before anything else is compared.
-inline constexpr int kRankProtocol = 1;
+inline constexpr int kRankProtocol = 2;
 
 struct RankIdentity {
   int protocol = kRankProtocol;

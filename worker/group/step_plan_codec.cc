@@ -31,41 +31,75 @@ uint64_t Mix(uint64_t hash, absl::string_view bytes) {
   return hash;
 }
 
-uint64_t HashAfter(uint64_t hash, uint64_t step, absl::string_view forward,
-                   absl::string_view sampling) {
-  return Mix(Mix(Mix(hash, step), forward), sampling);
+uint64_t HashAfter(uint64_t hash, uint64_t step, absl::string_view forward) {
+  return Mix(Mix(hash, step), forward);
 }
 
 }  // namespace
 
-void StepSequence::Encode(const Step& step, worker::v1::StepPlan* plan) {
-  const absl::string_view forward = step.forward.bytes();
-  const absl::string_view sampling = step.sampling.bytes();
-  hash_ = HashAfter(hash_, next_step_, forward, sampling);
+void StepSequence::Encode(const StepBlock& forward, const SamplingBlock* sampling,
+                          worker::v1::StepPlan* plan) {
+  hash_ = HashAfter(hash_, next_step_, forward.bytes());
+  plan->set_forward(forward.bytes().data(), forward.bytes().size());
+  if (sampling != nullptr) {
+    hash_ = Mix(hash_, sampling->bytes());
+    plan->set_sampling(sampling->bytes().data(), sampling->bytes().size());
+  } else {
+    plan->clear_sampling();
+  }
   plan->set_epoch(epoch_);
   plan->set_step(next_step_++);
   plan->set_hash(hash_);
-  plan->set_forward(forward.data(), forward.size());
-  plan->set_sampling(sampling.data(), sampling.size());
 }
 
-absl::StatusOr<Step> StepSequence::Decode(const worker::v1::StepPlan& plan) {
-  if (plan.epoch() != epoch_ || plan.step() != next_step_) {
-    return absl::DataLossError(absl::StrCat("expected step ", next_step_, " of epoch ", epoch_,
-                                            ", got step ", plan.step(), " of epoch ",
-                                            plan.epoch()));
+void StepSequence::EncodeSampling(const SamplingBlock& sampling,
+                                  worker::v1::StepSampling* message) {
+  hash_ = Mix(hash_, sampling.bytes());
+  message->set_epoch(epoch_);
+  message->set_step(next_step_ - 1);
+  message->set_hash(hash_);
+  message->set_sampling(sampling.bytes().data(), sampling.bytes().size());
+}
+
+absl::Status StepSequence::Follow(uint64_t epoch, uint64_t step, uint64_t hash, bool is_sampling,
+                                  uint64_t own_hash) {
+  const auto name = [](bool sampling) { return sampling ? "the sampling of step " : "step "; };
+  const uint64_t expected = sampling_is_due_ ? next_step_ - 1 : next_step_;
+  if (epoch != epoch_ || step != expected || is_sampling != sampling_is_due_) {
+    return absl::DataLossError(absl::StrCat("expected ", name(sampling_is_due_), expected,
+                                            " of epoch ", epoch_, ", got ", name(is_sampling), step,
+                                            " of epoch ", epoch));
   }
-  const uint64_t hash = HashAfter(hash_, next_step_, plan.forward(), plan.sampling());
-  if (hash != plan.hash()) {
-    return absl::DataLossError(absl::StrCat("the plans up to step ", plan.step(),
-                                            " differ: the leader's hash is ",
-                                            absl::Hex(plan.hash()), ", ours ", absl::Hex(hash)));
-  }
+  if (hash == own_hash) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the plans up to ", name(is_sampling), step,
+                                          " differ: the leader's hash is ", absl::Hex(hash),
+                                          ", ours ", absl::Hex(own_hash)));
+}
+
+absl::StatusOr<StepSequence::Parts> StepSequence::Decode(const worker::v1::StepPlan& plan) {
+  uint64_t hash = HashAfter(hash_, next_step_, plan.forward());
+  if (plan.has_sampling()) hash = Mix(hash, plan.sampling());
+  RETURN_IF_ERROR(Follow(plan.epoch(), plan.step(), plan.hash(), /*is_sampling=*/false, hash));
   ASSIGN_OR_RETURN(StepBlock forward, StepBlock::Parse(plan.forward()));
-  ASSIGN_OR_RETURN(SamplingBlock sampling, SamplingBlock::Parse(plan.sampling()));
+  Parts parts = {.forward = std::move(forward), .sampling = std::nullopt};
+  if (plan.has_sampling()) {
+    ASSIGN_OR_RETURN(parts.sampling, SamplingBlock::Parse(plan.sampling()));
+  }
   hash_ = hash;
   ++next_step_;
-  return Step{.forward = std::move(forward), .sampling = std::move(sampling)};
+  sampling_is_due_ = !plan.has_sampling();
+  return parts;
+}
+
+absl::StatusOr<SamplingBlock> StepSequence::DecodeSampling(
+    const worker::v1::StepSampling& message) {
+  const uint64_t hash = Mix(hash_, message.sampling());
+  RETURN_IF_ERROR(
+      Follow(message.epoch(), message.step(), message.hash(), /*is_sampling=*/true, hash));
+  ASSIGN_OR_RETURN(SamplingBlock sampling, SamplingBlock::Parse(message.sampling()));
+  hash_ = hash;
+  sampling_is_due_ = false;
+  return sampling;
 }
 
 }  // namespace phalanx

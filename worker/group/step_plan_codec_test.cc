@@ -31,13 +31,62 @@ TEST(StepPlanCodecTest, RanksReceiveTheStepsThatTheLeaderSent) {
   worker::v1::StepPlan plan;
   for (int i = 0; i < 3; ++i) {
     const Step step = TwoSequences(i);
-    leader.Encode(step, &plan);
+    leader.Encode(step.forward, &step.sampling, &plan);
     EXPECT_EQ(plan.step(), static_cast<uint64_t>(i));
-    const absl::StatusOr<Step> received = rank.Decode(plan);
+    const absl::StatusOr<StepSequence::Parts> received = rank.Decode(plan);
     ASSERT_TRUE(received.ok()) << received.status();
     EXPECT_EQ(received->forward.bytes(), step.forward.bytes());
-    EXPECT_EQ(received->sampling.bytes(), step.sampling.bytes());
+    ASSERT_TRUE(received->sampling.has_value());
+    EXPECT_EQ(received->sampling->bytes(), step.sampling.bytes());
   }
+}
+
+TEST(StepPlanCodecTest, TheSamplingMayComeByItself) {
+  StepSequence leader(kEpoch);
+  StepSequence rank(kEpoch);
+  worker::v1::StepPlan plan;
+  worker::v1::StepSampling late;
+  for (int i = 0; i < 4; ++i) {
+    const Step step = TwoSequences(i);
+    const bool in_one = i == 2;
+    leader.Encode(step.forward, in_one ? &step.sampling : nullptr, &plan);
+    const absl::StatusOr<StepSequence::Parts> received = rank.Decode(plan);
+    ASSERT_TRUE(received.ok()) << received.status();
+    EXPECT_EQ(received->forward.bytes(), step.forward.bytes());
+    EXPECT_EQ(received->sampling.has_value(), in_one);
+    if (in_one) continue;
+    leader.EncodeSampling(step.sampling, &late);
+    EXPECT_EQ(late.step(), static_cast<uint64_t>(i));
+    const absl::StatusOr<SamplingBlock> sampling = rank.DecodeSampling(late);
+    ASSERT_TRUE(sampling.ok()) << sampling.status();
+    EXPECT_EQ(sampling->bytes(), step.sampling.bytes());
+  }
+}
+
+TEST(StepPlanCodecTest, APartThatIsMissingOrChangedIsNoticed) {
+  const Step step = TwoSequences();
+  worker::v1::StepPlan plan;
+  worker::v1::StepSampling late;
+  StepSequence leader(kEpoch);
+  leader.Encode(step.forward, nullptr, &plan);
+  leader.EncodeSampling(step.sampling, &late);
+  EXPECT_TRUE(absl::IsDataLoss(StepSequence(kEpoch).DecodeSampling(late).status()));
+  StepSequence rank(kEpoch);
+  ASSERT_TRUE(rank.Decode(plan).ok());
+  worker::v1::StepPlan next;
+  StepSequence(leader).Encode(step.forward, &step.sampling, &next);
+  EXPECT_TRUE(absl::IsDataLoss(StepSequence(rank).Decode(next).status()));
+  for (const auto& change : std::vector<std::function<void(worker::v1::StepSampling&)>>{
+           [](auto& message) { message.set_epoch(kEpoch + 1); },
+           [](auto& message) { message.set_step(1); },
+           [](auto& message) { message.set_hash(message.hash() ^ 1); },
+           [](auto& message) { (*message.mutable_sampling())[70] ^= 1; }}) {
+    worker::v1::StepSampling changed = late;
+    change(changed);
+    EXPECT_TRUE(absl::IsDataLoss(StepSequence(rank).DecodeSampling(changed).status()));
+  }
+  EXPECT_TRUE(rank.DecodeSampling(late).ok());
+  EXPECT_TRUE(rank.Decode(next).ok());
 }
 
 TEST(StepPlanCodecTest, AnyChangedByteIsNoticed) {
@@ -60,7 +109,7 @@ TEST(StepPlanCodecTest, AnyChangedByteIsNoticed) {
     StepSequence leader(kEpoch);
     StepSequence rank(kEpoch);
     Plan plan;
-    leader.Encode(step, &plan);
+    leader.Encode(step.forward, &step.sampling, &plan);
     change(plan);
     EXPECT_EQ(rank.Decode(plan).status().code(), absl::StatusCode::kDataLoss);
   }
@@ -71,10 +120,13 @@ TEST(StepPlanCodecTest, ADifferentHistoryIsNoticedForEver) {
   StepSequence other_leader(kEpoch);
   StepSequence rank(kEpoch);
   worker::v1::StepPlan plan;
-  other_leader.Encode(TwoSequences(1), &plan);
+  const auto encode = [&plan](StepSequence& sequence, const Step& step) {
+    sequence.Encode(step.forward, &step.sampling, &plan);
+  };
+  encode(other_leader, TwoSequences(1));
   ASSERT_TRUE(rank.Decode(plan).ok());
-  leader.Encode(TwoSequences(), &plan);
-  leader.Encode(TwoSequences(), &plan);
+  encode(leader, TwoSequences());
+  encode(leader, TwoSequences());
   EXPECT_FALSE(rank.Decode(plan).ok());
 }
 
@@ -92,7 +144,8 @@ TEST(StepPlanCodecTest, ADecodeOf32LongSequencesTakesLessThan16KiB) {
   }
   StepSequence leader(kEpoch);
   worker::v1::StepPlan plan;
-  leader.Encode(builder.Finish(), &plan);
+  const Step step = builder.Finish();
+  leader.Encode(step.forward, &step.sampling, &plan);
   EXPECT_LT(plan.ByteSizeLong(), 16u << 10);
 }
 

@@ -52,7 +52,7 @@ absl::StatusOr<StepReader::End> StepReader::SkipToEnd() {
   }
 }
 
-bool StepReader::HasStep(absl::Duration patience) {
+bool StepReader::HasPart(absl::Duration patience) {
   const absl::Time deadline = MonotonicClock()->Now() + patience;
   MutexLock lock(&mutex_);
   while (entries_.empty()) {
@@ -60,37 +60,49 @@ bool StepReader::HasStep(absl::Duration patience) {
     if (left <= absl::ZeroDuration()) return false;
     came_.WaitFor(&mutex_, left);
   }
-  return entries_.front().ok() && std::holds_alternative<Step>(*entries_.front());
+  return entries_.front().ok() && !std::holds_alternative<End>(*entries_.front());
 }
 
 bool StepReader::Put(Entry entry) {
   MutexLock lock(&mutex_);
   const bool is_last = !entry.ok() || std::holds_alternative<End>(*entry);
-  while (entries_.size() >= kMaxSteps && !stopping_) taken_.Wait(&mutex_);
+  while (entries_.size() >= kMaxParts && !stopping_) taken_.Wait(&mutex_);
   entries_.push_back(std::move(entry));
   came_.Signal();
   return !is_last && !stopping_;
 }
 
-StepReader::Entry StepReader::Read(uint64_t epoch, int interrupt_fd, StepSequence& sequence) {
+absl::Status StepReader::Receive(uint64_t epoch, int interrupt_fd) {
   while (true) {
     RETURN_IF_ERROR(
         channel_.Receive(&message_, {.interrupt_fd = interrupt_fd, .stop_fd = stop_event_.get()}));
-    if (message_.has_stop()) return End::kStop;
-    if (message_.has_epoch_ends()) {
-      on_epoch_end_();
-      return End::kEpochEnds;
-    }
-    // It was on its way when the epoch ended that it belongs to.
-    if (message_.plan().epoch() < epoch) continue;
-    ASSIGN_OR_RETURN(Step step, sequence.Decode(message_.plan()));
-    return step;
+    // What was on its way when the epoch ended that it belongs to does not count.
+    if (message_.has_plan() && message_.plan().epoch() < epoch) continue;
+    if (message_.has_sampling() && message_.sampling().epoch() < epoch) continue;
+    return absl::OkStatus();
   }
+}
+
+bool StepReader::ReadAndPut(uint64_t epoch, int interrupt_fd, StepSequence& sequence) {
+  if (absl::Status status = Receive(epoch, interrupt_fd); !status.ok()) return Put(status);
+  if (message_.has_stop()) return Put(End::kStop);
+  if (message_.has_epoch_ends()) {
+    on_epoch_end_();
+    return Put(End::kEpochEnds);
+  }
+  if (message_.has_sampling()) {
+    absl::StatusOr<SamplingBlock> sampling = sequence.DecodeSampling(message_.sampling());
+    return sampling.ok() ? Put(*std::move(sampling)) : Put(sampling.status());
+  }
+  absl::StatusOr<StepSequence::Parts> parts = sequence.Decode(message_.plan());
+  if (!parts.ok()) return Put(parts.status());
+  if (!Put(std::move(parts->forward))) return false;
+  return !parts->sampling.has_value() || Put(*std::move(parts->sampling));
 }
 
 void StepReader::Loop(uint64_t epoch, int interrupt_fd) {
   StepSequence sequence(epoch);
-  while (Put(Read(epoch, interrupt_fd, sequence))) {
+  while (ReadAndPut(epoch, interrupt_fd, sequence)) {
   }
 }
 

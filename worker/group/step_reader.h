@@ -25,8 +25,8 @@ namespace phalanx {
 // One thread makes all calls.
 class StepReader {
  public:
-  // How many steps are kept at most, until Next takes them.
-  static constexpr size_t kMaxSteps = 2;
+  // How many parts of steps are kept at most, until Next takes them: those of two steps.
+  static constexpr size_t kMaxParts = 4;
 
   // How the steps of an epoch end, if no error ends them.
   enum class End { kStop, kEpochEnds };
@@ -42,22 +42,26 @@ class StepReader {
   // Does not wait for the leader.
   ~StepReader();
 
-  using Entry = absl::StatusOr<std::variant<Step, End>>;
+  // The parts of a step, one after the other, or the end.
+  using Entry = absl::StatusOr<std::variant<StepBlock, SamplingBlock, End>>;
 
-  // Blocks for the next step, or how they end; the errors of RankChannel::Receive and
-  // StepSequence::Decode, after the steps that came before. Once it has told an end or an error it
-  // tells that again.
+  // Blocks for the next part of a step, or how they end; the errors of RankChannel::Receive and
+  // StepSequence::Decode, after the parts that came before. The two parts of steps alternate. Once
+  // it has told an end or an error it tells that again.
   Entry Next();
 
   // Drops the steps that come, and returns how they end.
   absl::StatusOr<End> SkipToEnd();
 
-  // Waits at most for `patience`, and returns whether Next would give a step at once.
-  bool HasStep(absl::Duration patience);
+  // Waits at most for `patience`, and returns whether Next would give a part of a step at once.
+  bool HasPart(absl::Duration patience);
 
  private:
   void Loop(uint64_t epoch, int interrupt_fd);
-  Entry Read(uint64_t epoch, int interrupt_fd, StepSequence& sequence);
+  // Reads the next message and puts what it has. Returns whether more may be read.
+  bool ReadAndPut(uint64_t epoch, int interrupt_fd, StepSequence& sequence);
+  // Receives the next message that counts.
+  absl::Status Receive(uint64_t epoch, int interrupt_fd);
   // Returns whether more may be read: false after the last entry, and in the destructor.
   bool Put(Entry entry);
 

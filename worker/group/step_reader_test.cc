@@ -43,8 +43,18 @@ class StepReaderTest : public testing::Test {
                           .blocks = std::vector<int32_t>(num_tokens / 16 + 1, 1)};
     StepBuilder builder;
     builder.Add(sequence, num_tokens);
-    sequence_.Encode(builder.Finish(), message_.mutable_plan());
+    const Step step = builder.Finish();
+    sequence_.Encode(step.forward, &step.sampling, message_.mutable_plan());
     ASSERT_TRUE(leader_->Send(message_).ok());
+  }
+
+  // Takes both parts of a step, and returns its first token.
+  int32_t Take() {
+    const auto forward = reader_->Next();
+    const auto sampling = reader_->Next();
+    EXPECT_TRUE(sampling.ok() && std::holds_alternative<SamplingBlock>(*sampling));
+    if (!forward.ok() || !std::holds_alternative<StepBlock>(*forward)) return -1;
+    return std::as_const(std::get<StepBlock>(*forward)).arrays().token_ids[0];
   }
 
   void SendStop() {
@@ -64,24 +74,42 @@ class StepReaderTest : public testing::Test {
 TEST_F(StepReaderTest, TheLeaderCanSendTwoStepsThatNobodyHasTaken) {
   Send(1);
   Send(2);
-  for (int32_t token : {1, 2}) {
-    const auto step = reader_->Next();
-    ASSERT_TRUE(step.ok()) << step.status();
-    EXPECT_EQ(std::as_const(std::get<Step>(*step).forward).arrays().token_ids[0], token);
+  for (int32_t token : {1, 2}) EXPECT_EQ(Take(), token);
+}
+
+TEST_F(StepReaderTest, ThePartsOfAStepMayComeOneByOne) {
+  for (const int32_t token : {1, 2}) {
+    const Step step = OneToken(token);
+    sequence_.Encode(step.forward, /*sampling=*/nullptr, message_.mutable_plan());
+    ASSERT_TRUE(leader_->Send(message_).ok());
+    EXPECT_TRUE(std::holds_alternative<StepBlock>(*reader_->Next()));
+    EXPECT_FALSE(reader_->HasPart(absl::ZeroDuration()));
+    sequence_.EncodeSampling(step.sampling, message_.mutable_sampling());
+    ASSERT_TRUE(leader_->Send(message_).ok());
+    EXPECT_TRUE(reader_->HasPart(absl::Minutes(1)));
+    EXPECT_TRUE(std::holds_alternative<SamplingBlock>(*reader_->Next()));
   }
+}
+
+TEST_F(StepReaderTest, TheEndMayComeBetweenThePartsOfAStep) {
+  sequence_.Encode(OneToken(1).forward, /*sampling=*/nullptr, message_.mutable_plan());
+  ASSERT_TRUE(leader_->Send(message_).ok());
+  SendStop();
+  EXPECT_TRUE(std::holds_alternative<StepBlock>(*reader_->Next()));
+  EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kStop);
 }
 
 TEST_F(StepReaderTest, StopComesAfterTheStepsBeforeIt) {
   Send(1, 1);
   SendStop();
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(Take(), 1);
   EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kStop);
 }
 
 TEST_F(StepReaderTest, TheEndOfTheLeaderComesAfterTheStepsBeforeIt) {
   Send(1, 1);
   leader_.reset();
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(Take(), 1);
   EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -91,7 +119,7 @@ TEST_F(StepReaderTest, AStepThatDoesNotFollowIsDataLoss) {
   Send(1, 1);
   *message_.mutable_plan() = plan;
   ASSERT_TRUE(leader_->Send(message_).ok());
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(Take(), 1);
   EXPECT_EQ(reader_->Next().status().code(), absl::StatusCode::kDataLoss);
 }
 
@@ -100,7 +128,7 @@ TEST_F(StepReaderTest, APlanWithAnotherHashIsDataLoss) {
   StepSequence other(kEpoch);
   message_.mutable_plan()->set_step(1);
   ASSERT_TRUE(leader_->Send(message_).ok());
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(Take(), 1);
   const absl::Status status = reader_->Next().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_NE(status.message().find("the leader's hash is"), absl::string_view::npos) << status;
@@ -109,12 +137,13 @@ TEST_F(StepReaderTest, APlanWithAnotherHashIsDataLoss) {
 TEST_F(StepReaderTest, PlansOfAnEarlierEpochAreDropped) {
   StepSequence earlier(kEpoch - 1);
   worker::v1::LeaderMessage late;
-  earlier.Encode(OneToken(7), late.mutable_plan());
+  const Step step = OneToken(7);
+  earlier.Encode(step.forward, nullptr, late.mutable_plan());
+  ASSERT_TRUE(leader_->Send(late).ok());
+  earlier.EncodeSampling(step.sampling, late.mutable_sampling());
   ASSERT_TRUE(leader_->Send(late).ok());
   Send(1, 1);
-  const auto step = reader_->Next();
-  ASSERT_TRUE(step.ok()) << step.status();
-  EXPECT_EQ(std::as_const(std::get<Step>(*step).forward).arrays().token_ids[0], 1);
+  EXPECT_EQ(Take(), 1);
 }
 
 TEST_F(StepReaderTest, TheEndOfAnEpochIsToldAtOnceAndComesAfterTheStepsBeforeIt) {
@@ -122,7 +151,7 @@ TEST_F(StepReaderTest, TheEndOfAnEpochIsToldAtOnceAndComesAfterTheStepsBeforeIt)
   message_.mutable_epoch_ends()->set_epoch(kEpoch);
   ASSERT_TRUE(leader_->Send(message_).ok());
   while (!ended_) std::this_thread::yield();
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_EQ(Take(), 1);
   EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kEpochEnds);
 }
 
@@ -147,13 +176,13 @@ TEST_F(StepReaderTest, EndsWhileItWaitsForRoom) {
 }
 
 TEST_F(StepReaderTest, TellsWhetherAStepIsThere) {
-  EXPECT_FALSE(reader_->HasStep(absl::ZeroDuration()));
+  EXPECT_FALSE(reader_->HasPart(absl::ZeroDuration()));
   Send(1, 1);
-  EXPECT_TRUE(reader_->HasStep(absl::Minutes(1)));
-  EXPECT_TRUE(std::holds_alternative<Step>(*reader_->Next()));
+  EXPECT_TRUE(reader_->HasPart(absl::Minutes(1)));
+  EXPECT_EQ(Take(), 1);
   // The leader's last word is none.
   SendStop();
-  EXPECT_FALSE(reader_->HasStep(absl::Minutes(1)));
+  EXPECT_FALSE(reader_->HasPart(absl::Minutes(1)));
   EXPECT_EQ(std::get<StepReader::End>(*reader_->Next()), StepReader::End::kStop);
 }
 

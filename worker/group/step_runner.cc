@@ -19,28 +19,72 @@ StepRunner::~StepRunner() {
 
 void StepRunner::Submit(Step step) {
   MutexLock lock(&mutex_);
-  steps_.push_back(std::move(step));
+  steps_.push_back({.forward = std::move(step.forward), .sampling = std::move(step.sampling)});
+  ++unawaited_;
+  submitted_.Signal();
+}
+
+void StepRunner::SubmitForward(StepBlock forward) {
+  MutexLock lock(&mutex_);
+  steps_.push_back({.forward = std::move(forward), .sampling = std::nullopt});
+  ++unawaited_;
+  sampling_is_due_ = true;
+  submitted_.Signal();
+}
+
+void StepRunner::SubmitSampling(SamplingBlock sampling) {
+  MutexLock lock(&mutex_);
+  sampling_is_due_ = false;
+  // Its forward part may have failed.
+  if (!steps_.empty()) steps_.back().sampling = std::move(sampling);
   submitted_.Signal();
 }
 
 absl::StatusOr<StepResult> StepRunner::Await() {
   MutexLock lock(&mutex_);
+  if (--unawaited_ == 0 && sampling_is_due_) {
+    dropped_ = true;
+    submitted_.Signal();
+  }
   while (results_.empty()) done_.Wait(&mutex_);
   absl::StatusOr<StepResult> result = std::move(results_.front());
   results_.pop_front();
   return result;
 }
 
-std::optional<Step> StepRunner::NextToLaunch(int launched) {
-  if (launched == Decoder::kMaxInFlight || (launched > 0 && !work_.launches_ahead())) {
-    return std::nullopt;
-  }
+StepRunner::Turn StepRunner::NextTurn(int launched, bool half) {
+  const bool may_launch =
+      half || launched == 0 || (launched < Decoder::kMaxInFlight && work_.launches_ahead());
   MutexLock lock(&mutex_);
-  while (steps_.empty() && !stopping_ && launched == 0) submitted_.Wait(&mutex_);
-  if (steps_.empty() || stopping_) return std::nullopt;
-  Step step = std::move(steps_.front());
+  while (true) {
+    const bool has_step = may_launch && !steps_.empty() && !stopping_ && !dropped_;
+    if (has_step && !half) return Turn::kForward;
+    if (has_step && steps_.front().sampling.has_value()) return Turn::kSampling;
+    // Only with the result of the step before can the sampling of the next one be made.
+    if (launched > 0) return Turn::kAwait;
+    if (stopping_) return Turn::kEnd;
+    if (dropped_ && !steps_.empty()) return Turn::kDrop;
+    submitted_.Wait(&mutex_);
+  }
+}
+
+StepBlock StepRunner::TakeForward() {
+  MutexLock lock(&mutex_);
+  return std::move(steps_.front().forward);
+}
+
+SamplingBlock StepRunner::TakeSampling() {
+  MutexLock lock(&mutex_);
+  SamplingBlock sampling = *std::move(steps_.front().sampling);
   steps_.pop_front();
-  return step;
+  return sampling;
+}
+
+void StepRunner::FinishFirst(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  steps_.pop_front();
+  results_.push_back(status);
+  done_.Signal();
 }
 
 void StepRunner::Finish(absl::StatusOr<StepResult> result) {
@@ -51,22 +95,42 @@ void StepRunner::Finish(absl::StatusOr<StepResult> result) {
 
 void StepRunner::Loop() {
   int launched = 0;
+  bool half = false;
+  // Results come in the order of the steps.
+  const auto finish_launched = [&] {
+    for (; launched > 0; --launched) Finish(work_.await());
+  };
   while (true) {
-    const std::optional<Step> step = NextToLaunch(launched);
-    if (step.has_value()) {
-      const absl::Status status = work_.launch(*step);
-      if (status.ok()) {
-        ++launched;
-        continue;
+    switch (NextTurn(launched, half)) {
+      case Turn::kForward: {
+        const absl::Status status = work_.launch_forward(TakeForward());
+        half = status.ok();
+        if (half) break;
+        finish_launched();
+        FinishFirst(status);
+        break;
       }
-      // Results come in the order of the steps.
-      for (; launched > 0; --launched) Finish(work_.await());
-      Finish(status);
-    } else if (launched > 0) {
-      Finish(work_.await());
-      --launched;
-    } else {
-      return;
+      case Turn::kSampling: {
+        half = false;
+        const absl::Status status = work_.launch_sampling(TakeSampling());
+        if (status.ok()) {
+          ++launched;
+          break;
+        }
+        finish_launched();
+        Finish(status);
+        break;
+      }
+      case Turn::kAwait:
+        Finish(work_.await());
+        --launched;
+        break;
+      case Turn::kDrop:
+        half = false;
+        FinishFirst(absl::AbortedError("the step was dropped before its sampling came"));
+        break;
+      case Turn::kEnd:
+        return;
     }
   }
 }

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "worker/step/testing/step_builder.h"
 
@@ -23,16 +25,19 @@ Step StepOf(int32_t token) {
   return builder.Finish();
 }
 
-int32_t TokenOf(const Step& step) { return step.forward.arrays().token_ids[0]; }
+int32_t TokenOf(const StepBlock& forward) { return forward.arrays().token_ids[0]; }
+
+absl::Status Ignore(const SamplingBlock&) { return absl::OkStatus(); }
 
 // Runs steps by a function, when they are launched.
-StepRunner::Work WorkOf(std::function<absl::StatusOr<StepResult>(const Step&)> run) {
+StepRunner::Work WorkOf(std::function<absl::StatusOr<StepResult>(const StepBlock&)> run) {
   auto results = std::make_shared<std::deque<absl::StatusOr<StepResult>>>();
-  return {.launch =
-              [results, run = std::move(run)](const Step& step) {
-                results->push_back(run(step));
+  return {.launch_forward =
+              [results, run = std::move(run)](const StepBlock& forward) {
+                results->push_back(run(forward));
                 return absl::OkStatus();
               },
+          .launch_sampling = Ignore,
           .await =
               [results] {
                 absl::StatusOr<StepResult> result = std::move(results->front());
@@ -43,7 +48,7 @@ StepRunner::Work WorkOf(std::function<absl::StatusOr<StepResult>(const Step&)> r
 }
 
 TEST(StepRunnerTest, GivesResultsAndErrorsInTheOrderOfTheSteps) {
-  StepRunner runner(WorkOf([](const Step& step) -> absl::StatusOr<StepResult> {
+  StepRunner runner(WorkOf([](const StepBlock& step) -> absl::StatusOr<StepResult> {
     if (TokenOf(step) == 1) return absl::InternalError("step 1");
     return StepResult{.tokens = {TokenOf(step)}};
   }));
@@ -55,7 +60,7 @@ TEST(StepRunnerTest, GivesResultsAndErrorsInTheOrderOfTheSteps) {
 
 TEST(StepRunnerTest, TheCallerGoesOnWhileAStepRuns) {
   std::promise<void> planned;
-  StepRunner runner(WorkOf([&](const Step&) {
+  StepRunner runner(WorkOf([&](const StepBlock&) {
     planned.get_future().wait();
     return StepResult();
   }));
@@ -68,7 +73,7 @@ TEST(StepRunnerTest, WaitsForTheStepThatRunsBeforeItEnds) {
   std::promise<void> runs;
   std::promise<void> go_on;
   std::atomic<bool> done = false;
-  auto runner = std::make_unique<StepRunner>(WorkOf([&](const Step&) {
+  auto runner = std::make_unique<StepRunner>(WorkOf([&](const StepBlock&) {
     runs.set_value();
     go_on.get_future().wait();
     done = true;
@@ -83,7 +88,7 @@ TEST(StepRunnerTest, WaitsForTheStepThatRunsBeforeItEnds) {
 }
 
 TEST(StepRunnerTest, EndsThoughNobodyAwaitsItsResults) {
-  StepRunner runner(WorkOf([](const Step&) { return StepResult(); }));
+  StepRunner runner(WorkOf([](const StepBlock&) { return StepResult(); }));
   runner.Submit(StepOf(0));
   runner.Submit(StepOf(1));
 }
@@ -93,12 +98,13 @@ TEST(StepRunnerTest, LaunchesAStepWhileTheOneBeforeRunsButNoThird) {
   std::vector<std::string> calls;
   std::promise<void> submitted;
   int awaited = 0;
-  StepRunner runner({.launch =
-                         [&](const Step& step) {
+  StepRunner runner({.launch_forward =
+                         [&](const StepBlock& step) {
                            if (calls.empty()) submitted.get_future().wait();
                            calls.push_back(absl::StrCat("launch ", TokenOf(step)));
                            return absl::OkStatus();
                          },
+                     .launch_sampling = Ignore,
                      .await = [&]() -> absl::StatusOr<StepResult> {
                        calls.push_back(absl::StrCat("await ", awaited));
                        return StepResult{.tokens = {awaited++}};
@@ -113,14 +119,97 @@ TEST(StepRunnerTest, LaunchesAStepWhileTheOneBeforeRunsButNoThird) {
                                              "await 1", "await 2"}));
 }
 
+class TwoPartsTest : public ::testing::TestWithParam<bool> {
+ protected:
+  // Notes what is called; each await gives the number of the step.
+  StepRunner::Work Noting() {
+    return {.launch_forward =
+                [this](const StepBlock& forward) {
+                  Note(absl::StrCat("forward ", TokenOf(forward)));
+                  return TokenOf(forward) == failing_ ? absl::InternalError("no")
+                                                      : absl::OkStatus();
+                },
+            .launch_sampling =
+                [this](const SamplingBlock& sampling) {
+                  Note(absl::StrCat("sampling of ", sampling.counts().num_logit_rows));
+                  return absl::OkStatus();
+                },
+            .await = [this]() -> absl::StatusOr<StepResult> {
+              Note("await");
+              return StepResult{.tokens = {awaited_++}};
+            },
+            .launches_ahead = [] { return GetParam(); }};
+  }
+  void Note(const std::string& call) {
+    MutexLock lock(&mutex_);
+    calls_.push_back(call);
+    called_.Signal();
+  }
+  void AwaitCalls(size_t count) {
+    MutexLock lock(&mutex_);
+    while (calls_.size() < count) called_.Wait(&mutex_);
+  }
+
+  int32_t failing_ = -1;
+  int awaited_ = 0;
+  Mutex mutex_;
+  CondVar called_;
+  std::vector<std::string> calls_ GUARDED_BY(mutex_);
+};
+
+INSTANTIATE_TEST_SUITE_P(LaunchesAhead, TwoPartsTest, ::testing::Bool());
+
+// The step before is awaited though the next one waits for its sampling, which needs the result.
+TEST_P(TwoPartsTest, AForwardPartRunsBeforeItsSamplingIsThere) {
+  StepRunner runner(Noting());
+  runner.Submit(StepOf(0));
+  AwaitCalls(2);
+  runner.SubmitForward(StepOf(1).forward);
+  EXPECT_EQ(runner.Await()->tokens, std::vector<int32_t>{0});
+  AwaitCalls(4);
+  runner.SubmitSampling(StepOf(1).sampling);
+  runner.SubmitForward(StepOf(2).forward);
+  EXPECT_EQ(runner.Await()->tokens, std::vector<int32_t>{1});
+  runner.SubmitSampling(SamplingBlock());
+  EXPECT_EQ(runner.Await()->tokens, std::vector<int32_t>{2});
+  MutexLock lock(&mutex_);
+  EXPECT_THAT(calls_, ::testing::Contains("sampling of 0"));
+  EXPECT_EQ(calls_.size(), 9u);
+}
+
+TEST_P(TwoPartsTest, AStepWhoseSamplingDoesNotComeIsDropped) {
+  StepRunner runner(Noting());
+  runner.Submit(StepOf(0));
+  runner.SubmitForward(StepOf(1).forward);
+  EXPECT_TRUE(runner.Await().ok());
+  EXPECT_EQ(runner.Await().status().code(), absl::StatusCode::kAborted);
+}
+
+TEST_P(TwoPartsTest, EndsWhileAStepWaitsForItsSampling) {
+  StepRunner runner(Noting());
+  runner.SubmitForward(StepOf(0).forward);
+  AwaitCalls(1);
+}
+
+TEST_P(TwoPartsTest, TheSamplingOfAStepThatCannotBeLaunchedIsIgnored) {
+  failing_ = 1;
+  StepRunner runner(Noting());
+  runner.Submit(StepOf(0));
+  runner.SubmitForward(StepOf(1).forward);
+  EXPECT_TRUE(runner.Await().ok());
+  runner.SubmitSampling(StepOf(1).sampling);
+  EXPECT_EQ(runner.Await().status(), absl::InternalError("no"));
+}
+
 TEST(StepRunnerTest, AStepThatCannotBeLaunchedFailsAfterTheOneBefore) {
   std::promise<void> submitted;
-  StepRunner runner({.launch =
-                         [&](const Step& step) {
+  StepRunner runner({.launch_forward =
+                         [&](const StepBlock& step) {
                            if (TokenOf(step) == 0) submitted.get_future().wait();
                            return TokenOf(step) == 1 ? absl::InternalError("step 1")
                                                      : absl::OkStatus();
                          },
+                     .launch_sampling = Ignore,
                      .await = []() -> absl::StatusOr<StepResult> { return StepResult(); },
                      .launches_ahead = [] { return true; }});
   runner.Submit(StepOf(0));

@@ -69,7 +69,8 @@ class ShardedDecoder final : public Decoder {
   absl::Status Init();
 
   void Abort() override { stream_->Abort(); }
-  absl::Status Launch(const Step& step) override;
+  absl::Status LaunchForward(const StepBlock& forward) override;
+  absl::Status LaunchSampling(const SamplingBlock& block) override;
   absl::StatusOr<StepResult> Await() override;
   bool launches_ahead() const override { return backend_.is_asynchronous(); }
   absl::Span<const int> calling_cpus() const override { return backend_.calling_cpus(); }
@@ -143,6 +144,7 @@ class ShardedDecoder final : public Decoder {
   std::optional<ShardedSampler> sampler_;
   StepChecker checker_;
   std::unique_ptr<StepExchange> exchange_;
+  StepBatch batch_;  // The forward part that was launched last.
   // By number of sequences.
   std::map<int, StepRecording> recordings_;
   uint64_t recorded_progress_ = 0;  // What one of these adds to progress_.
@@ -229,19 +231,23 @@ std::optional<StepBlock> ShardedDecoder::FillUp(const StepBlock& block) const {
   return PadDecodes(block, num_seqs, /*padding_slot=*/limits_.max_seqs);
 }
 
-absl::Status ShardedDecoder::Launch(const Step& step) {
-  RETURN_IF_ERROR(checker_.Check(step));
+absl::Status ShardedDecoder::LaunchForward(const StepBlock& forward) {
+  RETURN_IF_ERROR(checker_.CheckForward(forward));
   BeginTiming();
   exchange_->Begin();
-  const std::optional<StepBlock> padded = FillUp(step.forward);
-  const StepBatch batch = exchange_->Upload(padded.has_value() ? *padded : step.forward);
-  backend_.UpdateBlockTables(*stream_, batch);
-  RETURN_IF_ERROR(ComputeHidden(batch));
-  const SamplingBatch sampling = exchange_->Upload(step.sampling);
+  const std::optional<StepBlock> padded = FillUp(forward);
+  batch_ = exchange_->Upload(padded.has_value() ? *padded : forward);
+  backend_.UpdateBlockTables(*stream_, batch_);
+  return ComputeHidden(batch_);
+}
+
+absl::Status ShardedDecoder::LaunchSampling(const SamplingBlock& block) {
+  RETURN_IF_ERROR(checker_.CheckSampling(block));
+  const SamplingBatch sampling = exchange_->Upload(block);
   // All ranks run both, in the same order: each has a part in every row, and collectives must
   // match.
-  RETURN_IF_ERROR(ScoreTokens(batch, sampling));
-  RETURN_IF_ERROR(DrawTokens(batch, sampling));
+  RETURN_IF_ERROR(ScoreTokens(batch_, sampling));
+  RETURN_IF_ERROR(DrawTokens(batch_, sampling));
   exchange_->End({.bytes = collectives_.bytes() + replayed_bytes_,
                   .known = collectives_.time(),
                   .timers = step_timers_});
@@ -457,6 +463,11 @@ absl::Status CheckLimits(const StepLimits& limits) {
 }
 
 }  // namespace
+
+absl::Status Decoder::Launch(const Step& step) {
+  RETURN_IF_ERROR(LaunchForward(step.forward));
+  return LaunchSampling(step.sampling);
+}
 
 absl::StatusOr<StepResult> Decoder::Run(const Step& step) {
   RETURN_IF_ERROR(Launch(step));

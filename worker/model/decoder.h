@@ -49,12 +49,16 @@ class Decoder {
   // in each that is so many steps after one that was: the measurement makes a step longer.
   static constexpr int kTimedSteps = 64;
 
-  // Calls for the next step to be computed, and returns when that has been done to the backend, or,
-  // if it computes while it is called (launches_ahead), when the step is done. Copies what it needs
-  // of `step`. INTERNAL if the step breaks the limits or contradicts itself or the steps before
-  // (StepChecker): nothing has been computed then. The errors of Communicator; after one of these
-  // the decoder is useless. At most kMaxInFlight steps may be in flight.
-  virtual absl::Status Launch(const Step& step) = 0;
+  // Call for the two parts of the next step to be computed, and return when that has been done to
+  // the backend, or, if it computes while it is called (launches_ahead), when the part is done. The
+  // parts are launched in turn; the step before may be awaited between them. Copy what they need of
+  // the block. INTERNAL if the part breaks the limits or contradicts itself or the parts before
+  // (StepChecker): nothing has been computed of it then. The errors of Communicator; after one of
+  // these the decoder is useless. At most kMaxInFlight steps may be in flight.
+  virtual absl::Status LaunchForward(const StepBlock& forward) = 0;
+  virtual absl::Status LaunchSampling(const SamplingBlock& sampling) = 0;
+  // Both.
+  absl::Status Launch(const Step& step);
   // Blocks until the oldest step in flight is done. There must be one; it is not in flight any more
   // even if this fails. The errors of Communicator and Stream::AwaitMark, which are final.
   virtual absl::StatusOr<StepResult> Await() = 0;

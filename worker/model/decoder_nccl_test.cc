@@ -85,6 +85,34 @@ TEST(DecoderNcclTest, TokensAreThoseOfOneCpuOnAnyNumberOfRanks) {
   }
 }
 
+// As with two steps in flight, where the sampling needs the token of the step before. Decodes are
+// recordings.
+TEST(DecoderNcclTest, AStepMayBeAwaitedBetweenThePartsOfTheNext) {
+  constexpr int kSteps = 8;
+  RankGroup group(WriteTinyModel("nccl_parts.gguf"), kLimits, Cuda, NcclRanks(1));
+  const auto expected = Greedy(group, kSteps);
+  Decoder& decoder = group.decoder(0);
+  std::vector<TestSequence> sequences = {Sequence(0, RandomTokens(23, 1)),
+                                         Sequence(1, RandomTokens(9, 2))};
+  std::vector<std::vector<int32_t>> texts = {sequences[0].tokens, sequences[1].tokens};
+  const auto await = [&] {
+    const auto step = decoder.Await();
+    ASSERT_TRUE(step.ok()) << step.status();
+    for (size_t s = 0; s < texts.size(); ++s) texts[s].push_back(step->tokens[s]);
+  };
+  for (int i = 0; i < kSteps; ++i) {
+    StepBuilder builder;
+    for (TestSequence& sequence : sequences) builder.Add(sequence, sequence.pending_tokens());
+    const Step step = builder.Finish();
+    ASSERT_TRUE(decoder.LaunchForward(step.forward).ok());
+    if (i > 0) await();
+    ASSERT_TRUE(decoder.LaunchSampling(step.sampling).ok());
+    for (TestSequence& sequence : sequences) sequence.tokens.push_back(kernels::kLastToken);
+  }
+  await();
+  EXPECT_EQ(texts, expected);
+}
+
 // Contexts of so many tokens that blocks share out the segments of a sequence.
 constexpr StepLimits kLongLimits = {
     .max_step_tokens = 64, .max_seqs = 4, .max_blocks_per_seq = 20, .kv_blocks = 80};

@@ -260,6 +260,28 @@ TEST(DecoderTest, ATokenMayBeNamedByItsSlot) {
   }
 }
 
+// The sampling of a step comes when the result of the one before is known.
+TEST(DecoderTest, AStepMayBeAwaitedBetweenThePartsOfTheNext) {
+  RankGroup group(WriteTinyModel("two_parts.gguf"), 1, kLimits, Cpu);
+  const std::vector<int32_t> prompt = RandomTokens(15, 8);
+  const std::vector<int32_t> expected = Greedy(group, prompt, 6);
+  Decoder& decoder = group.decoder(0);
+  TestSequence sequence = Sequence(2, prompt);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 6; ++i) {
+    StepBuilder builder;
+    builder.Add(sequence, sequence.pending_tokens());
+    const Step step = builder.Finish();
+    ASSERT_TRUE(decoder.LaunchForward(step.forward).ok());
+    EXPECT_FALSE(decoder.LaunchForward(step.forward).ok()) << "it is the turn of the sampling";
+    if (i > 0) tokens.push_back(decoder.Await()->tokens.front());
+    ASSERT_TRUE(decoder.LaunchSampling(step.sampling).ok());
+    sequence.tokens.push_back(kernels::kLastToken);
+  }
+  tokens.push_back(decoder.Await()->tokens.front());
+  EXPECT_EQ(tokens, expected);
+}
+
 // What a step of `tokens` tokens sends without sampling: the sums after the embedding and after
 // both halves of each layer, once from each rank.
 uint64_t BytesOfSums(const ModelSpec& spec, int tokens, int world) {

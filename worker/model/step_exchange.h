@@ -48,7 +48,8 @@ class StepExchange {
   // Where the arrays of any step of these counts lie in backend memory.
   kernels::StepBatch BatchOf(const kernels::StepCounts& counts) const;
 
-  // For one step after the other: Begin, then what it needs of the next five, then End.
+  // For one step after the other: Begin, then what it needs of the next five, then End. The step
+  // before may be awaited between these.
   void Begin();
   kernels::StepBatch Upload(const StepBlock& block);
   kernels::SamplingBatch Upload(const SamplingBlock& block);

@@ -61,22 +61,19 @@ kernels::SamplingCounts LargestSampling(const StepLimits& limits, int64_t vocab)
 }
 
 StepChecker::StepChecker(const StepLimits& limits, int vocab, int rope_lists)
-    : limits_(limits), vocab_(vocab), rope_lists_(rope_lists), slots_(limits.max_seqs) {}
+    : limits_(limits), vocab_(vocab), rope_lists_(rope_lists), slots_(limits.max_seqs) {
+  slot_of_token_.reserve(limits.max_step_tokens);
+}
 
-absl::Status StepChecker::Check(const Step& step) {
-  const kernels::StepCounts n = step.forward.counts();
-  const kernels::SamplingCounts rows = step.sampling.counts();
+absl::Status StepChecker::CheckForward(const StepBlock& forward) {
+  if (sampling_is_due_) return Bad("a forward part, and the sampling of the one before is missing");
+  const kernels::StepCounts n = forward.counts();
   const kernels::StepCounts most = LargestStep(limits_);
-  const kernels::SamplingCounts most_rows = LargestSampling(limits_, vocab_);
   RETURN_IF_ERROR(CheckCount("tokens", n.num_tokens, 1, most.num_tokens));
   RETURN_IF_ERROR(CheckCount("sequences", n.num_seqs, 1, most.num_seqs));
   RETURN_IF_ERROR(CheckCount("table_entries", n.num_table_entries, 0, most.num_table_entries));
-  RETURN_IF_ERROR(CheckCount("logit_rows", rows.num_logit_rows, 0, most_rows.num_logit_rows));
-  RETURN_IF_ERROR(CheckCount("score_rows", rows.num_score_rows, 0, most_rows.num_score_rows));
-  RETURN_IF_ERROR(CheckCount("edits", rows.num_edits, 0, most_rows.num_edits));
-  RETURN_IF_ERROR(CheckCount("mask_words", rows.num_mask_words, 0, most_rows.num_mask_words));
 
-  const StepBlock::ConstArrays arrays = step.forward.arrays();
+  const StepBlock::ConstArrays arrays = forward.arrays();
   Slots slots = slots_;
   for (Slot& slot : slots) slot.in_step = false;
   RETURN_IF_ERROR(CheckTableEntries(arrays, slots));
@@ -86,9 +83,51 @@ absl::Status StepChecker::Check(const Step& step) {
   // query_starts begins at 0 and ends at num_tokens, and CheckSequence refuses a sequence without
   // new tokens, so the sequences cover each token once.
   for (int seq = 0; seq < n.num_seqs; ++seq) RETURN_IF_ERROR(CheckSequence(arrays, seq, slots));
-  RETURN_IF_ERROR(CheckSampling(arrays, step.sampling, slots));
   slots_ = std::move(slots);
+  slot_of_token_.clear();
+  for (const int32_t seq : arrays.seq_of_token) slot_of_token_.push_back(arrays.slots[seq]);
+  sampling_is_due_ = true;
   return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckSampling(const SamplingBlock& sampling) {
+  if (!sampling_is_due_) return Bad("a sampling part without a forward part");
+  const kernels::SamplingCounts n = sampling.counts();
+  const kernels::SamplingCounts most = LargestSampling(limits_, vocab_);
+  RETURN_IF_ERROR(CheckCount("logit_rows", n.num_logit_rows, 0, most.num_logit_rows));
+  RETURN_IF_ERROR(CheckCount("score_rows", n.num_score_rows, 0, most.num_score_rows));
+  RETURN_IF_ERROR(CheckCount("edits", n.num_edits, 0, most.num_edits));
+  RETURN_IF_ERROR(CheckCount("mask_words", n.num_mask_words, 0, most.num_mask_words));
+
+  const SamplingBlock::ConstArrays rows = sampling.arrays();
+  const int num_tokens = static_cast<int>(slot_of_token_.size());
+  RETURN_IF_ERROR(CheckRows("logit_rows", rows.logit_rows, num_tokens));
+  RETURN_IF_ERROR(CheckRows("score_rows", rows.score_rows, num_tokens));
+  for (size_t i = 0; i < rows.score_targets.size(); ++i) {
+    RETURN_IF_ERROR(CheckId("score_targets", i, rows.score_targets[i], 0, vocab_));
+  }
+  for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
+    RETURN_IF_ERROR(CheckRow(rows, i));
+    RETURN_IF_ERROR(CheckSlot(rows, i));
+  }
+  for (size_t i = 0; i < rows.logit_slots.size(); ++i) {
+    // Of several rows of a slot it is not said which one's token it keeps.
+    slots_[rows.logit_slots[i]].has_token =
+        i == 0 || rows.logit_slots[i - 1] != rows.logit_slots[i];
+  }
+  sampling_is_due_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::Check(const Step& step) {
+  Slots before = slots_;
+  RETURN_IF_ERROR(CheckForward(step.forward));
+  absl::Status status = CheckSampling(step.sampling);
+  if (!status.ok()) {
+    slots_ = std::move(before);
+    sampling_is_due_ = false;
+  }
+  return status;
 }
 
 absl::Status StepChecker::CheckTableEntries(const StepBlock::ConstArrays& arrays,
@@ -194,25 +233,10 @@ absl::Status StepChecker::CheckRow(const SamplingBlock::ConstArrays& rows, size_
   return absl::OkStatus();
 }
 
-absl::Status StepChecker::CheckSampling(const StepBlock::ConstArrays& arrays,
-                                        const SamplingBlock& sampling, Slots& slots) const {
-  const SamplingBlock::ConstArrays rows = sampling.arrays();
-  const int num_tokens = static_cast<int>(arrays.token_ids.size());
-  RETURN_IF_ERROR(CheckRows("logit_rows", rows.logit_rows, num_tokens));
-  RETURN_IF_ERROR(CheckRows("score_rows", rows.score_rows, num_tokens));
-  for (size_t i = 0; i < rows.score_targets.size(); ++i) {
-    RETURN_IF_ERROR(CheckId("score_targets", i, rows.score_targets[i], 0, vocab_));
-  }
-  for (size_t i = 0; i < rows.logit_rows.size(); ++i) {
-    RETURN_IF_ERROR(CheckRow(rows, i));
-    const int slot = arrays.slots[arrays.seq_of_token[rows.logit_rows[i]]];
-    if (rows.logit_slots[i] != slot) {
-      return Bad("logit_slots[", i, "] is ", rows.logit_slots[i], " instead of ", slot);
-    }
-    // Of several rows of a slot it is not said which one's token it keeps.
-    slots[slot].has_token = i == 0 || rows.logit_slots[i - 1] != slot;
-  }
-  return absl::OkStatus();
+absl::Status StepChecker::CheckSlot(const SamplingBlock::ConstArrays& rows, size_t i) const {
+  const int32_t slot = slot_of_token_[rows.logit_rows[i]];
+  if (rows.logit_slots[i] == slot) return absl::OkStatus();
+  return Bad("logit_slots[", i, "] is ", rows.logit_slots[i], " instead of ", slot);
 }
 
 }  // namespace phalanx

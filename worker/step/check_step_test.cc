@@ -145,6 +145,32 @@ TEST_F(CheckStepTest, ARefusedStepLeavesNothingBehind) {
   EXPECT_TRUE(checker_.Check(Good()).ok());
 }
 
+TEST_F(CheckStepTest, TheTwoPartsOfAStepTakeTurns) {
+  const Step good = Good();
+  EXPECT_THAT(checker_.CheckSampling(good.sampling).ToString(), HasSubstr("without a forward"));
+  EXPECT_TRUE(checker_.CheckForward(good.forward).ok());
+  EXPECT_THAT(checker_.CheckForward(good.forward).ToString(), HasSubstr("is missing"));
+  EXPECT_TRUE(checker_.CheckSampling(good.sampling).ok());
+  EXPECT_THAT(checker_.CheckSampling(good.sampling).ToString(), HasSubstr("without a forward"));
+}
+
+TEST_F(CheckStepTest, ARefusedSamplingPartMayComeAgain) {
+  Step step = Good();
+  ASSERT_TRUE(checker_.CheckForward(step.forward).ok());
+  step.sampling.arrays().logit_slots[0] = 2;
+  EXPECT_FALSE(checker_.CheckSampling(step.sampling).ok());
+  EXPECT_TRUE(checker_.CheckSampling(Good().sampling).ok());
+  EXPECT_TRUE(checker_.Check(AfterGood(kLastToken)).ok());
+}
+
+// As if its sequence had been removed while the forward part ran.
+TEST_F(CheckStepTest, ASequenceWithoutARowHasNoTokenToName) {
+  const Step good = Good();
+  ASSERT_TRUE(checker_.CheckForward(good.forward).ok());
+  ASSERT_TRUE(checker_.CheckSampling(SamplingBlock()).ok());
+  EXPECT_THAT(checker_.Check(AfterGood(kLastToken)).ToString(), HasSubstr("token_ids[0]"));
+}
+
 TEST_F(CheckStepTest, AContextMayFillItsBlocksAndNoMore) {
   ASSERT_TRUE(checker_.Check(Good()).ok());
   for (int tokens = 22; tokens <= 33; ++tokens) {
@@ -156,25 +182,24 @@ TEST_F(CheckStepTest, AContextMayFillItsBlocksAndNoMore) {
 }
 
 TEST_F(CheckStepTest, CountsBeyondTheLimitsAreRefused) {
-  const auto refusal = [&](const kernels::StepCounts& counts, const kernels::SamplingCounts& rows) {
-    Step step = {.forward = StepBlock(counts), .sampling = SamplingBlock(rows)};
-    return checker_.Check(step).ToString();
+  const auto forward = [&](const kernels::StepCounts& counts) {
+    return checker_.CheckForward(StepBlock(counts)).ToString();
   };
-  EXPECT_THAT(refusal({}, {}), HasSubstr("0 tokens"));
-  EXPECT_THAT(refusal({.num_tokens = 9, .num_seqs = 1}, {}), HasSubstr("9 tokens"));
-  EXPECT_THAT(refusal({.num_tokens = 1}, {}), HasSubstr("0 sequences"));
-  EXPECT_THAT(refusal({.num_tokens = 8, .num_seqs = 4}, {}), HasSubstr("4 sequences"));
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1, .num_table_entries = 13}, {}),
+  EXPECT_THAT(forward({}), HasSubstr("0 tokens"));
+  EXPECT_THAT(forward({.num_tokens = 9, .num_seqs = 1}), HasSubstr("9 tokens"));
+  EXPECT_THAT(forward({.num_tokens = 1}), HasSubstr("0 sequences"));
+  EXPECT_THAT(forward({.num_tokens = 8, .num_seqs = 4}), HasSubstr("4 sequences"));
+  EXPECT_THAT(forward({.num_tokens = 1, .num_seqs = 1, .num_table_entries = 13}),
               HasSubstr("13 table_entries"));
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_logit_rows = 4}),
-              HasSubstr("4 logit_rows"));
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_score_rows = 9}),
-              HasSubstr("9 score_rows"));
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_edits = kMaxStepEdits + 1}),
-              HasSubstr("262145 edits"));
+  ASSERT_TRUE(checker_.CheckForward(Good().forward).ok());
+  const auto sampling = [&](const kernels::SamplingCounts& counts) {
+    return checker_.CheckSampling(SamplingBlock(counts)).ToString();
+  };
+  EXPECT_THAT(sampling({.num_logit_rows = 4}), HasSubstr("4 logit_rows"));
+  EXPECT_THAT(sampling({.num_score_rows = 9}), HasSubstr("9 score_rows"));
+  EXPECT_THAT(sampling({.num_edits = kMaxStepEdits + 1}), HasSubstr("262145 edits"));
   const auto words = static_cast<int32_t>(3 * kernels::MaskWords(kVocab) + 1);
-  EXPECT_THAT(refusal({.num_tokens = 1, .num_seqs = 1}, {.num_mask_words = words}),
-              HasSubstr("mask_words"));
+  EXPECT_THAT(sampling({.num_mask_words = words}), HasSubstr("mask_words"));
 }
 
 struct BadStep {

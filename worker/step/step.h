@@ -27,9 +27,13 @@ struct StepLimits {
 // with the entry of index 0; the entries after that come in order, before they are needed. An entry
 // that comes again takes the place of the one there was, and those behind it do not count any more:
 // they were for tokens that have been dropped.
+//
+// The two parts may come one after the other: what is wanted of the logits is not needed before
+// these are there, and may depend on a token that the step before draws. Parts of different steps
+// never mix: the sampling of a step comes before the forward part of the next one.
 struct Step {
   StepBlock forward;
-  // Apart from the forward pass, because it is not needed before the logits are there.
+  // May leave out sequences of the forward part, whose logits nobody wants any more.
   SamplingBlock sampling;
 };
 

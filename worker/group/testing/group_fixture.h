@@ -33,7 +33,8 @@ class InstantStream final : public kernels::Stream {
   void Abort() override {}
 };
 
-// Draws the sum over ranks of (rank + first token): every rank must have taken the same step.
+// Draws the sum over ranks of (rank + first token + seed of the first row): every rank must have
+// taken both parts of the same step.
 class AddingDecoder final : public Decoder {
  public:
   explicit AddingDecoder(Communicator* comm) : comm_(comm) {}
@@ -44,9 +45,14 @@ class AddingDecoder final : public Decoder {
     changed_.SignalAll();
   }
 
+  absl::Status LaunchForward(const StepBlock& forward) override {
+    first_token_ = forward.arrays().token_ids[0];
+    if (on_forward) on_forward();
+    return absl::OkStatus();
+  }
   // Computes when it is launched.
-  absl::Status Launch(const Step& step) override {
-    result_ = Compute(step);
+  absl::Status LaunchSampling(const SamplingBlock& sampling) override {
+    result_ = Compute(sampling);
     return absl::OkStatus();
   }
   absl::StatusOr<StepResult> Await() override { return std::move(result_); }
@@ -57,6 +63,8 @@ class AddingDecoder final : public Decoder {
   size_t activation_bytes() const override { return 0; }
 
   absl::Status fail_with;
+  // Called when the first part of a step is launched.
+  std::function<void()> on_forward;
   std::function<void()> before_reduce;
   // Steps end only when they are aborted, as on a device that hangs.
   bool waits_for_device = false;
@@ -65,8 +73,9 @@ class AddingDecoder final : public Decoder {
   absl::StatusOr<std::unique_ptr<Decoder>> MoveTo(Communicator* comm) override {
     return std::make_unique<AddingDecoder>(comm);
   }
-  absl::StatusOr<StepResult> Compute(const Step& step) {
-    float sum = static_cast<float>(comm_->rank() + step.forward.arrays().token_ids[0]);
+  absl::StatusOr<StepResult> Compute(const SamplingBlock& sampling) {
+    const auto seed = static_cast<int32_t>(sampling.arrays().sampling[0].seed);
+    float sum = static_cast<float>(comm_->rank() + first_token_ + seed);
     if (!fail_with.ok()) return fail_with;
     if (before_reduce) before_reduce();
     ++progress_;
@@ -87,6 +96,7 @@ class AddingDecoder final : public Decoder {
     while (!aborted_) changed_.Wait(&mutex_);
   }
 
+  int32_t first_token_ = 0;
   absl::StatusOr<StepResult> result_;
   Mutex mutex_;
   CondVar changed_;
@@ -96,10 +106,10 @@ class AddingDecoder final : public Decoder {
 };
 
 // The first step of a sequence of one token.
-inline Step StepOf(int32_t token) {
+inline Step StepOf(int32_t token, uint64_t seed = 0) {
   TestSequence sequence{.tokens = {token}, .blocks = {1}};
   StepBuilder builder;
-  builder.Add(sequence, 1);
+  builder.Add(sequence, 1, {.seed = seed});
   return builder.Finish();
 }
 
@@ -131,12 +141,13 @@ class GroupTest : public testing::Test {
             .startup_timeout = absl::Minutes(1)};
   }
 
-  // A rank's whole life. `fail_with` is what its first step fails with, `before_reduce` is called
-  // in every step.
+  // A rank's whole life. `fail_with` is what its first step fails with, `on_forward` and
+  // `before_reduce` are called in every step.
   static absl::Status RunMember(const GroupMember::Options& options,
                                 const absl::Status& fail_with = absl::OkStatus(),
                                 const std::function<void()>& before_reduce = nullptr,
-                                absl::string_view weights_digest = kWeightsDigest) {
+                                absl::string_view weights_digest = kWeightsDigest,
+                                const std::function<void()>& on_forward = nullptr) {
     auto member = GroupMember::Join(options);
     if (!member.ok()) return member.status();
     const StepLimits& limits = (*member)->limits();
@@ -145,7 +156,7 @@ class GroupTest : public testing::Test {
     EXPECT_EQ(limits.max_blocks_per_seq, 2);
     EXPECT_EQ(limits.kv_blocks, 16);
     const absl::Status status =
-        ServeEpochs(**member, options, fail_with, before_reduce, weights_digest);
+        ServeEpochs(**member, options, fail_with, before_reduce, weights_digest, on_forward);
     if (!status.ok()) (*member)->SendFailed(status);
     return status;
   }
@@ -154,9 +165,11 @@ class GroupTest : public testing::Test {
   static absl::Status ServeEpochs(GroupMember& member, const GroupMember::Options& options,
                                   const absl::Status& fail_with,
                                   const std::function<void()>& before_reduce,
-                                  absl::string_view weights_digest) {
+                                  absl::string_view weights_digest,
+                                  const std::function<void()>& on_forward) {
     while (true) {
       AddingDecoder decoder(member.communicator());
+      decoder.on_forward = on_forward;
       decoder.fail_with = fail_with;
       decoder.before_reduce = before_reduce;
       RETURN_IF_ERROR(
