@@ -1,3 +1,4 @@
+#include "kernels/cpu/amx_bf16_linear.h"
 #include "kernels/cpu/amx_int8_linear.h"
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/kernel_set.h"
@@ -10,6 +11,9 @@ const KernelSet* AmxKernels() {
     kernels.name = "amx";
     kernels.int8.run = amx::LinearInt8<amx::HardwareTiles>;
     kernels.int8.tile_rows = amx::kTileRows;
+    kernels.bf16.sums_by = "tdpbf16ps";
+    kernels.bf16.run = amx::bf16_linear::Run<amx::HardwareTiles>;
+    kernels.bf16.tile_rows = amx::bf16_linear::kTileRows;
     return kernels;
   }();
   return &kKernels;

@@ -57,6 +57,13 @@ class HardwareTiles {
   void AddDots() {
     asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kA), "i"(kB));
   }
+  // Sums of products of bfloat16: with f32 sums[m][n], bf16 a[m][2k] and bf16 b[k][2n],
+  //   sums[m][n] += the sum over k and i < 2 of a[m][2k + i] * b[k][2n + i].
+  // In which order they are rounded, emulated_tiles.h says. Subnormal numbers count as zeros.
+  template <int kSums, int kA, int kB>
+  void AddBf16Dots() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kA), "i"(kB));
+  }
 };
 
 }  // namespace phalanx::kernels::amx

@@ -1,5 +1,7 @@
 #include "kernels/cpu/avx2_kernels.h"
 
+#include "kernels/cpu/bf16_panels.h"
+
 namespace phalanx::kernels {
 
 const KernelSet* Avx2Kernels() {
@@ -7,6 +9,10 @@ const KernelSet* Avx2Kernels() {
       .name = "avx2",
       .linear = avx2::Linear,
       .int8 = {.quantize = avx2::QuantizeBlocks, .run = avx2::LinearInt8},
+      .bf16 = {.sums_by = "fma",
+               .round = avx2::RoundToBf16,
+               .run = avx2::LinearBf16,
+               .tile_rows = bf16::kVectorTileRows},
       .attention = avx2::Attention,
       .rms_norm = avx2::RmsNorm,
       .add = avx2::Add,

@@ -12,6 +12,8 @@ void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end);
 void QuantizeBlocks(const float* x, int blocks, int8_t* levels, int64_t stride,
                     int8::QuantizedBlocks& to);
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end);
+void RoundToBf16(const float* x, int64_t n, uint16_t* to);
+void LinearBf16(const LinearTask& task, int64_t group_begin, int64_t group_end);
 void Attention(const AttentionTask& task, int64_t segment, float* states);
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out);
 void Add(const float* delta, int64_t n, float* residual);

@@ -6,6 +6,7 @@ namespace phalanx::kernels {
 const KernelSet* Avx2Kernels() { return nullptr; }
 const KernelSet* Avx2VnniKernels() { return nullptr; }
 const KernelSet* Avx512Kernels() { return nullptr; }
+const KernelSet* Avx512Bf16Kernels() { return nullptr; }
 const KernelSet* AmxKernels() { return nullptr; }
 
 }  // namespace phalanx::kernels

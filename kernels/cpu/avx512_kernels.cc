@@ -1,6 +1,7 @@
 #include "kernels/cpu/avx512_kernels.h"
 
 #include "kernels/cpu/avx2_kernels.h"
+#include "kernels/cpu/bf16_panels.h"
 
 namespace phalanx::kernels {
 
@@ -11,6 +12,10 @@ const KernelSet* Avx512Kernels() {
       .name = "avx512_vnni",
       .linear = avx2::Linear,
       .int8 = {.quantize = avx2::QuantizeBlocks, .run = avx512::LinearInt8},
+      .bf16 = {.sums_by = "fma",
+               .round = avx2::RoundToBf16,
+               .run = avx2::LinearBf16,
+               .tile_rows = bf16::kVectorTileRows},
       .attention = avx512::Attention,
       .rms_norm = avx2::RmsNorm,
       .add = avx2::Add,
@@ -20,6 +25,16 @@ const KernelSet* Avx512Kernels() {
                  .keys = avx512::KeysOf,
                  .select = avx512::Select,
                  .add_exponentials = avx512::AddExponentials}};
+  return &kKernels;
+}
+
+const KernelSet* Avx512Bf16Kernels() {
+  static const KernelSet kKernels = [] {
+    KernelSet kernels = *Avx512Kernels();
+    kernels.bf16.sums_by = "vdpbf16ps";
+    kernels.bf16.run = avx512::LinearBf16;
+    return kernels;
+  }();
   return &kKernels;
 }
 

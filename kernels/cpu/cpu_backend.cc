@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "kernels/check_tensors.h"
+#include "kernels/cpu/bf16_format.h"
 #include "kernels/cpu/cpu_facts.h"
 #include "kernels/cpu/cpu_level.h"
 #include "kernels/cpu/float_format.h"
@@ -48,6 +49,7 @@ class CpuBackend : public Backend {
         kv_cache_dtype_(KvDTypeOf(options)),
         float_format_(kernels.linear),
         int8_format_(kernels.int8),
+        bf16_format_(kernels.bf16),
         formats_(FormatsFor(options.products)),
         calling_cpus_(options.cpus.empty() ? std::vector<int>() : options.cpus.front()),
         team_(options.num_threads, options.cpus),
@@ -57,11 +59,18 @@ class CpuBackend : public Backend {
   std::string Describe() const override {
     const int n = team_.num_threads();
     return absl::StrCat("cpu ", kernels_.name, note_, ", ", n, n == 1 ? " thread" : " threads",
-                        ", products with quantized weights in ",
-                        products_ == CpuProducts::kInt8 ? "int8" : "float32");
+                        ProductsText());
   }
   std::string Arithmetic() const override {
-    return absl::StrCat(kernels_.name, products_ == CpuProducts::kInt8 ? " int8" : "");
+    switch (products_) {
+      case CpuProducts::kFloat32:
+        return kernels_.name;
+      case CpuProducts::kInt8:
+        return absl::StrCat(kernels_.name, " int8");
+      case CpuProducts::kBFloat16:
+        return absl::StrCat(kernels_.name, " bf16 by ", kernels_.bf16.sums_by);
+    }
+    return "";
   }
   Determinism determinism() const override { return Determinism::kStrict; }
   DType activation_dtype() const override { return DType::kF32; }
@@ -305,6 +314,18 @@ class CpuBackend : public Backend {
   }
 
  private:
+  std::string ProductsText() const {
+    switch (products_) {
+      case CpuProducts::kFloat32:
+        return ", products with quantized weights in float32";
+      case CpuProducts::kInt8:
+        return ", products with quantized weights in int8";
+      case CpuProducts::kBFloat16:
+        return absl::StrCat(", products in bf16 by ", kernels_.bf16.sums_by);
+    }
+    return "";
+  }
+
   // The workspace is what attention works in, then the words of Sample and TokenLogProbs, and then
   // what products work in.
   size_t AttentionBytes(const WorkspaceLimits& limits) const {
@@ -326,8 +347,15 @@ class CpuBackend : public Backend {
   static constexpr int64_t kTranscendentalCost = 8;
 
   LinearFormats FormatsFor(CpuProducts products) const {
-    if (products == CpuProducts::kFloat32) return {&float_format_, &float_format_};
-    return {&float_format_, &int8_format_};
+    switch (products) {
+      case CpuProducts::kFloat32:
+        break;
+      case CpuProducts::kInt8:
+        return {&float_format_, &int8_format_};
+      case CpuProducts::kBFloat16:
+        return {&bf16_format_, &bf16_format_};
+    }
+    return {&float_format_, &float_format_};
   }
 
   const KernelSet& kernels_;
@@ -336,6 +364,7 @@ class CpuBackend : public Backend {
   const KvDType kv_cache_dtype_;
   const FloatFormat float_format_;
   const Int8Format int8_format_;
+  const Bf16Format bf16_format_;
   const LinearFormats formats_;
   const std::vector<int> calling_cpus_;
   WeightArena arena_;
@@ -356,7 +385,7 @@ const KernelSet& KernelsOf(CpuLevel level) {
     case CpuLevel::kAvx2Vnni:
       return *Avx2VnniKernels();
     case CpuLevel::kAvx512Vnni:
-      return *Avx512Kernels();
+      return ReadCpuFacts().avx512_bf16 ? *Avx512Bf16Kernels() : *Avx512Kernels();
     case CpuLevel::kAmx:
       return *AmxKernels();
     case CpuLevel::kBest:

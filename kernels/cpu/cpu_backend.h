@@ -14,10 +14,15 @@
 
 namespace phalanx::kernels {
 
-// How products with quantized weights are computed. Those with float weights are always in float32.
+// How products with weights are computed.
 enum class CpuProducts {
   kFloat32,  // Weights are dequantized to the bits that the reference has.
-  kInt8,     // Inputs are rounded to 8 bits, with a scale for each 32 of them; int8_layout.h.
+  // Inputs of quantized weights are rounded to 8 bits, with a scale for each 32 of them;
+  // int8_layout.h. Products with float weights are in float32.
+  kInt8,
+  // Inputs and weights of all types are rounded to bfloat16, and summed up in float32;
+  // bf16_layout.h.
+  kBFloat16,
 };
 
 struct CpuOptions {
@@ -25,8 +30,8 @@ struct CpuOptions {
   int num_threads = 1;
   CpuLevel level = CpuLevel::kBest;
   CpuProducts products = CpuProducts::kFloat32;
-  // Backend::kv_cache_dtype; not kFp8. None: kF32 beside kFloat32, and kBF16 beside kInt8, where
-  // inputs are rounded more than that anyway.
+  // Backend::kv_cache_dtype; not kFp8. None: kF32 beside kFloat32, and kBF16 beside the others,
+  // where inputs are rounded as much anyway.
   std::optional<KvDType> kv_cache = std::nullopt;
   // The CPUs that each thread may run on, the calling one first; the backend sees to the others.
   // Empty: wherever the system puts them.

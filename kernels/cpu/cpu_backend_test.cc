@@ -34,6 +34,12 @@ TEST(MakeCpuBackendTest, TellsTheArithmeticOfProducts) {
       MakeCpuBackend({.level = CpuLevel::kPortable, .products = CpuProducts::kInt8});
   ASSERT_TRUE(backend.ok()) << backend.status();
   EXPECT_EQ((*backend)->Arithmetic(), "portable int8");
+  const auto bf16 =
+      MakeCpuBackend({.level = CpuLevel::kPortable, .products = CpuProducts::kBFloat16});
+  ASSERT_TRUE(bf16.ok()) << bf16.status();
+  EXPECT_EQ((*bf16)->Arithmetic(), "portable bf16 by multiply and add");
+  EXPECT_EQ((*bf16)->Describe(), "cpu portable, 1 thread, products in bf16 by multiply and add");
+  EXPECT_EQ((*bf16)->kv_cache_dtype(), KvDType::kBF16);
 }
 
 // The same work on backends of any number of threads.

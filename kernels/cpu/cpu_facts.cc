@@ -55,8 +55,10 @@ CpuFacts FactsOf(const CpuRegisters& registers) {
     facts.avx512bw = HasBit(registers.leaf7_ebx, 30);
     facts.avx512vl = HasBit(registers.leaf7_ebx, 31);
     facts.avx512_vnni = HasBit(registers.leaf7_ecx, 11);
+    facts.avx512_bf16 = HasBit(registers.leaf7_1_eax, 5);
   }
   if (HasAll(registers.xcr0, kKeepsTiles)) {
+    facts.amx_bf16 = HasBit(registers.leaf7_edx, 22);
     facts.amx_tile = HasBit(registers.leaf7_edx, 24);
     facts.amx_int8 = HasBit(registers.leaf7_edx, 25);
   }

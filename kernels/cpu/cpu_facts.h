@@ -20,8 +20,10 @@ struct CpuFacts {
   bool avx512dq = false;
   bool avx512vl = false;
   bool avx512_vnni = false;
+  bool avx512_bf16 = false;
   bool amx_tile = false;  // Linux must also be asked for tiles: AllowTiles.
   bool amx_int8 = false;
+  bool amx_bf16 = false;
 };
 
 // The registers that CpuFacts come from. Leaves are those of CPUID, zero where the processor has no

@@ -30,8 +30,10 @@ std::vector<const char*> Missing(CpuLevel level, const CpuFacts& facts) {
     need(facts.avx512_vnni, "AVX-512 VNNI");
   }
   if (level == CpuLevel::kAmx) {
+    need(facts.avx512_bf16, "AVX-512 BF16");
     need(facts.amx_tile, "AMX-TILE");
     need(facts.amx_int8, "AMX-INT8");
+    need(facts.amx_bf16, "AMX-BF16");
   }
   return missing;
 }

@@ -17,8 +17,10 @@ enum class CpuLevel {
   kPortable,    // What every machine has.
   kAvx2,        // AVX2, FMA and F16C.
   kAvx2Vnni,    // AVX-VNNI, the dot products of bytes that need no AVX-512, and those of kAvx2.
-  kAvx512Vnni,  // AVX-512 F, BW, DQ, VL and VNNI, and those of kAvx2.
-  kAmx,         // AMX's tiles of bytes (AMX-TILE and AMX-INT8), and those of kAvx512Vnni.
+  kAvx512Vnni,  // AVX-512 F, BW, DQ, VL and VNNI, and those of kAvx2; BF16 is used if it is there.
+  // AMX's tiles of bytes and of bfloat16 (AMX-TILE, AMX-INT8 and AMX-BF16), AVX-512 BF16, and those
+  // of kAvx512Vnni.
+  kAmx,
 };
 
 // All but kBest, the better ones later.

@@ -94,7 +94,8 @@ TEST(ChooseCpuLevelTest, EveryInstructionOfALevelIsNeeded) {
                            &CpuFacts::avx512vl, &CpuFacts::avx512_vnni}) {
     EXPECT_EQ(level(facts(lacks)), CpuLevel::kAvx2Vnni);
   }
-  for (const auto lacks : {&CpuFacts::amx_tile, &CpuFacts::amx_int8}) {
+  for (const auto lacks :
+       {&CpuFacts::avx512_bf16, &CpuFacts::amx_tile, &CpuFacts::amx_int8, &CpuFacts::amx_bf16}) {
     EXPECT_EQ(level(facts(lacks)), CpuLevel::kAvx512Vnni);
   }
 }
@@ -102,7 +103,7 @@ TEST(ChooseCpuLevelTest, EveryInstructionOfALevelIsNeeded) {
 TEST(ChooseCpuLevelTest, NamesWhatIsMissingForALevel) {
   const CpuFacts zen4 = FactsOf(Zen4());
   EXPECT_EQ(ChooseCpuLevel(CpuLevel::kAmx, zen4, NotToBeAsked).status(),
-            absl::InvalidArgumentError("this machine lacks AMX-TILE, AMX-INT8"));
+            absl::InvalidArgumentError("this machine lacks AMX-TILE, AMX-INT8, AMX-BF16"));
   EXPECT_EQ(ChooseCpuLevel(CpuLevel::kAvx2Vnni, zen4, NotToBeAsked).status(),
             absl::InvalidArgumentError("this machine lacks AVX-VNNI"));
   EXPECT_EQ(ChooseCpuLevel(CpuLevel::kAvx2, {}, NotToBeAsked).status(),
@@ -141,6 +142,7 @@ TEST(ReadCpuFactsTest, AgreesWithTheCompiler) {
   EXPECT_EQ(facts.avx512dq, __builtin_cpu_supports("avx512dq") != 0);
   EXPECT_EQ(facts.avx512vl, __builtin_cpu_supports("avx512vl") != 0);
   EXPECT_EQ(facts.avx512_vnni, __builtin_cpu_supports("avx512vnni") != 0);
+  EXPECT_EQ(facts.avx512_bf16, __builtin_cpu_supports("avx512bf16") != 0);
 #else
   GTEST_SKIP() << "this processor is no x86-64";
 #endif

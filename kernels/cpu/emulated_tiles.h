@@ -1,16 +1,18 @@
 // Tiles in plain memory, for tests on machines that have no AMX. They do what Intel's manual says
 // of the instructions of HardwareTiles ("Intel 64 and IA-32 Architectures Software Developer's
-// Manual", volume 2: LDTILECFG, TDPBSSD, TILELOADD, TILERELEASE, TILESTORED and TILEZERO), and end
-// the process with a message where these would fault.
+// Manual", volume 2: LDTILECFG, TDPBF16PS, TDPBSSD, TILELOADD, TILERELEASE, TILESTORED and
+// TILEZERO), and end the process with a message where these would fault.
 #ifndef PHALANX_KERNELS_CPU_EMULATED_TILES_H_
 #define PHALANX_KERNELS_CPU_EMULATED_TILES_H_
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "kernels/cpu/amx_tiles.h"
+#include "kernels/dequantize.h"
 
 namespace phalanx::kernels::amx {
 
@@ -68,16 +70,7 @@ class EmulatedTiles {
   template <int kSums, int kA, int kB>
   void AddDots() {
     static_assert(kSums != kA && kSums != kB && kA != kB, "the tiles must differ");
-    CheckUsed(kSums);
-    CheckUsed(kA);
-    CheckUsed(kB);
-    const int m_end = config_.rows[kSums];
-    const int n_end = config_.row_bytes[kSums] / 4;
-    const int k_end = config_.row_bytes[kA] / 4;
-    Check(config_.row_bytes[kSums] % 4 == 0 && config_.row_bytes[kA] % 4 == 0, "bytes, not words");
-    Check(config_.rows[kA] == m_end, "other rows of the first factor than of the sums");
-    Check(config_.row_bytes[kB] == 4 * n_end, "other columns of the second factor");
-    Check(config_.rows[kB] == k_end, "factors that do not agree");
+    const auto [m_end, n_end, k_end] = CheckFactors(kSums, kA, kB);
     for (int m = 0; m < m_end; ++m) {
       int32_t sums[kMostRowBytes / 4];
       std::memcpy(sums, tiles_[kSums][m], sizeof(sums));
@@ -91,8 +84,55 @@ class EmulatedTiles {
       std::memcpy(tiles_[kSums][m], sums, sizeof(sums));
     }
   }
+  // The first and the second factors of the pairs of a row are added up apart, each sum rounded at
+  // each product; then the two are added, and that to what was there.
+  template <int kSums, int kA, int kB>
+  void AddBf16Dots() {
+    static_assert(kSums != kA && kSums != kB && kA != kB, "the tiles must differ");
+    const auto [m_end, n_end, k_end] = CheckFactors(kSums, kA, kB);
+    for (int m = 0; m < m_end; ++m) {
+      for (int n = 0; n < n_end; ++n) {
+        float parts[2] = {};
+        for (int k = 0; k < k_end; ++k) {
+          for (int i = 0; i < 2; ++i) {
+            parts[i] =
+                Flushed(std::fma(Bf16At(kA, m, 2 * k + i), Bf16At(kB, k, 2 * n + i), parts[i]));
+          }
+        }
+        float sum;
+        std::memcpy(&sum, &tiles_[kSums][m][4 * n], sizeof(sum));
+        sum = Flushed(Flushed(sum) + Flushed(parts[0] + parts[1]));
+        std::memcpy(&tiles_[kSums][m][4 * n], &sum, sizeof(sum));
+      }
+    }
+  }
 
  private:
+  // Rows and columns of the sums, and what they are summed over, in words.
+  struct Shape {
+    int m_end;
+    int n_end;
+    int k_end;
+  };
+  Shape CheckFactors(int sums, int a, int b) const {
+    for (const int tile : {sums, a, b}) CheckUsed(tile);
+    const Shape shape = {config_.rows[sums], config_.row_bytes[sums] / 4, config_.row_bytes[a] / 4};
+    Check(config_.row_bytes[sums] % 4 == 0 && config_.row_bytes[a] % 4 == 0, "bytes, not words");
+    Check(config_.rows[a] == shape.m_end, "other rows of the first factor than of the sums");
+    Check(config_.row_bytes[b] == 4 * shape.n_end, "other columns of the second factor");
+    Check(config_.rows[b] == shape.k_end, "factors that do not agree");
+    return shape;
+  }
+
+  static float Flushed(float x) {
+    return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x;
+  }
+  float Bf16At(int tile, int row, int column) const {
+    uint16_t number;
+    std::memcpy(&number, &tiles_[tile][row][2 * column], sizeof(number));
+    return Flushed(BFloat16ToFloat(number));
+  }
+
   static void Check(bool is_valid, const char* what) {
     if (is_valid) return;
     std::fprintf(stderr, "tiles: %s\n", what);

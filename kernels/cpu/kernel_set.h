@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/attention_task.h"
+#include "kernels/cpu/bf16_format.h"
 #include "kernels/cpu/int8_format.h"
 #include "kernels/cpu/linear_format.h"
 #include "kernels/sampling/logit_kernels.h"
@@ -15,9 +16,10 @@ namespace phalanx::kernels {
 
 struct KernelSet {
   const char* name;  // For Backend::Describe: CpuLevelName.
-  // FloatFormat::Kernel and Int8Format::Kernels.
+  // FloatFormat::Kernel, Int8Format::Kernels and Bf16Format::Kernels.
   void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
   Int8Format::Kernels int8;
+  Bf16Format::Kernels bf16;
   // PagedAttentionRunner::Kernel.
   void (*attention)(const AttentionTask& task, int64_t segment, float* states);
   // rms_norm, add and silu_mul work on one row of n elements. `out` of rms_norm may be `x`, that of
@@ -37,6 +39,8 @@ const KernelSet& PortableKernels();
 const KernelSet* Avx2Kernels();
 const KernelSet* Avx2VnniKernels();
 const KernelSet* Avx512Kernels();
+// The same with AVX512_BF16, for machines of this level that have it.
+const KernelSet* Avx512Bf16Kernels();
 const KernelSet* AmxKernels();
 
 }  // namespace phalanx::kernels

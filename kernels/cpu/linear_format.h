@@ -51,7 +51,8 @@ class LinearFormat {
   // `rows` are all outputs, as in LinearSource. `data` is zero before.
   virtual void Pack(const PackedMatrix& matrix, absl::Span<const std::byte* const> rows,
                     int64_t group_begin, int64_t group_end, std::byte* data) const = 0;
-  // Writes the in_features weights of one output, in order, with the bits that Dequantize gives.
+  // Writes the in_features weights of one output, in order, with the bits that Dequantize gives
+  // unless a format says otherwise.
   virtual void UnpackRow(const PackedMatrix& matrix, int64_t row, float* out) const = 0;
 
   // Some formats multiply with inputs that are brought into another form first, for all outputs.

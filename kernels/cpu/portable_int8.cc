@@ -46,11 +46,7 @@ uint32_t CodesOf(DType dtype, const std::byte* unit, int w, int lane) {
   return codes;
 }
 
-// D and M of one output in sub-block `s` of a block.
-struct Scale {
-  float d;
-  float m;
-};
+// Of sub-block `s` of a block.
 Scale LoadScale(DType dtype, const std::byte* block, int64_t s, int lane) {
   Scale scale = {HalfToFloat(LoadAt<uint16_t>(block, lane)), 0.0f};
   if (HasMinimum(dtype)) scale.m = HalfToFloat(LoadAt<uint16_t>(block, kGroupRows + lane));
@@ -66,29 +62,6 @@ Scale LoadScale(DType dtype, const std::byte* block, int64_t s, int lane) {
     scale.m *= static_cast<float>(LoadAt<uint8_t>(block, at + sub_blocks * kGroupRows));
   }
   return scale;
-}
-
-// Unpacked weights of one block of inputs for a group of outputs: codes, and the scales of up to
-// two sub-blocks.
-struct UnpackedUnit {
-  std::array<std::array<uint8_t, kGroupRows>, kBlockInputs> codes;
-  std::array<std::array<Scale, kGroupRows>, 2> scales;
-};
-
-void Unpack(DType dtype, const std::byte* unit, const std::byte* block, int64_t first_sub_block,
-            UnpackedUnit& out) {
-  const int parts = kBlockInputs / SubBlockElements(dtype);
-  for (int lane = 0; lane < kGroupRows; ++lane) {
-    for (int w = 0; w < kUnitWords; ++w) {
-      const uint32_t codes = CodesOf(dtype, unit, w, lane);
-      for (int i = 0; i < 4; ++i) {
-        out.codes[w * 4 + i][lane] = static_cast<uint8_t>(codes >> (8 * i));
-      }
-    }
-    for (int part = 0; part < parts; ++part) {
-      out.scales[part][lane] = LoadScale(dtype, block, first_sub_block + part, lane);
-    }
-  }
 }
 
 // One row of a tile of inputs.
@@ -137,14 +110,9 @@ void MultiplyGroup(const LinearTask& task, int64_t group, int64_t first_row, int
   const int64_t in_features = task.weights->in_features;
   const int8::TileLayout layout = {in_features, SubBlockElements(dtype)};
   const std::byte* const data = task.weights->data + group * int8::GroupBytes(dtype, in_features);
-  const std::byte* const scales = data + int8::CodeBytes(dtype, in_features);
   std::array<std::array<float, kGroupRows>, kRowsAtOnce> outputs = {};
-  const int units = int8::UnitsPerBlock(dtype);
-  const int parts = kBlockInputs / SubBlockElements(dtype);
-  UnpackedUnit unit;
   for (int64_t b = 0; b < in_features / kBlockInputs; ++b) {
-    Unpack(dtype, data + b * int8::UnitBytes(dtype), scales + b / units * int8::ScaleBytes(dtype),
-           b % units * parts, unit);
+    const UnpackedUnit unit = Unpack(dtype, data, in_features, b);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t tile = (first_row + r) / int8::kTileRows;
       const Row x = {task.prepared + layout.TileOffset(tile), layout,
@@ -183,6 +151,27 @@ float QuantizeBlock(const float* x, int8_t* levels, int32_t (&sums)[2]) {
 }
 
 }  // namespace
+
+UnpackedUnit Unpack(DType dtype, const std::byte* group, int64_t in_features, int64_t b) {
+  const int units = int8::UnitsPerBlock(dtype);
+  const int parts = kBlockInputs / SubBlockElements(dtype);
+  const std::byte* const unit = group + b * int8::UnitBytes(dtype);
+  const std::byte* const block =
+      group + int8::CodeBytes(dtype, in_features) + b / units * int8::ScaleBytes(dtype);
+  UnpackedUnit unpacked;
+  for (int lane = 0; lane < kGroupRows; ++lane) {
+    for (int w = 0; w < kUnitWords; ++w) {
+      const uint32_t codes = CodesOf(dtype, unit, w, lane);
+      for (int i = 0; i < 4; ++i) {
+        unpacked.codes[w * 4 + i][lane] = static_cast<uint8_t>(codes >> (8 * i));
+      }
+    }
+    for (int part = 0; part < parts; ++part) {
+      unpacked.scales[part][lane] = LoadScale(dtype, block, b % units * parts + part, lane);
+    }
+  }
+  return unpacked;
+}
 
 void QuantizeBlocks(const float* x, int blocks, int8_t* levels, int64_t stride,
                     int8::QuantizedBlocks& to) {

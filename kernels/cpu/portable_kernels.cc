@@ -10,6 +10,7 @@
 #include "kernels/cpu/float_format.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/cpu/kv_arena.h"
+#include "kernels/cpu/portable_bf16.h"
 #include "kernels/cpu/portable_int8.h"
 
 namespace phalanx::kernels {
@@ -147,6 +148,10 @@ const KernelSet& PortableKernels() {
       .name = "portable",
       .linear = Linear,
       .int8 = {.quantize = portable::QuantizeBlocks, .run = portable::LinearInt8},
+      .bf16 = {.sums_by = "multiply and add",
+               .round = portable::RoundToBf16,
+               .run = portable::LinearBf16,
+               .tile_rows = portable::kBf16TileRows},
       .attention = Attention,
       .rms_norm = RmsNorm,
       .add = Add,

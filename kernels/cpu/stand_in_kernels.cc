@@ -1,6 +1,7 @@
 #include "kernels/cpu/stand_in_kernels.h"
 
 #if defined(__x86_64__)
+#include "kernels/cpu/amx_bf16_linear.h"
 #include "kernels/cpu/amx_int8_linear.h"
 #include "kernels/cpu/avx2_int8_linear.h"
 #include "kernels/cpu/emulated_tiles.h"
@@ -35,6 +36,7 @@ const KernelSet* EmulatedAmxKernels() {
   static const KernelSet kKernels = [] {
     KernelSet kernels = *AmxKernels();
     kernels.int8.run = amx::LinearInt8<amx::EmulatedTiles>;
+    kernels.bf16.run = amx::bf16_linear::Run<amx::EmulatedTiles>;
     return kernels;
   }();
   return &kKernels;

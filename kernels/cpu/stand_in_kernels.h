@@ -1,6 +1,7 @@
-// For tests: the products of bytes of the levels avx2_vnni and amx on machines that lack these,
-// with other instructions that do the same in the place of those that are missing. Everything else,
-// how weights and inputs are walked through, unpacked and scaled, is the code of those levels.
+// For tests: the products of bytes of the levels avx2_vnni and amx, and those of bfloat16 of amx,
+// on machines that lack these, with other instructions that do the same in the place of those that
+// are missing. Everything else, how weights and inputs are walked through, unpacked and scaled, is
+// the code of those levels.
 #ifndef PHALANX_KERNELS_CPU_STAND_IN_KERNELS_H_
 #define PHALANX_KERNELS_CPU_STAND_IN_KERNELS_H_
 
@@ -8,8 +9,9 @@
 
 namespace phalanx::kernels {
 
-// Both are to be run only where CheckCpuLevel says OK for kAvx512Vnni. Null in builds for other
-// processors than x86-64.
+// Both are to be run only where CheckCpuLevel says OK for kAvx512Vnni, and the products of bfloat16
+// of EmulatedAmxKernels only where there is AVX512_BF16 too. Null in builds for other processors
+// than x86-64.
 
 // As Avx2VnniKernels, with AVX-512's encoding of the dot product.
 const KernelSet* EvexVnniKernels();

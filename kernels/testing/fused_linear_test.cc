@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/bfloat16.h"
+#include "kernels/dequantize.h"
 #include "kernels/testing/op_suite.h"
 #include "kernels/testing/random_linear.h"
 
@@ -154,7 +156,9 @@ TEST_P(GatedLinearTest, EqualsTheFormulaOverItsWholeRange) {
     for (int64_t i = 0; i < 3; ++i) {
       for (int64_t j = 0; j < n; ++j) {
         float* const row = x.values().data() + i * 2 * n;
+        // Both are numbers that bfloat16 has too.
         row[j] = static_cast<float>((i * 100 + j) % 401) - 200.0f;
+        row[n + j] = BFloat16ToFloat(FloatToBFloat16(row[n + j]));
         gate.values()[i * n + j] = row[j];
         up.values()[i * n + j] = row[n + j];
       }

@@ -31,6 +31,13 @@ inline constexpr double kRounding = 0x1p-24;
 // of Numerical Algorithms", lemma 3.1.
 constexpr double Roundings(double n) { return n * kRounding / (1 - n * kRounding); }
 
+// What a backend rounds before it multiplies, besides what all do.
+enum class ProductRounding {
+  kNone,
+  kInt8,  // Inputs of quantized weights, to 8 bits with a scale for each 32.
+  kBf16,  // Inputs and weights, to bfloat16. Weights of float types are kept so.
+};
+
 // A backend under test.
 struct BackendUnderTest {
   const char* name;
@@ -38,9 +45,7 @@ struct BackendUnderTest {
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
   // What it takes for KV caches.
   std::vector<KvDType> kv_dtypes = {std::begin(kAllKvDTypes), std::end(kAllKvDTypes)};
-  // Products with quantized weights take inputs that are rounded to 8 bits, with a scale for
-  // each 32.
-  bool rounds_inputs = false;
+  ProductRounding rounding = ProductRounding::kNone;
 };
 
 // For GoogleTest's messages.
