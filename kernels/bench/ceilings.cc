@@ -26,6 +26,8 @@ constexpr int kDotSteps = 4000000;
 constexpr int kTileSteps = 400000;
 // Multiply-adds of two full tiles of bytes.
 constexpr int kTileProducts = 16 * 16 * 64;
+// Of two of bfloat16.
+constexpr int kBf16TileProducts = 16 * 16 * 32;
 // Chains of multiply-adds in MultiplyAdd, and of dot products in DotBytes, that do not wait for
 // each other: enough to keep the processor busy in spite of their latency, few enough for 16
 // registers.
@@ -96,10 +98,40 @@ PHALANX_DOTS void DotBytes() {
   }
 }
 
+#define PHALANX_BF16_DOTS __attribute__((target("avx512f,avx512bf16")))
+#define PHALANX_BF16_DOT(sum) sum = _mm512_dpbf16_ps(sum, inputs, weights)
+
+PHALANX_BF16_DOTS void DotBf16() {
+  __m512i ones = _mm512_set1_epi32(0x3f803f80);
+  benchmark::DoNotOptimize(ones);
+  const auto inputs = reinterpret_cast<__m512bh>(ones);
+  const auto weights = inputs;
+  __m512 s0 = {}, s1 = {}, s2 = {}, s3 = {}, s4 = {}, s5 = {};
+  __m512 s6 = {}, s7 = {}, s8 = {}, s9 = {}, s10 = {}, s11 = {};
+  for (int i = 0; i < kDotSteps; ++i) {
+    PHALANX_BF16_DOT(s0);
+    PHALANX_BF16_DOT(s1);
+    PHALANX_BF16_DOT(s2);
+    PHALANX_BF16_DOT(s3);
+    PHALANX_BF16_DOT(s4);
+    PHALANX_BF16_DOT(s5);
+    PHALANX_BF16_DOT(s6);
+    PHALANX_BF16_DOT(s7);
+    PHALANX_BF16_DOT(s8);
+    PHALANX_BF16_DOT(s9);
+    PHALANX_BF16_DOT(s10);
+    PHALANX_BF16_DOT(s11);
+    asm volatile("" : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5));
+    asm volatile("" : "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9), "+v"(s10), "+v"(s11));
+  }
+}
+
 bool HasByteDots() { return CheckCpuLevel(CpuLevel::kAvx512Vnni, ReadCpuFacts()).ok(); }
+bool HasBf16Dots() { return HasByteDots() && ReadCpuFacts().avx512_bf16; }
 
 // Four sums, one pair of factors, all tiles full.
-void DotTiles() {
+template <typename AddDots>
+void DotTiles(AddDots add_dots) {
   amx::TileConfig config;
   for (int t = 0; t < 6; ++t) {
     config.rows[t] = amx::kMostTileRows;
@@ -108,19 +140,35 @@ void DotTiles() {
   amx::HardwareTiles tiles;
   tiles.Configure(config);
   for (int i = 0; i < kTileSteps; ++i) {
+    add_dots(tiles);
+  }
+  tiles.Release();
+}
+void DotByteTiles() {
+  DotTiles([](amx::HardwareTiles& tiles) {
     tiles.AddDots<0, 4, 5>();
     tiles.AddDots<1, 4, 5>();
     tiles.AddDots<2, 4, 5>();
     tiles.AddDots<3, 4, 5>();
-  }
-  tiles.Release();
+  });
+}
+void DotBf16Tiles() {
+  DotTiles([](amx::HardwareTiles& tiles) {
+    tiles.AddBf16Dots<0, 4, 5>();
+    tiles.AddBf16Dots<1, 4, 5>();
+    tiles.AddBf16Dots<2, 4, 5>();
+    tiles.AddBf16Dots<3, 4, 5>();
+  });
 }
 
 bool HasTiles() { return CheckCpuLevel(CpuLevel::kAmx, ReadCpuFacts()).ok() && AllowTiles().ok(); }
 #else
 void DotBytes() {}
 bool HasByteDots() { return false; }
-void DotTiles() {}
+void DotBf16() {}
+bool HasBf16Dots() { return false; }
+void DotByteTiles() {}
+void DotBf16Tiles() {}
 bool HasTiles() { return false; }
 #endif
 
@@ -167,15 +215,20 @@ Ceilings MeasureCeilings(int num_threads) {
     const double fma = Seconds([&] { team.Run(num_threads, [](uint32_t) { MultiplyAdd(); }); });
     const double flops = 2.0 * 8 * kChains * kFmaSteps * num_threads;
     best.fma_gflop_per_s = std::max(best.fma_gflop_per_s, flops / fma * 1e-9);
-    if (HasByteDots()) {
-      const double dots = Seconds([&] { team.Run(num_threads, [](uint32_t) { DotBytes(); }); });
-      const double operations = 2.0 * 64 * kChains * kDotSteps * num_threads;
-      best.int8_gop_per_s = std::max(best.int8_gop_per_s, operations / dots * 1e-9);
-    }
+    // The rate of `dots`, which makes so many products on each thread.
+    const auto rate = [&](auto dots, double products) {
+      const double seconds = Seconds([&] { team.Run(num_threads, [&](uint32_t) { dots(); }); });
+      return 2.0 * products * num_threads / seconds * 1e-9;
+    };
+    constexpr double kVectors = double{kChains} * kDotSteps;
+    constexpr double kTilePairs = 4.0 * kTileSteps;
+    double& int8 = best.int8_gop_per_s;
+    double& bf16 = best.bf16_gflop_per_s;
+    if (HasByteDots()) int8 = std::max(int8, rate(DotBytes, 64 * kVectors));
+    if (HasBf16Dots()) bf16 = std::max(bf16, rate(DotBf16, 32 * kVectors));
     if (HasTiles()) {
-      const double dots = Seconds([&] { team.Run(num_threads, [](uint32_t) { DotTiles(); }); });
-      const double operations = 2.0 * kTileProducts * 4 * kTileSteps * num_threads;
-      best.int8_gop_per_s = std::max(best.int8_gop_per_s, operations / dots * 1e-9);
+      int8 = std::max(int8, rate(DotByteTiles, kTileProducts * kTilePairs));
+      bf16 = std::max(bf16, rate(DotBf16Tiles, kBf16TileProducts * kTilePairs));
     }
     const double read = Seconds([&] {
       team.ParallelFor(kReadBytes / sizeof(Words), 4,

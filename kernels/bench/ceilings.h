@@ -10,6 +10,8 @@ struct Ceilings {
   // Dot products of bytes, two operations for each product: by AMX's tiles, where this process may
   // use them, or by AVX-512 VNNI; 0 without both.
   double int8_gop_per_s = 0.0;
+  // Products of bfloat16, two operations each: by AMX's tiles or by AVX512_BF16; 0 without both.
+  double bf16_gflop_per_s = 0.0;
   // Reads of an array far larger than the caches.
   double read_gb_per_s = 0.0;
 };

@@ -80,6 +80,9 @@ inline void Report(benchmark::State& state, const Ceilings& ceilings, double byt
   if (ceilings.int8_gop_per_s > 0) {
     state.counters["%int8"] = Counter(flops * 1e-9 / ceilings.int8_gop_per_s * 100, rate);
   }
+  if (ceilings.bf16_gflop_per_s > 0) {
+    state.counters["%bf16"] = Counter(flops * 1e-9 / ceilings.bf16_gflop_per_s * 100, rate);
+  }
   state.counters["%fma"] = Counter(flops * 1e-9 / ceilings.fma_gflop_per_s * 100, rate);
 }
 

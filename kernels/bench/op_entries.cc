@@ -90,7 +90,7 @@ void BenchGatedLinear(benchmark::State& state, OpBench& f, DType dtype, int copi
 
 // All linear layers of one forward pass. A batch of up to 64 rows is taken for decodes, which need
 // logits for each row; more rows are a prompt, which needs those of one.
-void BenchAllLinears(benchmark::State& state, OpBench& f) {
+void BenchAllLinears(benchmark::State& state, OpBench& f, DType dtype, DType table_dtype) {
   const int64_t rows = state.range(0);
   const int64_t logit_rows = rows > 64 ? 1 : rows;
   struct Shape {
@@ -101,12 +101,11 @@ void BenchAllLinears(benchmark::State& state, OpBench& f) {
   for (int i = 0; i < kLayers; ++i) {
     for (const Shape s : {Shape{kHidden, kQkv}, Shape{kHidden, kHidden}, Shape{kHidden, 2 * kFfn},
                           Shape{kFfn, kHidden}}) {
-      layers.push_back(
-          *f.backend->PackLinear({RandomLinear(DType::kQ4_1, s.in, s.out, i).source()}));
+      layers.push_back(*f.backend->PackLinear({RandomLinear(dtype, s.in, s.out, i).source()}));
     }
   }
   const auto table =
-      *f.backend->PackLinear({RandomLinear(DType::kQ8_0, kHidden, kVocab, 1).source()});
+      *f.backend->PackLinear({RandomLinear(table_dtype, kHidden, kVocab, 1).source()});
   ReserveWorkspace(f, rows);
   Activations x(f, rows, kFfn);
   Activations y(f, rows, 2 * kFfn);
@@ -289,13 +288,18 @@ std::vector<OpEntry> AllOpEntries() {
   const auto gated = [](DType dtype, int copies) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchGatedLinear(s, f, dtype, copies); };
   };
+  const auto all_linears = [](DType dtype, DType table) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchAllLinears(s, f, dtype, table); };
+  };
   const auto attention = [](bool decode, int context) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, decode, context); };
   };
   const std::vector<int64_t> rows = {1, 8, 256};
   const std::vector<int64_t> decodes = {1, 8};
+  const std::vector<int64_t> steps = {1, 2, 4, 8, 16, 32, 256};
   std::vector<OpEntry> entries = {
-      {Op::kLinear, "Linear/all_of_a_step", {1, 2, 4, 8, 16, 32, 256}, BenchAllLinears},
+      {Op::kLinear, "Linear/all_of_a_step", steps, all_linears(DType::kQ4_1, DType::kQ8_0)},
+      {Op::kLinear, "Linear/all_of_a_step_of_BF16", steps, all_linears(DType::kBF16, DType::kBF16)},
       {Op::kLinear, "Linear/gate_up/Q4_1", rows, linear(DType::kQ4_1, kHidden, 2 * kFfn, 30)}};
   for (DType dtype : kAllDTypes) {
     if (!IsQuantized(dtype)) continue;

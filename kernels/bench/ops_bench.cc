@@ -1,7 +1,7 @@
 // Every op of the CPU backend at the shapes of SmolLM2-135M, as bandwidth and arithmetic, each also
 // in percent of what the same threads reach in the same run on plain reads and multiply-adds.
 //
-// Usage: ops_bench [--threads=N] [--activations=int8|f32] [--cpu_level=LEVEL]
+// Usage: ops_bench [--threads=N] [--activations=int8|bf16|f32] [--cpu_level=LEVEL]
 //                  [Google Benchmark's own flags]
 #include <benchmark/benchmark.h>
 
@@ -22,6 +22,15 @@
 namespace phalanx::kernels {
 namespace {
 
+// Exits for another name.
+CpuProducts ProductsOf(absl::string_view activations) {
+  if (activations == "int8") return CpuProducts::kInt8;
+  if (activations == "bf16") return CpuProducts::kBFloat16;
+  if (activations == "f32") return CpuProducts::kFloat32;
+  std::fprintf(stderr, "ops_bench: --activations wants int8, bf16 or f32\n");
+  std::exit(2);
+}
+
 // Takes the flags of this program out of the arguments. Exits where a value is none.
 CpuOptions TakeOptions(int& argc, char** argv) {
   CpuOptions options = {.num_threads = 2, .products = CpuProducts::kInt8};
@@ -33,11 +42,7 @@ CpuOptions TakeOptions(int& argc, char** argv) {
       std::fprintf(stderr, "ops_bench: --threads wants a number from 1 on\n");
       std::exit(2);
     } else if (absl::ConsumePrefix(&argument, "--activations=")) {
-      if (argument != "int8" && argument != "f32") {
-        std::fprintf(stderr, "ops_bench: --activations wants int8 or f32\n");
-        std::exit(2);
-      }
-      options.products = argument == "int8" ? CpuProducts::kInt8 : CpuProducts::kFloat32;
+      options.products = ProductsOf(argument);
     } else if (absl::ConsumePrefix(&argument, "--cpu_level=")) {
       const absl::StatusOr<CpuLevel> level = ParseCpuLevel(argument);
       if (!level.ok()) {
@@ -65,9 +70,12 @@ int Main(int argc, char** argv) {
                    .stream = nullptr,
                    .ceilings = MeasureCeilings(options.num_threads)};
   bench.stream = bench.backend->NewStream();
-  std::printf("%s; ceilings: %.1f GB/s read, %.1f GFLOP/s multiply-add, %.1f GOP/s int8\n",
-              bench.backend->Describe().c_str(), bench.ceilings.read_gb_per_s,
-              bench.ceilings.fma_gflop_per_s, bench.ceilings.int8_gop_per_s);
+  std::printf(
+      "%s; ceilings: %.1f GB/s read, %.1f GFLOP/s multiply-add, %.1f GFLOP/s bf16, "
+      "%.1f GOP/s int8\n",
+      bench.backend->Describe().c_str(), bench.ceilings.read_gb_per_s,
+      bench.ceilings.fma_gflop_per_s, bench.ceilings.bf16_gflop_per_s,
+      bench.ceilings.int8_gop_per_s);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   for (const OpEntry& entry : AllOpEntries()) RegisterOpEntry(entry, bench);
