@@ -21,6 +21,7 @@ namespace phalanx::kernels {
   OP(RopeAngles)                \
   OP(RopeAndWriteKv)            \
   OP(PagedAttention)            \
+  OP(RopeAttention)             \
   OP(GatherRows)                \
   OP(AdjustLogits)              \
   OP(Sample)                    \

@@ -18,4 +18,12 @@ void Backend::NormGatedLinear(Stream& stream, Tensor residual, Tensor norm_weigh
   GatedLinear(stream, normed, w, out);
 }
 
+void Backend::RopeAttention(Stream& stream, const StepBatch& batch, Tensor cos_sin,
+                            int local_q_heads, Tensor qkv, float scale, KvCache& cache, int layer,
+                            Tensor out) {
+  CheckTensors(Op::kRopeAttention, {cos_sin, qkv, out});
+  RopeAndWriteKv(stream, batch, cos_sin, local_q_heads, qkv, cache, layer);
+  PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
+}
+
 }  // namespace phalanx::kernels

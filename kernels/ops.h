@@ -354,6 +354,12 @@ class Backend {
   virtual void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                               float scale, const KvCache& cache, int layer, Tensor out) = 0;
 
+  // RopeAndWriteKv, then PagedAttention, with the same bits in the cache and in `out`. Backends
+  // that do both at once override this. What is in `qkv` afterwards is not defined.
+  virtual void RopeAttention(Stream& stream, const StepBatch& batch, Tensor cos_sin,
+                             int local_q_heads, Tensor qkv, float scale, KvCache& cache, int layer,
+                             Tensor out);
+
   // out[i] = x[rows[i]]. rows: [out.rows] i32 in backend memory; x: [num_tokens, hidden]; out:
   // [rows, hidden].
   virtual void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) = 0;

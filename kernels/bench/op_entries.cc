@@ -131,7 +131,7 @@ void BenchAllLinears(benchmark::State& state, OpBench& f, DType dtype, DType tab
 
 // Attention of `rows` tokens: decodes of as many sequences with `context` tokens each, or the last
 // `rows` tokens of one prompt.
-void BenchAttention(benchmark::State& state, OpBench& f, bool decode, int context) {
+void BenchAttention(benchmark::State& state, OpBench& f, Op op, bool decode, int context) {
   const int rows = static_cast<int>(state.range(0));
   const int blocks_per_seq = (context + kKvBlockTokens - 1) / kKvBlockTokens;
   const int num_seqs = decode ? rows : 1;
@@ -157,8 +157,13 @@ void BenchAttention(benchmark::State& state, OpBench& f, bool decode, int contex
   f.backend->RopeAndWriteKv(*f.stream, fill.batch(), cos_sin.tensor(), kQHeads, qkv.tensor(),
                             *cache, 0);
   for (auto _ : state) {
-    f.backend->PagedAttention(*f.stream, step.batch(), qkv.tensor(), kQHeads, 0.125f, *cache, 0,
-                              out.tensor());
+    if (op == Op::kRopeAttention) {
+      f.backend->RopeAttention(*f.stream, step.batch(), cos_sin.tensor(), kQHeads, qkv.tensor(),
+                               0.125f, *cache, 0, out.tensor());
+    } else {
+      f.backend->PagedAttention(*f.stream, step.batch(), qkv.tensor(), kQHeads, 0.125f, *cache, 0,
+                                out.tensor());
+    }
   }
   // Rows of one prompt share its keys and values, decodes have their own.
   const double read = decode ? keys : context;
@@ -291,8 +296,8 @@ std::vector<OpEntry> AllOpEntries() {
   const auto all_linears = [](DType dtype, DType table) -> Run {
     return [=](benchmark::State& s, OpBench& f) { BenchAllLinears(s, f, dtype, table); };
   };
-  const auto attention = [](bool decode, int context) -> Run {
-    return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, decode, context); };
+  const auto attention = [](bool decode, int context, Op op = Op::kPagedAttention) -> Run {
+    return [=](benchmark::State& s, OpBench& f) { BenchAttention(s, f, op, decode, context); };
   };
   const std::vector<int64_t> rows = {1, 8, 256};
   const std::vector<int64_t> decodes = {1, 8};
@@ -319,6 +324,8 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kPagedAttention, "PagedAttention/decode/4096", decodes, attention(true, 4096)},
       {Op::kPagedAttention, "PagedAttention/prefill/256", {256}, attention(false, 256)},
       {Op::kPagedAttention, "PagedAttention/prefill/2048", {256}, attention(false, 2048)},
+      {Op::kRopeAttention, "RopeAttention/decode/256", decodes,
+       attention(true, 256, Op::kRopeAttention)},
       {Op::kEmbed, "Embed", rows, BenchEmbed},
       {Op::kRmsNorm, "RmsNorm", rows, BenchRmsNorm},
       {Op::kAddRmsNorm, "AddRmsNorm", rows, BenchAddRmsNorm},

@@ -5,6 +5,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/cuda/shared_segments.h"
@@ -43,7 +44,7 @@ template <typename T, typename Kv>
 class Attention {
  public:
   __device__ Attention(const StepBatch& batch, const T* qkv, int64_t qkv_cols, int local_q_heads,
-                       float scale, const KvLayer& cache)
+                       float scale, const KvLayer& cache, const Rotation& rotation)
       : cache_(cache), memory_(DynamicShared<float>()), shared_{cache.head_dim} {
     const int groups = CeilGroups(local_q_heads, cache.num_kv_heads);
     token_ = blockIdx.x;
@@ -55,9 +56,16 @@ class Attention {
     num_keys_ = batch.positions[token_] + 1;
     table_ = batch.block_tables +
              int64_t{batch.slots[batch.seq_of_token[token_]]} * batch.max_blocks_per_seq;
-    const T* const query = qkv + token_ * qkv_cols + int64_t{first_head_} * cache.head_dim;
+    const T* const row = qkv + token_ * qkv_cols;
+    const T* const query = row + int64_t{first_head_} * cache.head_dim;
+    // Without a rotation, of no dimension.
+    const TokenAngles angles(rotation.cos_sin, token_, rotation.half);
     for (int i = static_cast<int>(threadIdx.x); i < num_heads_ * cache.head_dim; i += kThreads) {
-      memory_[i] = ToFloat(query[i]) * (scale * kLog2E);
+      const int d = i % cache.head_dim;
+      memory_[i] = ToFloat(RotatedAt(query + i - d, d, angles)) * (scale * kLog2E);
+    }
+    if (rotation.is_to_do && HasLastSegment() && WarpId() < 2) {
+      WriteNewToken(row + int64_t{local_q_heads + kv_head_} * cache.head_dim, angles);
     }
     __syncthreads();
   }
@@ -71,6 +79,10 @@ class Attention {
   __device__ int first_head() const { return first_head_; }
   __device__ int num_heads() const { return num_heads_; }
   __device__ int segments() const { return (num_keys_ + kSegmentTokens - 1) / kSegmentTokens; }
+  // Whether, of the blocks that share out the segments, this one takes the last one.
+  __device__ bool HasLastSegment() const {
+    return (segments() - 1) % SharingBlocks(segments()) == static_cast<int>(blockIdx.z);
+  }
 
   // Adds segment `segment` to the state of head WarpId(), which is that warp's. All threads call
   // it.
@@ -103,6 +115,17 @@ class Attention {
   }
 
  private:
+  // Blocks for further query heads of a KV head write the same bytes to the same place.
+  __device__ void WriteNewToken(const T* key, const TokenAngles& angles) {
+    const int position = num_keys_ - 1;
+    const T* const value = key + cache_.num_kv_heads * cache_.head_dim;
+    WriteToken<Kv>(
+        cache_,
+        cache_.ScaleOffset(table_[position / kKvBlockTokens], kv_head_, position % kKvBlockTokens),
+        WarpId(), [&](int d) { return ToFloat(RotatedAt(key, d, angles)); },
+        [&](int d) { return ToFloat(value[d]); });
+  }
+
   // This warp takes the KV blocks WarpId(), WarpId() + kWarps, ... of the segment, and leaves what
   // they give for each head in shared memory. A lane scores the keys of half a block's tokens: the
   // even lanes have the first half of the dimensions of token lane / 2, the odd ones the second.
@@ -226,9 +249,9 @@ __device__ void StorePartial(const State<kDimsPerLane>& state, float* partial, i
 template <typename T, typename Kv>
 __global__ void __launch_bounds__(kThreads)
     AttentionKernel(StepBatch batch, const T* qkv, int64_t qkv_cols, int local_q_heads, float scale,
-                    KvLayer cache, AttentionWorkspace workspace, T* out) {
+                    KvLayer cache, Rotation rotation, AttentionWorkspace workspace, T* out) {
   WaitForPrevious();
-  Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache);
+  Attention<T, Kv> attention(batch, qkv, qkv_cols, local_q_heads, scale, cache, rotation);
   const int segments = attention.segments();
   const int blocks = SharingBlocks(segments);
   const int block = static_cast<int>(blockIdx.z);
@@ -254,7 +277,8 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, typename Kv>
 void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
-                 float scale, const KvLayer& cache, const AttentionWorkspace& workspace, T* out) {
+                 float scale, const KvLayer& cache, const Rotation& rotation,
+                 const AttentionWorkspace& workspace, T* out) {
   const int groups =
       cache.num_kv_heads * Attention<T, Kv>::CeilGroups(local_q_heads, cache.num_kv_heads);
   const T* const in = static_cast<const T*>(qkv.data);
@@ -266,7 +290,7 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
     shape.grid.z = static_cast<uint32_t>(std::min(kSplits, workspace.max_segments));
   }
   Launch(stream, shape, AttentionKernel<T, Kv>, batch, in, qkv.cols, local_q_heads, scale, cache,
-         workspace, out);
+         rotation, workspace, out);
 }
 
 }  // namespace
@@ -278,12 +302,13 @@ size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments
 
 void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
                           int local_q_heads, float scale, const KvLayer& cache,
-                          const AttentionWorkspace& workspace, const Tensor& out) {
+                          const Rotation& rotation, const AttentionWorkspace& workspace,
+                          const Tensor& out) {
   WithType(qkv.dtype, [&](auto tag) {
     WithKvType(cache.dtype, [&](auto kv_tag) {
       using T = typename decltype(tag)::Type;
       using Kv = typename decltype(kv_tag)::Type;
-      LaunchTyped<T, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace,
+      LaunchTyped<T, Kv>(stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace,
                          static_cast<T*>(out.data));
     });
   });

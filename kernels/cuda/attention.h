@@ -49,13 +49,24 @@ struct AttentionWorkspace {
   int max_segments = 0;  // Of a sequence of the longest context.
 };
 
+// For attention that rotates queries and keys itself, and writes keys and values to the cache: the
+// cosines and sines of the step's tokens, [num_tokens, 2 * half]. Only for steps of one token a
+// sequence. The block that takes the last keys of a sequence writes the new one, for no other block
+// reads it.
+struct Rotation {
+  bool is_to_do = false;  // If not, it has been done before.
+  const float* cos_sin = nullptr;
+  int half = 0;  // 0 if heads are not rotated.
+};
+
 // Bytes of `partials`.
 size_t AttentionPartialBytes(int64_t q_heads, int64_t head_dim, int max_segments);
 
 // qkv and out are of one type, float32 or bfloat16; qkv.rows = batch.num_tokens.
 void LaunchPagedAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
                           int local_q_heads, float scale, const KvLayer& cache,
-                          const AttentionWorkspace& workspace, const Tensor& out);
+                          const Rotation& rotation, const AttentionWorkspace& workspace,
+                          const Tensor& out);
 
 }  // namespace phalanx::kernels::cuda
 

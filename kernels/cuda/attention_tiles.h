@@ -9,6 +9,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/kv_tiles.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
@@ -42,6 +43,20 @@ class QueryRows {
       const int64_t head = queries.HeadOf(is_there ? first_row + row : 0, heads_per_token);
       CopyToShared(memory_ + row * kDim + Swapped(i % kPieces, row) * 8,
                    qkv + head * kDim + i % kPieces * 8, is_there);
+    }
+  }
+
+  // Puts the rows of a sequence's one token there, rotated. All threads of a block call it; they
+  // see each other's after a barrier.
+  __device__ void Rotate(const Queries& queries, const BFloat16* qkv, int64_t heads_per_token,
+                         const TokenAngles& angles) {
+    for (int i = static_cast<int>(threadIdx.x); i < kElements; i += kThreads) {
+      const int row = i / kDim;
+      const int d = i % kDim;
+      const bool is_there = row < queries.num_rows;
+      const int64_t head = queries.HeadOf(is_there ? row : 0, heads_per_token);
+      memory_[row * kDim + Swapped(d / 8, row) * 8 + d % 8] =
+          is_there ? RotatedAt(qkv + head * kDim, d, angles) : BFloat16{};
     }
   }
 

@@ -299,15 +299,23 @@ class CudaBackend final : public Backend {
   void PagedAttention(Stream& stream, const StepBatch& batch, Tensor qkv, int local_q_heads,
                       float scale, const KvCache& cache, int layer, Tensor out) override {
     CheckTensors(Op::kPagedAttention, {qkv, out});
-    const auto& arena = static_cast<const KvArena&>(cache);
-    const KvLayer kv = arena.layer(layer);
-    const AttentionWorkspace partials = workspace().AttentionFor(local_q_heads, kv.head_dim);
-    if (qkv.dtype == DType::kBF16 && SuitsTensorCores(kv, local_q_heads)) {
-      LaunchTensorCoreAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, partials,
-                                out);
-    } else {
-      LaunchPagedAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, partials, out);
+    Attend(stream, batch, qkv, local_q_heads, scale, cache, layer, {}, out);
+  }
+
+  // One kernel for steps of one token a sequence. With more, a block would need keys that others
+  // have yet to rotate.
+  void RopeAttention(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
+                     Tensor qkv, float scale, KvCache& cache, int layer, Tensor out) override {
+    CheckTensors(Op::kRopeAttention, {cos_sin, qkv, out});
+    if (batch.num_tokens != batch.num_seqs) {
+      return Backend::RopeAttention(stream, batch, cos_sin, local_q_heads, qkv, scale, cache, layer,
+                                    out);
     }
+    Attend(stream, batch, qkv, local_q_heads, scale, cache, layer,
+           {.is_to_do = true,
+            .cos_sin = static_cast<const float*>(cos_sin.data),
+            .half = static_cast<int>(cos_sin.cols / 2)},
+           out);
   }
 
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
@@ -454,6 +462,20 @@ class CudaBackend final : public Backend {
       } else {
         LaunchLinear(Handle(stream), x, segment.matrix, to);
       }
+    }
+  }
+
+  void Attend(Stream& stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
+              float scale, const KvCache& cache, int layer, const Rotation& rotation,
+              const Tensor& out) {
+    const KvLayer kv = static_cast<const KvArena&>(cache).layer(layer);
+    const AttentionWorkspace partials = workspace().AttentionFor(local_q_heads, kv.head_dim);
+    if (qkv.dtype == DType::kBF16 && SuitsTensorCores(kv, local_q_heads)) {
+      LaunchTensorCoreAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, rotation,
+                                partials, out);
+    } else {
+      LaunchPagedAttention(Handle(stream), batch, qkv, local_q_heads, scale, kv, rotation, partials,
+                           out);
     }
   }
 

@@ -3,6 +3,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/numbers.h"
@@ -135,80 +136,39 @@ __global__ void RopeAnglesKernel(StepBatch batch, const float* inv_freq, int64_t
   row[half + j] = sinf(angle) * factor;
 }
 
-// Writes a row to the cache: `place` says where each dimension goes.
-template <typename Kv, typename T, typename Place>
-__device__ void WriteLevels(const T* row, int head_dim, Place place, Kv* to, float* scale_to) {
-  uint32_t amax = 0;
-  for (int d = LaneId(); d < head_dim; d += kWarpSize) {
-    amax = max(amax, KvMagnitude(ToFloat(row[d])));
-  }
-  const KvScale scale = KvScaleOf(kKvDTypeOf<Kv>, WarpMax(amax));
-  for (int d = LaneId(); d < head_dim; d += kWarpSize) {
-    to[place(d)] = LevelOf<Kv>(ToFloat(row[d]), scale);
-  }
-  if (LaneId() == 0) *scale_to = scale.scale;
-}
-
-// The keys and values of one token, [num_kv_heads, head_dim] each. A block has a warp for each row
-// that is quantized, in turns.
-template <typename T, typename Kv>
-__device__ void WriteKv(const KvLayer& cache, int64_t block, int slot, const T* keys,
-                        const T* values) {
-  const int head_dim = cache.head_dim;
-  if constexpr (kHasScales<Kv>) {
-    for (int row = WarpId(); row < 2 * cache.num_kv_heads; row += kWarps) {
-      const int head = row / 2;
-      const int64_t to = cache.Offset(block, head, slot);
-      const int64_t scale_to = cache.ScaleOffset(block, head, slot);
-      if (row % 2 == 0) {
-        WriteLevels(
-            keys + head * head_dim, head_dim, [&](int d) { return cache.KeyPlace(d); },
-            static_cast<Kv*>(cache.keys) + to, cache.key_scales + scale_to);
-      } else {
-        WriteLevels(
-            values + head * head_dim, head_dim, [&](int d) { return cache.ValuePlace(d); },
-            static_cast<Kv*>(cache.values) + to, cache.value_scales + scale_to);
-      }
-    }
-  } else {
-    for (int i = static_cast<int>(threadIdx.x); i < cache.num_kv_heads * head_dim;
-         i += blockDim.x) {
-      const int64_t to = cache.Offset(block, i / head_dim, slot) + i % head_dim;
-      static_cast<Kv*>(cache.keys)[to] = FromFloat<Kv>(ToFloat(keys[i]));
-      static_cast<Kv*>(cache.values)[to] = FromFloat<Kv>(ToFloat(values[i]));
-    }
-  }
-}
-
 // One block for each token.
 template <typename T, typename Kv>
 __global__ void RopeAndWriteKvKernel(StepBatch batch, const float* cos_sin, int half,
                                      int local_q_heads, T* qkv, int64_t qkv_cols, KvLayer cache) {
   WaitForPrevious();
   const int64_t t = blockIdx.x;
-  const float* const cosines = cos_sin + t * 2 * half;
-  const float* const sines = cosines + half;
+  const TokenAngles angles(cos_sin, t, half);
   T* const row = qkv + t * qkv_cols;
   const int head_dim = cache.head_dim;
   const int turned_heads = local_q_heads + cache.num_kv_heads;
   for (int i = static_cast<int>(threadIdx.x); i < turned_heads * half; i += blockDim.x) {
     T* const low = row + i / half * head_dim + i % half;
     T* const high = low + half;
-    const float cosine = cosines[i % half];
-    const float sine = sines[i % half];
+    const float cosine = angles.cosines[i % half];
+    const float sine = angles.sines[i % half];
     const float a = ToFloat(*low);
     const float b = ToFloat(*high);
-    *low = FromFloat<T>(a * cosine - b * sine);
-    *high = FromFloat<T>(b * cosine + a * sine);
+    *low = FromFloat<T>(RotatedLow(a, b, cosine, sine));
+    *high = FromFloat<T>(RotatedHigh(a, b, cosine, sine));
   }
   __syncthreads();
   const int position = batch.positions[t];
   const int64_t slot = batch.slots[batch.seq_of_token[t]];
   const int64_t block =
       batch.block_tables[slot * batch.max_blocks_per_seq + position / kKvBlockTokens];
-  const T* const keys = row + local_q_heads * head_dim;
-  WriteKv<T, Kv>(cache, block, position % kKvBlockTokens, keys,
-                 keys + cache.num_kv_heads * head_dim);
+  // A warp for each key and each value, in turns.
+  for (int i = WarpId(); i < 2 * cache.num_kv_heads; i += kWarps) {
+    const T* const key = row + (local_q_heads + i / 2) * head_dim;
+    const T* const value = key + cache.num_kv_heads * head_dim;
+    WriteToken<Kv>(
+        cache, cache.ScaleOffset(block, i / 2, position % kKvBlockTokens), i % 2,
+        [&](int d) { return ToFloat(key[d]); }, [&](int d) { return ToFloat(value[d]); });
+  }
 }
 
 template <typename T>

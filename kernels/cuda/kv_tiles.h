@@ -9,6 +9,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kv_layout.h"
 #include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
 #include "kernels/step_batch.h"
@@ -56,6 +57,24 @@ __device__ __forceinline__ int Swapped(int piece, int row) {
   return piece ^ ((row & 1) << 2 | (row & 2) | (row & 4) >> 2);
 }
 
+// A key that is not read from the cache, since this block writes it there: what it has, in shared
+// memory.
+template <typename Kv>
+struct NewKey {
+  int key = -1;  // -1 for none.
+  TokenCopy<Kv> row;
+
+  // Its number in a tile; outside of [0, kTileKeys) if it is in another one.
+  __device__ int InTile(int tile) const { return key - tile * kTileKeys; }
+  __device__ bool IsIn(int tile) const {
+    return key >= 0 && InTile(tile) >= 0 && InTile(tile) < kTileKeys;
+  }
+  // Piece `piece` of 16 bytes of its key or value.
+  __device__ static uint4 Piece(const Kv* row, int piece) {
+    return *reinterpret_cast<const uint4*>(row + piece * (16 / static_cast<int>(sizeof(Kv))));
+  }
+};
+
 // Tiles of keys and values in shared memory, two at once.
 template <int kDim, typename Kv>
 class KvTiles;
@@ -67,14 +86,16 @@ class KvTiles<kDim, BFloat16> {
   static constexpr int kTileElements = kTileKeys * kDim;
   static constexpr int kElements = 2 * 2 * kTileElements;
 
-  __device__ KvTiles(BFloat16* memory, const Queries& queries, const KvLayer& cache)
-      : memory_(memory), queries_(queries), cache_(cache) {}
+  __device__ KvTiles(BFloat16* memory, const Queries& queries, const KvLayer& cache,
+                     const NewKey<BFloat16>& new_key = {})
+      : memory_(memory), queries_(queries), cache_(cache), new_(new_key) {}
 
-  // Asks for tile `tile` of the sequence. Keys that it has not are zeros.
+  // Asks for tile `tile` of the sequence, but for the new key. Keys that it has not are zeros.
   __device__ void Fetch(int tile) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kPieces; i += kThreads) {
       const int in_tile = i / kPieces;
       const int key = tile * kTileKeys + in_tile;
+      if (key == new_.key) continue;
       const bool is_there = key < queries_.num_keys;
       const int64_t from =
           cache_.Offset(is_there ? queries_.table[key / kKvBlockTokens] : kPaddingBlock,
@@ -85,6 +106,17 @@ class KvTiles<kDim, BFloat16> {
       CopyToShared(to + kTileElements, static_cast<const BFloat16*>(cache_.values) + from,
                    is_there);
     }
+  }
+
+  // Puts the new key in its place in the tile, once the tile is there for this thread.
+  __device__ void PutNewKey(int tile) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (!new_.IsIn(tile) || thread >= 2 * kPieces) return;
+    const int piece = thread % kPieces;
+    const bool is_key = thread < kPieces;
+    BFloat16* const to = Stage(tile) + (is_key ? 0 : kTileElements) + new_.InTile(tile) * kDim +
+                         Swapped(piece, new_.InTile(tile)) * 8;
+    *reinterpret_cast<uint4*>(to) = new_.Piece(is_key ? new_.row.key : new_.row.value, piece);
   }
 
   // The piece `piece` of a key, by its number in the tile.
@@ -101,6 +133,7 @@ class KvTiles<kDim, BFloat16> {
   BFloat16* const memory_;
   const Queries& queries_;
   const KvLayer& cache_;
+  const NewKey<BFloat16> new_;
 };
 
 // The same of levels of 8 bits, with their scales.
@@ -111,15 +144,21 @@ class KvTiles {
   static constexpr int kTileBytes = kTileKeys * kDim;
   static constexpr int kStageBytes = 2 * kTileBytes + 2 * kTileKeys * int{sizeof(float)};
   static constexpr int kElements = 2 * kStageBytes / int{sizeof(BFloat16)};
+  static constexpr int kCopies = kTileKeys / 4;  // Of keys' scales, and as many of values'.
 
-  __device__ KvTiles(BFloat16* memory, const Queries& queries, const KvLayer& cache)
-      : memory_(reinterpret_cast<std::byte*>(memory)), queries_(queries), cache_(cache) {}
+  __device__ KvTiles(BFloat16* memory, const Queries& queries, const KvLayer& cache,
+                     const NewKey<Kv>& new_key = {})
+      : memory_(reinterpret_cast<std::byte*>(memory)),
+        queries_(queries),
+        cache_(cache),
+        new_(new_key) {}
 
-  // Asks for tile `tile` of the sequence. Keys that it has not are zeros.
+  // Asks for tile `tile` of the sequence, but for the new key. Keys that it has not are zeros.
   __device__ void Fetch(int tile) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kPieces; i += kThreads) {
       const int in_tile = i / kPieces;
       const int key = tile * kTileKeys + in_tile;
+      if (key == new_.key) continue;
       const int64_t from =
           cache_.Offset(BlockOf(key), queries_.kv_head, key % kKvBlockTokens) + i % kPieces * 16;
       std::byte* const to = Stage(tile) + in_tile * kDim + SwappedPiece(i % kPieces, in_tile) * 16;
@@ -129,7 +168,6 @@ class KvTiles {
     }
     // Each of the first threads copies the scales of four keys, which are of one block. Of those
     // that the sequence has not, some are what an earlier one has left.
-    constexpr int kCopies = kTileKeys / 4;
     const int thread = static_cast<int>(threadIdx.x);
     if (thread < 2 * kCopies) {
       const int in_tile = thread % kCopies * 4;
@@ -138,6 +176,24 @@ class KvTiles {
       CopyToShared(Scales(tile) + thread / kCopies * kTileKeys + in_tile,
                    from + cache_.ScaleOffset(BlockOf(key), queries_.kv_head, key % kKvBlockTokens),
                    IsThere(key));
+    }
+  }
+
+  // Puts the new key in its place in the tile, once the tile is there for this thread. Its scales
+  // are put there by the threads that have copied something else to these places.
+  __device__ void PutNewKey(int tile) {
+    if (!new_.IsIn(tile)) return;
+    const int thread = static_cast<int>(threadIdx.x);
+    const int in_tile = new_.InTile(tile);
+    if (thread < 2 * kPieces) {
+      const int piece = thread % kPieces;
+      const bool is_key = thread < kPieces;
+      std::byte* const to = Stage(tile) + (is_key ? 0 : kTileBytes) + in_tile * kDim +
+                            SwappedPiece(piece, in_tile) * 16;
+      *reinterpret_cast<uint4*>(to) = new_.Piece(is_key ? new_.row.key : new_.row.value, piece);
+    }
+    if (thread < 2 * kCopies && thread % kCopies == in_tile / 4) {
+      Scales(tile)[thread / kCopies * kTileKeys + in_tile] = new_.row.scales[thread / kCopies];
     }
   }
 
@@ -175,6 +231,7 @@ class KvTiles {
   std::byte* const memory_;
   const Queries& queries_;
   const KvLayer& cache_;
+  const NewKey<Kv> new_;
 };
 
 }  // namespace phalanx::kernels::cuda::attention

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/dtype.h"
+#include "kernels/tensor.h"
 
 namespace phalanx::kernels::cuda {
 
@@ -16,6 +17,13 @@ namespace phalanx::kernels::cuda {
 // aligned to 16 bytes and `count` is a multiple of 8.
 void LaunchRankSum(cudaStream_t stream, DType dtype, int world, int64_t count, const void* parts,
                    void* sum);
+
+// Queues LaunchRankSum and then Backend::AddRmsNorm with that sum as `delta`, with the same bits,
+// in one kernel. parts: [world, residual.rows, residual.cols] of out's type; residual: kF32 or
+// kBF16.
+void LaunchRankSumAddRmsNorm(cudaStream_t stream, int world, const void* parts,
+                             const Tensor& residual, const Tensor& weight, float eps,
+                             const Tensor& out);
 
 }  // namespace phalanx::kernels::cuda
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention_tiles.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kv_numbers.h"
+#include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/numbers.h"
@@ -96,12 +97,54 @@ __global__ void __launch_bounds__(kThreads)
 // The warps' scores of a tile, exchanged.
 using SharedScores = float[kKeyTiles][4][kWarpSize];
 
+// Where things lie in the block's shared memory, in bytes.
 template <int kDim, typename Kv>
-constexpr size_t kDecodeBytes = (KvTiles<kDim, Kv>::kElements + QueryRows<kDim>::kElements) *
-                                    sizeof(BFloat16) +
-                                sizeof(SharedScores);
+struct DecodeLayout {
+  static constexpr size_t kQuery = KvTiles<kDim, Kv>::kElements * sizeof(BFloat16);
+  static constexpr size_t kScores = kQuery + QueryRows<kDim>::kElements * sizeof(BFloat16);
+  static constexpr size_t kNewKey = kScores + sizeof(SharedScores);
+  static constexpr size_t kNewScales = kNewKey + 2 * kDim * sizeof(Kv);
+  static constexpr size_t kBytes = kNewScales + 2 * sizeof(float);
+};
 
-// The state of one segment, for this warp's quarter of the dimensions.
+// The key that this block writes to the cache, if it is to: if it takes the last segment.
+template <int kDim, typename Kv>
+__device__ NewKey<Kv> NewKeyOf(std::byte* memory, const Rotation& rotation, int num_keys,
+                               bool has_last_segment) {
+  if (!rotation.is_to_do || !has_last_segment) return {};
+  using Layout = DecodeLayout<kDim, Kv>;
+  Kv* const key = reinterpret_cast<Kv*>(memory + Layout::kNewKey);
+  return {.key = num_keys - 1,
+          .row = {.key = key,
+                  .value = key + kDim,
+                  .scales = reinterpret_cast<float*>(memory + Layout::kNewScales)}};
+}
+
+// Rotates the queries. The block that has the new key rotates it too, and writes it and its value
+// to the cache and to shared memory.
+template <int kDim, typename Kv>
+__device__ void RotateToken(const Queries& queries, const BFloat16* qkv, int local_q_heads,
+                            const KvLayer& cache, const Rotation& rotation, const NewKey<Kv>& added,
+                            QueryRows<kDim>& query) {
+  const int64_t heads_per_token = local_q_heads + 2 * cache.num_kv_heads;
+  const TokenAngles angles(rotation.cos_sin, queries.first_token, rotation.half);
+  query.Rotate(queries, qkv, heads_per_token, angles);
+  if (added.key >= 0 && Warp() < 2) {
+    const int64_t key_head =
+        queries.first_token * heads_per_token + local_q_heads + queries.kv_head;
+    const BFloat16* const key = qkv + key_head * kDim;
+    const BFloat16* const value = key + cache.num_kv_heads * kDim;
+    const int64_t at = cache.ScaleOffset(queries.table[added.key / kKvBlockTokens], queries.kv_head,
+                                         added.key % kKvBlockTokens);
+    WriteToken<Kv>(
+        cache, at, Warp(), [&](int d) { return ToFloat(RotatedAt(key, d, angles)); },
+        [&](int d) { return ToFloat(value[d]); }, added.row);
+  }
+  __syncthreads();
+}
+
+// The state of one segment, for this warp's quarter of the dimensions. Its first tile has been
+// asked for.
 template <int kDim, typename Kv>
 __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim, Kv>& kv,
                            SharedScores& shared, int segment, int num_keys,
@@ -110,12 +153,11 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim, Kv>& kv,
   constexpr int kMine = kKeyTiles / kWarps;
   const int begin = segment * kTilesPerSegment;
   const int end = min(begin + kTilesPerSegment, (num_keys + kTileKeys - 1) / kTileKeys);
-  kv.Fetch(begin);
-  EndCopies();
   for (int tile = begin; tile < end; ++tile) {
     if (tile + 1 < end) kv.Fetch(tile + 1);
     EndCopies();
     AwaitCopies<1>();
+    kv.PutNewKey(tile);
     __syncthreads();
     float mine[kMine][4];
     Score(query, kv, tile, Warp() * kMine, mine);
@@ -143,8 +185,10 @@ __device__ void AddSegment(const QueryRows<kDim>& query, KvTiles<kDim, Kv>& kv,
 template <int kDim, typename Kv>
 __global__ void __launch_bounds__(kThreads, 2)
     DecodeAttentionKernel(StepBatch batch, const BFloat16* qkv, int local_q_heads, float scale,
-                          KvLayer cache, AttentionWorkspace workspace, BFloat16* out) {
+                          KvLayer cache, Rotation rotation, AttentionWorkspace workspace,
+                          BFloat16* out) {
   WaitForPrevious();
+  using Layout = DecodeLayout<kDim, Kv>;
   constexpr int kTiles = kDim / 8 / kWarps;
   const int group = local_q_heads / cache.num_kv_heads;
   const Queries queries(batch, static_cast<int>(blockIdx.x), group, static_cast<int>(blockIdx.y));
@@ -153,16 +197,28 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int blocks = SharingBlocks(segments);
   const int block = static_cast<int>(blockIdx.z);
   if (block >= blocks) return;
-  auto* const memory = DynamicShared<BFloat16>();
-  KvTiles<kDim, Kv> kv(memory, queries, cache);
-  // All warps have the same rows; each fetches them for itself.
-  QueryRows<kDim> query(memory + KvTiles<kDim, Kv>::kElements);
-  query.Fetch(queries, qkv, local_q_heads + 2 * cache.num_kv_heads, 0);
+  auto* const memory = DynamicShared<std::byte>();
+  const auto added =
+      NewKeyOf<kDim, Kv>(memory, rotation, num_keys, (segments - 1) % blocks == block);
+  KvTiles<kDim, Kv> kv(reinterpret_cast<BFloat16*>(memory), queries, cache, added);
+  QueryRows<kDim> query(reinterpret_cast<BFloat16*>(memory + Layout::kQuery));
+  kv.Fetch(block * kTilesPerSegment);
+  if (rotation.is_to_do) {
+    EndCopies();
+    RotateToken(queries, qkv, local_q_heads, cache, rotation, added, query);
+  } else {
+    // All warps have the same rows; each fetches them for itself.
+    query.Fetch(queries, qkv, local_q_heads + 2 * cache.num_kv_heads, 0);
+    EndCopies();
+  }
   const int last_keys[2] = {queries.LastKey(Lane() / 4), queries.LastKey(Lane() / 4 + 8)};
-  auto& shared = *reinterpret_cast<SharedScores*>(memory + KvTiles<kDim, Kv>::kElements +
-                                                  QueryRows<kDim>::kElements);
+  auto& shared = *reinterpret_cast<SharedScores*>(memory + Layout::kScores);
   MergedState<kTiles, ValuesInRegisters<kTiles>> total;
   for (int segment = block; segment < segments; segment += blocks) {
+    if (segment != block) {
+      kv.Fetch(segment * kTilesPerSegment);
+      EndCopies();
+    }
     RowState<kTiles> state;
     state.Clear();
     AddSegment(query, kv, shared, segment, num_keys, last_keys, scale * kLog2E, state);
@@ -203,8 +259,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <int kDim, typename Kv>
 void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
-                 float scale, const KvLayer& cache, const AttentionWorkspace& workspace,
-                 const Tensor& out) {
+                 float scale, const KvLayer& cache, const Rotation& rotation,
+                 const AttentionWorkspace& workspace, const Tensor& out) {
   const auto* const in = static_cast<const BFloat16*>(qkv.data);
   auto* const to = static_cast<BFloat16*>(out.data);
   const auto kv_heads = static_cast<uint32_t>(cache.num_kv_heads);
@@ -224,10 +280,10 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
   const bool splits = workspace.max_segments > 1 && batch.num_tokens <= kMaxSplitTokens;
   shape.grid = dim3(static_cast<uint32_t>(batch.num_seqs), kv_heads,
                     splits ? static_cast<uint32_t>(std::min(kSplits, workspace.max_segments)) : 1);
-  shape.shared_bytes = kDecodeBytes<kDim, Kv>;
+  shape.shared_bytes = DecodeLayout<kDim, Kv>::kBytes;
   AllowSharedBytes(DecodeAttentionKernel<kDim, Kv>, shape.shared_bytes);
   Launch(stream, shape, DecodeAttentionKernel<kDim, Kv>, batch, in, local_q_heads, scale, cache,
-         workspace, to);
+         rotation, workspace, to);
 }
 
 }  // namespace
@@ -239,16 +295,19 @@ bool SuitsTensorCores(const KvLayer& cache, int local_q_heads) {
 
 void LaunchTensorCoreAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
                                int local_q_heads, float scale, const KvLayer& cache,
-                               const AttentionWorkspace& workspace, const Tensor& out) {
+                               const Rotation& rotation, const AttentionWorkspace& workspace,
+                               const Tensor& out) {
   if (batch.num_tokens == 0) return;
   WithKvType(cache.dtype, [&](auto kv_tag) {
     using Kv = typename decltype(kv_tag)::Type;
     // SuitsTensorCores has refused it.
     if constexpr (!std::is_same_v<Kv, float>) {
       if (cache.head_dim == 64) {
-        LaunchTyped<64, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
+        LaunchTyped<64, Kv>(stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace,
+                            out);
       } else {
-        LaunchTyped<128, Kv>(stream, batch, qkv, local_q_heads, scale, cache, workspace, out);
+        LaunchTyped<128, Kv>(stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace,
+                             out);
       }
     }
   });

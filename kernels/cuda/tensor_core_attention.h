@@ -26,7 +26,8 @@ bool SuitsTensorCores(const KvLayer& cache, int local_q_heads);
 // As LaunchPagedAttention; qkv and out are bfloat16 and the cache suits.
 void LaunchTensorCoreAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
                                int local_q_heads, float scale, const KvLayer& cache,
-                               const AttentionWorkspace& workspace, const Tensor& out);
+                               const Rotation& rotation, const AttentionWorkspace& workspace,
+                               const Tensor& out);
 
 }  // namespace phalanx::kernels::cuda
 

@@ -24,7 +24,7 @@ AttentionRun::AttentionRun(Backend& backend, const Heads& heads, int num_blocks,
                                        .dtype = dtype})),
       inv_freq_(2, heads.rotary_dim / 2) {}
 
-Matrix AttentionRun::Step(const std::vector<Chunk>& chunks) {
+Matrix AttentionRun::Step(const std::vector<Chunk>& chunks, AttentionOps ops) {
   StepBuilder step(64);
   int64_t tokens = 0;
   for (const Chunk& c : chunks) {
@@ -44,10 +44,15 @@ Matrix AttentionRun::Step(const std::vector<Chunk>& chunks) {
     backend_.RopeAngles(*stream_, step.batch(), InverseFrequencies().tensor(), 1.25f,
                         cos_sin.tensor());
   }
-  backend_.RopeAndWriteKv(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
-                          *cache_, 1);
-  backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kAttentionScale,
-                          *cache_, 1, out.tensor());
+  if (ops == AttentionOps::kTogether) {
+    backend_.RopeAttention(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
+                           kAttentionScale, *cache_, 1, out.tensor());
+  } else {
+    backend_.RopeAndWriteKv(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
+                            *cache_, 1);
+    backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kAttentionScale,
+                            *cache_, 1, out.tensor());
+  }
   EXPECT_TRUE(stream_->Synchronize().ok());
   rotated_ = qkv.values();
   return out;

@@ -51,6 +51,12 @@ enum class Turns {
   kQuarters,
 };
 
+// How a step is called for.
+enum class AttentionOps {
+  kApart,     // By RopeAndWriteKv and PagedAttention.
+  kTogether,  // By RopeAttention.
+};
+
 // A backend with a cache of two layers, of which the second is used.
 class AttentionRun {
  public:
@@ -58,9 +64,9 @@ class AttentionRun {
                Turns turns = Turns::kAngles);
 
   // Runs one step; returns the attention output of its tokens.
-  Matrix Step(const std::vector<Chunk>& chunks);
+  Matrix Step(const std::vector<Chunk>& chunks, AttentionOps ops = AttentionOps::kApart);
 
-  // The qkv rows of the last step, after rotation.
+  // The qkv rows of the last step, after rotation, if it was called for apart.
   const AlignedVector<float>& rotated() const { return rotated_; }
 
  private:

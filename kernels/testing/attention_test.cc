@@ -44,6 +44,7 @@ PHALANX_OP_SUITE(UpdateBlockTables, OpTest);
 PHALANX_OP_SUITE(RopeAngles, OpTest);
 PHALANX_OP_SUITE(RopeAndWriteKv, AttentionSuite);
 PHALANX_OP_SUITE(PagedAttention, AttentionSuite);
+PHALANX_OP_SUITE(RopeAttention, AttentionSuite);
 
 // The angle is the same float32 on all backends. Its cosine or sine has at most one unit in the
 // last place of error, two roundings, and the product with the factor one more; the reference
@@ -173,6 +174,52 @@ TEST_P(PagedAttentionTest, WhatLiesPastTheLastTokenIsNotRead) {
   for (float& v : sequences[0].qkv.values()) v = NAN;
   used.Step({{&sequences[0], 0, 16}});
   EXPECT_EQ(used.Step({{&sequences[1], 0, 3}}).Row(2), expected.Row(2));
+}
+
+// Runs prompts, then three tokens of each sequence one by one, with the ops apart and together. The
+// later ones show what the earlier ones left in the cache.
+void ExpectSameBits(Backend& backend, KvDType dtype, const Heads& heads,
+                    const std::vector<int>& lengths) {
+  std::vector<Sequence> sequences;
+  for (int tokens : lengths) sequences.emplace_back(heads, tokens, tokens);
+  const int num_blocks = DealBlocks(sequences);
+  AttentionRun apart(backend, heads, num_blocks, dtype);
+  AttentionRun together(backend, heads, num_blocks, dtype);
+  for (int step = 0; step < 4; ++step) {
+    std::vector<Chunk> chunks;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const int prompt = lengths[i] - 3;
+      if (step > 0) chunks.push_back({&sequences[i], prompt + step - 1, 1});
+      if (step == 0 && prompt > 0) chunks.push_back({&sequences[i], 0, prompt});
+    }
+    ASSERT_EQ(together.Step(chunks, AttentionOps::kTogether).values(), apart.Step(chunks).values())
+        << KvDTypeName(dtype) << ", heads of " << heads.head_dim << ", step " << step;
+  }
+}
+
+// Sequences that begin, and that come to the ends of blocks of the cache.
+TEST_P(RopeAttentionTest, HasTheBitsOfRotatingWritingAndAttending) {
+  for (const KvDType dtype : GetParam().kv_dtypes) {
+    for (const Heads& heads : {Heads{1, 1, 16, 16}, Heads{6, 2, 64, 48}, Heads{5, 1, 80, 32},
+                               Heads{4, 4, 10, 6}, Heads{8, 2, 128, 96}, Heads{9, 1, 2, 2}}) {
+      ExpectSameBits(*backend_, dtype, heads, {3, 4, 18, 34, 66});
+    }
+  }
+}
+
+// So long that a backend may share a sequence out, with the new key in a part of its own.
+TEST_P(RopeAttentionTest, HasTheBitsOfItsPartsOverALongContext) {
+  for (const KvDType dtype : GetParam().kv_dtypes) {
+    ExpectSameBits(*backend_, dtype, Heads{2, 1, 64, 48}, {258, 5});
+  }
+}
+
+// Of many sequences, a backend may take each whole.
+TEST_P(RopeAttentionTest, HasTheBitsOfItsPartsForManySequences) {
+  for (const KvDType dtype : GetParam().kv_dtypes) {
+    ExpectSameBits(*backend_, dtype, Heads{2, 1, 64, 64},
+                   {7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 259});
+  }
 }
 
 TEST_P(UpdateBlockTablesTest, SetsTheEntriesInOrderAndLeavesTheOthers) {

@@ -165,6 +165,9 @@ int Call(Op op, Backend& backend, const Tensors& t) {
     case Op::kPagedAttention:
       backend.PagedAttention(*stream, batch, t[0], 1, 1.0f, *cache, 0, t[1]);
       return 2;
+    case Op::kRopeAttention:
+      backend.RopeAttention(*stream, batch, t[0], 1, t[1], 1.0f, *cache, 0, t[2]);
+      return 3;
     case Op::kGatherRows:
       backend.GatherRows(*stream, nullptr, t[0], t[1]);
       return 2;

@@ -123,6 +123,12 @@ class OpRecorder : public Backend {
       backend_->PagedAttention(stream, batch, qkv, local_q_heads, scale, cache, layer, out);
     });
   }
+  void RopeAttention(Stream& stream, const StepBatch& batch, Tensor cos_sin, int local_q_heads,
+                     Tensor qkv, float scale, KvCache& cache, int layer, Tensor out) override {
+    Call(Op::kRopeAttention, stream, [&] {
+      backend_->RopeAttention(stream, batch, cos_sin, local_q_heads, qkv, scale, cache, layer, out);
+    });
+  }
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
     Call(Op::kGatherRows, stream, [&] { backend_->GatherRows(stream, rows, x, out); });
   }

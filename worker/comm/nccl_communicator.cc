@@ -39,6 +39,13 @@ NcclType TypeOf(DType dtype) {
 
 size_t BytesOf(NcclType type) { return type == NcclType::kFloat32 ? 4 : 2; }
 
+kernels::Tensor RowsOf(kernels::Tensor tensor, int64_t first, int64_t rows) {
+  tensor.data = static_cast<std::byte*>(tensor.data) +
+                static_cast<size_t>(first * tensor.cols) * BytesOf(TypeOf(tensor.dtype));
+  tensor.rows = rows;
+  return tensor;
+}
+
 }  // namespace
 
 NcclCommunicator::NcclCommunicator(const NcclApi& api, int rank, int world, const Options& options)
@@ -195,6 +202,32 @@ absl::Status NcclCommunicator::AllReduceSum(kernels::Stream& stream, kernels::Te
       return api_.AllGather(elements, workspace_->data(), piece, type, comm, handle);
     }));
     kernels::cuda::LaunchRankSum(handle, data.dtype, world_, piece, workspace_->data(), elements);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NcclCommunicator::AllReduceAddRmsNorm(kernels::Stream& stream,
+                                                   kernels::Backend& backend,
+                                                   kernels::Tensor residual, kernels::Tensor delta,
+                                                   kernels::Tensor weight, float eps,
+                                                   kernels::Tensor out) {
+  const int64_t rows_at_once = delta.cols == 0 ? 0 : options_.workspace_elements / delta.cols;
+  if (!sums_by_kernel() || rows_at_once == 0) {
+    return Communicator::AllReduceAddRmsNorm(stream, backend, residual, delta, weight, eps, out);
+  }
+  RETURN_IF_ERROR(AwaitFormed());
+  const NcclType type = TypeOf(delta.dtype);
+  cudaStream_t const handle = Handle(stream);
+  bytes_sent_ += delta.rows * delta.cols * BytesOf(type);
+  for (int64_t first = 0; first < delta.rows; first += rows_at_once) {
+    const int64_t rows = std::min(delta.rows - first, rows_at_once);
+    RETURN_IF_ERROR(Queue("a sum over ranks", [&](NcclComm comm) {
+      return api_.AllGather(RowsOf(delta, first, rows).data, workspace_->data(), rows * delta.cols,
+                            type, comm, handle);
+    }));
+    kernels::cuda::LaunchRankSumAddRmsNorm(handle, world_, workspace_->data(),
+                                           RowsOf(residual, first, rows), weight, eps,
+                                           RowsOf(out, first, rows));
   }
   return absl::OkStatus();
 }

@@ -72,6 +72,10 @@ class NcclCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int world() const override { return world_; }
   absl::Status AllReduceSum(kernels::Stream& stream, kernels::Tensor data) override;
+  // Where our own kernel sums, it takes the norm too.
+  absl::Status AllReduceAddRmsNorm(kernels::Stream& stream, kernels::Backend& backend,
+                                   kernels::Tensor residual, kernels::Tensor delta,
+                                   kernels::Tensor weight, float eps, kernels::Tensor out) override;
   absl::Status AllReduceWords(kernels::Stream& stream, uint64_t* words, int64_t count,
                               WordOp op) override;
   absl::Status AllGatherWords(kernels::Stream& stream, const uint64_t* mine, int64_t count,

@@ -244,6 +244,61 @@ TEST_F(NcclCommunicatorTest, OnlyStrictSumsOfMoreThanTwoRanksAreOurOwn) {
   }
 }
 
+// In bfloat16, with a residual in float32, as in a decoder. Rows of 24 go three at a time; a row of
+// 100 is more than the workspace holds.
+TEST_F(NcclCommunicatorTest, OurOwnSumsTakeTheNormInTheSameKernelWithTheSameBits) {
+  constexpr int kWorld = 3;
+  const auto group = MakeGroup(kWorld, {.workspace_elements = 72});
+  const auto bits = [](int64_t count, unsigned seed) {
+    std::vector<uint16_t> numbers(count);
+    for (uint16_t& number : numbers) number = 0x3f00 + (seed = seed * 75 + 74) % 511;
+    return numbers;
+  };
+  const struct {
+    int64_t rows;
+    int64_t cols;
+    uint64_t kernels;  // On each rank.
+  } cases[] = {{7, 24, 3}, {2, 15, 1}, {2, 100, 3 + 1}};
+  for (const auto& c : cases) {
+    const int64_t count = c.rows * c.cols;
+    std::vector<std::thread> threads;
+    const uint64_t before = kernels::cuda::emulator::Launches();
+    std::atomic<uint64_t> launches = 0;
+    for (const auto& comm : group) {
+      threads.emplace_back([&] {
+        RankUnderTest rank(kTransport, comm.get());
+        const auto tensor = [&](void* data, DType dtype, int64_t rows) {
+          return kernels::Tensor{data, dtype, rows, c.cols};
+        };
+        const auto weight = tensor(rank.Upload(std::vector<float>(c.cols, 1.5f)), DType::kF32, 1);
+        const auto residual =
+            tensor(rank.Upload(std::vector<float>(count, 0.3f)), DType::kF32, c.rows);
+        const auto expected_residual =
+            tensor(rank.Upload(std::vector<float>(count, 0.3f)), DType::kF32, c.rows);
+        const auto delta = tensor(rank.Upload(bits(count, comm->rank() + 1)), DType::kBF16, c.rows);
+        const auto expected =
+            tensor(rank.Upload(bits(count, comm->rank() + 1)), DType::kBF16, c.rows);
+        EXPECT_TRUE(comm->AllReduceAddRmsNorm(rank.stream(), rank.backend(), residual, delta,
+                                              weight, 1e-5f, delta)
+                        .ok());
+        EXPECT_TRUE(rank.stream().Synchronize().ok());
+        EXPECT_TRUE(comm->Barrier().ok());
+        if (comm->rank() == 0) launches = kernels::cuda::emulator::Launches() - before;
+        EXPECT_TRUE(comm->Barrier().ok());
+        EXPECT_TRUE(comm->AllReduceSum(rank.stream(), expected).ok());
+        rank.backend().AddRmsNorm(rank.stream(), expected_residual, expected, weight, 1e-5f,
+                                  expected);
+        EXPECT_EQ(rank.Download(static_cast<float*>(residual.data), count),
+                  rank.Download(static_cast<float*>(expected_residual.data), count));
+        EXPECT_EQ(rank.Download(static_cast<uint16_t*>(delta.data), count),
+                  rank.Download(static_cast<uint16_t*>(expected.data), count));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(launches, kWorld * c.kernels) << c.rows << " rows of " << c.cols;
+  }
+}
+
 // --- Errors and the end ---
 
 TEST_F(NcclCommunicatorTest, AnErrorThatNcclLearnsOfLaterIsFinal) {

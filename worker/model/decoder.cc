@@ -325,9 +325,8 @@ absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
       w.qkv_bias == nullptr ? Tensor{} : Tensor{w.qkv_bias->data(), DType::kF32, 1, qkv.cols};
   MultiplyNorm(Norm(*w.attention_norm), *w.qkv, qkv_bias, qkv);
   Mark();
-  backend_.RopeAndWriteKv(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
-                          qkv, *cache_, layer);
-  backend_.PagedAttention(*stream_, batch, qkv, local_q_heads, scale, *cache_, layer, attention);
+  backend_.RopeAttention(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
+                         qkv, scale, *cache_, layer, attention);
   Mark();
   // This rank's heads give it a part of each output's sum.
   return AddProduct(attention, *w.attention_out, Norm(*w.ffn_norm));

@@ -118,19 +118,27 @@ constexpr StepLimits kLongLimits = {
     .max_step_tokens = 64, .max_seqs = 4, .max_blocks_per_seq = 20, .kv_blocks = 80};
 
 // A model whose attention is made for the tensor cores if heads have 64 dimensions.
-std::string WriteModel(const std::string& name, int num_layers, int head_dim) {
+std::string WriteModel(const std::string& name, int num_layers, int head_dim,
+                       int num_kv_heads = 2) {
   return WriteTinyModel(name, {.num_layers = num_layers,
-                               .num_q_heads = 4,
-                               .num_kv_heads = 2,
+                               .num_q_heads = 2 * num_kv_heads,
+                               .num_kv_heads = num_kv_heads,
                                .head_dim = head_dim,
                                .context_tokens = 320});
 }
 
-// Kernels of one step in which `seqs` sequences decode.
-uint64_t KernelsOfADecode(const std::string& path, int seqs) {
-  RankGroup group(path, kLongLimits, CudaInBFloat16, NcclRanks(1));
+// Kernels of one step in which `seqs` sequences decode, on each of the ranks; what NCCL's stand-in
+// does is none.
+uint64_t KernelsOfADecode(const std::string& path, int seqs, int world) {
+  StepLimits limits = kLongLimits;
+  limits.max_step_tokens = 256;
+  limits.max_seqs = seqs;
+  RankGroup group(path, limits, CudaInBFloat16, NcclRanks(world));
   std::vector<TestSequence> sequences;
-  for (int i = 0; i < seqs; ++i) sequences.push_back(Sequence(i, RandomTokens(5 + i, 3 + i)));
+  for (int i = 0; i < seqs; ++i) {
+    sequences.push_back(
+        {.tokens = RandomTokens(5 + i, 3 + i), .blocks = {1 + 2 * i, 2 + 2 * i}, .slot = i});
+  }
   uint64_t before = 0;
   for (int step = 0; step < 2; ++step) {
     StepBuilder builder;
@@ -139,18 +147,31 @@ uint64_t KernelsOfADecode(const std::string& path, int seqs) {
     EXPECT_TRUE(group.Run(builder.Finish()).ok());
     for (TestSequence& sequence : sequences) sequence.tokens.push_back(1);
   }
-  return kernels::cuda::emulator::Launches() - before;
+  return (kernels::cuda::emulator::Launches() - before) / world;
 }
 
-// Query, key and value with their norm; rotation; attention; its output; gate and up with their
-// norm; down.
-TEST(DecoderNcclTest, ADecodeOnOneRankTakesSixKernelsALayer) {
+// Query, key and value with their norm; rotation and attention; its output; gate and up with their
+// norm; down. Of more than 8 sequences, each norm is a kernel of its own.
+TEST(DecoderNcclTest, ADecodeOnOneRankTakesFiveKernelsALayerAndSevenForManySequences) {
   for (const int head_dim : {32, 64}) {
     const std::string two = WriteModel("two_layers.gguf", 2, head_dim);
     const std::string five = WriteModel("five_layers.gguf", 5, head_dim);
-    for (const int seqs : {1, 4}) {
-      EXPECT_EQ(KernelsOfADecode(five, seqs) - KernelsOfADecode(two, seqs), 3 * 6u)
+    for (const auto& [seqs, kernels] : {std::pair(1, 5u), {8, 5u}, {9, 7u}, {18, 7u}}) {
+      EXPECT_EQ(KernelsOfADecode(five, seqs, 1) - KernelsOfADecode(two, seqs, 1), 3 * kernels)
           << seqs << " sequences, heads of " << head_dim;
+    }
+  }
+}
+
+// Norms follow the sums over ranks; with more than two ranks, whose order is ours, these are part
+// of the kernels that take the norms.
+TEST(DecoderNcclTest, ADecodeOnSeveralRanksTakesSevenKernelsALayerBesideNccls) {
+  const std::string two = WriteModel("two_layers_sharded.gguf", 2, 64, 3);
+  const std::string five = WriteModel("five_layers_sharded.gguf", 5, 64, 3);
+  for (const int world : {2, 3}) {
+    for (const int seqs : {1, 9}) {
+      EXPECT_EQ(KernelsOfADecode(five, seqs, world) - KernelsOfADecode(two, seqs, world), 3 * 7u)
+          << seqs << " sequences on " << world << " ranks";
     }
   }
 }

@@ -42,6 +42,7 @@ struct Shape {
   int q_heads = 24;
   int kv_heads = 8;
   int head_dim = 128;
+  int rotary_dim = 96;
   int copies = 8;  // Of each matrix, so that they are not in a cache: several 100 MB.
   size_t copy_bytes = size_t{1} << 30;
 };
@@ -53,6 +54,7 @@ constexpr Shape kTiny = {.hidden = 64,
                          .q_heads = 3,
                          .kv_heads = 1,
                          .head_dim = 64,
+                         .rotary_dim = 48,
                          .copies = 2,
                          .copy_bytes = size_t{1} << 20};
 
@@ -180,9 +182,14 @@ class Bench {
     const double seconds = TimeRecorded([&](int i) {
       backend_->PagedAttention(*stream_, batch, qkv, shape_.q_heads, 0.1f, *cache, i, out);
     });
+    const Tensor cos_sin = Take(DType::kF32, seqs, shape_.rotary_dim);
+    const double both = TimeRecorded([&](int i) {
+      backend_->RopeAttention(*stream_, batch, cos_sin, shape_.q_heads, qkv, 0.1f, *cache, i, out);
+    });
     const double bytes = 4.0 * shape_.kv_heads * shape_.head_dim * seqs * context;
-    Print(absl::StrCat("attention over ", context).c_str(), seqs, seconds, bytes,
-          4.0 * shape_.q_heads * shape_.head_dim * seqs * context);
+    const double flops = 4.0 * shape_.q_heads * shape_.head_dim * seqs * context;
+    Print(absl::StrCat("attention over ", context).c_str(), seqs, seconds, bytes, flops);
+    Print(absl::StrCat("rotation, att. over ", context).c_str(), seqs, both, bytes, flops);
     memory_.clear();
   }
 
