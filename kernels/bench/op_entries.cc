@@ -139,7 +139,8 @@ void BenchAttention(benchmark::State& state, OpBench& f, Op op, bool decode, int
   const auto cache = *f.backend->AllocateKvCache({.num_layers = 1,
                                                   .num_blocks = num_seqs * blocks_per_seq,
                                                   .num_kv_heads = kKvHeads,
-                                                  .head_dim = kHeadDim});
+                                                  .head_dim = kHeadDim,
+                                                  .dtype = f.backend->kv_cache_dtype()});
   StepBuilder fill(blocks_per_seq);
   StepBuilder step(blocks_per_seq);
   double keys = 0;
@@ -167,7 +168,9 @@ void BenchAttention(benchmark::State& state, OpBench& f, Op op, bool decode, int
   }
   // Rows of one prompt share its keys and values, decodes have their own.
   const double read = decode ? keys : context;
-  Report(state, f.ceilings, read * 2 * kKvHeads * kHeadDim * 4, keys * 4 * kQHeads * kHeadDim);
+  const auto element = static_cast<double>(KvElementBytes(f.backend->kv_cache_dtype()));
+  Report(state, f.ceilings, read * 2 * kKvHeads * kHeadDim * element,
+         keys * 4 * kQHeads * kHeadDim);
 }
 
 void BenchEmbed(benchmark::State& state, OpBench& f) {
@@ -324,6 +327,7 @@ std::vector<OpEntry> AllOpEntries() {
       {Op::kPagedAttention, "PagedAttention/decode/4096", decodes, attention(true, 4096)},
       {Op::kPagedAttention, "PagedAttention/prefill/256", {256}, attention(false, 256)},
       {Op::kPagedAttention, "PagedAttention/prefill/2048", {256}, attention(false, 2048)},
+      {Op::kPagedAttention, "PagedAttention/prefill/16384", {256}, attention(false, 16384)},
       {Op::kRopeAttention, "RopeAttention/decode/256", decodes,
        attention(true, 256, Op::kRopeAttention)},
       {Op::kEmbed, "Embed", rows, BenchEmbed},
