@@ -7,7 +7,7 @@ namespace phalanx::kernels {
 
 const KernelSet* AmxKernels() {
   static const KernelSet kKernels = [] {
-    KernelSet kernels = *Avx512Kernels();
+    KernelSet kernels = *Avx512Bf16Kernels();
     kernels.name = "amx";
     kernels.int8.run = amx::LinearInt8<amx::HardwareTiles>;
     kernels.int8.tile_rows = amx::kTileRows;

@@ -33,6 +33,8 @@ struct AttentionTask {
   const std::byte* scales = nullptr;  // Only kInt8 has them.
   int64_t block_stride = 0;           // Bytes from a block to the next, for all three.
   float scale = 0.0f;
+  // Memory of the thread, AttentionKernels::scratch_bytes, aligned to kTensorAlignment.
+  std::byte* scratch = nullptr;
 
   int num_rows() const { return num_tokens * num_heads; }
   const float* query_of(int row) const {
@@ -63,6 +65,19 @@ struct AttentionState {
     sum() = 0.0f;
     std::fill_n(values(), Floats(head_dim) - 16, 0.0f);
   }
+};
+
+// The inner loops of attention. What they give for a row does not depend on the other rows of its
+// task.
+struct AttentionKernels {
+  // Adds up the keys of one segment for all rows of a task: states[r] is that of row r.
+  void (*segment)(const AttentionTask& task, int64_t segment, float* states);
+  // Adds the state over further keys to that over earlier ones.
+  void (*merge)(AttentionState further, int head_dim, AttentionState total);
+  // Of a task, at most; a task of one token may have more.
+  int tile_rows;
+  // What AttentionTask::scratch needs for so many rows; null: none. A multiple of 64.
+  int64_t (*scratch_bytes)(int64_t rows, int head_dim);
 };
 
 }  // namespace phalanx::kernels

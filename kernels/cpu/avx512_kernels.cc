@@ -33,6 +33,7 @@ const KernelSet* Avx512Bf16Kernels() {
     KernelSet kernels = *Avx512Kernels();
     kernels.bf16.sums_by = "vdpbf16ps";
     kernels.bf16.run = avx512::LinearBf16;
+    kernels.bf16_attention = &avx512::Bf16Attention();
     return kernels;
   }();
   return &kKernels;

@@ -59,16 +59,17 @@ class CpuBackend : public Backend {
   std::string Describe() const override {
     const int n = team_.num_threads();
     return absl::StrCat("cpu ", kernels_.name, note_, ", ", n, n == 1 ? " thread" : " threads",
-                        ProductsText());
+                        ProductsText(), rounds_attention() ? ", attention in bf16" : "");
   }
   std::string Arithmetic() const override {
+    const char* const attention = rounds_attention() ? ", attention bf16" : "";
     switch (products_) {
       case CpuProducts::kFloat32:
         return kernels_.name;
       case CpuProducts::kInt8:
-        return absl::StrCat(kernels_.name, " int8");
+        return absl::StrCat(kernels_.name, " int8", attention);
       case CpuProducts::kBFloat16:
-        return absl::StrCat(kernels_.name, " bf16 by ", kernels_.bf16.sums_by);
+        return absl::StrCat(kernels_.name, " bf16 by ", kernels_.bf16.sums_by, attention);
     }
     return "";
   }
@@ -115,7 +116,12 @@ class CpuBackend : public Backend {
     if (!buffer.ok()) return buffer.status();
     workspace_ = *std::move(buffer);
     auto* at = static_cast<std::byte*>(workspace_->data());
-    attention_.emplace(kernels_.attention, limits, reinterpret_cast<float*>(at), &team_);
+    // They never run at once.
+    auto* const attention_memory = reinterpret_cast<float*>(at);
+    attention_.emplace(Float32Attention(kernels_.attention), limits, attention_memory, &team_);
+    if (rounds_attention()) {
+      rounding_attention_.emplace(*kernels_.bf16_attention, limits, attention_memory, &team_);
+    }
     at += AttentionBytes(limits);
     sampling_words_ = PlaceSamplingWords(at, limits.max_seqs);
     sampling_rows_ = limits.max_seqs;
@@ -224,8 +230,10 @@ class CpuBackend : public Backend {
       std::fprintf(stderr, "%s: was called before Reserve\n", OpName(Op::kPagedAttention));
       std::abort();
     }
-    attention_->Run(batch, qkv, local_q_heads, scale, static_cast<const KvArena&>(cache), layer,
-                    out);
+    const auto& arena = static_cast<const KvArena&>(cache);
+    const bool rounds = rounding_attention_.has_value() && arena.shape().dtype != KvDType::kF32;
+    (rounds ? rounding_attention_ : attention_)
+        ->Run(batch, qkv, local_q_heads, scale, arena, layer, out);
   }
 
   void GatherRows(Stream& stream, const int32_t* rows, Tensor x, Tensor out) override {
@@ -314,6 +322,11 @@ class CpuBackend : public Backend {
   }
 
  private:
+  // Whether attention over caches that are not in float32 rounds queries and weights to bfloat16.
+  bool rounds_attention() const {
+    return products_ != CpuProducts::kFloat32 && kernels_.bf16_attention != nullptr;
+  }
+
   std::string ProductsText() const {
     switch (products_) {
       case CpuProducts::kFloat32:
@@ -329,7 +342,11 @@ class CpuBackend : public Backend {
   // The workspace is what attention works in, then the words of Sample and TokenLogProbs, and then
   // what products work in.
   size_t AttentionBytes(const WorkspaceLimits& limits) const {
-    return RoundUp(PagedAttentionRunner::ScratchBytes(limits, team_.num_threads()));
+    const auto bytes = [&](const AttentionKernels& kernels) {
+      return RoundUp(PagedAttentionRunner::ScratchBytes(kernels, limits, team_.num_threads()));
+    };
+    const size_t exact = bytes(Float32Attention(kernels_.attention));
+    return rounds_attention() ? std::max(exact, bytes(*kernels_.bf16_attention)) : exact;
   }
   static size_t RoundUp(size_t bytes) {
     return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
@@ -373,6 +390,8 @@ class CpuBackend : public Backend {
   const CpuSampling sampling_;
   std::unique_ptr<HostBuffer> workspace_;  // Null before Reserve.
   std::optional<PagedAttentionRunner> attention_;
+  // For caches that are not in float32, if rounds_attention().
+  std::optional<PagedAttentionRunner> rounding_attention_;
   SamplingWords sampling_words_;
   int64_t sampling_rows_ = 0;
 };

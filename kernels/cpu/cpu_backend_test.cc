@@ -42,6 +42,17 @@ TEST(MakeCpuBackendTest, TellsTheArithmeticOfProducts) {
   EXPECT_EQ((*bf16)->kv_cache_dtype(), KvDType::kBF16);
 }
 
+TEST(MakeCpuBackendTest, TellsWhetherAttentionRounds) {
+  KernelSet kernels = PortableKernels();
+  const AttentionKernels rounding = {};
+  kernels.bf16_attention = &rounding;
+  const auto arithmetic = [&](CpuProducts products) {
+    return (*MakeCpuBackend({.products = products}, kernels))->Arithmetic();
+  };
+  EXPECT_EQ(arithmetic(CpuProducts::kInt8), "portable int8, attention bf16");
+  EXPECT_EQ(arithmetic(CpuProducts::kFloat32), "portable");
+}
+
 // The same work on backends of any number of threads.
 class CpuThreadsTest : public testing::TestWithParam<CpuLevel> {
  protected:
@@ -87,6 +98,40 @@ TEST_P(CpuThreadsTest, BitsOfAGatedProductDoNotDependOnTheirNumber) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuThreadsTest, testing::ValuesIn(kAllCpuLevels),
+                         [](const auto& info) { return std::string(CpuLevelName(info.param)); });
+
+// Where keys and values are not in float32, products are in int8, and attention may round too.
+struct AttentionKind {
+  CpuLevel level;
+  KvDType kv;
+};
+
+std::vector<AttentionKind> AllAttentionKinds() {
+  std::vector<AttentionKind> all;
+  for (const CpuLevel level : kAllCpuLevels) {
+    for (const KvDType kv : {KvDType::kF32, KvDType::kBF16, KvDType::kInt8}) {
+      all.push_back({level, kv});
+    }
+  }
+  return all;
+}
+
+class CpuAttentionTest : public testing::TestWithParam<AttentionKind> {
+ protected:
+  void SetUp() override {
+    const auto one = MakeCpuBackend({.level = GetParam().level});
+    if (!one.ok()) GTEST_SKIP() << one.status();
+  }
+  std::unique_ptr<Backend> WithThreads(int threads) {
+    const bool is_exact = GetParam().kv == KvDType::kF32;
+    return *MakeCpuBackend({.num_threads = threads,
+                            .level = GetParam().level,
+                            .products = is_exact ? CpuProducts::kFloat32 : CpuProducts::kInt8,
+                            .kv_cache = GetParam().kv});
+  }
+};
+
 // Attention over two sequences of 40 and 3 tokens.
 AlignedVector<float> Attention(Backend& backend) {
   constexpr int kTokens = 43;
@@ -96,8 +141,11 @@ AlignedVector<float> Attention(Backend& backend) {
   StepBuilder step(3);
   step.Add(0, 40, {2, 0, 3});
   step.Add(0, 3, {1});
-  const auto cache = *backend.AllocateKvCache(
-      {.num_layers = 1, .num_blocks = 4, .num_kv_heads = kKvHeads, .head_dim = kHeadDim});
+  const auto cache = *backend.AllocateKvCache({.num_layers = 1,
+                                               .num_blocks = 4,
+                                               .num_kv_heads = kKvHeads,
+                                               .head_dim = kHeadDim,
+                                               .dtype = backend.kv_cache_dtype()});
   EXPECT_TRUE(backend
                   .Reserve({.max_tokens = kTokens,
                             .max_seqs = 2,
@@ -115,7 +163,7 @@ AlignedVector<float> Attention(Backend& backend) {
   return out.values();
 }
 
-TEST_P(CpuThreadsTest, BitsOfAttentionDoNotDependOnTheirNumber) {
+TEST_P(CpuAttentionTest, BitsDoNotDependOnTheirNumber) {
   const AlignedVector<float> expected = Attention(*WithThreads(1));
   for (int threads : {2, 5}) EXPECT_EQ(Attention(*WithThreads(threads)), expected);
 }
@@ -129,7 +177,7 @@ constexpr int kLongHeadDim = 24;
 
 // Attention of the last `count` tokens; with `decodes`, of these tokens one by one, each as a
 // sequence of its own with the same blocks.
-AlignedVector<float> LongAttention(Backend& backend, int count, bool decodes) {
+AlignedVector<float> LongAttention(Backend& backend, int count, bool decodes, KvDType dtype) {
   EXPECT_TRUE(backend
                   .Reserve({.max_tokens = kLongTokens,
                             .max_seqs = count,
@@ -140,7 +188,8 @@ AlignedVector<float> LongAttention(Backend& backend, int count, bool decodes) {
   const auto cache = *backend.AllocateKvCache({.num_layers = 1,
                                                .num_blocks = kLongBlocks,
                                                .num_kv_heads = kLongKvHeads,
-                                               .head_dim = kLongHeadDim});
+                                               .head_dim = kLongHeadDim,
+                                               .dtype = dtype});
   std::vector<int32_t> blocks(kLongBlocks);
   for (int i = 0; i < kLongBlocks; ++i) blocks[i] = (i * 7 + 3) % kLongBlocks;
   const auto stream = backend.NewStream();
@@ -164,20 +213,34 @@ AlignedVector<float> LongAttention(Backend& backend, int count, bool decodes) {
 }
 
 // Whether threads share out the segments of a sequence depends on the step; the bits do not.
-TEST_P(CpuThreadsTest, BitsOfAttentionOverManyKeysDoNotDependOnTheStep) {
-  const AlignedVector<float> prompt = LongAttention(*WithThreads(1), 40, false);
-  EXPECT_EQ(LongAttention(*WithThreads(3), 40, false), prompt);
+TEST_P(CpuAttentionTest, BitsOverManyKeysDoNotDependOnTheStep) {
+  const auto attention = [&](int threads, int count, bool decodes) {
+    return LongAttention(*WithThreads(threads), count, decodes, GetParam().kv);
+  };
+  const AlignedVector<float> prompt = attention(1, 40, false);
+  EXPECT_EQ(attention(3, 40, false), prompt);
   // 80 parts, which are not cut further, and 2, which are.
-  EXPECT_EQ(LongAttention(*WithThreads(3), 40, true), prompt);
-  const AlignedVector<float> last = LongAttention(*WithThreads(3), 1, true);
+  EXPECT_EQ(attention(3, 40, true), prompt);
+  const AlignedVector<float> last = attention(3, 1, true);
   EXPECT_TRUE(std::equal(last.begin(), last.end(), prompt.end() - last.size()));
-  const auto reference = MakeReferenceBackend();
-  const AlignedVector<float> expected = LongAttention(*reference, 1, true);
-  for (size_t i = 0; i < last.size(); ++i) EXPECT_NEAR(last[i], expected[i], 1e-5) << i;
+  // Tiles of fewer tokens, which read keys in other ways.
+  for (const int count : {2, 3, 5}) {
+    const AlignedVector<float> few = attention(2, count, false);
+    EXPECT_TRUE(std::equal(few.begin(), few.end(), prompt.end() - few.size())) << count;
+  }
+  const AlignedVector<float> expected =
+      LongAttention(*MakeReferenceBackend(), 1, true, GetParam().kv);
+  // Values are up to 4 in size. Queries and weights that are rounded to bfloat16 are off by up to
+  // 2^-9 of theirs.
+  const double bound = GetParam().kv == KvDType::kF32 ? 1e-5 : 0x1p-7;
+  for (size_t i = 0; i < last.size(); ++i) EXPECT_NEAR(last[i], expected[i], bound) << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, CpuThreadsTest, testing::ValuesIn(kAllCpuLevels),
-                         [](const auto& info) { return std::string(CpuLevelName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(AllKinds, CpuAttentionTest, testing::ValuesIn(AllAttentionKinds()),
+                         [](const auto& info) {
+                           return std::string(CpuLevelName(info.param.level)) + "_kv_" +
+                                  KvDTypeName(info.param.kv);
+                         });
 
 }  // namespace
 }  // namespace phalanx::kernels

@@ -20,8 +20,11 @@ struct KernelSet {
   void (*linear)(const LinearTask& task, int64_t group_begin, int64_t group_end);
   Int8Format::Kernels int8;
   Bf16Format::Kernels bf16;
-  // PagedAttentionRunner::Kernel.
+  // AttentionKernels::segment of attention in float32.
   void (*attention)(const AttentionTask& task, int64_t segment, float* states);
+  // Attention that rounds queries and weights to bfloat16, for products that are not in float32
+  // over caches in bfloat16 and int8; null where attention is always in float32.
+  const AttentionKernels* bf16_attention = nullptr;
   // rms_norm, add and silu_mul work on one row of n elements. `out` of rms_norm may be `x`, that of
   // silu_mul may be `gate`. add and silu_mul give each element the same bits wherever a row is cut.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

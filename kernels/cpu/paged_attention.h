@@ -13,24 +13,26 @@
 
 namespace phalanx::kernels {
 
+// Attention in float32, by a function as AttentionKernels::segment whose maxima are those of e's
+// powers.
+AttentionKernels Float32Attention(void (*segment)(const AttentionTask&, int64_t, float*));
+
 class PagedAttentionRunner {
  public:
-  // Adds up the keys of one segment for all rows of a task: states[r] is that of row r.
-  using Kernel = void (*)(const AttentionTask& task, int64_t segment, float* states);
-
   // The memory that it works in, for steps within `limits` on so many threads.
-  static size_t ScratchBytes(const WorkspaceLimits& limits, int num_threads);
+  static size_t ScratchBytes(const AttentionKernels& kernels, const WorkspaceLimits& limits,
+                             int num_threads);
 
   // `scratch` has ScratchBytes, aligned to kTensorAlignment; it and the team outlive this.
-  PagedAttentionRunner(Kernel kernel, const WorkspaceLimits& limits, float* scratch,
-                       ThreadTeam* team);
+  PagedAttentionRunner(const AttentionKernels& kernels, const WorkspaceLimits& limits,
+                       float* scratch, ThreadTeam* team);
 
   // As Backend::PagedAttention.
   void Run(const StepBatch& batch, Tensor qkv, int local_q_heads, float scale, const KvArena& cache,
            int layer, Tensor out);
 
  private:
-  const Kernel kernel_;
+  const AttentionKernels kernels_;
   const WorkspaceLimits limits_;
   float* const scratch_;
   ThreadTeam& team_;

@@ -6,6 +6,8 @@
 #include <random>
 
 #include "gtest/gtest.h"
+#include "kernels/bfloat16.h"
+#include "kernels/dequantize.h"
 #include "kernels/testing/op_suite.h"
 #include "kernels/testing/step_builder.h"
 
@@ -36,6 +38,7 @@ Matrix AttentionRun::Step(const std::vector<Chunk>& chunks, AttentionOps ops) {
   for (const Chunk& c : chunks) {
     to = std::copy_n(c.sequence->qkv.row(c.first), c.count * heads_.qkv_cols(), to);
   }
+  if (rounds_queries_) RoundQueriesOf(qkv);
   Matrix cos_sin(tokens, heads_.rotary_dim);
   Matrix out(tokens, int64_t{heads_.q_heads} * heads_.head_dim, 99);
   if (turns_ == Turns::kQuarters) {
@@ -67,6 +70,16 @@ Matrix& AttentionRun::InverseFrequencies() {
     }
   }
   return inv_freq_;
+}
+
+void AttentionRun::RoundQueriesOf(Matrix& qkv) const {
+  const float factor = kAttentionScale * 1.44269504f;
+  for (int64_t t = 0; t < qkv.rows(); ++t) {
+    const auto row = qkv.values().begin() + t * qkv.cols();
+    for (int i = 0; i < heads_.q_heads * heads_.head_dim; ++i) {
+      row[i] = BFloat16ToFloat(FloatToBFloat16(row[i] * factor)) / factor;
+    }
+  }
 }
 
 void AttentionRun::SetQuarterTurns(const StepBatch& batch, Matrix& cos_sin) const {

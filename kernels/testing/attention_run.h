@@ -63,6 +63,10 @@ class AttentionRun {
   AttentionRun(Backend& backend, const Heads& heads, int num_blocks, KvDType dtype = KvDType::kF32,
                Turns turns = Turns::kAngles);
 
+  // From now on queries are rounded first, to what a backend has that rounds them to bfloat16 after
+  // it has multiplied them by the scale and by log2(e). Turns by quarters change nothing in that.
+  void RoundQueries() { rounds_queries_ = true; }
+
   // Runs one step; returns the attention output of its tokens.
   Matrix Step(const std::vector<Chunk>& chunks, AttentionOps ops = AttentionOps::kApart);
 
@@ -71,6 +75,7 @@ class AttentionRun {
 
  private:
   Matrix& InverseFrequencies();
+  void RoundQueriesOf(Matrix& qkv) const;
   void SetQuarterTurns(const StepBatch& batch, Matrix& cos_sin) const;
 
   Backend& backend_;
@@ -80,6 +85,7 @@ class AttentionRun {
   const std::unique_ptr<KvCache> cache_;
   Matrix inv_freq_;
   AlignedVector<float> rotated_;
+  bool rounds_queries_ = false;
 };
 
 // The size of the largest element.
