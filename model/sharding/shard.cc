@@ -1,8 +1,6 @@
 #include "model/sharding/shard.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 
@@ -24,29 +22,12 @@ Range EvenPart(int total, int index, int parts) {
   return {begin, begin + least + (index < extra ? 1 : 0)};
 }
 
-// The attention weights that ranks 0 to rank - 1 hold: the q and out rows of their query heads, the
-// k and v rows of their KV heads.
-double AttentionWeightsBefore(const ModelSpec& spec, int rank, int world) {
-  const double kv_heads =
-      rank == world ? spec.num_kv_heads : EvenPart(spec.num_kv_heads, rank, world).begin;
-  const int q_per_kv = spec.num_q_heads / spec.num_kv_heads;
-  return kv_heads * (2 * q_per_kv + 2) * spec.head_dim * spec.hidden;
-}
-
-// Where the FFN columns of rank `rank` begin: the ranks before it hold rank / world of all weights,
-// as nearly as units allow.
+// Where the FFN columns of rank `rank` begin. Where units do not divide evenly, the last ranks get
+// one more, because the first ones may have more heads.
 int FfnBegin(const ModelSpec& spec, int rank, int world) {
-  if (rank == 0) return 0;
   if (rank == world) return spec.ffn;
-  // Gate, up and down.
-  const double weights_per_column = 3.0 * spec.hidden;
-  const double all = AttentionWeightsBefore(spec, world, world) + weights_per_column * spec.ffn;
-  const double wanted = all * rank / world - AttentionWeightsBefore(spec, rank, world);
   const int unit = FfnUnit(spec, world);
-  const int units = spec.ffn / unit;
-  const int cut = static_cast<int>(std::lround(wanted / weights_per_column / unit));
-  // Each rank keeps at least one unit.
-  return std::clamp(cut, rank, units - (world - rank)) * unit;
+  return spec.ffn / unit * rank / world * unit;
 }
 
 }  // namespace

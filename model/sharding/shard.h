@@ -18,8 +18,8 @@ struct Range {
 // - KV heads are given out as evenly as possible, lower ranks first (3 over 2 ranks are 2 and 1).
 //   Query heads follow their KV head.
 // - FFN columns are cut at multiples of the quantization block (or of 32 if there are too few of
-//   these) so that the weights of attention and FFN together are as even as possible: a rank with
-//   fewer heads gets more columns.
+//   these) as evenly as possible, whatever heads a rank has: ranks wait for each other after
+//   attention and again after the FFN, so more of the one cannot make up for less of the other.
 // - Vocabulary rows are given out as evenly as possible, for embedding and logits alike.
 struct Shard {
   int rank = 0;

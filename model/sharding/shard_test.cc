@@ -1,6 +1,5 @@
 #include "model/sharding/shard.h"
 
-#include <cstdlib>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -29,11 +28,6 @@ Shard MustShard(const ModelSpec& spec, int rank, int world) {
   return shard.value_or(Shard{});
 }
 
-int64_t LayerWeightsOf(const ModelSpec& spec, const Shard& shard) {
-  const int64_t attention = 2 * (shard.q_heads.size() + shard.kv_heads.size()) * spec.head_dim;
-  return (attention + 3 * shard.ffn.size()) * spec.hidden;
-}
-
 TEST(ShardTest, AloneHasEverything) {
   const Shard shard = MustShard(SmolLm2(), 0, 1);
   EXPECT_EQ(shard.kv_heads.size(), 3);
@@ -50,12 +44,12 @@ TEST(ShardTest, NineHeadsOverTwoRanksAreSixAndThree) {
   EXPECT_EQ(second.kv_heads.size(), 1);
   EXPECT_EQ(second.q_heads.begin, 6);
   EXPECT_EQ(second.q_heads.size(), 3);
-  EXPECT_EQ(first.ffn.size(), 672);
-  EXPECT_EQ(second.ffn.size(), 864) << "fewer heads, more columns";
+  EXPECT_EQ(first.ffn.size(), 768) << "ranks wait for each other after attention and after the FFN";
+  EXPECT_EQ(second.ffn.size(), 768);
   EXPECT_EQ(first.vocab.size(), 24576);
 }
 
-TEST(ShardTest, RanksPartitionTheModelAndCarryTheSame) {
+TEST(ShardTest, RanksPartitionTheModel) {
   for (const int kv_heads : {1, 2, 3, 5, 8}) {
     for (const int group : {1, 3}) {
       for (const int ffn : {256, 1536, 1000}) {
@@ -91,14 +85,20 @@ TEST(ShardTest, RanksPartitionTheModelAndCarryTheSame) {
   }
 }
 
-TEST(ShardTest, WeightsOfRanksDifferByNoMoreThanRounding) {
-  const ModelSpec spec = SmolLm2();
-  for (const int world : {2, 3}) {
-    const int64_t fair = LayerWeightsOf(spec, MustShard(spec, 0, 1)) / world;
-    for (int rank = 0; rank < world; ++rank) {
-      const int64_t weights = LayerWeightsOf(spec, MustShard(spec, rank, world));
-      // Both ends of its columns are rounded by up to half a unit of 32.
-      EXPECT_LE(std::abs(weights - fair), 32 * 3 * spec.hidden) << rank << " of " << world;
+TEST(ShardTest, ColumnsOfRanksDifferByNoMoreThanABlockAndTheLastHaveMore) {
+  ModelSpec spec = SmolLm2();
+  spec.num_kv_heads = spec.num_q_heads = 8;
+  for (const int blocks : {8, 11, 48}) {
+    spec.ffn = blocks * 32;
+    for (int world = 1; world <= 8; ++world) {
+      const int least = MustShard(spec, 0, world).ffn.size();
+      EXPECT_EQ(least, blocks / world * 32);
+      for (int rank = 1; rank < world; ++rank) {
+        const int size = MustShard(spec, rank, world).ffn.size();
+        EXPECT_TRUE(size == least || size == least + 32) << rank << " of " << world;
+      }
+      const int most = (blocks + world - 1) / world * 32;
+      EXPECT_EQ(MustShard(spec, world - 1, world).ffn.size(), most);
     }
   }
 }
