@@ -131,8 +131,13 @@ std::unique_ptr<ConstraintCompiler> MakeConstraintCompiler(const Checkpoint& che
     ASSIGN_OR_RETURN(const TokenizerAssets assets, checkpoint.ReadTokenizer());
     return ConstraintVocabulary::Create(assets, vocab);
   };
+  const auto check = [checker = std::make_shared<ConstraintChecker>()](
+                         const ConstraintSource& source, const ConstraintLimits& limits,
+                         absl::Span<const std::string> named_tokens) {
+    return checker->Check(source, limits, named_tokens);
+  };
   return std::make_unique<ConstraintCompiler>(make_vocabulary, ConstraintCompiler::Options(),
-                                              CheckConstraint);
+                                              check);
 }
 
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,

@@ -41,6 +41,7 @@ absl::StatusOr<std::unique_ptr<Constraint>> Constraint::Compile(
       .initial_lexer_fuel = limits.initial_lexer_fuel,
       .step_lexer_fuel = limits.step_lexer_fuel,
       .step_max_items = limits.step_max_items,
+      .step_max_work = limits.step_max_work,
       .max_items_in_row = limits.max_items_in_row,
       .max_lexer_states = limits.max_lexer_states,
       .max_grammar_size = limits.max_grammar_size,
@@ -103,6 +104,8 @@ absl::Status Constraint::Rollback(int num_tokens) {
 bool Constraint::finished() const { return phalanx_guidance_is_finished(handle_) != 0; }
 
 bool Constraint::MayEnd() { return phalanx_guidance_may_end(handle_) != 0; }
+
+uint64_t Constraint::last_work() const { return phalanx_guidance_last_work(handle_); }
 
 Constraint::LexerSize Constraint::lexer_size() const {
   LexerSize size;

@@ -23,7 +23,7 @@ class Constraint {
   // Compiles on this thread, and makes the mask of the first token. INVALID_ARGUMENT with the
   // reason, for callers, if the text of `source` is none of its kind, asks for something that is
   // not supported, or is beyond a limit. Neither the time nor the memory of this call is bounded:
-  // see ConstraintCheck.
+  // see ConstraintChecker.
   static absl::StatusOr<std::unique_ptr<Constraint>> Compile(
       std::shared_ptr<const ConstraintVocabulary> vocabulary, const ConstraintSource& source,
       const ConstraintLimits& limits);
@@ -58,7 +58,12 @@ class Constraint {
     uint64_t states = 0;
     uint64_t bytes = 0;
   };
-  // Of what it shares with its copies; grows with what texts have needed.
+  // The work of the last call of Mask, Accept, Rollback or MayEnd, in the unit of
+  // ConstraintLimits::step_max_work. It depends on what copies have learnt before.
+  uint64_t last_work() const;
+
+  // Of what it shares with its copies; grows with what texts have needed. The largest number of
+  // states if a text has met a limit of the lexer, which then fails for all copies.
   LexerSize lexer_size() const;
 
   const ConstraintVocabulary& vocabulary() const { return *vocabulary_; }

@@ -28,7 +28,7 @@ namespace phalanx {
 // that were asked for the longest time ago leave first.
 class ConstraintCompiler {
  public:
-  // Whether a constraint can be compiled within its limits: CheckConstraint, or a stand-in in
+  // Whether a constraint can be compiled within its limits: ConstraintChecker, or a stand-in in
   // tests.
   using Check =
       std::function<absl::Status(const ConstraintSource& source, const ConstraintLimits& limits,

@@ -42,6 +42,7 @@ struct PhalanxGuidanceLimits {
   uint64_t initial_lexer_fuel;
   uint64_t step_lexer_fuel;
   uint64_t step_max_items;
+  uint64_t step_max_work; /* See patches/llguidance.patch. */
   uint64_t max_items_in_row;
   uint64_t max_lexer_states;
   uint64_t max_grammar_size;
@@ -82,8 +83,12 @@ int32_t phalanx_guidance_is_finished(const void* matcher);
 /* 1 if the text may end here. */
 int32_t phalanx_guidance_may_end(void* matcher);
 
+/* The work of the last mask, accept, rollback or may_end, in the unit of step_max_work. */
+uint64_t phalanx_guidance_last_work(const void* matcher);
+
 /* Of the lexer that this matcher shares with its clones: how many states it has made so far, and
-   about how many bytes they take. */
+   about how many bytes they take. The largest number of states if it is of no use any more, since a
+   text has met a limit. */
 void phalanx_guidance_lexer_size(const void* matcher, uint64_t* states, uint64_t* bytes);
 
 void phalanx_guidance_free_bytes(uint8_t* data, size_t size);

@@ -126,6 +126,20 @@ std::vector<HostileConstraint> Patterns() {
   add("100 to the power of 5 letters", "((((a{100}){100}){100}){100}){100}", false);
   add("loops in loops", Repeat("(a+)+", 1'000), false);
   add("a million ways", "((a{1,100}){1,100}){1,100}", false);
+  add("4,000 letters that may be there, after three",
+      "x{3}" + List(
+                   4'000,
+                   [](int i) {
+                     return absl::StrCat("[a-z]?", std::string(1, static_cast<char>('a' + i % 26)),
+                                         "?");
+                   },
+                   ""),
+      false);
+  add("loops of counted letters, after three",
+      "x{3}" + List(
+                   300, [](int i) { return absl::StrCat("(a|b{0,", i + 2, "})*"); }, ""),
+      false);
+  add("words", R"((\p{L}+[\p{P}\s]+){1,200}\p{Lu}{5})", false);
   return all;
 }
 
@@ -151,13 +165,40 @@ std::vector<HostileConstraint> Grammars() {
               40, [](int i) { return absl::StrCat("R", i, ": R", i + 1, " R", i + 1); }, "\n"),
           "\nR40: \"a\" | \"b\""));
   add("10,000 brackets", "start: " + Repeat("(", 10'000) + "\"a\"" + Repeat(")", 10'000));
-  add("6,000 alternatives",
+  add("3,000 alternatives",
       absl::StrCat("start: ", List(
-                                  6'000, [](int i) { return absl::StrCat("\"w", i, "\""); }, "|")),
+                                  3'000, [](int i) { return absl::StrCat("\"w", i, "\""); }, "|")),
       false);
   add("nothing", " ");
   add("no grammar", std::string("\0\1{{{{", 6));
   add("every way to cut a text", "start: s\ns: s s s s s | \"a\" | \"aa\" | \"aaa\" | ", false);
+  add("every way to cut spaces", "start: s\ns: s s | \" \" | \"  \" | \"    \" | \"a\" | ", false);
+  const auto named = [](int count, const std::string& name) {
+    return List(
+        count, [&](int i) { return absl::StrCat(name, i); }, "|");
+  };
+  const auto rules = [](int count, const std::function<std::string(int)>& rule) {
+    return "\n" + List(count, rule, "\n");
+  };
+  // What "Z" completes began at every letter before it.
+  add("a letter that completes all before it",
+      absl::StrCat("start: a\na: ", named(50, "r"), "\nx: /[a-z ]/ a | \"Z\"",
+                   rules(50, [](int i) { return absl::StrCat("r", i, ": x w", i); }),
+                   rules(50, [](int i) { return absl::StrCat("w", i, ": \"k", i, "\" |"); })),
+      false);
+  // The first mask, which the compiler makes, has nothing of these yet.
+  add("2,500 rules after three letters",
+      absl::StrCat("start: \"a\" \"b\" \"c\" big\nbig: ", named(2'500, "n"),
+                   rules(2'500, [](int i) { return absl::StrCat("n", i, ": \"", i, "x\" big"); })),
+      false);
+  add("200 rules that may be nothing",
+      absl::StrCat(
+          "start: ",
+          List(
+              200, [](int i) { return absl::StrCat("o", i); }, " "),
+          rules(200, [](int i) { return absl::StrCat("o", i, ": \"a", i, "\" | /[a-z]/ |"); })),
+      false);
+  add("letters or pairs of letters", "start: (c | d)*\nc: /./\nd: /../", false);
   add("a million letters", "start: ((x{100}){100}){100}\nx: \"a\" | \"b\"", false);
   return all;
 }

@@ -41,6 +41,7 @@ pub struct Limits {
     initial_lexer_fuel: u64,
     step_lexer_fuel: u64,
     step_max_items: u64,
+    step_max_work: u64,
     max_items_in_row: u64,
     max_lexer_states: u64,
     max_grammar_size: u64,
@@ -54,6 +55,7 @@ impl Limits {
             initial_lexer_fuel: self.initial_lexer_fuel,
             step_lexer_fuel: self.step_lexer_fuel,
             step_max_items: self.step_max_items as usize,
+            step_max_work: self.step_max_work,
             max_lexer_states: self.max_lexer_states as usize,
             max_grammar_size: self.max_grammar_size as usize,
             // It would run over the whole vocabulary, at a cost that has no limit of its own.
@@ -87,6 +89,7 @@ impl Matcher {
             return Err(message.clone());
         }
         let parser = &mut self.parser;
+        parser.parser.begin_step();
         let result = catch_unwind(AssertUnwindSafe(|| function(parser)))
             .unwrap_or_else(|_| Err("the grammar's engine panicked".into()));
         if let Err(message) = &result {
@@ -240,6 +243,8 @@ fn compile(
         limits.of_parser(),
     );
     let mut parser = parser.map_err(|e| e.to_string())?;
+    // The parser cancels itself where it goes beyond step_max_work.
+    parser.enable_cancellation();
     parser.start_without_prompt();
     Ok(Matcher { parser, usable: vocabulary.usable.clone(), failed: None })
 }
@@ -265,6 +270,9 @@ fn compile_on_large_stack(
 fn shorten(message: &str) -> String {
     if message.starts_with("NoExtensionBias") {
         return "no text that begins like this follows it".into();
+    }
+    if message.starts_with("operation cancelled") {
+        return "takes too much work for one token".into();
     }
     let end = ["\n<non-verbose/>", "\n<state>", "\n<backtrace>"]
         .iter()
@@ -430,6 +438,13 @@ pub unsafe extern "C" fn phalanx_guidance_may_end(matcher: *mut Matcher) -> i32 
 }
 
 /// # Safety
+/// The matcher is valid.
+#[no_mangle]
+pub unsafe extern "C" fn phalanx_guidance_last_work(matcher: *const Matcher) -> u64 {
+    (*matcher).parser.parser.step_work()
+}
+
+/// # Safety
 /// All pointers are valid.
 #[no_mangle]
 pub unsafe extern "C" fn phalanx_guidance_lexer_size(
@@ -439,9 +454,10 @@ pub unsafe extern "C" fn phalanx_guidance_lexer_size(
 ) {
     let stats = catch_unwind(AssertUnwindSafe(|| (*matcher).parser.parser.lexer_stats()));
     let (num_states, num_bytes) = match stats {
+        // A lexer that met a limit is of no use any more, as one whose lock is broken.
+        Ok(stats) if stats.error => (usize::MAX, stats.num_bytes),
         Ok(stats) => (stats.num_states, stats.num_bytes),
-        // Its lock is of no use any more, and so is the lexer.
-        Err(_) => (usize::MAX, usize::MAX),
+        Err(_) => (usize::MAX, 0),
     };
     *states = num_states as u64;
     *bytes = num_bytes as u64;
