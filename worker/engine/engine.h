@@ -217,9 +217,15 @@ class Engine {
   struct StepInFlight {
     StepPlan plan;
     int num_tokens = 0;
+    // Once its sampling has been submitted.
     size_t num_draws = 0;
     size_t num_scores = 0;
     absl::Time submitted;
+
+    void CountRows() {
+      num_draws = static_cast<size_t>(plan.step.sampling.counts().num_logit_rows);
+      num_scores = static_cast<size_t>(plan.step.sampling.counts().num_score_rows);
+    }
   };
 
   // kOpen -> kDraining (Drain) -> kEnding (Stop, Fail) -> kEnded (engine thread); kOpen -> kEnding.
@@ -259,6 +265,10 @@ class Engine {
   // Submits steps, answers DumpState, awaits a step.
   absl::Status Advance();
   absl::Status SubmitSteps();
+  absl::Status SubmitStep(StepPlan plan, absl::Time now);
+  // Makes and submits the sampling of the step that is to be awaited next, if it has none: then it
+  // is the only one in flight, and all before it is known.
+  absl::Status SubmitSampling();
   absl::Status AwaitStep();
   // Deals with an error of Advance. Returns whether the engine goes on.
   bool Survives(const absl::Status& failure);

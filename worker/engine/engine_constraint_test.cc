@@ -31,6 +31,8 @@ TEST_F(EngineConstraintTest, AnswersFollowAndEnd) {
     EXPECT_THAT(Text(kFirst), ::testing::MatchesRegex("[abcdef]{5}<end>"));
     EXPECT_EQ(sink_->Get(kFirst).finished->reason, FinishReason::kEos);
     EXPECT_EQ(sink_->Get(kSecond).tokens, executor_->Continuation(other.prompt_token_ids, 12));
+    // A step that was planned before the last end was known.
+    RunSteps(steps_in_flight - 1);
     ExpectIdle();
   }
 }

@@ -78,6 +78,7 @@ void Scheduler::Remove(SequenceId id, bool sound) {
 }
 
 StepPlan Scheduler::Plan(absl::Time now) {
+  CHECK(!sampling_is_due_);
   StepPlan plan;
   tokens_left_ = limits_.max_step_tokens;
   table_entries_left_ = limits_.max_blocks_per_seq;
@@ -92,12 +93,12 @@ StepPlan Scheduler::Plan(absl::Time now) {
   PlanDrafts();
   plan.chunks.reserve(granted_.size());
   for (Sequence* sequence : granted_) AddChunk(*sequence, plan);
-  granted_.clear();
   // With nothing in flight the first of the running sequences always has something to compute, and
   // if none runs, the first one that is asked fits (CanEverFit). Else the engine would turn its
   // loop for ever without a step.
   CHECK(!plan.chunks.empty() || !plan.late.empty() || sequences_.empty() || in_flight() > 0);
   if (!plan.chunks.empty()) Advance(plan);
+  granted_.clear();
   return plan;
 }
 
@@ -207,11 +208,17 @@ void Scheduler::PreemptLast() {
 void Scheduler::BeginAnew() {
   for (const auto& [id, sequence] : sequences_) ForgetUnknown(*sequence);
   while (!running_.empty()) PreemptLast();
+  DropInFlight();
+}
+
+void Scheduler::DropInFlight() {
   blocks_.DropInFlight();
+  sampling_is_due_ = false;
 }
 
 // Takes back what steps in flight were to give to the sequence.
 void Scheduler::ForgetUnknown(Sequence& sequence) {
+  if (sequence.slot < 0) waiting_tokens_ -= sequence.unknown;
   sequence.tokens.resize(sequence.tokens.size() - sequence.unknown);
   sequence.unknown = 0;
   sequence.scored = sequence.scores_known;
@@ -235,7 +242,7 @@ bool Scheduler::FitsTables(const Sequence& sequence) const {
 int Scheduler::TokensThatFit(const Sequence& sequence, int most) const {
   const bool draws = sequence.draws && sequence.granted + most == sequence.pending();
   if (most == 0 || !draws || sequence.rules == nullptr) return most;
-  return sequence.rules->num_edits() <= edits_left_ ? most : most - 1;
+  return sequence.most_edits() <= edits_left_ ? most : most - 1;
 }
 
 // The slot may be given out at once: steps change the block tables in the order of their plans.
@@ -258,41 +265,68 @@ void Scheduler::Grant(Sequence& sequence, int num_tokens) {
   }
   sequence.granted += num_tokens;
   tokens_left_ -= num_tokens;
-  if (sequence.draws && sequence.rules != nullptr && sequence.granted == sequence.pending()) {
-    edits_left_ -= sequence.rules->num_edits();
+  if (sequence.draws && sequence.granted == sequence.pending()) {
+    edits_left_ -= sequence.most_edits();
   }
 }
 
 void Scheduler::AddChunk(const Sequence& sequence, StepPlan& plan) {
-  PlannedChunk chunk{.id = sequence.id, .num_tokens = sequence.granted};
+  PlannedChunk chunk{.id = sequence.id, .begin = sequence.computed, .num_tokens = sequence.granted};
   const int end = sequence.computed + sequence.granted;
   if (sequence.score) {
     // Positions that a preempted sequence computes a second time have been scored.
     const int scored_end = std::min(end, sequence.prompt_tokens - 1);
-    chunk.num_scores = std::max(0, scored_end - std::max(sequence.computed, sequence.scored));
+    chunk.first_score = std::max(sequence.computed, sequence.scored);
+    chunk.num_scores = std::max(0, scored_end - chunk.first_score);
   }
   if (sequence.draws && end == sequence.num_tokens()) {
     // The logits of earlier tokens of a prompt are not needed: the token that follows is known.
     chunk.draws = true;
     chunk.draw_position = end - sequence.drafted;
     chunk.num_drafted = sequence.drafted;
+    // A draft is known, if it is right.
+    plan.sampling_follows |= sequence.rules != nullptr && (sequence.unknown > sequence.drafted ||
+                                                           sequence.rules->mask_words() > 0);
   }
   if (sequence.last_step == 0) chunk.cached_tokens = sequence.computed;
   plan.chunks.push_back(chunk);
 }
 
-// Writes the step and takes it as computed from now on.
+void Scheduler::WriteSampling(StepPlan& plan) {
+  CHECK(std::exchange(plan.sampling_follows, false) && std::exchange(sampling_is_due_, false));
+  std::vector<ChunkOfSequence> parts;
+  parts.reserve(plan.chunks.size());
+  for (PlannedChunk& chunk : plan.chunks) {
+    const auto it = sequences_.find(chunk.id);
+    if (it != sequences_.end()) {
+      parts.push_back({&chunk, it->second.get()});
+    } else {
+      chunk.draws = false;
+      chunk.num_drafted = 0;
+      chunk.num_scores = 0;
+      parts.push_back({&chunk, nullptr});
+    }
+  }
+  WriteSampling(parts, plan);
+}
+
+void Scheduler::WriteSampling(std::vector<ChunkOfSequence>& parts, StepPlan& plan) const {
+  const std::vector<EditsOfDraws> edits = LookAhead(parts);
+  plan.step.sampling = phalanx::WriteSampling(parts, memory_);
+}
+
+// Writes the step, and takes it as computed from now on.
 void Scheduler::Advance(StepPlan& plan) {
   std::vector<ChunkOfSequence> parts;
   parts.reserve(plan.chunks.size());
-  for (const PlannedChunk& chunk : plan.chunks) {
-    parts.push_back({&chunk, sequences_.at(chunk.id).get()});
-  }
-  const std::vector<EditsOfDraws> edits = LookAhead(parts);
-  plan.step = WriteStep(parts, memory_);
+  for (size_t i = 0; i < plan.chunks.size(); ++i) parts.push_back({&plan.chunks[i], granted_[i]});
+  plan.step.forward = WriteForward(parts, memory_);
+  sampling_is_due_ = plan.sampling_follows;
+  if (!plan.sampling_follows) WriteSampling(parts, plan);
   const uint64_t step = blocks_.BeginStep();
-  for (const PlannedChunk& chunk : plan.chunks) {
-    Sequence& sequence = *sequences_.at(chunk.id);
+  for (size_t i = 0; i < plan.chunks.size(); ++i) {
+    const PlannedChunk& chunk = plan.chunks[i];
+    Sequence& sequence = *granted_[i];
     sequence.last_step = step;
     sequence.computed += chunk.num_tokens;
     sequence.granted = 0;

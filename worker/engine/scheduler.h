@@ -30,7 +30,10 @@
 //
 // A step may be planned while earlier ones are in flight, that is, planned but not resolved. The
 // plan counts on their success, and names a token that is not known yet by its slot. Blocks that a
-// step in flight reads are not given to others before that step is resolved.
+// step in flight reads are not given to others before that step is resolved. How the next token is
+// drawn may depend on the unknown one, by penalties, a constraint or a limit of the reasoning: then
+// the plan leaves its sampling out, and WriteSampling follows when earlier steps are resolved. So
+// it does if a mask is to be made, which takes time in which the forward part can run.
 //
 // Prefix cache: a block whose tokens are all known and computed can be found by what it holds
 // (worker/kv_cache), whether or not its sequence is still there. A sequence that begins, or begins
@@ -89,6 +92,8 @@ struct StepPlan {
   // sequence that could advance before steps in flight are resolved.
   std::vector<PlannedChunk> chunks;
   Step step;
+  // The step's sampling part is not written yet: Scheduler::WriteSampling must follow.
+  bool sampling_follows = false;
   // Sequences that lost their blocks.
   int preemptions = 0;
   // Waiting sequences whose first token cannot be there by their deadline, and how long it would
@@ -158,6 +163,11 @@ class Scheduler {
   // plan may follow before BeginAnew.
   StepPlan Plan(absl::Time now);
 
+  // Writes the sampling part of a plan that has left it out. To be called when the plans before it
+  // are resolved, and before another one is made. Chunks of sequences that have been removed since
+  // draw and score nothing any more, which this tells in `plan`.
+  void WriteSampling(StepPlan& plan);
+
   // Books the result of a plan, which must be the oldest one in flight: its step drew `tokens`,
   // num_draws() for each chunk, in order. Of these the first num_accepted + 1 are tokens of the
   // sequence, which this tells in `plan`.
@@ -170,7 +180,7 @@ class Scheduler {
   // Forgets the steps in flight, whose results will not come, and all that the prefix cache holds,
   // since these steps may not have written it. Sequences may be removed after that, but no plan may
   // follow.
-  void DropInFlight() { blocks_.DropInFlight(); }
+  void DropInFlight();
 
   // Has every sequence computed anew: the steps in flight have failed, and the KV cache of a rank
   // is gone, so nothing that was computed is there any more. Sequences keep the tokens and scores
@@ -220,7 +230,7 @@ class Scheduler {
   void Start(Sequence& sequence);
   bool MakeRoomFor(Sequence& sequence, StepPlan& plan);
   void PreemptLast();
-  static void ForgetUnknown(Sequence& sequence);
+  void ForgetUnknown(Sequence& sequence);
   int ReservedBlocks() const;
   bool FitsTables(const Sequence& sequence) const;
   int TokensThatFit(const Sequence& sequence, int most) const;
@@ -233,6 +243,7 @@ class Scheduler {
   int DraftsWithEditsThatFit(const TokenRules& rules, int most) const;
   void AddChunk(const Sequence& sequence, StepPlan& plan);
   std::vector<EditsOfDraws> LookAhead(std::vector<ChunkOfSequence>& parts) const;
+  void WriteSampling(std::vector<ChunkOfSequence>& parts, StepPlan& plan) const;
   void Advance(StepPlan& plan);
   void AppendDrawn(Sequence& sequence);
   void BookDraft(Sequence& sequence, const PlannedChunk& chunk);
@@ -267,6 +278,8 @@ class Scheduler {
   int table_entries_left_ = 0;
   // How many logits it may still edit.
   int edits_left_ = 0;
+  // Whether the latest plan has left its sampling part out so far.
+  bool sampling_is_due_ = false;
 };
 
 }  // namespace phalanx

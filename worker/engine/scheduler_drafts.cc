@@ -92,7 +92,7 @@ std::vector<EditsOfDraws> Scheduler::LookAhead(std::vector<ChunkOfSequence>& par
   edits.reserve(parts.size());
   for (ChunkOfSequence& part : parts) {
     const PlannedChunk& chunk = *part.chunk;
-    if (chunk.num_drafted == 0 || part.sequence->rules == nullptr) continue;
+    if (chunk.num_drafted == 0 || !chunk.draws || part.sequence->rules == nullptr) continue;
     edits.push_back(
         part.sequence->rules->LookAhead(absl::MakeConstSpan(part.sequence->tokens)
                                             .subspan(chunk.draw_position, chunk.num_drafted)));

@@ -1,7 +1,8 @@
 // A million random calls of a scheduler with a prefix cache. Steps are carried out on an arena that
 // notes what each position of each block holds: token, rotary list and salt. Every sequence must
-// find its own history there whenever a token of it is computed, whoever wrote it. No block is lost
-// or has two owners, and no step is larger than it may be.
+// find its own history there whenever a token of it is computed, whoever wrote it, and is drawn by
+// the mask and the penalties that follow from its tokens, also where the step was planned before
+// these were known. No block is lost or has two owners, and no step is larger than it may be.
 #include <algorithm>
 #include <cstdint>
 #include <deque>
@@ -13,13 +14,16 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "gtest/gtest.h"
 #include "kernels/step_batch.h"
 #include "model/spec/long_rope.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/testing/histories.h"
+#include "worker/engine/token_rules.h"
 #include "worker/step/check_step.h"
 #include "worker/step/step.h"
 
@@ -30,6 +34,28 @@ using kernels::kKvBlockTokens;
 
 constexpr int kVocab = 60;
 constexpr int kMaxSeqTokens = 128;
+
+// Which tokens may follow an answer, by all that it has so far.
+uint64_t MaskAfter(absl::Span<const int32_t> answer) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const int32_t token : answer) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001b3;
+  return (HistoryRandom(hash)() | 1) & ((uint64_t{1} << kVocab) - 1);
+}
+
+class HashFilter final : public TokenFilter {
+ public:
+  int mask_words() const override { return static_cast<int>(kernels::MaskWords(kVocab)); }
+  void WriteMask(absl::Span<uint32_t> words) override {
+    const uint64_t mask = MaskAfter(answer_);
+    words[0] = static_cast<uint32_t>(mask);
+    words[1] = static_cast<uint32_t>(mask >> 32);
+  }
+  void Accept(int32_t token) override { answer_.push_back(token); }
+  absl::Status status() const override { return absl::OkStatus(); }
+
+ private:
+  std::vector<int32_t> answer_;
+};
 
 class History {
  public:
@@ -58,6 +84,8 @@ class History {
         Add();
       } else if (choice == 2 && Draw(0, 2) == 0) {
         RemoveAny();
+      } else if (choice == 3 && Draw(0, 49) == 0) {
+        LoseARank();
       } else if (choice < 12) {
         Plan();
       } else {
@@ -77,6 +105,8 @@ class History {
   int64_t preemptions() const { return preemptions_; }
   int64_t drafted_tokens() const { return drafted_tokens_; }
   int64_t accepted_tokens() const { return accepted_tokens_; }
+  int64_t split_steps() const { return split_steps_; }
+  int64_t checked_masks() const { return checked_masks_; }
 
  private:
   struct Truth {
@@ -85,6 +115,8 @@ class History {
     int max_new_tokens = 0;
     RopePlan rope;
     bool score = false;
+    bool has_mask = false;
+    bool has_penalty = false;
     int salt = 0;
     int scores = 0;
     bool seen = false;
@@ -139,18 +171,24 @@ class History {
     truth.rope = PlanRope(Draw(0, 1) == 0 ? LongRopePolicy::kAdmission : LongRopePolicy::kReference,
                           Draw(0, 1) == 0 ? 0 : 64, truth.prompt_tokens, truth.max_new_tokens);
     truth.salt = Draw(0, 2);
+    truth.has_mask = !truth.score && Draw(0, 2) == 0;
+    truth.has_penalty = !truth.score && Draw(0, 2) == 0;
+    const Sampling sampling = {.frequency_penalty = truth.has_penalty ? 0.5f : 0.0f};
     const SequenceId id{next_id_++};
-    scheduler_->Add(id, {.prompt_token_ids = truth.tokens,
-                         .max_new_tokens = truth.max_new_tokens,
-                         .sampling = {},
-                         .seed = 1,
-                         .rope = truth.rope,
-                         .score = truth.score,
-                         .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt),
-                         .priority = Draw(0, 1) == 0 ? 0 : Draw(kMinPriority, kMaxPriority),
-                         .tenant = absl::StrCat("tenant ", Draw(0, 1) == 0 ? 0 : Draw(0, 3)),
-                         .arrival = now_,
-                         .max_draft_tokens = Draw(0, 1) == 0 ? 0 : Draw(1, 8)});
+    scheduler_->Add(
+        id, {.prompt_token_ids = truth.tokens,
+             .max_new_tokens = truth.max_new_tokens,
+             .sampling = sampling,
+             .seed = 1,
+             .rope = truth.rope,
+             .score = truth.score,
+             .cache_salt = truth.salt == 0 ? "" : absl::StrCat("salt ", truth.salt),
+             .priority = Draw(0, 1) == 0 ? 0 : Draw(kMinPriority, kMaxPriority),
+             .tenant = absl::StrCat("tenant ", Draw(0, 1) == 0 ? 0 : Draw(0, 3)),
+             .arrival = now_,
+             .rules = TokenRules::Create(sampling, {}, {}, truth.tokens,
+                                         truth.has_mask ? std::make_unique<HashFilter>() : nullptr),
+             .max_draft_tokens = Draw(0, 1) == 0 ? 0 : Draw(1, 8)});
     now_ += absl::Milliseconds(Draw(0, 2000));
     sequences_.emplace(id, std::move(truth));
   }
@@ -181,7 +219,7 @@ class History {
       ASSERT_TRUE(sequences_.empty() || !in_flight_.empty()) << "nothing goes on";
       return;
     }
-    ASSERT_TRUE(checker_->Check(step.plan.step).ok()) << checker_->Check(step.plan.step);
+    ASSERT_EQ(checker_->CheckForward(step.plan.step.forward), absl::OkStatus());
     const StepBlock::ConstArrays arrays = std::as_const(step.plan.step.forward).arrays();
     for (const kernels::TableEntry& entry : arrays.table_entries) {
       std::vector<int32_t>& table = tables_[entry.slot];
@@ -198,7 +236,55 @@ class History {
           {.chunk = chunk, .blocks = {table.begin(), table.begin() + blocks}, .salt = truth.salt});
     }
     ASSERT_NO_FATAL_FAILURE(CheckWrites(step));
+    if (!step.plan.sampling_follows) {
+      ASSERT_EQ(checker_->CheckSampling(step.plan.step.sampling), absl::OkStatus());
+    }
     in_flight_.push_back(std::move(step));
+    WriteSamplingIfDue();
+  }
+
+  // Of the step that is to be resolved next: all before it is known.
+  void WriteSamplingIfDue() {
+    if (in_flight_.empty() || !in_flight_.front().plan.sampling_follows) return;
+    PendingStep& step = in_flight_.front();
+    ++split_steps_;
+    scheduler_->WriteSampling(step.plan);
+    ASSERT_EQ(checker_->CheckSampling(step.plan.step.sampling), absl::OkStatus());
+    for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
+      step.chunks[seq].chunk = step.plan.chunks[seq];
+    }
+  }
+
+  // With what is in flight, and all that was computed.
+  void LoseARank() {
+    ++calls_;
+    in_flight_.clear();
+    scheduler_->BeginAnew();
+    checker_ = std::make_unique<StepChecker>(limits_, kVocab, /*rope_lists=*/2);
+    for (std::vector<int32_t>& table : tables_) table.clear();
+    std::fill(arena_.begin(), arena_.end(), -1);
+  }
+
+  // A row asks for what follows from the tokens so far.
+  void CheckRow(const Truth& truth, const SamplingBlock::ConstArrays& rows, size_t row) {
+    const auto answer = absl::MakeConstSpan(truth.tokens).subspan(truth.prompt_tokens);
+    const kernels::SamplingRow& sampling = rows.sampling[row];
+    ASSERT_EQ(sampling.position, static_cast<int>(truth.tokens.size()));
+    ASSERT_EQ(sampling.mask_begin != kernels::kNoMask, truth.has_mask);
+    if (truth.has_mask) {
+      const uint64_t mask = MaskAfter(answer);
+      ASSERT_EQ(rows.mask_words[sampling.mask_begin], static_cast<uint32_t>(mask));
+      ASSERT_EQ(rows.mask_words[sampling.mask_begin + 1], static_cast<uint32_t>(mask >> 32));
+      ++checked_masks_;
+    }
+    std::map<int32_t, int32_t> counts;
+    if (truth.has_penalty) {
+      for (const int32_t token : answer) ++counts[token];
+    }
+    ASSERT_EQ(sampling.edits_end - sampling.edits_begin, static_cast<int>(counts.size()));
+    for (int edit = sampling.edits_begin; edit < sampling.edits_end; ++edit) {
+      ASSERT_EQ(rows.edits[edit].count, counts[rows.edits[edit].token]);
+    }
   }
 
   void CheckCachedTokens(const PlannedChunk& chunk, Truth& truth) {
@@ -245,9 +331,13 @@ class History {
           Content(id, arrays.rope_lists[seq], step.chunks[seq].salt);
     }
     std::vector<int32_t> drawn;
+    const SamplingBlock::ConstArrays rows = std::as_const(step.plan.step.sampling).arrays();
     for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
       const PendingChunk& pending = step.chunks[seq];
       if (pending.live) {
+        if (pending.chunk.draws) {
+          ASSERT_NO_FATAL_FAILURE(CheckRow(sequences_.at(pending.chunk.id), rows, drawn.size()));
+        }
         ASSERT_NO_FATAL_FAILURE(CheckContents(pending, arrays.rope_lists[seq],
                                               arrays.kv_lengths[seq] - pending.chunk.num_drafted));
       }
@@ -275,6 +365,7 @@ class History {
       ASSERT_NO_FATAL_FAILURE(
           Apply(pending.chunk, pending.chunk.draws ? draws.first(right + 1) : draws));
     }
+    WriteSamplingIfDue();
   }
 
   // Guesses are right as a rule, and texts repeat themselves, so that there are some.
@@ -359,17 +450,19 @@ class History {
   int64_t preemptions_ = 0;
   int64_t drafted_tokens_ = 0;
   int64_t accepted_tokens_ = 0;
+  int64_t split_steps_ = 0;
+  int64_t checked_masks_ = 0;
 };
 
 TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
-  const auto [calls, cached_tokens, evictions, preemptions, drafted, accepted, f, g] =
-      RunHistories(900, 2000, [](const HistoryInput& input) {
-        History history(input.seed);
-        history.Run(input);
-        return HistoryTotals{history.calls(),          history.cached_tokens(),
-                             history.evictions(),      history.preemptions(),
-                             history.drafted_tokens(), history.accepted_tokens()};
-      });
+  const auto [calls, cached_tokens, evictions, preemptions, drafted, accepted, split,
+              masks] = RunHistories(900, 2000, [](const HistoryInput& input) {
+    History history(input.seed);
+    history.Run(input);
+    return HistoryTotals{history.calls(),       history.cached_tokens(),  history.evictions(),
+                         history.preemptions(), history.drafted_tokens(), history.accepted_tokens(),
+                         history.split_steps(), history.checked_masks()};
+  });
   if (HasFailure()) return;
   EXPECT_GT(calls, 1'000'000);
   // Otherwise this would show little.
@@ -377,7 +470,9 @@ TEST(SchedulerHistoryTest, EverySequenceFindsItsOwnHistoryInAMillionCalls) {
   EXPECT_GT(evictions, 20'000);
   EXPECT_GT(preemptions, 1'000);
   EXPECT_GT(accepted, 20'000);
-  EXPECT_GT(drafted - accepted, 10'000);
+  EXPECT_GT(drafted - accepted, 5'000);
+  EXPECT_GT(split, 100'000);
+  EXPECT_GT(masks, 100'000);
 }
 
 }  // namespace

@@ -26,6 +26,17 @@ class PipelinedSchedulerTest : public SchedulerTest {
     return told;
   }
 
+  // Arrives a sequence with a penalty.
+  void ArrivesWithRules(int prompt_tokens) {
+    std::vector<int32_t> prompt(prompt_tokens, 1);
+    const Sampling sampling = {.presence_penalty = 1.0f};
+    scheduler_->Add(SequenceId{next_id_++},
+                    {.prompt_token_ids = prompt,
+                     .sampling = sampling,
+                     .rope = {},
+                     .rules = TokenRules::Create(sampling, {}, {}, prompt)});
+  }
+
   void Resolve(int32_t token = 7) {
     const size_t draws = in_flight_.front().step.sampling.counts().num_logit_rows;
     scheduler_->Resolve(in_flight_.front(), std::vector<int32_t>(draws, token));
@@ -49,6 +60,39 @@ TEST_F(PipelinedSchedulerTest, ATokenInFlightIsNamedByItsSlot) {
   Resolve(71);
   EXPECT_EQ(Plan(), "0:1*");
   EXPECT_THAT(LastTokenIds(), ElementsAre(71));
+}
+
+TEST_F(PipelinedSchedulerTest, RulesThatDependOnATokenInFlightAreWrittenWhenItIsKnown) {
+  Limits(32, 4, 16);
+  ArrivesWithRules(3);
+  EXPECT_EQ(Plan(), "0:3*");
+  EXPECT_FALSE(in_flight_.back().sampling_follows);
+  EXPECT_EQ(Plan(), "0:1*");
+  EXPECT_THAT(LastTokenIds(), ElementsAre(kernels::kLastToken));
+  ASSERT_TRUE(in_flight_.back().sampling_follows);
+  Resolve(70);
+  scheduler_->WriteSampling(in_flight_.front());
+  EXPECT_FALSE(in_flight_.front().sampling_follows);
+  const SamplingBlock::ConstArrays rows = std::as_const(in_flight_.front().step.sampling).arrays();
+  ASSERT_EQ(rows.edits.size(), 1u);
+  EXPECT_EQ(rows.edits[0].token, 70);
+  EXPECT_THAT(rows.logit_rows, ElementsAre(0));
+  Resolve(71);
+}
+
+TEST_F(PipelinedSchedulerTest, ASequenceThatIsRemovedBetweenThePartsHasNoRow) {
+  Limits(32, 4, 16);
+  ArrivesWithRules(3);
+  Arrives(5);
+  EXPECT_EQ(Plan(), "0:3* 1:5*");
+  EXPECT_EQ(Plan(), "0:1* 1:1*");
+  Resolve();
+  Leaves(0);
+  scheduler_->WriteSampling(in_flight_.front());
+  EXPECT_EQ(Told(in_flight_.front()), "0:1 1:1*");
+  EXPECT_THAT(std::as_const(in_flight_.front().step.sampling).arrays().logit_rows, ElementsAre(1));
+  Resolve();
+  EXPECT_EQ(Plan(), "1:1*");
 }
 
 TEST_F(PipelinedSchedulerTest, ASequenceIsNotPlannedBeyondItsLastToken) {

@@ -136,12 +136,15 @@ struct Sequence {
   // All of its steps are planned. It stays until its owner has their results and removes it.
   bool all_planned() const { return draws ? num_tokens() >= max_tokens : pending() == 0; }
   // Whether the next step may compute more of it. One token may be unknown: it is the last one, and
-  // the step before draws it for the slot, whose table must not begin anew for that. Rules must
-  // know it, and so must a draft, which is worth waiting for: it gives several tokens.
+  // the step before draws it for the slot, whose table must not begin anew for that. A draft must
+  // know it, which is worth waiting for: it gives several tokens.
   bool can_advance() const {
     if (all_planned()) return false;
-    return unknown == 0 || (unknown == 1 && !begins() && rules == nullptr && !has_draft());
+    return unknown == 0 || (unknown == 1 && !begins() && !has_draft());
   }
+  // The most edits that the logits of its next draw may have when all tokens before it are known:
+  // a token adds one at most.
+  int most_edits() const { return rules == nullptr ? 0 : rules->num_edits() + unknown; }
   // Whether its text so far tells how it may go on.
   bool has_draft() const { return speculation != nullptr && speculation->has_draft(); }
 };

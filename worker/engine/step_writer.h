@@ -17,10 +17,14 @@ struct PlannedChunk {
   int num_draws() const { return draws ? 1 + num_drafted : 0; }
 
   SequenceId id{};
+  // Where its first token is in the sequence.
+  int begin = 0;
   int num_tokens = 0;
   // Whether the step draws the sequence's next token: the chunk is all that was pending.
   bool draws = false;
-  // How many of the sequence's tokens the step scores. They follow those that were scored before.
+  // How many of the sequence's tokens the step scores, those that follow the positions from
+  // first_score on.
+  int first_score = 0;
   int num_scores = 0;
   // Where the drawn token belongs in the sequence.
   int draw_position = 0;
@@ -37,16 +41,22 @@ struct PlannedChunk {
 // The edits of each draw of a chunk.
 using EditsOfDraws = std::vector<std::vector<kernels::LogitEdit>>;
 
-// A chunk and its sequence, as it is before the chunk is computed.
+// A chunk and its sequence.
 struct ChunkOfSequence {
   const PlannedChunk* chunk = nullptr;
+  // Null if it has been removed: then the chunk neither draws nor scores.
   const Sequence* sequence = nullptr;
   // Set if the chunk has a draft, and the sequence rules.
   const EditsOfDraws* edits = nullptr;
 };
 
-// The step that computes `chunks`, in memory from `memory`.
-Step WriteStep(const std::vector<ChunkOfSequence>& chunks, std::pmr::memory_resource* memory);
+// The two parts of the step that computes `chunks`, in memory from `memory`. The first is to be
+// written before the chunks count as computed, the second when all tokens before them are known to
+// the sequences' rules.
+StepBlock WriteForward(const std::vector<ChunkOfSequence>& chunks,
+                       std::pmr::memory_resource* memory);
+SamplingBlock WriteSampling(const std::vector<ChunkOfSequence>& chunks,
+                            std::pmr::memory_resource* memory);
 
 }  // namespace phalanx
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/status.h"
 #include "kernels/ops.h"
 #include "kernels/sampling/sample.h"
 
@@ -37,30 +38,56 @@ uint64_t Hash(absl::Span<const int32_t> history) {
 }  // namespace
 
 absl::Status FakeStepExecutor::Submit(Step step) {
+  RETURN_IF_ERROR(SubmitForward(std::move(step.forward)));
+  CHECK_OK(checker_->CheckSampling(step.sampling));
+  in_flight_.back().step.sampling = std::move(step.sampling);
+  in_flight_.back().has_sampling = true;
+  return absl::OkStatus();
+}
+
+absl::Status FakeStepExecutor::SubmitSampling(SamplingBlock sampling) {
+  CHECK(!in_flight_.empty() && !in_flight_.back().has_sampling);
+  {
+    MutexLock lock(&mutex_);
+    CHECK(!failed_) << "a part of a step after the executor failed";
+    if (!sampling_status_.ok()) {
+      failed_ = true;
+      next_status_ = sampling_status_;
+      return sampling_status_;
+    }
+    ++split_steps_;
+  }
+  CHECK_OK(checker_->CheckSampling(sampling));
+  in_flight_.back().step.sampling = std::move(sampling);
+  in_flight_.back().has_sampling = true;
+  return absl::OkStatus();
+}
+
+absl::Status FakeStepExecutor::SubmitForward(StepBlock forward) {
   CHECK(static_cast<int>(in_flight_.size()) < max_in_flight_);
   {
     MutexLock lock(&mutex_);
     CHECK(!failed_) << "a step after the executor failed";
     if (!in_flight_.empty()) ++steps_planned_ahead_;
   }
-  CHECK_OK(checker_->Check(step));
-  TakeTableEntries(step);
+  CHECK_OK(checker_->CheckForward(forward));
+  TakeTableEntries(forward);
   PendingStep pending;
-  const StepBlock::ConstArrays arrays = std::as_const(step.forward).arrays();
+  const StepBlock::ConstArrays arrays = std::as_const(forward).arrays();
   for (size_t seq = 0; seq < arrays.slots.size(); ++seq) {
     const int num_blocks = (arrays.kv_lengths[seq] + kKvBlockTokens - 1) / kKvBlockTokens;
     const std::vector<int32_t>& table = tables_[arrays.slots[seq]];
     pending.owners.push_back(owners_[arrays.slots[seq]]);
     pending.blocks.emplace_back(table.begin(), table.begin() + num_blocks);
   }
-  pending.step = std::move(step);
+  pending.step.forward = std::move(forward);
   CheckBlocks(pending);
   in_flight_.push_back(std::move(pending));
   return absl::OkStatus();
 }
 
-void FakeStepExecutor::TakeTableEntries(const Step& step) {
-  for (const kernels::TableEntry& entry : step.forward.arrays().table_entries) {
+void FakeStepExecutor::TakeTableEntries(const StepBlock& forward) {
+  for (const kernels::TableEntry& entry : forward.arrays().table_entries) {
     std::vector<int32_t>& table = tables_[entry.slot];
     if (entry.index == 0) owners_[entry.slot] = next_owner_++;
     table.resize(entry.index);
@@ -97,6 +124,7 @@ void FakeStepExecutor::Recover() {
   MutexLock lock(&mutex_);
   failed_ = false;
   next_status_ = absl::OkStatus();
+  sampling_status_ = absl::OkStatus();
 }
 
 absl::StatusOr<StepResult> FakeStepExecutor::Await() {
@@ -105,6 +133,11 @@ absl::StatusOr<StepResult> FakeStepExecutor::Await() {
   in_flight_.pop_front();
   {
     MutexLock lock(&mutex_);
+    if (!pending.has_sampling) {
+      ++dropped_steps_;
+      failed_ = true;
+      if (next_status_.ok()) next_status_ = absl::AbortedError("a step was dropped");
+    }
     if (failed_) return next_status_;
     failed_ = !next_status_.ok();
     ++steps_;
@@ -226,6 +259,21 @@ std::vector<float> FakeStepExecutor::LogProbs(absl::Span<const int32_t> tokens,
 void FakeStepExecutor::FailWith(const absl::Status& status) {
   MutexLock lock(&mutex_);
   next_status_ = status;
+}
+
+void FakeStepExecutor::FailSamplingWith(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  sampling_status_ = status;
+}
+
+int FakeStepExecutor::split_steps() const {
+  MutexLock lock(&mutex_);
+  return split_steps_;
+}
+
+int FakeStepExecutor::dropped_steps() const {
+  MutexLock lock(&mutex_);
+  return dropped_steps_;
 }
 
 int FakeStepExecutor::steps() const {

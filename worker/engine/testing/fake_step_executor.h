@@ -22,15 +22,17 @@
 namespace phalanx {
 
 // Computes a step when it is awaited, as late as can be. Dies on a step that breaks the contract of
-// Step or the limits, that writes to a block which another sequence has in this step or in one in
-// flight, that draws or scores after keys that were never written or belong to another rotary list,
-// and on steps after a failure.
+// Step, of StepExecutor or the limits, that writes to a block which another sequence has in this
+// step or in one in flight, that draws or scores after keys that were never written or belong to
+// another rotary list, and on steps after a failure.
 class FakeStepExecutor final : public StepExecutor {
  public:
   FakeStepExecutor(const StepLimits& limits, int vocab_size, int max_in_flight = 1);
 
   int max_in_flight() const override { return max_in_flight_; }
   absl::Status Submit(Step step) override;
+  absl::Status SubmitForward(StepBlock forward) override;
+  absl::Status SubmitSampling(SamplingBlock sampling) override;
   absl::StatusOr<StepResult> Await() override;
   bool Recovers(const absl::Status& failure) override { return recovers_; }
 
@@ -43,6 +45,8 @@ class FakeStepExecutor final : public StepExecutor {
 
   // The next step fails with `status`. Any thread.
   void FailWith(const absl::Status& status) LOCKS_EXCLUDED(mutex_);
+  // So does the next sampling part that comes by itself, while its forward part runs.
+  void FailSamplingWith(const absl::Status& status) LOCKS_EXCLUDED(mutex_);
 
   // What Recovers answers.
   void SetRecovers(bool recovers) { recovers_ = recovers; }
@@ -68,18 +72,22 @@ class FakeStepExecutor final : public StepExecutor {
   int steps() const LOCKS_EXCLUDED(mutex_);
   // Steps that were submitted while another one was in flight.
   int steps_planned_ahead() const LOCKS_EXCLUDED(mutex_);
+  // Steps whose sampling came by itself, and those whose sampling never came.
+  int split_steps() const LOCKS_EXCLUDED(mutex_);
+  int dropped_steps() const LOCKS_EXCLUDED(mutex_);
 
  private:
   // A sequence that has had a slot. It is another one each time that a block table begins anew.
   using Owner = int;
   struct PendingStep {
     Step step;
+    bool has_sampling = false;
     // By sequence of the step.
     std::vector<Owner> owners;
     std::vector<std::vector<int32_t>> blocks;
   };
 
-  void TakeTableEntries(const Step& step);
+  void TakeTableEntries(const StepBlock& forward);
   // Dies if a block that `step` writes to has another owner, in the same step or in one in flight.
   // Blocks that are only read may be shared.
   void CheckBlocks(const PendingStep& step) const;
@@ -118,7 +126,10 @@ class FakeStepExecutor final : public StepExecutor {
   mutable Mutex mutex_;
   int steps_ GUARDED_BY(mutex_) = 0;
   int steps_planned_ahead_ GUARDED_BY(mutex_) = 0;
+  int split_steps_ GUARDED_BY(mutex_) = 0;
+  int dropped_steps_ GUARDED_BY(mutex_) = 0;
   absl::Status next_status_ GUARDED_BY(mutex_);
+  absl::Status sampling_status_ GUARDED_BY(mutex_);
   bool failed_ GUARDED_BY(mutex_) = false;
 };
 
