@@ -239,6 +239,7 @@ def alone(tmp_path_factory, smollm2):
         (REQUESTS, 1, ["--max_step_tokens", "24"]),
         (REQUESTS // 2, 1, ["--max_step_tokens", "56", "--steps_in_flight", "2"]),
         (REQUESTS // 2, 2, ["--max_step_tokens", "37"]),
+        (REQUESTS // 2, 2, ["--max_step_tokens", "41", "--steps_in_flight", "2"]),
     ],
 )
 def test_answers_in_a_crowd_are_those_alone(cluster, smollm2, alone, count, tp, flags):

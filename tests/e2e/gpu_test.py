@@ -37,6 +37,33 @@ def test_the_tokens_are_those_of_the_cpu(cluster, tiny_folder, cpu_answers, tp, 
     assert answers(serving) == cpu_answers
 
 
+def constrained_answers(serving):
+    """Tokens of requests whose masks follow after the forward pass has begun, beside a free one."""
+    asked = [
+        {"constraint": pb.Constraint(regex="[a-f]{4,30}[.]")},
+        {"constraint": pb.Constraint(regex="(ab|cd){4,12}"), "speculation": pb.Speculation(max_draft_tokens=4)},
+        {"constraint": pb.Constraint(choices=pb.Choices(values=["yes and no", "neither"]))},
+        {"ignore_eos": True},
+    ]
+    stub = serving.stub()
+    streams = [
+        stub.Generate(pb.GenerateRequest(text="abc", sampling=sampling, max_new_tokens=32, **fields))
+        for fields in asked
+        for sampling in (GREEDY, SEEDED)
+    ]
+    tokens = [list(read_answer(stream).token_ids) for stream in streams]
+    serving.wait_idle()
+    return tokens
+
+
+@pytest.mark.parametrize("tp, steps_in_flight", [(1, 1), (1, 2), (2, 2)])
+def test_constrained_tokens_are_those_of_the_cpu(cluster, tiny_folder, tp, steps_in_flight):
+    expected = constrained_answers(cluster.serve(str(tiny_folder), worker_flags=["--device", "cpu"]))
+    flags = ["--device", "cuda", "--steps_in_flight", str(steps_in_flight), *FLOAT32]
+    serving = cluster.serve_on_emulator(str(tiny_folder), tp=tp, worker_flags=flags)
+    assert constrained_answers(serving) == expected
+
+
 def test_bfloat16_answers_and_the_log_has_the_memory_plan(cluster, tiny_folder):
     serving = cluster.serve_on_emulator(str(tiny_folder), worker_flags=["--max_seqs", "4"])
     assert all(len(tokens) == 24 for tokens in answers(serving))

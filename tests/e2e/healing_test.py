@@ -31,13 +31,19 @@ SEEDED = pb.Sampling(temperature=1.0, seed=7)
 
 
 def requests(max_new_tokens=80):
-    """Streams that run side by side: two greedy ones, two drawn by seed."""
+    """Streams that run side by side: two greedy ones, two drawn by seed, one with a constraint."""
     words = dict(ignore_eos=True, max_new_tokens=max_new_tokens)
     return [
         chat("Tell me a long story about a dog and a cat.", sampling=GREEDY, **words),
         chat("List the planets with a sentence on each.", sampling=GREEDY, **words),
         chat("Tell me a long story about a river.", sampling=SEEDED, **words),
         chat("Explain how bread is made.", sampling=pb.Sampling(temperature=0.7, seed=8), **words),
+        chat(
+            "Tell me a long story about a cow.",
+            sampling=SEEDED,
+            constraint=pb.Constraint(regex="([a-z]{1,9} ){300,900}"),
+            max_new_tokens=max_new_tokens,
+        ),
     ]
 
 
@@ -113,9 +119,12 @@ def now_of_day():
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_lost_rank_is_replaced_and_streams_go_on(cluster, smollm2, number, busy):
-    serving = cluster.serve(smollm2, tp=2)
+@pytest.mark.parametrize(
+    "number, steps_in_flight", [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGSTOP, 1)]
+)
+def test_a_lost_rank_is_replaced_and_streams_go_on(cluster, smollm2, number, steps_in_flight, busy):
+    flags = ["--steps_in_flight", str(steps_in_flight)]
+    serving = cluster.serve(smollm2, tp=2, worker_flags=flags)
     wanted = requests()
     expected = undisturbed(serving.target, wanted)
     (rank,) = serving.worker.ranks()

@@ -1,5 +1,7 @@
 """Speculation gives the same tokens as without it, several in a step where an answer repeats."""
 
+import json
+
 import grpc
 import pytest
 from harness import chat, pb, read_answer, status_of
@@ -101,14 +103,38 @@ def test_penalties_are_those_without(stub):
     assert answers[1].finished.usage.accepted_tokens > 10
 
 
-def test_constraints_are_accepted_and_followed_without_guesses(stub):
+ROWS = json.dumps({
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"number": {"type": "integer"}, "word": {"type": "string", "maxLength": 12}},
+        "required": ["number", "word"],
+        "additionalProperties": False,
+    },
+    "minItems": 8,
+})
+CONSTRAINTS = [
+    pb.Constraint(regex="(The ship sailed out[.] ){3,5}"),
+    pb.Constraint(json_schema=ROWS),
+    pb.Constraint(lark='start: (NAME ": " NAME "\\n"){10,20}\nNAME: /[a-z]{3,7}/'),
+]
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=["regex", "json_schema", "lark"])
+@pytest.mark.parametrize("temperature", [0, 0.7])
+def test_constrained_answers_are_those_without(stub, constraint, temperature):
     answers = []
-    for speculation in (None, 8):
-        request = ask(COPY, speculation, max_new_tokens=60)
-        request.constraint.regex = "(The ship sailed out[.] ){3,5}"
-        answers.append(read_answer(stub.Generate(request)))
-    assert answers[1].token_ids == answers[0].token_ids
-    assert answers[1].finished.usage.drafted_tokens == 0
+    for speculation in (None, 3, 8):
+        request = ask(LIST, speculation, temperature=temperature, max_new_tokens=150, constraint=constraint)
+        request.log_probs.top = 2
+        answers.append(tokens_of(stub, request)[0])
+    without, *others = answers
+    for other in others:
+        assert other[:2] == without[:2]
+        assert other[2].reason == without[2].reason
+    usage = others[1][2].usage
+    print(f"{usage.accepted_tokens} of {usage.drafted_tokens} guesses were right")
+    assert usage.accepted_tokens > (0 if temperature > 0 else 5)
 
 
 def test_drafts_are_within_the_limits_that_the_model_tells(stub):

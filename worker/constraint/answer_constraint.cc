@@ -51,6 +51,18 @@ AnswerConstraint::AnswerConstraint(std::unique_ptr<Constraint> constraint, Answe
   }
 }
 
+AnswerConstraint AnswerConstraint::Copy() const {
+  AnswerConstraint copy;
+  copy.state_ = state_;
+  copy.opening_ = opening_;
+  if (fresh_ != nullptr) copy.fresh_ = fresh_->Copy();
+  copy.answer_possible_ = answer_possible_;
+  copy.block_ = block_;
+  copy.constraint_ = constraint_->Copy();
+  copy.status_ = status_;
+  return copy;
+}
+
 void AnswerConstraint::WriteMask(absl::Span<uint32_t> bits) {
   if (state_ == State::kThinking) return WriteAllButEnds(bits);
   if (!status_.ok()) {

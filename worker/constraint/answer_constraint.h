@@ -28,6 +28,9 @@ class AnswerConstraint {
   // `constraint` is at the beginning of its text.
   AnswerConstraint(std::unique_ptr<Constraint> constraint, AnswerBegin begin);
 
+  // One at the same place. What is learnt about the grammar is shared, see Constraint.
+  AnswerConstraint Copy() const;
+
   // Sets the bits of the tokens that may come next and clears all others; `bits` is as in
   // Constraint::Mask. If the constraint has failed, no bit is set, and status() tells why.
   void WriteMask(absl::Span<uint32_t> bits);
@@ -45,12 +48,14 @@ class AnswerConstraint {
  private:
   enum class State { kUndecided, kThinking, kAnswer };
 
+  AnswerConstraint() = default;
+
   void WriteAllButEnds(absl::Span<uint32_t> bits) const;
   void AddOpeningTokens(absl::Span<uint32_t> bits) const;
   void AcceptUndecided(int32_t token);
   void AcceptThinking(absl::string_view text);
 
-  State state_;
+  State state_ = State::kAnswer;
   // While undecided: the text so far, which is white space and a part of "<think>".
   std::string opening_;
   // While undecided: a constraint at the beginning, and whether the other one has followed so far.

@@ -146,6 +146,23 @@ TEST_F(AnswerConstraintTest, WhiteSpaceBeforeABlockIsBounded) {
   EXPECT_THAT(Allowed(constraint), ElementsAre('<'));
 }
 
+TEST_F(AnswerConstraintTest, ACopyIsAtTheSamePlaceAndGoesItsOwnWay) {
+  AnswerConstraint constraint = Make("ab+c", AnswerBegin::kAfterThinkBlock);
+  // At the beginning, in the block, and in the answer.
+  for (const char* const text : {"", "<th", "ink>so", "</thi", "nk>", "ab"}) {
+    Write(constraint, text);
+    AnswerConstraint copy = constraint.Copy();
+    EXPECT_EQ(Allowed(copy), Allowed(constraint)) << text;
+    const std::vector<int32_t> before = Allowed(constraint);
+    Write(copy, "</think>ab");
+    EXPECT_EQ(Allowed(constraint), before) << text;
+  }
+  AnswerConstraint copy = constraint.Copy();
+  Write(copy, "x");
+  EXPECT_FALSE(copy.status().ok());
+  EXPECT_TRUE(constraint.status().ok());
+}
+
 TEST_F(AnswerConstraintTest, AFailureIsTold) {
   AnswerConstraint constraint = Make("ab", AnswerBegin::kAtOnce);
   Write(constraint, "x");

@@ -26,8 +26,14 @@ class ConstraintFilter final : public TokenFilter {
   void WriteMask(absl::Span<uint32_t> words) override { constraint_.WriteMask(words); }
   void Accept(int32_t token) override { constraint_.Accept(token); }
   absl::Status status() const override { return constraint_.status(); }
+  std::unique_ptr<TokenFilter> Copy() const override {
+    return std::unique_ptr<TokenFilter>(new ConstraintFilter(mask_words_, constraint_.Copy()));
+  }
 
  private:
+  ConstraintFilter(int mask_words, AnswerConstraint constraint)
+      : mask_words_(mask_words), constraint_(std::move(constraint)) {}
+
   const int mask_words_;
   AnswerConstraint constraint_;
 };

@@ -73,6 +73,7 @@ class RandomHistory {
     return static_cast<int64_t>(metrics_->accepted_tokens_total.Value());
   }
   int64_t operations() const { return operations_ + executor_->steps(); }
+  int64_t split_steps() const { return executor_->split_steps(); }
   int64_t refused_early() const {
     return static_cast<int64_t>(metrics_->deadline_refusals_total.Value());
   }
@@ -106,6 +107,8 @@ class RandomHistory {
     if (Draw(0, 1) == 0) asked.request.long_rope_policy = LongRopePolicy::kAdmission;
     if (Draw(0, 1) == 0) asked.request.eos_token_ids = {Draw(0, kVocab - 1)};
     if (Draw(0, 1) == 0) asked.request.options.max_draft_tokens = Draw(1, 8);
+    // The model does not mind, but such a request's steps may come in two parts.
+    if (Draw(0, 2) == 0) asked.request.sampling.frequency_penalty = 0.5f;
     if (Draw(0, 3) == 0) asked.request.timeout = absl::Milliseconds(Draw(0, 80));
     const RequestId id{next_id_++};
     if (session_->Submit(id, asked.request).ok()) asked_[id] = asked;
@@ -193,8 +196,9 @@ TEST(EngineHistoryTest, EveryRequestGetsItsOwnTokensInAnyHistory) {
   const HistoryTotals totals = RunHistories(2300, 200, [](const HistoryInput& input) {
     RandomHistory history(input.seed);
     history.Run(input);
-    return HistoryTotals{history.operations(), history.cached_tokens(), history.refused_early(),
-                         history.drafted_tokens(), history.accepted_tokens()};
+    return HistoryTotals{history.operations(),      history.cached_tokens(),
+                         history.refused_early(),   history.drafted_tokens(),
+                         history.accepted_tokens(), history.split_steps()};
   });
   if (HasFailure()) return;
   EXPECT_GT(totals[0], 1'000'000);
@@ -202,6 +206,7 @@ TEST(EngineHistoryTest, EveryRequestGetsItsOwnTokensInAnyHistory) {
   EXPECT_GT(totals[2], 100);
   EXPECT_GT(totals[4], 50'000) << "hardly any guess was right";
   EXPECT_GT(totals[3] - totals[4], 10'000) << "hardly any guess was wrong";
+  EXPECT_GT(totals[5], 20'000) << "hardly any step came in two parts";
 }
 
 }  // namespace

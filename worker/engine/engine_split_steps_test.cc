@@ -1,4 +1,5 @@
 // Steps whose sampling is made while their forward part runs: what comes between the two parts.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -41,6 +42,7 @@ class EngineSplitStepsTest : public ConstraintEngineTest {
 
   // Of the request that StartWarm has run.
   std::vector<int32_t> expected_;
+  int steps_ = 0;
 };
 
 TEST_F(EngineSplitStepsTest, AConstrainedStreamHasAPartInEveryStep) {
@@ -113,6 +115,7 @@ TEST_F(EngineSplitStepsTest, AMaskThatCannotBeMadeEndsItsRequestAlone) {
   EXPECT_EQ(sink_->Get(kSecond).tokens, expected_);
   EXPECT_EQ(sink_->Get(kThird).tokens, executor_->Continuation(other.prompt_token_ids, 150));
   EXPECT_EQ(RequestsCounted("INVALID_ARGUMENT"), 1);
+  RunSteps(1);
   ExpectIdle();
 }
 
@@ -202,6 +205,79 @@ TEST_F(EngineSplitStepsTest, TheEngineMayEndBetweenTheParts) {
   RunSteps(1);
   EXPECT_FALSE(engine_->RunOnce());
   EXPECT_TRUE(absl::IsUnavailable(sink_->Get(kFirst).error));
+}
+
+// Guesses beside constraints and limits of the reasoning: fewer steps and the same tokens.
+TEST_F(EngineSplitStepsTest, ConstrainedAnswersMayBeGuessed) {
+  const auto run = [&](int steps_in_flight, int max_draft_tokens, GenerationRequest request) {
+    StartWithConstraints({.steps_in_flight = steps_in_flight});
+    executor_->RepeatEvery(5);
+    if (max_draft_tokens > 0) request.options.max_draft_tokens = max_draft_tokens;
+    // Once more, when what it needs is there.
+    for (const RequestId id : {kFirst, kSecond}) {
+      const int before = executor_->steps();
+      EXPECT_TRUE(Submit(id, request).ok());
+      RunUntilIdle();
+      RunSteps(steps_in_flight);
+      ExpectIdle();
+      steps_ = executor_->steps() - before;
+    }
+    EXPECT_EQ(sink_->Get(kFirst).tokens, sink_->Get(kSecond).tokens);
+    return sink_->Get(kSecond);
+  };
+  std::vector<GenerationRequest> requests = {
+      Constrained("([a-d]{3} ){4,30}", 80), Constrained("(abcde|ab[x-z]de){10,30}", 80),
+      Constrained("(one|two|three)(, (one|two|three))*", 80)};
+  requests.push_back(Constrained("[a-c]{40}", 80));
+  requests.back().constraint->begin = AnswerBegin::kInsideThinkBlock;
+  requests.back().options.reasoning_limit = {
+      .max_tokens = 30,
+      .close_token_ids = {'<', '/', 't', 'h', 'i', 'n', 'k', '>'},
+      .opened_by_prompt = true};
+  requests.push_back(requests.back());
+  requests.back().constraint.reset();
+  requests.push_back(requests[0]);
+  requests.back().sampling.frequency_penalty = 1.0f;
+  int accepted = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::vector<int32_t> expected = run(1, 0, requests[i]).tokens;
+    const int steps = steps_;
+    ASSERT_GT(expected.size(), 10u) << i;
+    for (const int steps_in_flight : {1, 2}) {
+      for (const int max_draft_tokens : {1, 3, 8}) {
+        const RecordingSink::Record record = run(steps_in_flight, max_draft_tokens, requests[i]);
+        EXPECT_EQ(record.tokens, expected) << i << ", " << max_draft_tokens;
+        EXPECT_TRUE(record.finished.has_value());
+        accepted += record.accepted_tokens;
+        // With two in flight there is one that was planned before the end was known.
+        if (record.accepted_tokens > 0) {
+          EXPECT_LT(steps_, steps + steps_in_flight - 1) << i;
+        }
+      }
+    }
+  }
+  EXPECT_GT(accepted, 200);
+}
+
+// What guesses need of the lexer counts towards its limit, so that may be met a little sooner.
+TEST_F(EngineSplitStepsTest, AConstraintThatBecomesTooMuchEndsWithItsErrorDespiteGuesses) {
+  const auto run = [&](int max_draft_tokens) {
+    StartWithConstraints({}, {.max_lexer_states = 40});
+    executor_->RepeatEvery(5);
+    GenerationRequest request = Constrained("(a|b)*a(a|b){60}c", 200);
+    if (max_draft_tokens > 0) request.options.max_draft_tokens = max_draft_tokens;
+    EXPECT_TRUE(Submit(kFirst, request).ok());
+    RunUntilIdle();
+    ExpectIdle();
+    return sink_->Get(kFirst);
+  };
+  const RecordingSink::Record expected = run(0);
+  ASSERT_EQ(expected.error.code(), absl::StatusCode::kInvalidArgument);
+  const RecordingSink::Record record = run(8);
+  EXPECT_EQ(record.error, expected.error);
+  ASSERT_GT(record.tokens.size() + 4, expected.tokens.size());
+  ASSERT_LE(record.tokens.size(), expected.tokens.size());
+  EXPECT_TRUE(std::equal(record.tokens.begin(), record.tokens.end(), expected.tokens.begin()));
 }
 
 TEST_F(EngineSplitStepsTest, PreemptionsChangeNoToken) {

@@ -13,7 +13,9 @@ namespace {
 // How many of the tokens that a step drew are of no use, once it is resolved.
 int WrongGuesses(const StepPlan& plan) {
   int wrong = 0;
-  for (const PlannedChunk& chunk : plan.chunks) wrong += chunk.num_drafted - chunk.num_accepted;
+  for (const PlannedChunk& chunk : plan.chunks) {
+    if (chunk.draws) wrong += chunk.num_draws() - 1 - chunk.num_accepted;
+  }
   return wrong;
 }
 

@@ -26,6 +26,9 @@ class ReasoningBudget final : public TokenForcer {
   // close it by another spelling end this too.
   int32_t next() const override;
   void Accept(int32_t token) override;
+  std::unique_ptr<TokenForcer> Copy() const override {
+    return std::unique_ptr<TokenForcer>(new ReasoningBudget(*this));
+  }
 
  private:
   ReasoningBudget(std::shared_ptr<const ConstraintVocabulary> vocabulary, ReasoningLimit limit);

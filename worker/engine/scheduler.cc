@@ -42,8 +42,7 @@ void Scheduler::Add(SequenceId id, Task task) {
   sequence->prompt_tokens = static_cast<int>(task.prompt_token_ids.size());
   sequence->log_probs = task.log_probs;
   sequence->rules = std::move(task.rules);
-  const bool foreseeable = sequence->rules == nullptr || sequence->rules->can_look_ahead();
-  if (task.max_draft_tokens > 0 && sequence->draws && foreseeable) {
+  if (task.max_draft_tokens > 0 && sequence->draws) {
     sequence->speculation = std::make_unique<Speculation>(task.max_draft_tokens);
     ++speculating_;
   }
@@ -311,7 +310,7 @@ void Scheduler::WriteSampling(StepPlan& plan) {
 }
 
 void Scheduler::WriteSampling(std::vector<ChunkOfSequence>& parts, StepPlan& plan) const {
-  const std::vector<EditsOfDraws> edits = LookAhead(parts);
+  const std::vector<std::vector<DrawRules>> rules = LookAhead(parts, plan);
   plan.step.sampling = phalanx::WriteSampling(parts, memory_);
 }
 
@@ -370,7 +369,7 @@ void Scheduler::Resolve(StepPlan& plan, absl::Span<const int32_t> tokens) {
     if (it != sequences_.end()) {
       Sequence& sequence = *it->second;
       const auto drafted = sequence.tokens.begin() + chunk.draw_position;
-      const auto wrong = std::mismatch(drafted, drafted + chunk.num_drafted, tokens.begin());
+      const auto wrong = std::mismatch(drafted, drafted + chunk.num_draws() - 1, tokens.begin());
       chunk.num_accepted = static_cast<int>(wrong.first - drafted);
       *wrong.first = *wrong.second;
       --sequence.unknown;

@@ -55,7 +55,8 @@
 // and their blocks given back, and nobody else has seen them. A draft has what a step has left when
 // everybody else has had his part: tokens, rows of logits, and blocks, without one for each running
 // sequence to grow into. Nothing is guessed while a token is unknown, or across the border of a
-// rotary list. A sequence that has a draft is not planned ahead of its own result.
+// rotary list. A guess ends where the sequence's rules forbid the next token of it. A sequence that
+// has a draft is not planned ahead of its own result.
 //
 // Deadlines: a waiting sequence is late if its first token cannot be there in time at the speed of
 // the latest steps (worker/engine/step_speed.h). This is asked when it comes, with the prompts of
@@ -144,8 +145,7 @@ class Scheduler {
     int32_t log_probs = kernels::kNoLogProbs;
     // May be null. At most kMaxStepEdits edits at any time.
     std::unique_ptr<TokenRules> rules = nullptr;
-    // How many tokens a draft of it may have; 0 for none. Without effect if it has rules that
-    // cannot look ahead.
+    // How many tokens a draft of it may have; 0 for none.
     int max_draft_tokens = 0;
   };
 
@@ -242,7 +242,9 @@ class Scheduler {
   int DraftsThatFit(const Sequence& sequence, int blocks) const;
   int DraftsWithEditsThatFit(const TokenRules& rules, int most) const;
   void AddChunk(const Sequence& sequence, StepPlan& plan);
-  std::vector<EditsOfDraws> LookAhead(std::vector<ChunkOfSequence>& parts) const;
+  static int CutDraft(Sequence& sequence, int drafted);
+  static std::vector<std::vector<DrawRules>> LookAhead(std::vector<ChunkOfSequence>& parts,
+                                                       StepPlan& plan);
   void WriteSampling(std::vector<ChunkOfSequence>& parts, StepPlan& plan) const;
   void Advance(StepPlan& plan);
   void AppendDrawn(Sequence& sequence);

@@ -54,7 +54,8 @@ void Scheduler::PlanDrafts() {
     const int blocks = blocks_.unused() - reserved_blocks_ - running();
     int most = std::max(std::min(share, DraftsThatFit(*sequence, blocks)), 0);
     if (sequence->rules != nullptr) most = DraftsWithEditsThatFit(*sequence->rules, most);
-    const int drafted = sequence->speculation->AppendDraft(sequence->tokens, most);
+    const int drafted =
+        CutDraft(*sequence, sequence->speculation->AppendDraft(sequence->tokens, most));
     if (drafted == 0) continue;
     sequence->drafted = drafted;
     sequence->granted += drafted;
@@ -85,20 +86,35 @@ int Scheduler::DraftsWithEditsThatFit(const TokenRules& rules, int most) const {
   return most;
 }
 
-// Works out the edits of chunks that have a draft and rules, which then point to what is returned.
-std::vector<EditsOfDraws> Scheduler::LookAhead(std::vector<ChunkOfSequence>& parts) const {
-  std::vector<EditsOfDraws> edits;
-  if (speculating_ == 0) return edits;
-  edits.reserve(parts.size());
-  for (ChunkOfSequence& part : parts) {
-    const PlannedChunk& chunk = *part.chunk;
-    if (chunk.num_drafted == 0 || !chunk.draws || part.sequence->rules == nullptr) continue;
-    edits.push_back(
-        part.sequence->rules->LookAhead(absl::MakeConstSpan(part.sequence->tokens)
-                                            .subspan(chunk.draw_position, chunk.num_drafted)));
-    part.edits = &edits.back();
+// Takes the last `drafted` tokens off again from where the sequence's rules forbid them. Returns
+// how many are left.
+int Scheduler::CutDraft(Sequence& sequence, int drafted) {
+  if (drafted == 0 || sequence.rules == nullptr) return drafted;
+  const int known = sequence.num_tokens() - drafted;
+  const int allowed =
+      sequence.rules->CountAllowed(absl::MakeConstSpan(sequence.tokens).subspan(known));
+  sequence.tokens.resize(known + allowed);
+  // Else the result of the step tells how good the draft was.
+  if (allowed == 0) sequence.speculation->Note(drafted, 0, known);
+  return allowed;
+}
+
+// Works out what is asked of the draws of chunks that have a draft and rules, and points these to
+// what it returns.
+std::vector<std::vector<DrawRules>> Scheduler::LookAhead(std::vector<ChunkOfSequence>& parts,
+                                                         StepPlan& plan) {
+  std::vector<std::vector<DrawRules>> rules;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    PlannedChunk& chunk = plan.chunks[i];
+    if (chunk.num_drafted == 0 || parts[i].sequence->rules == nullptr) continue;
+    rules.reserve(parts.size());
+    rules.push_back(
+        parts[i].sequence->rules->LookAhead(absl::MakeConstSpan(parts[i].sequence->tokens)
+                                                .subspan(chunk.draw_position, chunk.num_drafted)));
+    parts[i].rules = &rules.back();
+    chunk.num_undrawn = chunk.num_drafted + 1 - static_cast<int>(rules.back().size());
   }
-  return edits;
+  return rules;
 }
 
 // Drops what was wrong of a draft. `unknown` has been told of the token that is right in any case.

@@ -23,6 +23,7 @@ class SchedulerDraftsTest : public SchedulerTest {
   // Plans a step whose rows draw `tokens`.
   std::string StepDraws(std::vector<int32_t> tokens) {
     plan_ = scheduler_->Plan(now_);
+    if (plan_.sampling_follows) scheduler_->WriteSampling(plan_);
     scheduler_->Resolve(plan_, tokens);
     return Told(plan_);
   }
@@ -31,14 +32,15 @@ class SchedulerDraftsTest : public SchedulerTest {
   // to the rules as the prompt.
   void ArrivesWithRules(std::unique_ptr<TokenForcer> forcer,
                         Sampling sampling = {.presence_penalty = 1.0f},
-                        std::vector<int32_t> seen = {}) {
+                        std::vector<int32_t> seen = {},
+                        std::unique_ptr<TokenFilter> filter = nullptr) {
     scheduler_->Add(
         SequenceId{next_id_++},
         {.prompt_token_ids = {7, 8, 7, 8, 7, 8},
          .max_new_tokens = 100,
          .sampling = sampling,
          .rope = {},
-         .rules = TokenRules::Create(sampling, {}, {}, seen, nullptr, std::move(forcer)),
+         .rules = TokenRules::Create(sampling, {}, {}, seen, std::move(filter), std::move(forcer)),
          .max_draft_tokens = 8});
   }
 
@@ -230,16 +232,84 @@ TEST_F(SchedulerDraftsTest, ADraftHasNoMoreEditsThanFitIntoAStep) {
   EXPECT_LE(Rows().edits.size(), static_cast<size_t>(kMaxStepEdits));
 }
 
-TEST_F(SchedulerDraftsTest, WhereTokensAreForcedNoneAreGuessed) {
-  class Forcer final : public TokenForcer {
-    int32_t next() const override { return kernels::kNotForced; }
-    void Accept(int32_t token) override {}
-  };
+// Forces 9 as the third token of the answer.
+class ThirdIsNine final : public TokenForcer {
+ public:
+  int32_t next() const override { return tokens_ == 2 ? 9 : kernels::kNotForced; }
+  void Accept(int32_t token) override { ++tokens_; }
+  std::unique_ptr<TokenForcer> Copy() const override {
+    return std::make_unique<ThirdIsNine>(*this);
+  }
+
+ private:
+  int tokens_ = 0;
+};
+
+TEST_F(SchedulerDraftsTest, AGuessEndsWhereAnotherTokenIsForced) {
   Limits(32, 16, 16);
-  ArrivesWithRules(std::make_unique<Forcer>());
+  ArrivesWithRules(std::make_unique<ThirdIsNine>());
   EXPECT_EQ(Step(), "0:6*");
-  EXPECT_EQ(Step(), "0:1*");
-  EXPECT_EQ(Step(), "0:1*");
+  // It guesses 8, 7 after the 7 that was drawn, and the 7 is not to be.
+  EXPECT_EQ(StepDraws({8, 9}), "0:2*2");
+  EXPECT_EQ(Rows().sampling[0].forced, kernels::kNotForced);
+  EXPECT_EQ(Rows().sampling[1].forced, 9);
+  EXPECT_EQ(Known(0), 9);
+}
+
+// Allows 7 and 8, but only so many 8 if `most` is not below 0. It can make no mask behind so many
+// tokens.
+class SevenAndEight final : public TokenFilter {
+ public:
+  explicit SevenAndEight(int most, int masks = 1000) : most_(most), masks_(masks) {}
+  int mask_words() const override { return 1; }
+  void WriteMask(absl::Span<uint32_t> words) override {
+    if (tokens_ >= masks_) status_ = absl::InvalidArgumentError("too much");
+    words[0] = !status_.ok() ? 0 : most_ == 0 ? 1u << 7 : 3u << 7;
+  }
+  void Accept(int32_t token) override {
+    ++tokens_;
+    if (token == 8 && most_-- == 0) status_ = absl::InvalidArgumentError("too many");
+  }
+  absl::Status status() const override { return status_; }
+  std::unique_ptr<TokenFilter> Copy() const override {
+    return std::make_unique<SevenAndEight>(*this);
+  }
+
+ private:
+  int most_;
+  int masks_;
+  int tokens_ = 0;
+  absl::Status status_;
+};
+
+TEST_F(SchedulerDraftsTest, EachDrawHasTheMaskOfTheTokensBeforeIt) {
+  Limits(32, 16, 16);
+  ArrivesWithRules(nullptr, {}, {}, std::make_unique<SevenAndEight>(1));
+  EXPECT_EQ(Step(), "0:6*");
+  EXPECT_EQ(StepDraws({8, 7, 7}), "0:3*3");
+  EXPECT_THAT(Rows().mask_words, ElementsAre(3u << 7, 1u << 7, 1u << 7));
+  for (int row = 0; row < 3; ++row) EXPECT_EQ(Rows().sampling[row].mask_begin, row);
+}
+
+TEST_F(SchedulerDraftsTest, AGuessEndsWhereTheNextTokenIsForbidden) {
+  Limits(32, 16, 16);
+  ArrivesWithRules(nullptr, {}, {}, std::make_unique<SevenAndEight>(0));
+  EXPECT_EQ(Step(), "0:6*");
+  EXPECT_EQ(Step(), "0:1*") << "the guess begins with 8";
+}
+
+// The mask behind the first token of the guess is not made for the guess's sake.
+TEST_F(SchedulerDraftsTest, WhereAMaskCannotBeMadeNothingIsDrawn) {
+  Limits(32, 16, 16);
+  ArrivesWithRules(nullptr, {}, {}, std::make_unique<SevenAndEight>(5, /*masks=*/2));
+  EXPECT_EQ(Step(), "0:6*");
+  EXPECT_EQ(StepDraws({8}), "0:3*1") << "two are guessed, and one token is drawn";
+  EXPECT_THAT(Rows().logit_rows, ElementsAre(0));
+  EXPECT_EQ(Known(0), 8);
+  EXPECT_EQ(plan_.chunks[0].num_accepted, 0);
+  // Its own mask fails now, and it is not the scheduler that ends it.
+  Step();
+  EXPECT_EQ(Rows().mask_words[0], 0u);
 }
 
 TEST_F(SchedulerDraftsTest, ALongPromptIsTakenNoteOfInParts) {

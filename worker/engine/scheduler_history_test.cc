@@ -50,11 +50,16 @@ class HashFilter final : public TokenFilter {
     words[0] = static_cast<uint32_t>(mask);
     words[1] = static_cast<uint32_t>(mask >> 32);
   }
-  void Accept(int32_t token) override { answer_.push_back(token); }
-  absl::Status status() const override { return absl::OkStatus(); }
+  void Accept(int32_t token) override {
+    if ((MaskAfter(answer_) >> token & 1) == 0) status_ = absl::InvalidArgumentError("forbidden");
+    answer_.push_back(token);
+  }
+  absl::Status status() const override { return status_; }
+  std::unique_ptr<TokenFilter> Copy() const override { return std::make_unique<HashFilter>(*this); }
 
  private:
   std::vector<int32_t> answer_;
+  absl::Status status_;
 };
 
 class History {
@@ -265,11 +270,13 @@ class History {
     std::fill(arena_.begin(), arena_.end(), -1);
   }
 
-  // A row asks for what follows from the tokens so far.
-  void CheckRow(const Truth& truth, const SamplingBlock::ConstArrays& rows, size_t row) {
-    const auto answer = absl::MakeConstSpan(truth.tokens).subspan(truth.prompt_tokens);
+  // A row asks for what follows from the tokens so far and those that are guessed before it.
+  void CheckRow(const Truth& truth, absl::Span<const int32_t> guessed,
+                const SamplingBlock::ConstArrays& rows, size_t row) {
+    std::vector<int32_t> answer(truth.tokens.begin() + truth.prompt_tokens, truth.tokens.end());
+    answer.insert(answer.end(), guessed.begin(), guessed.end());
     const kernels::SamplingRow& sampling = rows.sampling[row];
-    ASSERT_EQ(sampling.position, static_cast<int>(truth.tokens.size()));
+    ASSERT_EQ(sampling.position, truth.prompt_tokens + static_cast<int>(answer.size()));
     ASSERT_EQ(sampling.mask_begin != kernels::kNoMask, truth.has_mask);
     if (truth.has_mask) {
       const uint64_t mask = MaskAfter(answer);
@@ -335,16 +342,18 @@ class History {
     for (size_t seq = 0; seq < step.chunks.size(); ++seq) {
       const PendingChunk& pending = step.chunks[seq];
       if (pending.live) {
-        if (pending.chunk.draws) {
-          ASSERT_NO_FATAL_FAILURE(CheckRow(sequences_.at(pending.chunk.id), rows, drawn.size()));
-        }
         ASSERT_NO_FATAL_FAILURE(CheckContents(pending, arrays.rope_lists[seq],
                                               arrays.kv_lengths[seq] - pending.chunk.num_drafted));
       }
       const absl::Span<const int32_t> draft =
           arrays.token_ids.first(arrays.query_starts[seq + 1]).last(pending.chunk.num_drafted);
       for (int i = 0; i < pending.chunk.num_draws(); ++i) {
-        drawn.push_back(DrawToken(pending, i < pending.chunk.num_drafted ? draft[i] : -1));
+        if (pending.live) {
+          ASSERT_NO_FATAL_FAILURE(
+              CheckRow(sequences_.at(pending.chunk.id), draft.first(i), rows, drawn.size()));
+        }
+        const int32_t wanted = DrawToken(pending, i < pending.chunk.num_drafted ? draft[i] : -1);
+        drawn.push_back(Allowed(wanted, rows, drawn.size()));
         last_tokens_[arrays.slots[seq]] = drawn.back();
       }
     }
@@ -358,7 +367,7 @@ class History {
       const absl::Span<const int32_t> draft =
           arrays.token_ids.first(arrays.query_starts[seq + 1]).last(pending.chunk.num_drafted);
       int right = 0;
-      while (right < pending.chunk.num_drafted && draws[right] == draft[right]) ++right;
+      while (right + 1 < pending.chunk.num_draws() && draws[right] == draft[right]) ++right;
       ASSERT_EQ(step.plan.chunks[seq].num_accepted, right);
       drafted_tokens_ += pending.chunk.num_drafted;
       accepted_tokens_ += right;
@@ -377,6 +386,16 @@ class History {
       if (tokens.size() >= kPeriod) return tokens[tokens.size() - kPeriod];
     }
     return Draw(0, kVocab - 1);
+  }
+
+  // The first token from `token` on that the row's mask allows.
+  static int32_t Allowed(int32_t token, const SamplingBlock::ConstArrays& rows, size_t row) {
+    const int32_t begin = rows.sampling[row].mask_begin;
+    if (begin == kernels::kNoMask) return token;
+    while ((rows.mask_words[begin + token / 32] >> (token % 32) & 1) == 0) {
+      token = (token + 1) % kVocab;
+    }
+    return token;
   }
 
   void Apply(const PlannedChunk& chunk, absl::Span<const int32_t> next) {

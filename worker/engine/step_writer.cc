@@ -54,11 +54,12 @@ class SamplingWriter {
     const PlannedChunk& chunk = *part.chunk;
     const int first_token = token_;
     token_ += chunk.num_tokens;
+    const int first_drawn = token_ - 1 - chunk.num_drafted;
     for (int draw = 0; draw < chunk.num_draws(); ++draw) {
       kernels::SamplingRow& row =
-          WriteDraw(*part.sequence, token_ - chunk.num_draws() + draw, chunk.draw_position + draw);
-      if (part.edits != nullptr) {
-        WriteEdits((*part.edits)[draw], row);
+          WriteDraw(*part.sequence, first_drawn + draw, chunk.draw_position + draw);
+      if (part.rules != nullptr) {
+        WriteRules((*part.rules)[draw], row);
       } else if (part.sequence->rules != nullptr) {
         WriteRules(*part.sequence->rules, row);
       }
@@ -92,10 +93,14 @@ class SamplingWriter {
     return row;
   }
 
-  void WriteEdits(const std::vector<kernels::LogitEdit>& edits, kernels::SamplingRow& row) {
+  void WriteRules(const DrawRules& rules, kernels::SamplingRow& row) {
+    row.forced = rules.forced;
     row.edits_begin = edit_;
-    for (const kernels::LogitEdit& edit : edits) arrays_.edits[edit_++] = edit;
+    for (const kernels::LogitEdit& edit : rules.edits) arrays_.edits[edit_++] = edit;
     row.edits_end = edit_;
+    if (rules.mask.empty()) return;
+    row.mask_begin = mask_word_;
+    for (const uint32_t word : rules.mask) arrays_.mask_words[mask_word_++] = word;
   }
 
   void WriteRules(TokenRules& rules, kernels::SamplingRow& row) {
@@ -143,8 +148,11 @@ SamplingBlock WriteSampling(const std::vector<ChunkOfSequence>& chunks,
     counts.num_logit_rows += part.chunk->num_draws();
     counts.num_score_rows += part.chunk->num_scores;
     if (!part.chunk->draws || part.sequence->rules == nullptr) continue;
-    if (part.edits != nullptr) {
-      for (const auto& edits : *part.edits) counts.num_edits += static_cast<int32_t>(edits.size());
+    if (part.rules != nullptr) {
+      for (const DrawRules& draw : *part.rules) {
+        counts.num_edits += static_cast<int32_t>(draw.edits.size());
+        counts.num_mask_words += static_cast<int32_t>(draw.mask.size());
+      }
       continue;
     }
     counts.num_edits += part.sequence->rules->num_edits();

@@ -7,6 +7,7 @@
 
 #include "kernels/step_batch.h"
 #include "worker/engine/sequence.h"
+#include "worker/engine/token_rules.h"
 #include "worker/step/step.h"
 
 namespace phalanx {
@@ -14,7 +15,7 @@ namespace phalanx {
 // The part of one sequence in a step.
 struct PlannedChunk {
   // How many tokens the step draws for it.
-  int num_draws() const { return draws ? 1 + num_drafted : 0; }
+  int num_draws() const { return draws ? 1 + num_drafted - num_undrawn : 0; }
 
   SequenceId id{};
   // Where its first token is in the sequence.
@@ -32,22 +33,22 @@ struct PlannedChunk {
   // drawn after each of them: if all are right, that is num_drafted + 1 tokens, from draw_position
   // on.
   int num_drafted = 0;
-  // How many of these were right, once that is known: Scheduler::Resolve sets it.
+  // After how many of these, at their end, none is drawn, since the sequence's rules do not let it
+  // come so far; known when the sampling is written.
+  int num_undrawn = 0;
+  // How many of num_drafted were right, once that is known: Scheduler::Resolve sets it.
   int num_accepted = 0;
   // Of the sequence's first chunk: how many tokens before it the prefix cache had.
   int cached_tokens = 0;
 };
-
-// The edits of each draw of a chunk.
-using EditsOfDraws = std::vector<std::vector<kernels::LogitEdit>>;
 
 // A chunk and its sequence.
 struct ChunkOfSequence {
   const PlannedChunk* chunk = nullptr;
   // Null if it has been removed: then the chunk neither draws nor scores.
   const Sequence* sequence = nullptr;
-  // Set if the chunk has a draft, and the sequence rules.
-  const EditsOfDraws* edits = nullptr;
+  // Of each draw of the chunk. Set if it has a draft, and the sequence rules.
+  const std::vector<DrawRules>* rules = nullptr;
 };
 
 // The two parts of the step that computes `chunks`, in memory from `memory`. The first is to be

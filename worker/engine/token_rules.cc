@@ -61,18 +61,49 @@ void TokenRules::Accept(int32_t token) {
   if (forcer_ != nullptr) forcer_->Accept(token);
 }
 
-std::vector<std::vector<LogitEdit>> TokenRules::LookAhead(absl::Span<const int32_t> tokens) const {
-  TokenRules ahead;
-  ahead.counts_tokens_ = counts_tokens_;
-  ahead.edits_ = edits_;
-  ahead.tokens_to_end_ = tokens_to_end_;
-  ahead.end_biases_ = end_biases_;
-  std::vector<std::vector<LogitEdit>> edits = {ahead.edits_};
-  for (const int32_t token : tokens) {
-    ahead.Accept(token);
-    edits.push_back(ahead.edits_);
+TokenRules TokenRules::Copy() const {
+  TokenRules copy;
+  copy.counts_tokens_ = counts_tokens_;
+  copy.edits_ = edits_;
+  copy.tokens_to_end_ = tokens_to_end_;
+  copy.end_biases_ = end_biases_;
+  if (filter_ != nullptr) copy.filter_ = filter_->Copy();
+  if (forcer_ != nullptr) copy.forcer_ = forcer_->Copy();
+  return copy;
+}
+
+int TokenRules::CountAllowed(absl::Span<const int32_t> tokens) const {
+  const int count = static_cast<int>(tokens.size());
+  if (filter_ == nullptr && forcer_ == nullptr) return count;
+  TokenRules ahead = Copy();
+  for (int i = 0; i < count; ++i) {
+    const int32_t forced = ahead.forced();
+    if (forced != kernels::kNotForced && forced != tokens[i]) return i;
+    ahead.Accept(tokens[i]);
+    if (ahead.failed()) return i;
   }
-  return edits;
+  return count;
+}
+
+DrawRules TokenRules::NextDraw() {
+  DrawRules draw = {.edits = edits_, .forced = forced()};
+  draw.mask.resize(static_cast<size_t>(mask_words()));
+  if (!draw.mask.empty()) WriteMask(absl::MakeSpan(draw.mask));
+  return draw;
+}
+
+std::vector<DrawRules> TokenRules::LookAhead(absl::Span<const int32_t> tokens) {
+  std::vector<DrawRules> draws = {NextDraw()};
+  TokenRules ahead = Copy();
+  for (const int32_t token : tokens) {
+    if (ahead.failed()) break;
+    ahead.Accept(token);
+    if (ahead.failed()) break;
+    DrawRules draw = ahead.NextDraw();
+    if (ahead.failed()) break;
+    draws.push_back(std::move(draw));
+  }
+  return draws;
 }
 
 LogitEdit& TokenRules::EditOf(int32_t token) {

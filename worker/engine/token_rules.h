@@ -28,6 +28,8 @@ class TokenFilter {
   virtual void Accept(int32_t token) = 0;
   // Why the answer cannot go on, for the caller; then no token is allowed. Else OK.
   virtual absl::Status status() const = 0;
+  // A filter at the same place.
+  virtual std::unique_ptr<TokenFilter> Copy() const = 0;
 };
 
 // Dictates tokens, by what the answer has so far. Engine thread only.
@@ -39,6 +41,16 @@ class TokenForcer {
   virtual int32_t next() const = 0;
   // The answer goes on with a token.
   virtual void Accept(int32_t token) = 0;
+  // A forcer at the same place.
+  virtual std::unique_ptr<TokenForcer> Copy() const = 0;
+};
+
+// What the rules ask of one draw.
+struct DrawRules {
+  std::vector<kernels::LogitEdit> edits = {};
+  // Empty while all tokens are allowed.
+  std::vector<uint32_t> mask = {};
+  int32_t forced = kernels::kNotForced;
 };
 
 // The rules of one sequence. Whoever draws for a sequence that has rules must know all its tokens.
@@ -67,15 +79,21 @@ class TokenRules {
   // The sequence goes on with a token.
   void Accept(int32_t token);
 
-  // Whether it can be told what the rules would be after other tokens: there is neither a filter
-  // nor a forcer.
-  bool can_look_ahead() const { return filter_ == nullptr && forcer_ == nullptr; }
-  // The edits of the draws before each of `tokens` and after the last of them, if the sequence goes
-  // on with these; tokens.size() + 1 of them. can_look_ahead() must hold.
-  std::vector<std::vector<kernels::LogitEdit>> LookAhead(absl::Span<const int32_t> tokens) const;
+  // How many of `tokens`, from the first on, the sequence may go on with. A filter may think more
+  // of them allowed than it will allow. Makes no mask.
+  int CountAllowed(absl::Span<const int32_t> tokens) const;
+  // What is asked of the draws before each of `tokens` and after the last of them, if the sequence
+  // goes on with these: tokens.size() + 1 draws, or fewer, at least one, if it may not go on with
+  // one of them or the mask behind it cannot be made. The first is the next draw, and fails as that
+  // does: its mask is empty of tokens then.
+  std::vector<DrawRules> LookAhead(absl::Span<const int32_t> tokens);
 
  private:
   TokenRules() = default;
+  // Rules at the same place.
+  TokenRules Copy() const;
+  DrawRules NextDraw();
+  bool failed() const { return filter_ != nullptr && !filter_->status().ok(); }
 
   // The token's element of edits_, which is made if there is none.
   kernels::LogitEdit& EditOf(int32_t token);

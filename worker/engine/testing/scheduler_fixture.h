@@ -76,6 +76,7 @@ class SchedulerTest : public ::testing::Test {
   std::string Step() {
     plan_ = scheduler_->Plan(now_);
     if (plan_.chunks.empty()) return "";
+    if (plan_.sampling_follows) scheduler_->WriteSampling(plan_);
     scheduler_->Resolve(plan_, std::vector<int32_t>(Rows().logit_rows.size(), 7));
     return Told(plan_);
   }
