@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,9 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/status.h"
-#include "model/spec/long_rope.h"
 #include "worker/model/activations.h"
 #include "worker/model/collectives.h"
+#include "worker/model/forward_pass.h"
 #include "worker/model/sharded_sampler.h"
 #include "worker/model/step_exchange.h"
 #include "worker/step/check_step.h"
@@ -30,24 +29,6 @@ using kernels::SamplingBatch;
 using kernels::StepBatch;
 using kernels::Stream;
 using kernels::Tensor;
-
-// The first `rows` rows of `tensor`: a step uses as many as it has tokens.
-Tensor FirstRows(Tensor tensor, int64_t rows) {
-  tensor.rows = rows;
-  return tensor;
-}
-
-// 1 / (factor_j * theta^(2 j / rotary_dim)), every operation rounded to float32 as in transformers'
-// modeling_rope_utils.py.
-std::vector<float> InverseFrequencies(const ModelSpec& spec, const std::vector<float>& factors) {
-  std::vector<float> frequencies(spec.rotary_dim / 2);
-  for (size_t j = 0; j < frequencies.size(); ++j) {
-    const float exponent = static_cast<float>(2 * j) / static_cast<float>(spec.rotary_dim);
-    const float factor = factors.empty() ? 1.0f : factors[j];
-    frequencies[j] = 1.0f / (factor * std::pow(spec.rope.theta, exponent));
-  }
-  return frequencies;
-}
 
 class ShardedDecoder final : public Decoder {
  public:
@@ -80,7 +61,6 @@ class ShardedDecoder final : public Decoder {
 
  private:
   absl::StatusOr<std::unique_ptr<Decoder>> MoveTo(Communicator* comm) override;
-  absl::Status UploadInverseFrequencies();
   absl::Status RecordForwardPasses();
   std::optional<StepBlock> FillUp(const StepBlock& block) const;
   // A forward pass of decodes of one size.
@@ -98,38 +78,13 @@ class ShardedDecoder final : public Decoder {
   // All of a step but its logits, by the recording for its size if there is one.
   absl::Status ComputeHidden(const StepBatch& batch);
 
-  // The parts of the network, in the order in which a step runs them.
-  absl::Status Forward(const StepBatch& batch);
-  absl::Status EmbedTokens(const StepBatch& batch);
-  absl::Status Attend(const StepBatch& batch, int layer);
-  absl::Status FeedForward(const StepBatch& batch, int layer);
+  // What follows the forward pass, in the order in which a step runs it.
   Tensor ComputeLogits(const StepBatch& batch, const int32_t* rows, int num_rows);
   absl::Status DrawTokens(const StepBatch& batch, const SamplingBatch& sampling);
   absl::Status ScoreTokens(const StepBatch& batch, const SamplingBatch& sampling);
 
-  // Counts a piece of work that is done. Only for work that every rank does: the leader compares
-  // the counts to find the rank that is behind.
+  // See ForwardPass.
   void Mark() { progress_.fetch_add(1, std::memory_order_relaxed); }
-
-  // Products take the norm of the residual. A rank that is alone leaves each norm to the op of the
-  // product. Several ranks have it in `hidden`: after a layer's half, it is part of the sum over
-  // ranks.
-  bool norm_is_in_hidden() const { return shard_.world > 1; }
-  // hidden = norm of the residual.
-  void NormResidual(int64_t rows, Tensor norm);
-  // out = product with the residual's norm.
-  void MultiplyNorm(Tensor norm, const kernels::PackedLinear& w, Tensor bias, Tensor out);
-  void MultiplyNorm(Tensor norm, const kernels::PackedGatedLinear& w, Tensor out);
-  // residual += x W^T, whose parts on all ranks are summed. `norm` is that of the next product.
-  absl::Status AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm);
-
-  Tensor Norm(Buffer& weight) const { return {weight.data(), DType::kF32, 1, spec_.hidden}; }
-  // The weights of the norm that follows layer `layer`: the next layer's first norm, or the final
-  // one.
-  Tensor NormAfter(int layer) const {
-    return Norm(layer + 1 < spec_.num_layers ? *weights_.layers[layer + 1].attention_norm
-                                             : *weights_.final_norm);
-  }
 
   const ModelSpec spec_;
   const Shard shard_;
@@ -141,6 +96,7 @@ class ShardedDecoder final : public Decoder {
   Collectives collectives_;
   std::unique_ptr<KvCache> cache_;
   Activations act_;
+  std::optional<ForwardPass> forward_;
   std::optional<ShardedSampler> sampler_;
   StepChecker checker_;
   std::unique_ptr<StepExchange> exchange_;
@@ -172,10 +128,18 @@ absl::Status ShardedDecoder::AllocateCache() {
 
 absl::Status ShardedDecoder::Init() {
   ASSIGN_OR_RETURN(act_, AllocateActivations(spec_, shard_, limits_, backend_));
+  forward_.emplace(spec_, shard_,
+                   ForwardPass::Parts{.weights = &weights_,
+                                      .activations = &act_,
+                                      .cache = cache_.get(),
+                                      .backend = &backend_,
+                                      .stream = stream_.get(),
+                                      .collectives = &collectives_,
+                                      .progress = &progress_});
   sampler_.emplace(act_.sampler, &backend_, stream_.get(), &collectives_);
   ASSIGN_OR_RETURN(exchange_,
                    StepExchange::Create(limits_, spec_.vocab, &act_, &backend_, stream_.get()));
-  RETURN_IF_ERROR(UploadInverseFrequencies());
+  RETURN_IF_ERROR(forward_->UploadInverseFrequencies());
   if (shard_.world > 1) timer_ = backend_.NewSpanTimer();
   if (timer_ != nullptr) collectives_.TimeBy(nullptr);
   return RecordForwardPasses();
@@ -194,7 +158,9 @@ absl::Status ShardedDecoder::RecordForwardPasses() {
 }
 
 absl::Status ShardedDecoder::RecordForwardPass(const StepBatch& batch, StepRecording& recording) {
-  const auto record = [&] { return backend_.Record(*stream_, [&] { return Forward(batch); }); };
+  const auto record = [&] {
+    return backend_.Record(*stream_, [&] { return forward_->Run(batch); });
+  };
   const uint64_t before = progress();
   collectives_.Restart();
   ASSIGN_OR_RETURN(recording.plain, record());
@@ -207,16 +173,6 @@ absl::Status ShardedDecoder::RecordForwardPass(const StepBatch& batch, StepRecor
   ASSIGN_OR_RETURN(recording.timed, record());
   collectives_.TimeBy(nullptr);
   return absl::OkStatus();
-}
-
-absl::Status ShardedDecoder::UploadInverseFrequencies() {
-  std::vector<float> lists = InverseFrequencies(spec_, spec_.rope.factors);
-  if (spec_.rope.num_lists() == 2) {
-    const std::vector<float> second = InverseFrequencies(spec_, spec_.rope.long_factors);
-    lists.insert(lists.end(), second.begin(), second.end());
-  }
-  backend_.CopyToBackend(*stream_, act_.inv_freq.data, lists.data(), lists.size() * sizeof(float));
-  return stream_->Synchronize();
 }
 
 // The block with rows added to it, if the backend wants more than it has.
@@ -277,110 +233,13 @@ absl::StatusOr<StepResult> ShardedDecoder::Await() {
 
 absl::Status ShardedDecoder::ComputeHidden(const StepBatch& batch) {
   const auto recording = recordings_.find(batch.num_seqs);
-  if (!IsDecodeOnly(batch) || recording == recordings_.end()) return Forward(batch);
+  if (!IsDecodeOnly(batch) || recording == recordings_.end()) return forward_->Run(batch);
   const StepRecording& recorded = recording->second;
   if (times_this_step()) step_timers_.push_back(recorded.timer.get());
   backend_.Replay(*stream_, times_this_step() ? *recorded.timed : *recorded.plain);
   replayed_bytes_ = recorded.comm_bytes;
   progress_.fetch_add(recorded_progress_, std::memory_order_relaxed);
   return absl::OkStatus();
-}
-
-absl::Status ShardedDecoder::Forward(const StepBatch& batch) {
-  RETURN_IF_ERROR(EmbedTokens(batch));
-  if (norm_is_in_hidden()) {
-    NormResidual(batch.num_tokens, Norm(*weights_.layers[0].attention_norm));
-  }
-  for (int layer = 0; layer < spec_.num_layers; ++layer) {
-    RETURN_IF_ERROR(Attend(batch, layer));
-    RETURN_IF_ERROR(FeedForward(batch, layer));
-  }
-  // No layer takes the last norm: logits are products of some of its rows.
-  if (!norm_is_in_hidden()) NormResidual(batch.num_tokens, Norm(*weights_.final_norm));
-  return absl::OkStatus();
-}
-
-// residual = embeddings.
-absl::Status ShardedDecoder::EmbedTokens(const StepBatch& batch) {
-  const Tensor residual = FirstRows(act_.residual, batch.num_tokens);
-  backend_.Embed(*stream_, batch, *weights_.embedding, shard_.vocab.begin, residual);
-  Mark();
-  // Each rank has some rows of the table and zeros for the tokens of others, so the sum is exact.
-  RETURN_IF_ERROR(collectives_.Sum(residual));
-  // Once a step: all layers turn by the same angles.
-  backend_.RopeAngles(*stream_, batch, act_.inv_freq, spec_.rope.attention_factor,
-                      FirstRows(act_.cos_sin, batch.num_tokens));
-  return absl::OkStatus();
-}
-
-// residual += attention(norm of it).
-absl::Status ShardedDecoder::Attend(const StepBatch& batch, int layer) {
-  const LayerWeights& w = weights_.layers[layer];
-  const Tensor qkv = FirstRows(act_.qkv, batch.num_tokens);
-  const Tensor attention = FirstRows(act_.attention, batch.num_tokens);
-  const int local_q_heads = shard_.q_heads.size();
-  const float scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
-
-  const Tensor qkv_bias =
-      w.qkv_bias == nullptr ? Tensor{} : Tensor{w.qkv_bias->data(), DType::kF32, 1, qkv.cols};
-  MultiplyNorm(Norm(*w.attention_norm), *w.qkv, qkv_bias, qkv);
-  Mark();
-  backend_.RopeAttention(*stream_, batch, FirstRows(act_.cos_sin, batch.num_tokens), local_q_heads,
-                         qkv, scale, *cache_, layer, attention);
-  Mark();
-  // This rank's heads give it a part of each output's sum.
-  return AddProduct(attention, *w.attention_out, Norm(*w.ffn_norm));
-}
-
-// residual += down(silu(gate(norm of it)) * up(norm of it)).
-absl::Status ShardedDecoder::FeedForward(const StepBatch& batch, int layer) {
-  const LayerWeights& w = weights_.layers[layer];
-  const Tensor ffn = FirstRows(act_.ffn, batch.num_tokens);
-  MultiplyNorm(Norm(*w.ffn_norm), *w.gate_up, ffn);
-  Mark();
-  // This rank's columns of the feed-forward give a part of each output's sum, as in attention.
-  return AddProduct(ffn, *w.down, NormAfter(layer));
-}
-
-void ShardedDecoder::NormResidual(int64_t rows, Tensor norm) {
-  backend_.RmsNorm(*stream_, FirstRows(act_.residual, rows), norm, spec_.rms_norm_eps,
-                   FirstRows(act_.hidden, rows));
-}
-
-void ShardedDecoder::MultiplyNorm(Tensor norm, const kernels::PackedLinear& w, Tensor bias,
-                                  Tensor out) {
-  const Tensor hidden = FirstRows(act_.hidden, out.rows);
-  if (norm_is_in_hidden()) {
-    backend_.Linear(*stream_, hidden, w, bias, out);
-  } else {
-    backend_.NormLinear(*stream_, FirstRows(act_.residual, out.rows), norm, spec_.rms_norm_eps,
-                        hidden, w, bias, out);
-  }
-}
-
-void ShardedDecoder::MultiplyNorm(Tensor norm, const kernels::PackedGatedLinear& w, Tensor out) {
-  const Tensor hidden = FirstRows(act_.hidden, out.rows);
-  if (norm_is_in_hidden()) {
-    backend_.GatedLinear(*stream_, hidden, w, out);
-  } else {
-    backend_.NormGatedLinear(*stream_, FirstRows(act_.residual, out.rows), norm, spec_.rms_norm_eps,
-                             hidden, w, out);
-  }
-}
-
-absl::Status ShardedDecoder::AddProduct(Tensor x, const kernels::PackedLinear& w, Tensor norm) {
-  const Tensor residual = FirstRows(act_.residual, x.rows);
-  if (!norm_is_in_hidden()) {
-    backend_.LinearAdd(*stream_, x, w, residual);
-    Mark();
-    // Changes nothing; see Collectives.
-    return collectives_.Sum(residual);
-  }
-  // What was in it has been used up by the first product of the attention or feed-forward.
-  const Tensor hidden = FirstRows(act_.hidden, x.rows);
-  backend_.Linear(*stream_, x, w, /*bias=*/{}, hidden);
-  Mark();
-  return collectives_.SumAddRmsNorm(backend_, residual, hidden, norm, spec_.rms_norm_eps, hidden);
 }
 
 // This rank's columns of the output matrix times hidden, for the tokens that `rows` names.
@@ -443,6 +302,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> ShardedDecoder::MoveTo(Communicator* co
   timer_.reset();
   exchange_.reset();
   sampler_.reset();
+  forward_.reset();
   act_ = Activations();
   auto decoder = std::make_unique<ShardedDecoder>(spec_, shard_, std::move(weights_), limits_,
                                                   &backend_, comm, step_timeout_);
