@@ -197,7 +197,24 @@ TEST(ConstraintTest, AGrammarCannotAskForAControlTokenByItsNumber) {
       Constraint::Compile(vocabulary, {ConstraintKind::kLark, "start: <|control|>"}, {}).ok());
   const auto any = Constraint::Compile(vocabulary, {ConstraintKind::kLark, "start: <[0-39]>"}, {});
   ASSERT_TRUE(any.ok()) << any.status();
-  EXPECT_THAT(Allowed(**any), ElementsAre(0, 2));
+  EXPECT_THAT(Allowed(**any), ElementsAre(0));
+}
+
+TEST(ConstraintTest, AGrammarCannotEndATextByTheNumberOfAnEndToken) {
+  const auto vocabulary = Bytes();
+  const int32_t end = vocabulary->end_token_ids().front();
+  const auto compile = [&](const std::string& text) {
+    return Constraint::Compile(vocabulary, {ConstraintKind::kLark, text}, {});
+  };
+  EXPECT_EQ(compile(absl::StrCat("start: <[", end, "]> \"x\"")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  const auto other = compile(absl::StrCat("start: (\"a\" | <[", end, "]>) \"x\""));
+  ASSERT_TRUE(other.ok()) << other.status();
+  std::vector<uint32_t> mask(static_cast<size_t>(vocabulary->mask_words()));
+  ASSERT_TRUE((*other)->Mask(absl::MakeSpan(mask)).ok());
+  EXPECT_EQ(mask[static_cast<size_t>(end) / 32] >> (end % 32) & 1, 0u);
+  EXPECT_FALSE((*other)->Copy()->Accept(end).ok());
+  EXPECT_TRUE((*other)->Accept('a').ok());
 }
 
 TEST(ConstraintVocabularyTest, AModelWithoutAnEndIsRefused) {

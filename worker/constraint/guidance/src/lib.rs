@@ -89,7 +89,6 @@ impl Matcher {
             return Err(message.clone());
         }
         let parser = &mut self.parser;
-        parser.parser.begin_step();
         let result = catch_unwind(AssertUnwindSafe(|| function(parser)))
             .unwrap_or_else(|_| Err("the grammar's engine panicked".into()));
         if let Err(message) = &result {
@@ -104,6 +103,7 @@ impl Matcher {
 
     fn mask(&mut self, words: &mut [u32]) -> Result<(), String> {
         words.fill(0);
+        self.parser.parser.begin_step();
         let mask = self.change(|parser| match parser.stop_reason() {
             StopReason::NotStopped => parser.compute_mask().map_err(|e| e.to_string()),
             _ => Ok(parser.token_env.tok_trie().eos_token_set()),
@@ -114,6 +114,13 @@ impl Matcher {
             *word = allowed & usable;
             any |= *word;
         }
+        // A grammar may name a token that ends the text by its number, and mean no end.
+        let ends = self.parser.token_env.tok_trie().eos_tokens().to_vec();
+        let any_end = ends.iter().any(|end| words[*end as usize / 32] >> (end % 32) & 1 != 0);
+        if any_end && !self.change(|parser| Ok(parser.stopped() || parser.is_accepting()))? {
+            ends.iter().for_each(|end| words[*end as usize / 32] &= !(1 << (end % 32)));
+            any = words.iter().fold(0, |any, word| any | word);
+        }
         if any == 0 {
             return self.change(|_| Err("no token of this model may come next".into()));
         }
@@ -121,6 +128,7 @@ impl Matcher {
     }
 
     fn accept(&mut self, token: u32) -> Result<(), String> {
+        self.parser.parser.begin_step();
         let usable = (token as usize) < self.usable.len() && self.usable.is_allowed(token);
         self.change(|parser| {
             if parser.stopped() && parser.token_env.tok_trie().eos_tokens().contains(&token) {
@@ -128,6 +136,9 @@ impl Matcher {
             }
             if !usable {
                 return Err(format!("token {token} is never allowed"));
+            }
+            if parser.token_env.tok_trie().eos_tokens().contains(&token) && !parser.is_accepting() {
+                return Err("the text cannot end here".into());
             }
             parser.consume_token(token).map_err(|e| e.to_string())?;
             parser.check_stop().map_err(|e| e.to_string())?;
@@ -417,6 +428,7 @@ pub unsafe extern "C" fn phalanx_guidance_rollback(
     error_size: *mut usize,
 ) -> i32 {
     guard(error, error_size, || {
+        (*matcher).parser.parser.begin_step();
         (*matcher).change(|parser| parser.rollback(num_tokens).map_err(|e| e.to_string()))
     })
 }
@@ -434,6 +446,7 @@ pub unsafe extern "C" fn phalanx_guidance_is_finished(matcher: *const Matcher) -
 pub unsafe extern "C" fn phalanx_guidance_may_end(matcher: *mut Matcher) -> i32 {
     let matcher = &mut *matcher;
     let finished = matcher.finished();
+    matcher.parser.parser.begin_step();
     matcher.change(|parser| Ok(finished || parser.is_accepting())).unwrap_or(false) as i32
 }
 
