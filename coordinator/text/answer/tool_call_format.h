@@ -17,7 +17,7 @@ enum class ToolCallFormat {
   // once for each call.
   kHermes,
   // Llama 3.1 and later: {"name": "f", "parameters": {...}} as all of the answer, or behind
-  // <|python_tag|>; several calls with ";" between them.
+  // <|python_tag|>; several calls with ";" or white space between them.
   kLlama3,
   // Phi-4-mini: <|tool_call|>[{"name": "f", "arguments": {...}}, ...]<|/tool_call|>, or
   // functools[...].

@@ -186,6 +186,11 @@ bool ToolCallParser::AdvanceAfter() {
   if ((in_list_ || format_ == ToolCallFormat::kLlama3) && held_[space] == separator) {
     return OpenHead(/*give_back=*/space + 1, /*head=*/space + 1);
   }
+  // Llama 3 also writes one call after the other with nothing but white space between them.
+  if (format_ == ToolCallFormat::kLlama3 && held_[space] == '{') {
+    bare_ = true;
+    return OpenHead(/*give_back=*/space + 1, /*head=*/space);
+  }
   const absl::string_view rest = absl::string_view(held_).substr(space);
   for (const absl::string_view mark : MarksOf(format_).closing) {
     if (absl::StartsWith(rest, mark)) {

@@ -19,10 +19,10 @@ namespace phalanx {
 // into pieces:
 //
 // A call begins with one of the marks of its format (see tool_call_format.h), or in Llama 3's also
-// with "{" as the first thing of the answer. It is a call once its name is known and the object of
-// its arguments begins, or once it has ended without arguments. What turns out to be no call before
-// that, because something else stands there, is text as it was written, marks included. Without a
-// mark, a call must also have arguments and name one of the tools.
+// with "{" as the first thing of the answer or after another call. It is a call once its name is
+// known and the object of its arguments begins, or once it has ended without arguments. What turns
+// out to be no call before that, because something else stands there, is text as it was written,
+// marks included. Without a mark, a call must also have arguments and name one of the tools.
 //
 // From there on it is a call, and its arguments are given on as they are written. If they stop
 // being JSON, the call is broken, and the byte at which they did so is text again, like what

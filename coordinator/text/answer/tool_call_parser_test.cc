@@ -254,6 +254,65 @@ TEST(ToolCallParserTest, Llama3MayWriteSeveralCallsWithSemicolons) {
             (Parsed{"; and so on", {"now({})"}}));
 }
 
+// Llama 3.x separates calls by "; ", ";", ";" and a new line, or by new lines alone: the first
+// three and one new line in vLLM's tests (vllm-project/vllm, tests/tool_parsers/
+// test_llama3_json_tool_parser.py), a blank line in transcripts of Llama 3.x 70B.
+TEST(ToolCallParserTest, Llama3SeparatesCallsInSeveralWays) {
+  for (const std::string separator : {"; ", ";", ";\n", " ; ", "\n", "\n\n", ""}) {
+    for (const std::string type : {"", R"("type": "function", )"}) {
+      for (const std::string mark : {"", "<|python_tag|>"}) {
+        const std::string calls =
+            absl::StrCat(mark, "{", type, R"("name": "get_weather", "parameters": {"q": "}; {"}})",
+                         separator, "{", type, R"("name": "now", "parameters": {}})");
+        EXPECT_EQ(Parse(ToolCallFormat::kLlama3, calls),
+                  (Parsed{"", {R"(get_weather({"q": "}; {"}))", "now({})"}}))
+            << calls;
+      }
+    }
+  }
+}
+
+// What vLLM's same test has around calls.
+TEST(ToolCallParserTest, BracesInTheTextAfterALlama3CallAreText) {
+  const std::string call = R"({"name": "get_weather", "parameters": {"query": "test"}})";
+  const std::string expected = R"(get_weather({"query": "test"}))";
+  for (const std::string text :
+       {" I used {get_weather} for this.", R"( The arguments I passed were {"query": "test"})",
+        R"( {"query": "test"})", "\n{get_weather}", R"( {"name": "unknown", "parameters": {}})"}) {
+    EXPECT_EQ(Parse(ToolCallFormat::kLlama3, call + text), (Parsed{text, {expected}}));
+  }
+  ExpectText(ToolCallFormat::kLlama3, R"({"parameters": {}})");
+  EXPECT_EQ(Parse(ToolCallFormat::kLlama3, R"({"name": "now", "parameters": {invalid json})"),
+            (Parsed{"invalid json}", {"now({)!"}}));
+}
+
+// Phi-4-mini's answer in Microsoft's tutorial of parallel calls is a list behind its mark, which
+// nothing closes (paulperet/ai-cookbook-dataset, files/onnx_parallel_functioncalling.md). Lists
+// over several lines, text around them and lists that are none are those of vLLM's tests
+// (tests/tool_parsers/test_phi4mini_tool_parser.py); "parameters" and a name that is not followed
+// by arguments are what other servers' parsers for it expect.
+TEST(ToolCallParserTest, Phi4MiniWritesListsInSeveralWays) {
+  const std::string calls = R"([{"name": "get_weather", "arguments": {"city": "a ] \"b\" \\"}}, )"
+                            R"({"name": "now", "arguments": {"x": [1, []], "y": null}}])";
+  const std::vector<std::string> expected = {R"(get_weather({"city": "a ] \"b\" \\"}))",
+                                             R"(now({"x": [1, []], "y": null}))"};
+  for (const std::string mark : {"<|tool_call|>", "functools"}) {
+    EXPECT_EQ(Parse(ToolCallFormat::kPhi4Mini, mark + calls), (Parsed{"", expected}));
+    EXPECT_EQ(
+        Parse(ToolCallFormat::kPhi4Mini, "Let me check.\n" + mark + calls + "\nAnything else?"),
+        (Parsed{"Let me check.\n\nAnything else?", expected}));
+    EXPECT_EQ(
+        Parse(ToolCallFormat::kPhi4Mini,
+              mark + "[\n  {\"name\": \"get_weather\", \"parameters\": {\n    \"a\": 1\n  }},\n"
+                     "  {\"name\": \"now\"}\n]"),
+        (Parsed{"", {"get_weather({\n    \"a\": 1\n  })", "now({})"}}));
+    for (const std::string rest : {"[] This is just text", "[ This is just text ]",
+                                   R"([{"name": "now", "arguments": "not a dict"}])", "not json"}) {
+      ExpectText(ToolCallFormat::kPhi4Mini, mark + rest);
+    }
+  }
+}
+
 // Random mixtures of what calls are made of: nothing is lost, doubled or moved. The text and the
 // arguments, in order, are what is left when the syntax of calls is taken away, so each is a part
 // of the input in that order.
