@@ -18,6 +18,7 @@
 #include "base/metrics_endpoint.h"
 #include "base/status.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/generation/engine_features.h"
 #include "rpc/listener.h"
 #include "worker/constraint/constraint_check.h"
 #include "worker/constraint/constraint_compiler.h"
@@ -140,8 +141,26 @@ std::unique_ptr<ConstraintCompiler> MakeConstraintCompiler(const Checkpoint& che
                                               check);
 }
 
+// What this group can do. Starts a process that tries constraints, and ends it, to see whether that
+// can be done.
+std::vector<std::string> Features(const Checkpoint& checkpoint) {
+  std::vector<std::string> features = EngineFeatures();
+  absl::Status can_constrain = ConstraintChecker().Check({ConstraintKind::kRegex, "a"}, {}, {});
+  if (const auto tokens = checkpoint.ReadTokenizer(); !tokens.ok()) {
+    can_constrain = tokens.status();
+  } else if (tokens->eos_token_ids.empty()) {
+    can_constrain = absl::FailedPreconditionError("the model has no token that ends a text");
+  }
+  if (!can_constrain.ok()) {
+    LOG(WARNING) << "answers cannot be constrained: " << can_constrain;
+    std::erase(features, engine_feature::kConstraint);
+  }
+  return features;
+}
+
 HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, const ModelSpec& spec,
-                const StepLimits& limits, const kernels::Backend& backend, const RankModel& model) {
+                const StepLimits& limits, const kernels::Backend& backend, const RankModel& model,
+                std::vector<std::string> features) {
   return {.model_name = spec.name,
           .model_fingerprint = checkpoint.fingerprint(),
           .context_tokens = spec.context_tokens,
@@ -149,7 +168,8 @@ HelloInfo Hello(const WorkerOptions& options, const Checkpoint& checkpoint, cons
           .total_kv_blocks = limits.kv_blocks,
           .weights_digest = model.weights_digest,
           .determinism = backend.determinism(),
-          .arithmetic = backend.Arithmetic()};
+          .arithmetic = backend.Arithmetic(),
+          .features = std::move(features)};
 }
 
 }  // namespace
@@ -234,7 +254,8 @@ absl::Status RunLeader(WorkerOptions options, const Platform& platform, Shutdown
   };
   RETURN_IF_ERROR(group->AwaitReady(model.decoder.get(), model.weights_digest, rejoin));
   executor.Attach(*group);
-  server->Announce(Hello(options, *checkpoint, spec, limits, *backend, model));
+  server->Announce(
+      Hello(options, *checkpoint, spec, limits, *backend, model, Features(*checkpoint)));
   GroupMetrics group_metrics(*registry);
   GroupServing serving(options, engine, *group, rejoin, model.weights_digest, *server,
                        group_metrics, shutdown);

@@ -41,6 +41,8 @@ absl::string_view RefusalKindName(RefusalKind kind) {
       return "queue_full";
     case RefusalKind::kNoWorkerGroup:
       return "no_worker_group";
+    case RefusalKind::kFeatureMissing:
+      return "feature_missing";
     case RefusalKind::kDraining:
       return "draining";
     case RefusalKind::kExpired:

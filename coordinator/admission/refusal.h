@@ -25,12 +25,13 @@ enum class RefusalKind : uint8_t {
   kTemplate,      // A conversation or a text that cannot be turned into tokens.
 
   // --- The server cannot take it now, another or a later try may succeed. ---
-  kBusy,           // As many requests as the server works on at once.
-  kTextQueueFull,  // Too much text waits to be tokenized.
-  kQueueFull,      // The queues of the worker groups are full.
-  kNoWorkerGroup,  // No worker group takes requests.
-  kDraining,       // The server is shutting down.
-  kExpired,        // The caller's deadline had passed.
+  kBusy,            // As many requests as the server works on at once.
+  kTextQueueFull,   // Too much text waits to be tokenized.
+  kQueueFull,       // The queues of the worker groups are full.
+  kNoWorkerGroup,   // No worker group takes requests.
+  kFeatureMissing,  // No worker group that takes requests can do what this one needs.
+  kDraining,        // The server is shutting down.
+  kExpired,         // The caller's deadline had passed.
 };
 
 inline constexpr int kNumRefusalKinds = static_cast<int>(RefusalKind::kExpired) + 1;

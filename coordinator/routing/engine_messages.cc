@@ -200,7 +200,8 @@ GroupHello HelloFrom(const worker::v1::Hello& hello) {
           .total_kv_blocks = hello.total_kv_blocks(),
           .weights_digest = hello.weights_digest(),
           .determinism = DeterminismFrom(hello.determinism()),
-          .arithmetic = hello.arithmetic()};
+          .arithmetic = hello.arithmetic(),
+          .features = {hello.features().begin(), hello.features().end()}};
 }
 
 std::vector<EngineEvent> EventsFrom(const worker::v1::StepEvents& step) {

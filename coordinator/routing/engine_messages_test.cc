@@ -125,6 +125,8 @@ TEST(HelloFromTest, CarriesEveryField) {
   message.set_world(2);
   message.set_total_kv_blocks(9);
   message.set_weights_digest("cafe");
+  message.add_features("score");
+  message.add_features("of a later version");
   const GroupHello hello = HelloFrom(message);
   EXPECT_EQ(hello.model_name, "tiny");
   EXPECT_EQ(hello.model_fingerprint, "feed");
@@ -132,6 +134,7 @@ TEST(HelloFromTest, CarriesEveryField) {
   EXPECT_EQ(hello.world, 2);
   EXPECT_EQ(hello.total_kv_blocks, 9);
   EXPECT_EQ(hello.weights_digest, "cafe");
+  EXPECT_EQ(hello.features, (std::vector<std::string>{"score", "of a later version"}));
 }
 
 TEST(EventsFromTest, CarriesTokensAndScores) {

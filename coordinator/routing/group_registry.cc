@@ -99,6 +99,7 @@ absl::Status GroupRegistry::HelloReceived(GroupId group, const GroupHello& hello
     entry.context_tokens = hello.context_tokens;
     entry.determinism = hello.determinism;
     entry.arithmetic = hello.arithmetic;
+    entry.features = {hello.features.begin(), hello.features.end()};
     entry.weights_digest.reset();
     if (status.ok()) entry.weights_digest = hello.weights_digest;
   });
@@ -173,6 +174,17 @@ std::vector<std::string> GroupRegistry::ServingArithmetic() const {
     }
   }
   return {kinds.begin(), kinds.end()};
+}
+
+std::optional<std::set<std::string>> GroupRegistry::ServingFeatures() const {
+  MutexLock lock(&mutex_);
+  std::optional<std::set<std::string>> features;
+  for (const auto& [id, group] : groups_) {
+    if (group.state() != GroupState::kServing) continue;
+    if (!features.has_value()) features.emplace();
+    features->insert(group.features.begin(), group.features.end());
+  }
+  return features;
 }
 
 GroupRegistry::Group& GroupRegistry::Find(GroupId group) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -113,9 +114,11 @@ class GroupRegistry {
 
   // Submit, SubmitAll and Cancel are for requests.
 
-  // Sends the request to the least loaded group whose context it fits, and returns the id by which
-  // it can be cancelled. UNAVAILABLE if no group takes requests, INVALID_ARGUMENT if those that do
-  // have too small a context; `sink` is then not called.
+  // Sends the request to the least loaded group whose context it fits and that has the features
+  // that it needs (model/generation/engine_features.h), and returns the id by which it can be
+  // cancelled. UNAVAILABLE if no group takes requests, UNIMPLEMENTED if none of those that do has
+  // these features, INVALID_ARGUMENT if those that have them have too small a context; `sink` is
+  // then not called.
   absl::StatusOr<uint64_t> Submit(EngineRequest request, std::shared_ptr<GenerationSink> sink);
   // The same for requests with equal prompts and lengths, which all go to one group, where they can
   // share what is computed of the prompt. There is a sink for each. After that each goes its own
@@ -136,6 +139,8 @@ class GroupRegistry {
   // What the groups that take requests compute with, each kind once, in order; those that do not
   // say are left out.
   std::vector<std::string> ServingArithmetic() const;
+  // What at least one of the groups that take requests can do; nullopt if none takes requests.
+  std::optional<std::set<std::string>> ServingFeatures() const;
 
  private:
   struct Group {
@@ -151,6 +156,7 @@ class GroupRegistry {
     std::optional<std::string> weights_digest;
     Determinism determinism = Determinism::kUnknown;
     std::string arithmetic;
+    std::set<std::string> features;
     int outstanding = 0;
     int64_t pending_prompt_tokens = 0;
     int64_t dispatched = 0;
@@ -212,8 +218,8 @@ class GroupRegistry {
     std::vector<uint64_t> abandoned;
   };
 
-  // The best of the groups that could take the request. UNAVAILABLE or INVALID_ARGUMENT as in
-  // Submit.
+  // The best of the groups that could take the request. UNAVAILABLE, UNIMPLEMENTED or
+  // INVALID_ARGUMENT as in Submit.
   absl::StatusOr<GroupId> ChooseFor(const Request& request) const EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts the request, whose content must not be null, as one of `group`.
   Sending Assign(Request& request, GroupId group) EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -99,6 +99,17 @@ TEST_F(GroupRegistryTest, TellsTheWeakestLevelOfDeterminism) {
   EXPECT_EQ(registry_.ServingDeterminism(), Determinism::kStrict);
 }
 
+TEST_F(GroupRegistryTest, TellsTheFeaturesThatAnyServingGroupHas) {
+  EXPECT_EQ(registry_.ServingFeatures(), std::nullopt);
+  const Worker a = Connect("a:1", 1000, {"constraint", "score"});
+  const Worker old = Connect("b:1", 1000, {});
+  EXPECT_EQ(registry_.ServingFeatures(), (std::set<std::string>{"constraint", "score"}));
+  registry_.HealthChanged(a.id, false);
+  EXPECT_EQ(registry_.ServingFeatures(), std::set<std::string>());
+  registry_.HealthChanged(old.id, false);
+  EXPECT_EQ(registry_.ServingFeatures(), std::nullopt);
+}
+
 TEST_F(GroupRegistryTest, TellsEachArithmeticOfServingGroupsOnce) {
   EXPECT_TRUE(registry_.ServingArithmetic().empty());
   const auto connect = [&](const char* address, const char* arithmetic) {

@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "coordinator/admission/refusal.h"
 #include "coordinator/routing/check_event.h"
 #include "coordinator/routing/group_registry.h"
+#include "model/generation/engine_features.h"
 
 namespace phalanx {
 namespace {
@@ -30,6 +32,28 @@ absl::Status ForThePublic(const absl::Status& error) {
 absl::Status NoWorkerGroup() {
   return Refused(RefusalKind::kNoWorkerGroup,
                  absl::UnavailableError("no worker group can take requests now"));
+}
+
+std::vector<absl::string_view> FeaturesNeeded(const EngineRequest& request) {
+  std::vector<absl::string_view> needed = FeaturesNeeded(request.options, request.sampling);
+  if (request.constraint.has_value()) needed.push_back(engine_feature::kConstraint);
+  if (request.score) needed.push_back(engine_feature::kScore);
+  if (!request.cache_salt.empty()) needed.push_back(engine_feature::kCacheSalt);
+  return needed;
+}
+
+bool HasAll(const std::set<std::string>& features, const std::vector<absl::string_view>& needed) {
+  return std::all_of(needed.begin(), needed.end(), [&](absl::string_view feature) {
+    return features.count(std::string(feature)) > 0;
+  });
+}
+
+absl::Status NoGroupWith(const std::vector<absl::string_view>& features) {
+  return Refused(RefusalKind::kFeatureMissing,
+                 absl::UnimplementedError(
+                     absl::StrCat("no worker group that takes requests now has ",
+                                  features.size() == 1 ? "the feature " : "all of the features ",
+                                  absl::StrJoin(features, ", "), ", which this request needs")));
 }
 
 }  // namespace
@@ -99,9 +123,13 @@ absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
       static_cast<int64_t>(content.prompt_token_ids.size()) + content.max_new_tokens;
   std::vector<GroupId> ids;
   std::vector<GroupCandidate> candidates;
+  const std::vector<absl::string_view> needed = FeaturesNeeded(content);
+  bool any_serves = false;
   int largest_context = 0;
   for (const auto& [id, group] : groups_) {
     if (group.state() != GroupState::kServing) continue;
+    any_serves = true;
+    if (!HasAll(group.features, needed)) continue;
     largest_context = std::max(largest_context, group.context_tokens);
     if (total_tokens > group.context_tokens) continue;
     // A group that refused the request would do so again, and one that was lost with it may be lost
@@ -116,7 +144,8 @@ absl::StatusOr<GroupId> GroupRegistry::ChooseFor(const Request& request) const {
   if (chosen.has_value()) return ids[*chosen];
   // Both errors are for Submit. MoveOrFail has an error of its own for a request that finds no
   // group.
-  if (largest_context == 0) return NoWorkerGroup();
+  if (!any_serves) return NoWorkerGroup();
+  if (largest_context == 0) return NoGroupWith(needed);
   return Refused(RefusalKind::kTooLong,
                  absl::InvalidArgumentError(
                      absl::StrCat("max_new_tokens: prompt and answer need ", total_tokens,

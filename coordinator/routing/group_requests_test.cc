@@ -1,7 +1,9 @@
 // Requests that go to another group.
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "coordinator/admission/refusal.h"
@@ -51,6 +53,76 @@ TEST_F(GroupRequestsTest, AcceptanceIsToldOnceAndATokenImpliesIt) {
   EXPECT_EQ(sink->acceptances, 1);
   EXPECT_EQ(silent->acceptances, 1);
   EXPECT_EQ(silent->ends, 1);
+}
+
+EngineRequest WithConstraint(EngineRequest request) {
+  request.constraint = {.kind = EngineConstraint::Kind::kRegex, .text = "a"};
+  return request;
+}
+
+TEST_F(GroupRequestsTest, GoToGroupsThatHaveTheFeaturesThatTheyNeed) {
+  const Worker old = Connect("old:1", 1000, {});
+  const Worker able = Connect("able:1", 1000, {"constraint", "of a later version"});
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(registry_.Submit(WithConstraint(Request()), std::make_shared<FakeSink>()).ok());
+  }
+  EXPECT_THAT(able.session->submitted(), SizeIs(3));
+  // The group without features is idle, and gets what needs none.
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t plain = *registry_.Submit(Request(), sink);
+  EXPECT_THAT(old.session->submitted(), SizeIs(1));
+  Finish(old, plain);
+  registry_.SessionEnded(able.id, absl::CancelledError("the test ends"));
+}
+
+TEST_F(GroupRequestsTest, AFeatureThatNoServingGroupHasIsRefused) {
+  const Worker old = Connect("old:1", 1000, {"score"});
+  const auto submit = [&](const std::function<void(EngineRequest&)>& change) {
+    EngineRequest request = Request();
+    change(request);
+    return registry_.Submit(std::move(request), std::make_shared<FakeSink>()).status();
+  };
+  const std::vector<std::pair<std::string, std::function<void(EngineRequest&)>>> cases = {
+      {"cache_salt", [](EngineRequest& request) { request.cache_salt = "x"; }},
+      {"constraint", [](EngineRequest& request) { request.constraint = EngineConstraint{}; }},
+      {"log_probs", [](EngineRequest& request) { request.options.log_probs = 0; }},
+      {"logit_bias",
+       [](EngineRequest& request) {
+         request.options.logit_bias = {{1, 1.0f}};
+       }},
+      {"max_reasoning_tokens",
+       [](EngineRequest& request) { request.options.reasoning_limit.emplace(); }},
+      {"min_new_tokens", [](EngineRequest& request) { request.options.min_new_tokens = 1; }},
+      {"penalties", [](EngineRequest& request) { request.sampling.presence_penalty = 1.0f; }},
+      {"repetition_limit",
+       [](EngineRequest& request) { request.options.repetition_limit.emplace(); }},
+      {"speculation", [](EngineRequest& request) { request.options.max_draft_tokens = 2; }},
+  };
+  for (const auto& [feature, change] : cases) {
+    const absl::Status status = submit(change);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << feature << ": " << status;
+    EXPECT_EQ(KindOfRefusal(status), RefusalKind::kFeatureMissing) << feature;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(feature));
+  }
+  EXPECT_THAT(old.session->submitted(), IsEmpty());
+  // With what it has, only its context counts; and without any group there is nobody to ask.
+  EXPECT_EQ(submit([](EngineRequest& request) {
+              request.score = true;
+              request.max_new_tokens = 5000;
+            }).code(),
+            absl::StatusCode::kInvalidArgument);
+  Disconnect(old);
+  EXPECT_EQ(submit(cases[1].second).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GroupRequestsTest, DoNotMoveToGroupsThatLackAFeature) {
+  const Worker able = Connect("able:1", 1000, {"constraint"});
+  const Worker old = Connect("old:1", 1000, {});
+  const auto sink = std::make_shared<FakeSink>();
+  const uint64_t id = *registry_.Submit(WithConstraint(Request()), sink);
+  Refuse(able, id);
+  EXPECT_EQ(sink->status.code(), absl::StatusCode::kResourceExhausted) << sink->status;
+  EXPECT_THAT(old.session->submitted(), IsEmpty());
 }
 
 TEST_F(GroupRequestsTest, RequestsThatEndInOneStepAreAllTold) {

@@ -102,6 +102,8 @@ struct GroupHello {
   std::string weights_digest = "";
   Determinism determinism = Determinism::kUnknown;
   std::string arithmetic = "";  // Backend::Arithmetic in kernels/ops.h.
+  // Those of model/generation/engine_features.h, and others that this coordinator does not know.
+  std::vector<std::string> features = {};
 };
 
 struct GroupLoad {

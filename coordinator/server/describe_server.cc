@@ -1,6 +1,11 @@
 #include "coordinator/server/describe_server.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "absl/time/time.h"
+#include "model/generation/engine_features.h"
 
 namespace phalanx {
 
@@ -34,8 +39,17 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
 }
 
 void DescribeServer(const ServingEnvironment& environment, v1::Model* model) {
+  // A feature that needs a worker group is there if one has it; if none serves, nothing is known.
+  const std::vector<std::string> of_groups = EngineFeatures();
+  const auto serving = environment.groups->ServingFeatures();
+  const auto has_group = [&](const Feature& feature) {
+    const std::string name =
+        feature.name == "tool_choice" ? std::string(engine_feature::kConstraint) : feature.name;
+    const bool needs_group = std::find(of_groups.begin(), of_groups.end(), name) != of_groups.end();
+    return !needs_group || !serving.has_value() || serving->count(name) > 0;
+  };
   for (const Feature& feature : KnownFeatures(environment.model, environment.limits)) {
-    if (feature.offered) model->add_features(feature.name);
+    if (feature.offered && has_group(feature)) model->add_features(feature.name);
   }
   const RequestLimits& limits = environment.limits;
   v1::RequestLimits& told = *model->mutable_limits();

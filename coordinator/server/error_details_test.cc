@@ -227,6 +227,20 @@ TEST_F(ErrorsOnTheWireTest, WithoutAWorkerGroupNothingIsTaken) {
   EXPECT_EQ(RetryMsOf(status), -1);
 }
 
+TEST_F(ErrorsOnTheWireTest, AFeatureThatNoGroupHasIsTold) {
+  FakeEngine engine({.features = {"score"}}, SayScript("a"));
+  Start({&engine});
+  WaitUntilServing();
+  v1::GenerateRequest request = TextRequest("hi");
+  request.mutable_constraint()->set_regex("a");
+  const grpc::Status status = Generate(request).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+  EXPECT_EQ(ReasonOf(status), "FEATURE_MISSING");
+  EXPECT_EQ(RetryMsOf(status), -1);
+  EXPECT_EQ(Metric("phalanx_refusals_total{kind=\"feature_missing\"}"), "1");
+  EXPECT_TRUE(Generate(TextRequest("hi")).status.ok());
+}
+
 TEST_F(ErrorsOnTheWireTest, AnAnswerThatBreaksOffIsInterrupted) {
   FakeEngine engine({});
   Start({&engine});

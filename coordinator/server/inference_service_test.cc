@@ -9,6 +9,7 @@
 #include "coordinator/server/testing/server_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/generation/engine_features.h"
 
 namespace phalanx {
 namespace {
@@ -183,6 +184,40 @@ TEST_F(InferenceServiceTest, AModelTellsFeaturesLimitsAndVersions) {
   EXPECT_EQ(model.limits().stall_seconds(), 30.0);
   EXPECT_EQ(model.fingerprint(), "feed");
   EXPECT_EQ(model.server_version(), "1.2.3 (release)");
+}
+
+TEST_F(InferenceServiceTest, AModelHasTheFeaturesThatAGroupOfItHas) {
+  FakeEngine old({.features = {}}, nullptr);
+  FakeEngine able({.features = {"score", "constraint", "of a later version"}}, nullptr);
+  Start({&old, &able});
+  v1::Model model;
+  while (model.serving_groups() < 2) {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  }
+  EXPECT_THAT(model.features(), Contains("constraint"));
+  EXPECT_THAT(model.features(), Contains("score"));
+  // The coordinator's own.
+  EXPECT_THAT(model.features(), Contains("n"));
+  for (const char* lacking : {"speculation", "log_probs", "cache_salt", "of a later version"}) {
+    EXPECT_THAT(model.features(), Not(Contains(lacking)));
+  }
+}
+
+TEST_F(InferenceServiceTest, WithoutServingGroupsAModelHasWhatTheServerKnows) {
+  Start({});
+  v1::Model model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+  EXPECT_EQ(model.serving_groups(), 0);
+  EXPECT_THAT(model.features(), Contains("constraint"));
+}
+
+// A feature that needs a worker is known by the same name on both sides.
+TEST(FeaturesTest, ThoseOfGroupsAreAmongTheServers) {
+  std::vector<std::string> known;
+  for (const Feature& feature : KnownFeatures({}, {})) known.push_back(feature.name);
+  for (const std::string& feature : EngineFeatures()) EXPECT_THAT(known, Contains(feature));
 }
 
 TEST(FeaturesTest, AreInOrderAndDocumented) {

@@ -127,8 +127,9 @@ class Program:
         return members
 
     def ranks(self):
-        """The processes that the leader started, by rank."""
-        return sorted((p for p in self.group() if p.pid != self.process.pid), key=lambda p: p.pid)
+        """The ranks that the leader started, in order; not the process that tries constraints."""
+        members = [p for p in self.group() if p.pid != self.process.pid]
+        return sorted((p for p in members if p.cmdline()[:1] != ["check-constraint"]), key=lambda p: p.pid)
 
     def send(self, signal_number):
         self.process.send_signal(signal_number)

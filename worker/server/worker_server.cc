@@ -38,6 +38,7 @@ worker::v1::Hello ToHello(const HelloInfo& info) {
                             ? worker::v1::DETERMINISM_STRICT
                             : worker::v1::DETERMINISM_FAST);
   hello.set_arithmetic(info.arithmetic);
+  hello.mutable_features()->Add(info.features.begin(), info.features.end());
   return hello;
 }
 

@@ -28,6 +28,8 @@ struct HelloInfo {
   std::string weights_digest;
   kernels::Determinism determinism = kernels::Determinism::kStrict;
   std::string arithmetic = "";
+  // model/generation/engine_features.h.
+  std::vector<std::string> features = {};
 };
 
 // Thread-safe.

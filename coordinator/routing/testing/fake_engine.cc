@@ -52,6 +52,9 @@ class FakeEngine::Service final : public worker::v1::Engine::Service {
     hello.mutable_hello()->set_context_tokens(options_.context_tokens);
     hello.mutable_hello()->set_world(1);
     hello.mutable_hello()->set_determinism(worker::v1::DETERMINISM_STRICT);
+    for (const std::string& feature : options_.features) {
+      hello.mutable_hello()->add_features(feature);
+    }
     for (int i = 0; i < options_.greetings; ++i) stream->Write(hello);
     Open open{context, stream, std::nullopt};
     std::list<Open*>::iterator entry;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "model/generation/engine_features.h"
 #include "phalanx/worker/v1/engine.pb.h"
 
 namespace phalanx {
@@ -20,6 +21,7 @@ class FakeEngine {
     std::string weights_digest = "cafe";
     int context_tokens = 64;
     bool serving = true;
+    std::vector<std::string> features = EngineFeatures();
     // How often a session greets; a right one does once.
     int greetings = 1;
     // Without a script: whether a Submit is accepted at once, or when the test says so by Send.

@@ -12,6 +12,7 @@
 #include "base/testing/fake_clock.h"
 #include "coordinator/routing/group_registry.h"
 #include "gtest/gtest.h"
+#include "model/generation/engine_features.h"
 
 namespace phalanx {
 
@@ -115,14 +116,16 @@ class RegistryTest : public ::testing::Test {
     std::shared_ptr<FakeSession> session;
   };
 
-  Worker Connect(const std::string& address, int context_tokens = 1000) {
+  Worker Connect(const std::string& address, int context_tokens = 1000,
+                 const std::vector<std::string>& features = EngineFeatures()) {
     Worker worker{registry_.Add(address), std::make_shared<FakeSession>()};
     registry_.SessionStarted(worker.id, worker.session);
     EXPECT_TRUE(registry_
                     .HelloReceived(worker.id, {.model_fingerprint = "feed",
                                                .context_tokens = context_tokens,
                                                .world = 2,
-                                               .weights_digest = "cafe"})
+                                               .weights_digest = "cafe",
+                                               .features = features})
                     .ok());
     registry_.HealthChanged(worker.id, true);
     return worker;
