@@ -50,17 +50,25 @@ absl::StatusOr<std::unique_ptr<CommunicatorFactory>> MakeCommunicators(
       .leader_host = options.rank_links.leader.host, .credentials = std::move(credentials)});
 }
 
+kernels::CpuProducts ProductsOf(ActivationType activations) {
+  switch (activations) {
+    case ActivationType::kF32:
+      return kernels::CpuProducts::kFloat32;
+    case ActivationType::kBF16:
+      return kernels::CpuProducts::kBFloat16;
+    case ActivationType::kInt8:
+    case ActivationType::kAuto:
+      break;
+  }
+  return kernels::CpuProducts::kInt8;
+}
+
 }  // namespace
 
 absl::StatusOr<Platform> CpuPlatform(const WorkerOptions& options) {
-  if (options.activations == ActivationType::kBF16) {
-    return absl::InvalidArgumentError(
-        "--activations=bf16 is for GPUs; a CPU computes with int8 or f32");
-  }
   ASSIGN_OR_RETURN(const kernels::CpuLevel level, kernels::ParseCpuLevel(options.cpu_level));
   Platform platform;
-  const auto products = options.activations == ActivationType::kF32 ? kernels::CpuProducts::kFloat32
-                                                                    : kernels::CpuProducts::kInt8;
+  const kernels::CpuProducts products = ProductsOf(options.activations);
   // Always strict: on a CPU that costs next to nothing.
   platform.make_backend = [products, level, place = PlaceOnHost(options),
                            pin = options.pin](const Platform::BackendOptions& backend) {

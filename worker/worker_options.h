@@ -30,7 +30,7 @@ enum class DeviceKind { kAuto, kCuda, kCpu };
 enum class ActivationType {
   kAuto,
   kF32,
-  kBF16,  // GPUs only.
+  kBF16,
   kInt8,  // CPUs only: integers where weights are quantized, and float32 where they are floats.
 };
 

@@ -13,8 +13,9 @@
 // AVX512_BF16 give the same bits, with one exception: vdpbf16ps takes subnormal numbers for zeros,
 // as factors and as sums, and gives none; the others keep them.
 //
-// AMX's tiles (tdpbf16ps) add up in another order, and the manual's pages on it do not agree in
-// which, so nothing else has their bits, and tiles multiply any number of rows, a single one too.
+// AMX's tiles (tdpbf16ps) add up in another order, and that manual and Intel's guide of intrinsics
+// do not agree in which. So nothing else has their bits for certain, and tiles multiply any number
+// of rows, a single one too.
 //
 // Each of these is fixed for a level of instructions, so what a row gives does not depend on the
 // other rows, on how they are cut into steps, or on the number of threads.

@@ -100,14 +100,14 @@ def test_describes_its_model(stub):
     assert len(model.arithmetic) == 1
 
 
-@pytest.mark.parametrize("tp", [1, 2])
-def test_products_are_of_bytes_by_default(cluster, smollm2, tp):
-    serving = cluster.serve(smollm2, tp=tp, worker_flags=["--activations", "auto"])
+@pytest.mark.parametrize("activations, tp, kind", [("auto", 1, r" int8"), ("auto", 2, r" int8"), ("bf16", 2, r" bf16 by \S.*")])
+def test_products_are_of_bytes_by_default_and_of_bfloat16_where_wanted(cluster, smollm2, activations, tp, kind):
+    serving = cluster.serve(smollm2, tp=tp, worker_flags=["--activations", activations])
     question = chat("How many days are there in a week?", sampling=GREEDY, max_new_tokens=30)
     assert "7 days" in read_answer(serving.stub().Generate(question)).text
     [model] = serving.stub().ListModels(pb.ListModelsRequest()).models
     [arithmetic] = model.arithmetic
-    assert arithmetic.endswith(" int8")
+    assert re.fullmatch(r"\w+" + kind, arithmetic), arithmetic
     page = scrape(serving.worker.metrics_addresses()[0]).text
     assert f'phalanx_backend_info{{arithmetic="{arithmetic}",determinism="strict"}} 1' in page
 

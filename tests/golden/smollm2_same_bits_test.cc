@@ -37,8 +37,10 @@ struct Arithmetic {
 };
 
 std::string NameOf(const Arithmetic& arithmetic) {
-  return std::string(kernels::CpuLevelName(arithmetic.level)) +
-         (arithmetic.products == CpuProducts::kInt8 ? "_int8" : "_f32") + "_kv_" +
+  const char* const products = arithmetic.products == CpuProducts::kInt8       ? "_int8"
+                               : arithmetic.products == CpuProducts::kBFloat16 ? "_bf16"
+                                                                               : "_f32";
+  return std::string(kernels::CpuLevelName(arithmetic.level)) + products + "_kv_" +
          kernels::KvDTypeName(arithmetic.kv_cache);
 }
 
@@ -49,7 +51,11 @@ std::vector<Arithmetic> AllArithmetic() {
   for (const CpuLevel level : kernels::kAllCpuLevels) {
     all.push_back({level, CpuProducts::kFloat32, KvDType::kF32});
     all.push_back({level, CpuProducts::kInt8, KvDType::kBF16});
-    if (level == CpuLevel::kPortable) continue;  // It is slow, and has seen both sorts of products.
+    // Those of avx2_vnni are avx2's.
+    if (level != CpuLevel::kAvx2Vnni) {
+      all.push_back({level, CpuProducts::kBFloat16, KvDType::kBF16});
+    }
+    if (level == CpuLevel::kPortable) continue;  // It is slow, and has seen all sorts of products.
     all.push_back({level, CpuProducts::kInt8, KvDType::kInt8});
   }
   return all;

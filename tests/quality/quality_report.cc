@@ -66,6 +66,18 @@ struct Arithmetic {
   KvDType kv_cache = KvDType::kF32;
 };
 
+const char* ProductsName(CpuProducts products) {
+  switch (products) {
+    case CpuProducts::kFloat32:
+      return "float32";
+    case CpuProducts::kInt8:
+      return "int8";
+    case CpuProducts::kBFloat16:
+      return "bfloat16";
+  }
+  return "";
+}
+
 // A model that computes in one way, and what came of it.
 class Candidate {
  public:
@@ -119,7 +131,7 @@ class Candidate {
   }
 
   std::string Name() const {
-    return absl::StrCat(arithmetic_.products == CpuProducts::kInt8 ? "int8" : "float32", " | ",
+    return absl::StrCat(ProductsName(arithmetic_.products), " | ",
                         kernels::KvDTypeName(arithmetic_.kv_cache), " | ",
                         kernels::CpuLevelName(arithmetic_.level));
   }
@@ -178,7 +190,8 @@ absl::StatusOr<std::vector<std::unique_ptr<Candidate>>> MakeCandidates(
       LOG(WARNING) << "left out: " << status.message();
       continue;
     }
-    for (const CpuProducts products : {CpuProducts::kFloat32, CpuProducts::kInt8}) {
+    for (const CpuProducts products :
+         {CpuProducts::kFloat32, CpuProducts::kBFloat16, CpuProducts::kInt8}) {
       for (const KvDType kv_cache : {KvDType::kF32, KvDType::kBF16, KvDType::kInt8}) {
         candidates.push_back(
             std::make_unique<Candidate>(options, Arithmetic{level, products, kv_cache}));

@@ -17,8 +17,9 @@ void AddBenchOptions(CLI::App& app, BenchOptions& options) {
   }
   app.get_option("--model")->required(false);
   const std::string group = "Bench";
-  app.add_option("--synthetic", options.synthetic,
-                 "Random weights in place of --model, in the shape of phi4_mini or of a tiny model")
+  app.add_option(
+         "--synthetic", options.synthetic,
+         "Random weights in place of --model, in the shape of phi4_mini, smollm2 or a tiny model")
       ->check(CLI::IsMember(SyntheticShapes()))
       ->group(group);
   app.add_option("--synthetic_type", options.synthetic_type, "What they are kept in")

@@ -13,8 +13,11 @@ namespace {
 
 using kernels::DType;
 
-constexpr std::pair<const char*, DType> kTypes[] = {
-    {"bf16", DType::kBF16}, {"q4_0", DType::kQ4_0}, {"q4_1", DType::kQ4_1}, {"q8_0", DType::kQ8_0}};
+constexpr std::pair<const char*, DType> kTypes[] = {{"f32", DType::kF32},
+                                                    {"bf16", DType::kBF16},
+                                                    {"q4_0", DType::kQ4_0},
+                                                    {"q4_1", DType::kQ4_1},
+                                                    {"q8_0", DType::kQ8_0}};
 constexpr int kSuperBlock = 256;  // Elements of a block of Q6_K.
 
 ModelSpec PhiFourMini() {
@@ -30,6 +33,24 @@ ModelSpec PhiFourMini() {
   spec.ffn = 8192;
   spec.vocab = 200064;
   spec.context_tokens = 16384;
+  spec.rms_norm_eps = 1e-5f;
+  spec.tied_embeddings = true;
+  return spec;
+}
+
+ModelSpec SmolLm2() {
+  ModelSpec spec;
+  spec.name = "SmolLM2-135M's shape";
+  spec.architecture = "llama";
+  spec.num_layers = 30;
+  spec.hidden = 576;
+  spec.num_q_heads = 9;
+  spec.num_kv_heads = 3;
+  spec.head_dim = 64;
+  spec.rotary_dim = 64;
+  spec.ffn = 1536;
+  spec.vocab = 49152;
+  spec.context_tokens = 8192;
   spec.rms_norm_eps = 1e-5f;
   spec.tied_embeddings = true;
   return spec;
@@ -125,11 +146,14 @@ class RandomWeights {
 }  // namespace
 
 const std::vector<std::string>& SyntheticShapes() {
-  static const auto* const kNames = new std::vector<std::string>{"phi4_mini", "tiny"};
+  static const auto* const kNames = new std::vector<std::string>{"phi4_mini", "smollm2", "tiny"};
   return *kNames;
 }
 
-ModelSpec SyntheticSpec(absl::string_view name) { return name == "tiny" ? Tiny() : PhiFourMini(); }
+ModelSpec SyntheticSpec(absl::string_view name) {
+  if (name == "tiny") return Tiny();
+  return name == "smollm2" ? SmolLm2() : PhiFourMini();
+}
 
 const std::vector<std::string>& SyntheticTypes() {
   static const auto* const kNames = [] {

@@ -14,12 +14,12 @@
 
 namespace phalanx {
 
-// "phi4_mini" and "tiny".
+// "phi4_mini", "smollm2" and "tiny".
 const std::vector<std::string>& SyntheticShapes();
 // `name` is one of SyntheticShapes().
 ModelSpec SyntheticSpec(absl::string_view name);
 
-// What matrices can be: "bf16", "q4_0", "q4_1" and "q8_0".
+// What matrices can be: "f32", "bf16", "q4_0", "q4_1" and "q8_0".
 const std::vector<std::string>& SyntheticTypes();
 // `name` is one of SyntheticTypes().
 kernels::DType SyntheticType(absl::string_view name);
