@@ -12,9 +12,6 @@
 namespace phalanx::kernels::avx2 {
 namespace {
 
-// The fewest rows for which a panel is unpacked to memory. Fewer rows would not win back the time
-// that it takes to store the weights and to load them again.
-constexpr int64_t kUnpackRows = 5;
 // The tile that a panel is multiplied with at once: 2 groups of outputs x 6 rows are 12 sums, which
 // with two vectors of weights and one of input fill 15 of the 16 vector registers.
 constexpr int kUnpackedGroups = 2;
@@ -212,36 +209,8 @@ void LinearOf(const LinearTask& task, int64_t group_begin, int64_t group_end) {
 }  // namespace
 
 void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  switch (task.weights->dtype) {
-    case DType::kF32:
-      return LinearOf<F32>(task, group_begin, group_end);
-    case DType::kF16:
-      return LinearOf<F16>(task, group_begin, group_end);
-    case DType::kBF16:
-      return LinearOf<BF16>(task, group_begin, group_end);
-    case DType::kQ4_0:
-      return LinearOf<Quantized<DType::kQ4_0>>(task, group_begin, group_end);
-    case DType::kQ4_1:
-      return LinearOf<Quantized<DType::kQ4_1>>(task, group_begin, group_end);
-    case DType::kQ5_0:
-      return LinearOf<Quantized<DType::kQ5_0>>(task, group_begin, group_end);
-    case DType::kQ5_1:
-      return LinearOf<Quantized<DType::kQ5_1>>(task, group_begin, group_end);
-    case DType::kQ8_0:
-      return LinearOf<Quantized<DType::kQ8_0>>(task, group_begin, group_end);
-    case DType::kQ2_K:
-      return LinearOf<Quantized<DType::kQ2_K>>(task, group_begin, group_end);
-    case DType::kQ3_K:
-      return LinearOf<Quantized<DType::kQ3_K>>(task, group_begin, group_end);
-    case DType::kQ4_K:
-      return LinearOf<Quantized<DType::kQ4_K>>(task, group_begin, group_end);
-    case DType::kQ5_K:
-      return LinearOf<Quantized<DType::kQ5_K>>(task, group_begin, group_end);
-    case DType::kQ6_K:
-      return LinearOf<Quantized<DType::kQ6_K>>(task, group_begin, group_end);
-    case DType::kIQ4_NL:
-      return LinearOf<Quantized<DType::kIQ4_NL>>(task, group_begin, group_end);
-  }
+  WithWeights(task.weights->dtype,
+              [&](auto weights) { LinearOf<decltype(weights)>(task, group_begin, group_end); });
 }
 
 }  // namespace phalanx::kernels::avx2

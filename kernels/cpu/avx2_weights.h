@@ -109,6 +109,45 @@ struct Quantized {
   }
 };
 
+// Calls f with F32, F16, BF16 or Quantized<dtype>.
+template <typename Function>
+void WithWeights(DType dtype, Function f) {
+  switch (dtype) {
+    case DType::kF32:
+      return f(F32());
+    case DType::kF16:
+      return f(F16());
+    case DType::kBF16:
+      return f(BF16());
+    case DType::kQ4_0:
+      return f(Quantized<DType::kQ4_0>());
+    case DType::kQ4_1:
+      return f(Quantized<DType::kQ4_1>());
+    case DType::kQ5_0:
+      return f(Quantized<DType::kQ5_0>());
+    case DType::kQ5_1:
+      return f(Quantized<DType::kQ5_1>());
+    case DType::kQ8_0:
+      return f(Quantized<DType::kQ8_0>());
+    case DType::kQ2_K:
+      return f(Quantized<DType::kQ2_K>());
+    case DType::kQ3_K:
+      return f(Quantized<DType::kQ3_K>());
+    case DType::kQ4_K:
+      return f(Quantized<DType::kQ4_K>());
+    case DType::kQ5_K:
+      return f(Quantized<DType::kQ5_K>());
+    case DType::kQ6_K:
+      return f(Quantized<DType::kQ6_K>());
+    case DType::kIQ4_NL:
+      return f(Quantized<DType::kIQ4_NL>());
+  }
+}
+
+// The fewest rows for which a panel is unpacked to memory. Fewer rows would not win back the time
+// that it takes to store the weights and to load them again.
+inline constexpr int64_t kUnpackRows = 5;
+
 // Calls visit(k + i, weights of each group) for the inputs i in [0, kUnitInputs) of unit `unit` of
 // the given packed blocks, in ascending order.
 template <typename Type, int kGroups, typename Visit>

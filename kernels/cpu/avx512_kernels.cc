@@ -5,12 +5,10 @@
 
 namespace phalanx::kernels {
 
-// Products in float32 are those of AVX2: the sums of a group of eight outputs fill a vector of
-// eight lanes.
 const KernelSet* Avx512Kernels() {
   static constexpr KernelSet kKernels = {
       .name = "avx512_vnni",
-      .linear = avx2::Linear,
+      .linear = avx512::Linear,
       .int8 = {.quantize = avx2::QuantizeBlocks, .run = avx512::LinearInt8},
       .bf16 = {.sums_by = "fma",
                .round = avx2::RoundToBf16,

@@ -11,6 +11,7 @@ namespace phalanx::kernels::avx512 {
 
 void Attention(const AttentionTask& task, int64_t segment, float* states);
 const AttentionKernels& Bf16Attention();  // Needs AVX512_BF16.
+void Linear(const LinearTask& task, int64_t group_begin, int64_t group_end);
 void LinearInt8(const LinearTask& task, int64_t group_begin, int64_t group_end);
 void LinearBf16(const LinearTask& task, int64_t group_begin, int64_t group_end);
 float Highest(const float* logits, int64_t n, bool* has_nan);

@@ -2,6 +2,7 @@
 #include "kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,31 @@ AlignedVector<float> Product(Backend& backend, const RandomLinear& linear, Matri
   Matrix out(x.rows(), weights->out_features());
   backend.Linear(*backend.NewStream(), x.tensor(), *weights, {}, out.tensor());
   return out.values();
+}
+
+// So that what --cpu_level=avx2 answers is what a better level does.
+TEST(CpuLevelsTest, ProductsInFloat32HaveTheBitsOfAvx2) {
+  const auto avx2 = MakeCpuBackend({.level = CpuLevel::kAvx2});
+  if (!avx2.ok()) GTEST_SKIP() << avx2.status();
+  for (const CpuLevel level : {CpuLevel::kAvx2Vnni, CpuLevel::kAvx512Vnni, CpuLevel::kAmx}) {
+    const auto better = MakeCpuBackend({.num_threads = 2, .level = level});
+    if (!better.ok()) {
+      std::printf("%s left out: %s\n", CpuLevelName(level), better.status().ToString().c_str());
+      continue;
+    }
+    for (const DType dtype : kAllDTypes) {
+      const int64_t in_features = BlockElements(dtype) == 256 ? 512 : 544;
+      for (const int64_t out_features : {1, 8, 13, 24, 70, 300}) {
+        const RandomLinear linear(dtype, in_features, out_features, 20);
+        for (const int64_t rows : {1, 5, 8, 9, 50}) {
+          Matrix x(rows, in_features, 21);
+          ASSERT_EQ(Product(**better, linear, x), Product(**avx2, linear, x))
+              << CpuLevelName(level) << ", " << DTypeName(dtype) << ", " << rows << " rows of "
+              << out_features;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(CpuThreadsTest, BitsOfAProductDoNotDependOnTheirNumber) {
