@@ -37,17 +37,25 @@ inline bool OverlapsKernels() {
 }
 #endif
 
+// Shared memory that a block can have on each GPU that there is code for: the T4 has the least.
+inline constexpr size_t kSharedBytesAnywhere = size_t{64} << 10;
+
 // The most shared memory that a block can have on the current device.
 inline size_t MaxSharedBytes() {
-  static const size_t bytes = [] {
+  const auto ask = [] {
     int device = 0;
     int most = 0;
     const bool known = cudaGetDevice(&device) == cudaSuccess &&
                        cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                               device) == cudaSuccess;
     return known ? static_cast<size_t>(most) : size_t{48} << 10;
-  }();
+  };
+#ifdef __CUDACC__
+  static const size_t bytes = ask();
   return bytes;
+#else
+  return ask();  // Tests change it.
+#endif
 }
 
 // Queues `kernel` on `stream`. A grid without blocks does nothing. Launch errors are sticky:

@@ -61,8 +61,9 @@ __global__ void __launch_bounds__(kThreads)
 
 __device__ __forceinline__ float Silu(float x) { return x / (1.0f + expf(-x)); }
 
+// Three blocks on a multiprocessor, or the compiler tries for more and spills.
 template <WeightFormat kGate, WeightFormat kUp, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     GatedLinearKernel(const T* x, int64_t rows, DeviceMatrix gate, DeviceMatrix up, T* out) {
   WaitForPrevious();
   const int64_t output = int64_t{blockIdx.x} * kWarps + WarpId();

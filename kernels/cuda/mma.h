@@ -100,11 +100,27 @@ __device__ __forceinline__ void MultiplyTiles(const uint32_t (&a)[4], const uint
 // Source: PTX ISA, ldmatrix.
 __device__ __forceinline__ void LoadTransposedTiles(const void* row, uint32_t (&tiles)[4]) {
 #if defined(__CUDACC__) && defined(__CUDA_ARCH__)
+#if __CUDA_ARCH__ < 750
+  // The instruction is newer.
+  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
+  const auto address = reinterpret_cast<unsigned long long>(row);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    uint32_t two[2];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const auto from = __shfl_sync(kAllLanes, address, 8 * i + lane % 4 * 2 + j);
+      two[j] = reinterpret_cast<const uint16_t*>(from)[lane / 4];
+    }
+    tiles[i] = two[0] | two[1] << 16;
+  }
+#else
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
                : "r"(address)
                : "memory");
+#endif
 #elif !defined(__CUDACC__)
   const std::byte* const rows = emulator::ExchangeAll(kAllLanes, &row, sizeof(row));
   const int lane = static_cast<int>(emulator::Lane());

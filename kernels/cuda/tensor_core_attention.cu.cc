@@ -37,13 +37,29 @@ __device__ bool FindRows(const StepBatch& batch, int group, int* seq, int* first
   return false;
 }
 
+// Where things lie in the block's shared memory, in bytes.
 template <int kDim, typename Kv>
-constexpr size_t kPromptBytes = (KvTiles<kDim, Kv>::kElements +
-                                 kWarps * QueryRows<kDim>::kElements) *
-                                    sizeof(BFloat16) +
-                                kThreads* kDim / 2 * sizeof(float);
+struct PromptLayout {
+  static constexpr size_t kQueries = KvTiles<kDim, Kv>::kElements * sizeof(BFloat16);
+  static constexpr size_t kTotals =
+      kQueries + kWarps * QueryRows<kDim>::kElements * sizeof(BFloat16);
+  static constexpr size_t kBytes = kTotals + kThreads * kDim / 2 * sizeof(float);
+};
 
-template <int kDim, typename Kv>
+// The merged states of segments: in shared memory if there is enough, since registers are scarce.
+template <int kDim, typename Kv, bool kInRegisters>
+__device__ auto PromptTotals(std::byte* memory) {
+  if constexpr (kInRegisters) {
+    return MergedState<kDim / 8, ValuesInRegisters<kDim / 8>>();
+  } else {
+    auto* const totals = reinterpret_cast<float*>(memory + PromptLayout<kDim, Kv>::kTotals);
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) totals[i * kThreads + threadIdx.x] = 0.0f;
+    return MergedState<kDim / 8, ValuesInSharedMemory>{.values = {totals}};
+  }
+}
+
+template <int kDim, typename Kv, bool kTotalsInRegisters>
 __global__ void __launch_bounds__(kThreads)
     PromptAttentionKernel(StepBatch batch, const BFloat16* qkv, int local_q_heads, float scale,
                           KvLayer cache, BFloat16* out) {
@@ -55,8 +71,9 @@ __global__ void __launch_bounds__(kThreads)
   const Queries queries(batch, seq, group, static_cast<int>(blockIdx.y));
   const int first_row = block_row + Warp() * kRows;
   const int64_t heads_per_token = local_q_heads + 2 * cache.num_kv_heads;
-  KvTiles<kDim, Kv> kv(DynamicShared<BFloat16>(), queries, cache);
-  QueryRows<kDim> query(DynamicShared<BFloat16>() + KvTiles<kDim, Kv>::kElements +
+  auto* const memory = DynamicShared<std::byte>();
+  KvTiles<kDim, Kv> kv(reinterpret_cast<BFloat16*>(memory), queries, cache);
+  QueryRows<kDim> query(reinterpret_cast<BFloat16*>(memory + PromptLayout<kDim, Kv>::kQueries) +
                         Warp() * QueryRows<kDim>::kElements);
   query.Fetch(queries, qkv, heads_per_token, first_row);
   const int last_keys[2] = {queries.LastKey(first_row + Lane() / 4),
@@ -66,12 +83,7 @@ __global__ void __launch_bounds__(kThreads)
   const int tiles = queries.LastKey(last_row) / kTileKeys + 1;
   RowState<kDim / 8> of_segment;
   of_segment.Clear();
-  auto* const totals =
-      reinterpret_cast<float*>(DynamicShared<BFloat16>() + KvTiles<kDim, Kv>::kElements +
-                               kWarps * QueryRows<kDim>::kElements);
-  MergedState<kDim / 8, ValuesInSharedMemory> total = {.values = {totals}};
-#pragma unroll
-  for (int i = 0; i < kDim / 2; ++i) totals[i * kThreads + threadIdx.x] = 0.0f;
+  auto total = PromptTotals<kDim, Kv, kTotalsInRegisters>(memory);
   kv.Fetch(0);
   EndCopies();
   for (int tile = 0; tile < tiles; ++tile) {
@@ -271,11 +283,18 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
     const int64_t blocks =
         int64_t{batch.num_tokens} * group / kBlockRows + std::min(batch.num_seqs, batch.num_tokens);
     shape.grid = dim3(static_cast<uint32_t>(blocks), kv_heads);
-    shape.shared_bytes = kPromptBytes<kDim, Kv>;
-    AllowSharedBytes(PromptAttentionKernel<kDim, Kv>, shape.shared_bytes);
-    Launch(stream, shape, PromptAttentionKernel<kDim, Kv>, batch, in, local_q_heads, scale, cache,
-           to);
-    return;
+    const auto launch = [&](auto kernel, size_t shared_bytes) {
+      shape.shared_bytes = shared_bytes;
+      AllowSharedBytes(kernel, shared_bytes);
+      Launch(stream, shape, kernel, batch, in, local_q_heads, scale, cache, to);
+    };
+    using Layout = PromptLayout<kDim, Kv>;
+    if constexpr (Layout::kBytes > kSharedBytesAnywhere) {
+      if (Layout::kBytes > MaxSharedBytes()) {
+        return launch(PromptAttentionKernel<kDim, Kv, true>, Layout::kTotals);
+      }
+    }
+    return launch(PromptAttentionKernel<kDim, Kv, false>, Layout::kBytes);
   }
   const bool splits = workspace.max_segments > 1 && batch.num_tokens <= kMaxSplitTokens;
   shape.grid = dim3(static_cast<uint32_t>(batch.num_seqs), kv_heads,
@@ -286,11 +305,32 @@ void LaunchTyped(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
          rotation, workspace, to);
 }
 
+// Calls f with head_dim, as a constant, and a TypeTag of the cache's type, if there are kernels for
+// them.
+template <typename Function>
+void WithShape(const KvLayer& cache, Function f) {
+  WithKvType(cache.dtype, [&](auto kv_tag) {
+    if constexpr (!std::is_same_v<typename decltype(kv_tag)::Type, float>) {
+      if (cache.head_dim == 64) f(std::integral_constant<int, 64>(), kv_tag);
+      if (cache.head_dim == 128) f(std::integral_constant<int, 128>(), kv_tag);
+    }
+  });
+}
+
 }  // namespace
 
 bool SuitsTensorCores(const KvLayer& cache, int local_q_heads) {
-  return cache.dtype != KvDType::kF32 && (cache.head_dim == 64 || cache.head_dim == 128) &&
-         local_q_heads / cache.num_kv_heads <= kRows;
+  bool suits = false;
+  WithShape(cache, [&](auto dim, auto kv_tag) {
+    using Kv = typename decltype(kv_tag)::Type;
+    constexpr int kDim = decltype(dim)::value;
+    constexpr size_t kPromptBytes = PromptLayout<kDim, Kv>::kTotals;
+    constexpr size_t kDecodeBytes = DecodeLayout<kDim, Kv>::kBytes;
+    // One kernel alone would not give the bits of the other.
+    suits = local_q_heads / cache.num_kv_heads <= kRows &&
+            std::max(kPromptBytes, kDecodeBytes) <= MaxSharedBytes();
+  });
+  return suits;
 }
 
 void LaunchTensorCoreAttention(cudaStream_t stream, const StepBatch& batch, const Tensor& qkv,
@@ -298,18 +338,9 @@ void LaunchTensorCoreAttention(cudaStream_t stream, const StepBatch& batch, cons
                                const Rotation& rotation, const AttentionWorkspace& workspace,
                                const Tensor& out) {
   if (batch.num_tokens == 0) return;
-  WithKvType(cache.dtype, [&](auto kv_tag) {
-    using Kv = typename decltype(kv_tag)::Type;
-    // SuitsTensorCores has refused it.
-    if constexpr (!std::is_same_v<Kv, float>) {
-      if (cache.head_dim == 64) {
-        LaunchTyped<64, Kv>(stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace,
-                            out);
-      } else {
-        LaunchTyped<128, Kv>(stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace,
-                             out);
-      }
-    }
+  WithShape(cache, [&](auto dim, auto kv_tag) {
+    LaunchTyped<decltype(dim)::value, typename decltype(kv_tag)::Type>(
+        stream, batch, qkv, local_q_heads, scale, cache, rotation, workspace, out);
   });
 }
 

@@ -19,8 +19,9 @@
 
 namespace phalanx::kernels::cuda {
 
-// Whether these kernels can read the cache: bfloat16 or 8 bits, heads of 64 or 128 dimensions, and
-// at most 16 query heads for a KV head.
+// Whether these kernels can read the cache: bfloat16 or 8 bits, heads of 64 or 128 dimensions, at
+// most 16 query heads for a KV head, and on a GPU whose blocks have enough shared memory: for heads
+// of 128 dimensions in bfloat16 that are 80 KiB, which a T4 has not.
 bool SuitsTensorCores(const KvLayer& cache, int local_q_heads);
 
 // As LaunchPagedAttention; qkv and out are bfloat16 and the cache suits.

@@ -22,8 +22,17 @@ using namespace linear;  // NOLINT: what these kernels are made of.
 
 constexpr int kStreamThreads = kRanges * kWarpSize;
 
-// Tiles that a warp has asked memory for before it needs the first one.
+// Tiles that a warp has asked memory for before it needs the first one. From compute
+// capability 12.0 on the compiler has no registers for the scales of four beside the sums of many
+// rows.
+template <WeightFormat kFormat, int kTiles>
 constexpr int kAhead = 4;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+template <>
+constexpr int kAhead<WeightFormat::kCodes4, 8> = 2;
+template <>
+constexpr int kAhead<WeightFormat::kLevels8, 8> = 2;
+#endif
 
 // The rows that weights are multiplied with, `stride` elements apart.
 struct InputRows {
@@ -95,26 +104,27 @@ __device__ void SumRange(const DeviceMatrix& m, int64_t tile, int64_t rows, Awai
 #pragma unroll
     for (int j = 0; j < 4; ++j) sums[i][j] = 0.0f;
   }
+  constexpr int kTilesAhead = kAhead<kFormat, kTiles>;
   const int64_t begin = RangeBegin(m.chunks(), Warp());
   const int64_t end = RangeBegin(m.chunks(), Warp() + 1);
-  LoadedTile<kFormat> ahead[kAhead];
+  LoadedTile<kFormat> ahead[kTilesAhead];
 #pragma unroll
-  for (int i = 0; i < kAhead; ++i) {
+  for (int i = 0; i < kTilesAhead; ++i) {
     if (begin + i < end) ahead[i].Load(m, tile, begin + i);
   }
   const InputRows x = await();
-  for (int64_t first = begin; first < end; first += kAhead) {
+  for (int64_t first = begin; first < end; first += kTilesAhead) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
+    for (int i = 0; i < kTilesAhead; ++i) {
       const int64_t chunk = first + i;
       if (chunk >= end) break;
       const ReadyTile<kFormat> weights(ahead[i], m);
-      if (chunk + kAhead < end) ahead[i].Load(m, tile, chunk + kAhead);
+      if (chunk + kTilesAhead < end) ahead[i].Load(m, tile, chunk + kTilesAhead);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        const int64_t row = t * kTileTokens + Lane() / 4;
+        const int row = t * kTileTokens + Lane() / 4;
         InputTile inputs = {};
-        if (row < rows) {
+        if (row < static_cast<int>(rows)) {
           inputs = LoadInputs<kFormat>(x.data + row * x.stride + chunk * kChunkInputs, Lane());
         }
         weights.Multiply(inputs, sums[t]);

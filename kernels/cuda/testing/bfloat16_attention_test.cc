@@ -4,21 +4,24 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/bfloat16.h"
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/testing/bfloat16_matrix.h"
+#include "kernels/cuda/testing/bfloat16_attention_run.h"
 #include "kernels/cuda/testing/cuda_variants.h"
 #include "kernels/reference/reference_backend.h"
-#include "kernels/testing/aligned_vector.h"
-#include "kernels/testing/step_builder.h"
 
 namespace phalanx::kernels {
 namespace {
+
+using bfloat16::AttentionRun;
+using bfloat16::Heads;
+using bfloat16::kFrequency;
+using bfloat16::MakeSequences;
+using bfloat16::Sequence;
 
 // Half the distance from 1 to the next number.
 constexpr double kStored = 0x1p-8;
@@ -44,110 +47,6 @@ class BFloat16AttentionTest : public testing::TestWithParam<CudaVariant> {
 
 INSTANTIATE_TEST_SUITE_P(Variants, BFloat16AttentionTest, testing::ValuesIn(CudaVariants()),
                          [](const auto& info) { return info.param.name; });
-
-struct Heads {
-  int q_heads;
-  int kv_heads;
-  int head_dim;
-  int unrotated = 0;  // Dimensions of a head that are not rotated.
-
-  int rotary_dim() const { return head_dim - unrotated; }
-};
-
-// One sequence: its rows of q, k and v, and its blocks.
-struct Sequence {
-  BFloat16Matrix qkv;
-  std::vector<int32_t> blocks;
-};
-
-constexpr float kScale = 0.125f;
-
-// A backend with a cache, which steps write to and attend over.
-class AttentionRun {
- public:
-  // Keys and queries are turned by multiples of `frequency`.
-  AttentionRun(Backend& backend, const Heads& heads, int num_blocks, KvDType dtype, float frequency)
-      : backend_(backend),
-        heads_(heads),
-        frequency_(frequency),
-        stream_(backend.NewStream()),
-        cache_(*backend.AllocateKvCache({.num_layers = 1,
-                                         .num_blocks = num_blocks,
-                                         .num_kv_heads = heads.kv_heads,
-                                         .head_dim = heads.head_dim,
-                                         .dtype = dtype})) {}
-
-  struct Chunk {
-    Sequence* sequence;
-    int first;
-    int count;
-  };
-
-  // With the ops apart, or together as RopeAttention.
-  AlignedVector<uint16_t> Step(const std::vector<Chunk>& chunks, bool together = false) {
-    StepBuilder step(64);
-    const int64_t cols = int64_t{heads_.q_heads + 2 * heads_.kv_heads} * heads_.head_dim;
-    int64_t tokens = 0;
-    for (const Chunk& c : chunks) {
-      step.Add(c.first, c.count, c.sequence->blocks, 0);
-      tokens += c.count;
-    }
-    BFloat16Matrix qkv(tokens, cols);
-    auto to = qkv.bits().begin();
-    for (const Chunk& c : chunks) {
-      to = std::copy_n(c.sequence->qkv.bits().begin() + c.first * cols, c.count * cols, to);
-    }
-    FloatMatrix inv_freq(1, heads_.rotary_dim() / 2, frequency_);
-    for (int j = 0; j < heads_.rotary_dim() / 2; ++j) {
-      inv_freq.values()[j] /= static_cast<float>(1 + j);
-    }
-    FloatMatrix cos_sin(tokens, heads_.rotary_dim(), 0.0f);
-    BFloat16Matrix out(tokens, int64_t{heads_.q_heads} * heads_.head_dim);
-    backend_.RopeAngles(*stream_, step.batch(), inv_freq.tensor(), 1.0f, cos_sin.tensor());
-    if (together) {
-      backend_.RopeAttention(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads, qkv.tensor(),
-                             kScale, *cache_, 0, out.tensor());
-    } else {
-      backend_.RopeAndWriteKv(*stream_, step.batch(), cos_sin.tensor(), heads_.q_heads,
-                              qkv.tensor(), *cache_, 0);
-      backend_.PagedAttention(*stream_, step.batch(), qkv.tensor(), heads_.q_heads, kScale, *cache_,
-                              0, out.tensor());
-    }
-    EXPECT_TRUE(stream_->Synchronize().ok());
-    return out.bits();
-  }
-
- private:
-  Backend& backend_;
-  const Heads heads_;
-  const float frequency_;
-  const std::unique_ptr<Stream> stream_;
-  const std::unique_ptr<KvCache> cache_;
-};
-
-// Of tests that compare bits.
-constexpr float kFrequency = 0.25f;
-
-// Sequences of the given lengths, in shuffled blocks.
-std::vector<Sequence> MakeSequences(const Heads& heads, const std::vector<int>& lengths,
-                                    int* num_blocks) {
-  const int64_t cols = int64_t{heads.q_heads + 2 * heads.kv_heads} * heads.head_dim;
-  std::vector<Sequence> sequences;
-  int next = 0;
-  for (const int length : lengths) {
-    Sequence sequence = {BFloat16Matrix(length, cols, static_cast<uint32_t>(length)), {}};
-    for (int i = 0; i < (length + 15) / 16; ++i) sequence.blocks.push_back(next++);
-    sequences.push_back(std::move(sequence));
-  }
-  std::vector<int32_t> all(next);
-  for (int i = 0; i < next; ++i) all[i] = i;
-  std::shuffle(all.begin(), all.end(), std::mt19937(5));
-  for (Sequence& sequence : sequences) {
-    for (int32_t& block : sequence.blocks) block = all[block];
-  }
-  *num_blocks = next;
-  return sequences;
-}
 
 // Values are below 5 in size. A weight is rounded to bfloat16, with the scale of its value if there
 // is one, and so is the result, on both sides: each may differ by 2^-9 of that, four times 0.01.

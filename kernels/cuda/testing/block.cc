@@ -19,6 +19,7 @@ constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kLanes = 32;
 
 std::atomic<ThreadOrder> g_order = ThreadOrder::kForward;
+std::atomic<size_t> g_max_shared_bytes = size_t{227} << 10;
 
 enum class State { kRuns, kAtBlockBarrier, kAtWarpBarrier, kEnded };
 
@@ -135,7 +136,7 @@ class Block {
 void Block::Run(dim3 grid, dim3 block_dim, uint3 block, size_t shared_bytes,
                 const std::function<void()>& kernel) {
   const size_t size = size_t{block_dim.x} * block_dim.y * block_dim.z;
-  if (size > 1024 || shared_bytes > kMaxSharedBytes) {
+  if (size > 1024 || shared_bytes > MaxSharedBytes()) {
     std::fprintf(stderr, "kernel: a block of %zu threads and %zu bytes of shared memory\n", size,
                  shared_bytes);
     std::abort();
@@ -184,6 +185,9 @@ void Block::Run(dim3 grid, dim3 block_dim, uint3 block, size_t shared_bytes,
 }  // namespace
 
 void SetThreadOrder(ThreadOrder order) { g_order = order; }
+
+void SetMaxSharedBytes(size_t bytes) { g_max_shared_bytes = bytes; }
+size_t MaxSharedBytes() { return g_max_shared_bytes; }
 
 void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
   const uint32_t blocks = grid.x * grid.y * grid.z;

@@ -28,8 +28,10 @@ struct ThreadIndex {
   uint32_t warp = 0;
 };
 
-// Shared memory of a block, on an H100.
-inline constexpr size_t kMaxSharedBytes = size_t{227} << 10;
+// The most shared memory that a block can have, from here on; at first that of an H100, 227 KiB.
+// Blocks that ask for more end the process.
+void SetMaxSharedBytes(size_t bytes);
+size_t MaxSharedBytes();
 
 enum class ThreadOrder { kForward, kBackward };
 

@@ -233,7 +233,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 4;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(phalanx::kernels::cuda::emulator::kMaxSharedBytes);
+      *value = static_cast<int>(phalanx::kernels::cuda::emulator::MaxSharedBytes());
       break;
     default:
       *value = 0;
