@@ -11,19 +11,18 @@
 #include "kernels/check_tensors.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda_memory.h"
-#include "kernels/cuda/cuda_status.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/kv_arena.h"
 #include "kernels/cuda/library_products.h"
-#include "kernels/cuda/linear.h"
-#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/open_device.h"
+#include "kernels/cuda/products.h"
+#include "kernels/cuda/recording.h"
+#include "kernels/cuda/sampling_ops.h"
 #include "kernels/cuda/span_timer.h"
 #include "kernels/cuda/tensor_core_attention.h"
-#include "kernels/cuda/tensor_core_linear.h"
 #include "kernels/cuda/weight_upload.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/linear_source.h"
-#include "kernels/sampling/whole_rows.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -35,28 +34,7 @@ using namespace cuda;  // NOLINT: all of it is this backend's own.
 constexpr std::array<int, 13> kDecodeBatchSizes = {1,  2,  4,  8,   16,  24, 32,
                                                    48, 64, 96, 128, 192, 256};
 
-class CudaRecording final : public Recording {
- public:
-  explicit CudaRecording(cudaGraphExec_t graph) : graph_(graph) {}
-  CudaRecording(const CudaRecording&) = delete;
-  CudaRecording& operator=(const CudaRecording&) = delete;
-  ~CudaRecording() override { cudaGraphExecDestroy(graph_); }
-
-  cudaGraphExec_t graph() const { return graph_; }
-
- private:
-  const cudaGraphExec_t graph_;
-};
-
-// What the process uses of a device.
-struct Device {
-  int number = 0;
-  std::string name;
-  int major = 0;
-  int minor = 0;
-};
-
-class CudaBackend final : public Backend {
+class CudaBackend final : public CudaSamplingOps {
  public:
   // `library` may be null.
   CudaBackend(const CudaBackendOptions& options, Device device,
@@ -177,27 +155,13 @@ class CudaBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<Recording>> Record(
       Stream& stream, absl::FunctionRef<absl::Status()> ops) override {
-    const cudaStream_t handle = Handle(stream);
-    absl::Status status = CudaStatus(
-        cudaStreamBeginCapture(handle, cudaStreamCaptureModeThreadLocal), "recording a step");
-    if (!status.ok()) return status;
-    status = ops();
-    cudaGraph_t graph = nullptr;
-    const cudaError_t ended = cudaStreamEndCapture(handle, &graph);
-    if (!status.ok()) {
-      if (ended == cudaSuccess) cudaGraphDestroy(graph);
-      return status;
-    }
-    if (status = CudaStatus(ended, "recording a step"); !status.ok()) return status;
-    cudaGraphExec_t executable = nullptr;
-    const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
-    cudaGraphDestroy(graph);
-    if (status = CudaStatus(error, "making a graph of a step"); !status.ok()) return status;
-    return std::make_unique<CudaRecording>(executable);
+    auto recording = CudaRecording::Create(Handle(stream), ops);
+    if (!recording.ok()) return recording.status();
+    return std::unique_ptr<Recording>(*std::move(recording));
   }
 
   void Replay(Stream& stream, const Recording& recording) override {
-    cudaGraphLaunch(static_cast<const CudaRecording&>(recording).graph(), Handle(stream));
+    static_cast<const CudaRecording&>(recording).Replay(Handle(stream));
   }
 
   // --- Ops ---
@@ -228,59 +192,38 @@ class CudaBackend final : public Backend {
 
   void Linear(Stream& stream, Tensor x, const PackedLinear& w, Tensor bias, Tensor out) override {
     CheckTensors(Op::kLinear, {x, bias, out});
-    Multiply(stream, x, w, static_cast<const float*>(bias.data), out, /*adds=*/false);
+    products_.Multiply(Handle(stream), x, static_cast<const CudaLinear&>(w),
+                       static_cast<const float*>(bias.data), out, /*adds=*/false);
   }
 
   void LinearAdd(Stream& stream, Tensor x, const PackedLinear& w, Tensor residual) override {
     CheckTensors(Op::kLinearAdd, {x, residual});
-    Multiply(stream, x, w, /*bias=*/nullptr, residual, /*adds=*/true);
+    products_.Multiply(Handle(stream), x, static_cast<const CudaLinear&>(w), /*bias=*/nullptr,
+                       residual, /*adds=*/true);
   }
 
   void GatedLinear(Stream& stream, Tensor x, const PackedGatedLinear& w, Tensor out) override {
     CheckTensors(Op::kGatedLinear, {x, out});
-    if (x.rows == 0) return;
-    const auto& weights = static_cast<const CudaGatedLinear&>(w);
-    const DeviceMatrix& gate = weights.gate();
-    const DeviceMatrix& up = weights.up();
-    if (library_ != nullptr && library_->MultiplyGated(Handle(stream), x, gate, up, out)) return;
-    if (UsesTensorCores(x, gate) && gate.format == up.format) {
-      LaunchTensorCoreGatedLinear(Handle(stream), x, gate, up, out);
-    } else {
-      LaunchGatedLinear(Handle(stream), x, gate, up, out);
-    }
+    products_.MultiplyGated(Handle(stream), x, static_cast<const CudaGatedLinear&>(w), out);
   }
 
-  // For few rows in bfloat16 each is one kernel, for others a norm and a product.
   void NormLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps, Tensor normed,
                   const PackedLinear& w, Tensor bias, Tensor out) override {
     CheckTensors(Op::kNormLinear, {residual, norm_weight, normed, bias, out});
-    const auto& segments = static_cast<const CudaLinear&>(w).segments();
-    const bool suits = normed.dtype == DType::kBF16 && out.dtype == DType::kBF16 &&
-                       std::all_of(segments.begin(), segments.end(), [&](const Segment& segment) {
-                         return SuitsNorm(segment.matrix, residual);
-                       });
-    if (!suits) {
-      return Backend::NormLinear(stream, residual, norm_weight, eps, normed, w, bias, out);
-    }
-    if (residual.rows == 0) return;
-    for (const Segment& segment : segments) {
-      const LinearOutput to =
-          OutputOf(segment, static_cast<const float*>(bias.data), out, /*adds=*/false);
-      LaunchTensorCoreNormLinear(Handle(stream), {residual, norm_weight, eps}, segment.matrix, to);
+    if (!products_.MultiplyNorm(Handle(stream), {residual, norm_weight, eps}, normed.dtype,
+                                static_cast<const CudaLinear&>(w),
+                                static_cast<const float*>(bias.data), out)) {
+      Backend::NormLinear(stream, residual, norm_weight, eps, normed, w, bias, out);
     }
   }
 
   void NormGatedLinear(Stream& stream, Tensor residual, Tensor norm_weight, float eps,
                        Tensor normed, const PackedGatedLinear& w, Tensor out) override {
     CheckTensors(Op::kNormGatedLinear, {residual, norm_weight, normed, out});
-    const auto& weights = static_cast<const CudaGatedLinear&>(w);
-    const DeviceMatrix& gate = weights.gate();
-    const DeviceMatrix& up = weights.up();
-    if (normed.dtype != DType::kBF16 || gate.format != up.format || !SuitsNorm(gate, residual)) {
-      return Backend::NormGatedLinear(stream, residual, norm_weight, eps, normed, w, out);
+    if (!products_.MultiplyNormGated(Handle(stream), {residual, norm_weight, eps}, normed.dtype,
+                                     static_cast<const CudaGatedLinear&>(w), out)) {
+      Backend::NormGatedLinear(stream, residual, norm_weight, eps, normed, w, out);
     }
-    if (residual.rows == 0) return;
-    LaunchTensorCoreNormGatedLinear(Handle(stream), {residual, norm_weight, eps}, gate, up, out);
   }
 
   void RopeAngles(Stream& stream, const StepBatch& batch, Tensor inv_freq, float factor,
@@ -323,146 +266,20 @@ class CudaBackend final : public Backend {
     LaunchGatherRows(Handle(stream), rows, x, out);
   }
 
-  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                    int64_t first_id) override {
-    CheckTensors(Op::kAdjustLogits, {logits});
-    LaunchAdjustLogits(Handle(stream), batch, logits, first_id);
-  }
-
-  // A whole row is a shard of a world of one.
-  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
-    CheckTensors(Op::kSample, {logits});
-    const SampleShard shard = workspace().ShardOf(Op::kSample, batch.num_logit_rows, logits.cols);
-    DrawWholeRows(batch, WholeRows{*this, stream, batch, logits, shard, tokens});
-  }
-
-  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
-                       int32_t* last_tokens) override {
-    LaunchStoreLastTokens(Handle(stream), batch, tokens, last_tokens);
-  }
-
-  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
-                     float* log_probs) override {
-    CheckTensors(Op::kTokenLogProbs, {logits});
-    const SampleShard shard = workspace().ShardOf(Op::kTokenLogProbs, logits.rows, logits.cols);
-    uint64_t* const terms = workspace().log_prob_terms();
-    RowMaxima(stream, logits, 0, shard.maxima);
-    LogProbTerms(stream, logits, 0, targets, shard.maxima, terms);
-    CombineLogProbs(stream, logits.rows, shard.maxima, terms, log_probs);
-  }
-
-  void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
-    CheckTensors(Op::kRowMaxima, {logits});
-    LaunchRowMaxima(Handle(stream), logits, first_id, maxima);
-  }
-  void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
-               CutKind kind, int digit) override {
-    CheckTensors(Op::kCutSums, {logits});
-    LaunchCutSums(Handle(stream), batch, logits, shard, kind, digit);
-  }
-  void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                 const SampleShard& shard, CutKind kind, int digit) override {
-    CheckTensors(Op::kNarrowCut, {logits});
-    LaunchNarrowCut(Handle(stream), batch, logits, shard, kind, digit);
-  }
-  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                   const SampleShard& shard) override {
-    CheckTensors(Op::kTypicalSums, {logits});
-    LaunchTypicalSums(Handle(stream), batch, logits, shard);
-  }
-  void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                   const SampleShard& shard) override {
-    CheckTensors(Op::kKeptWeights, {logits});
-    LaunchKeptWeights(Handle(stream), batch, logits, shard);
-  }
-  void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                  const SampleShard& shard) override {
-    CheckTensors(Op::kDrawTokens, {logits});
-    LaunchDrawTokens(Handle(stream), batch, logits, shard);
-  }
-  void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
-    LaunchTakeTokens(Handle(stream), rows, drawn, tokens);
-  }
-  void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
-                    const uint64_t* maxima, uint64_t* terms) override {
-    CheckTensors(Op::kLogProbTerms, {logits});
-    LaunchLogProbTerms(Handle(stream), logits, first_id, targets, maxima, terms);
-  }
-  void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
-                       float* log_probs) override {
-    LaunchCombineLogProbs(Handle(stream), rows, maxima, terms, log_probs);
-  }
-  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
-                 uint64_t* words) override {
-    CheckTensors(Op::kTopLogits, {logits});
-    LaunchTopLogits(Handle(stream), logits, first_id, count, words);
-  }
-
  private:
-  // The ops of Sample, for DrawWholeRows.
-  struct WholeRows {
-    CudaBackend& backend;
-    Stream& stream;
-    const SamplingBatch& batch;
-    const Tensor logits;
-    const SampleShard& shard;
-    int32_t* const tokens;
-
-    void RowMaxima() const { backend.RowMaxima(stream, logits, 0, shard.maxima); }
-    void CutSums(CutKind kind, int digit) const {
-      backend.CutSums(stream, batch, logits, shard, kind, digit);
-    }
-    void NarrowCut(CutKind kind, int digit) const {
-      backend.NarrowCut(stream, batch, logits, shard, kind, digit);
-    }
-    void TypicalSums() const { backend.TypicalSums(stream, batch, logits, shard); }
-    void KeptWeights() const { backend.KeptWeights(stream, batch, logits, shard); }
-    void DrawTokens() const { backend.DrawTokens(stream, batch, logits, shard); }
-    void TakeTokens() const {
-      backend.TakeTokens(stream, batch.num_logit_rows, shard.drawn, tokens);
-    }
-  };
-
   // The stream of an op. Ops may be called by any thread, one at a time.
-  cudaStream_t Handle(Stream& stream) {
+  cudaStream_t Handle(Stream& stream) override {
     // A failure shows at Synchronize.
     UseDevice(device_.number).IgnoreError();
     return static_cast<CudaStream&>(stream).handle();
   }
 
-  Workspace& workspace() {
+  Workspace& workspace() override {
     if (workspace_ == nullptr) {
       std::fprintf(stderr, "an op was called before Backend::Reserve\n");
       std::abort();
     }
     return *workspace_;
-  }
-
-  // The part of `out`, and of a bias that may be null, that a segment's outputs go to.
-  static LinearOutput OutputOf(const Segment& segment, const float* bias, const Tensor& out,
-                               bool adds) {
-    const size_t offset = static_cast<size_t>(segment.first_output) * BlockBytes(out.dtype);
-    return {.data = static_cast<std::byte*>(out.data) + offset,
-            .dtype = out.dtype,
-            .row_stride = out.cols,
-            .bias = bias == nullptr ? nullptr : bias + segment.first_output,
-            .adds = adds};
-  }
-
-  void Multiply(Stream& stream, const Tensor& x, const PackedLinear& w, const float* bias,
-                const Tensor& out, bool adds) {
-    if (x.rows == 0) return;
-    for (const Segment& segment : static_cast<const CudaLinear&>(w).segments()) {
-      const LinearOutput to = OutputOf(segment, bias, out, adds);
-      if (library_ != nullptr && library_->Multiply(Handle(stream), x, segment.matrix, to)) {
-        continue;
-      }
-      if (UsesTensorCores(x, segment.matrix)) {
-        LaunchTensorCoreLinear(Handle(stream), x, segment.matrix, to);
-      } else {
-        LaunchLinear(Handle(stream), x, segment.matrix, to);
-      }
-    }
   }
 
   void Attend(Stream& stream, const StepBatch& batch, const Tensor& qkv, int local_q_heads,
@@ -479,16 +296,12 @@ class CudaBackend final : public Backend {
     }
   }
 
-  // The tensor cores take bfloat16; float32 inputs are for those who want float32 results.
-  static bool UsesTensorCores(const Tensor& x, const DeviceMatrix& w) {
-    return x.dtype == DType::kBF16 && SuitsTensorCores(w);
-  }
-
   const CudaBackendOptions options_;
   const Device device_;
   const std::unique_ptr<WeightUploader> uploader_;
   std::unique_ptr<Workspace> workspace_;
   const std::unique_ptr<LibraryProducts> library_;  // Null if there is none.
+  Products products_{library_.get()};
 };
 
 // Null if none is wanted, or the one that is given does not work.
@@ -507,26 +320,6 @@ std::unique_ptr<LibraryProducts> OpenLibrary(const CudaBackendOptions& options,
   wanted.log(absl::StrCat("products of many rows are left to our own kernels: ",
                           library.status().message()));
   return nullptr;
-}
-
-absl::StatusOr<Device> OpenDevice(int number) {
-  int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count);
-      error != cudaSuccess && error != cudaErrorNoDevice) {
-    return CudaStatus(error, "looking for GPUs");
-  }
-  if (number < 0 || number >= count) {
-    return absl::NotFoundError(absl::StrCat("there is no GPU ", number, ": this process sees ",
-                                            count, " (CUDA_VISIBLE_DEVICES chooses)"));
-  }
-  if (absl::Status status = UseDevice(number); !status.ok()) return status;
-  cudaDeviceProp properties;
-  if (absl::Status status =
-          CudaStatus(cudaGetDeviceProperties(&properties, number), "asking what GPU there is");
-      !status.ok()) {
-    return status;
-  }
-  return Device{number, properties.name, properties.major, properties.minor};
 }
 
 }  // namespace

@@ -13,104 +13,12 @@
 #include "kernels/check_tensors.h"
 #include "kernels/dequantize.h"
 #include "kernels/host_memory.h"
-#include "kernels/kv_quantize.h"
 #include "kernels/linear_source.h"
-#include "kernels/sampling/adjust.h"
-#include "kernels/sampling/log_prob.h"
-#include "kernels/sampling/sample.h"
-#include "kernels/sampling/sharded_sample.h"
-#include "kernels/sampling/top_logits.h"
+#include "kernels/reference/reference_memory.h"
+#include "kernels/reference/reference_sampling.h"
 
 namespace phalanx::kernels {
 namespace {
-
-// float32, [out_features, in_features].
-class ReferenceLinear : public PackedLinear {
- public:
-  ReferenceLinear(LinearShape shape, std::unique_ptr<HostBuffer> weights)
-      : shape_(shape), weights_(std::move(weights)) {}
-
-  int64_t in_features() const override { return shape_.in_features; }
-  int64_t out_features() const override { return shape_.out_features; }
-  size_t bytes() const override { return weights_->bytes(); }
-
-  float* row(int64_t i) const {
-    return static_cast<float*>(weights_->data()) + i * shape_.in_features;
-  }
-
- private:
-  const LinearShape shape_;
-  const std::unique_ptr<HostBuffer> weights_;
-};
-
-class ReferenceGatedLinear : public PackedGatedLinear {
- public:
-  ReferenceGatedLinear(std::unique_ptr<PackedLinear> gate, std::unique_ptr<PackedLinear> up)
-      : gate_(std::move(gate)), up_(std::move(up)) {}
-
-  int64_t in_features() const override { return gate_->in_features(); }
-  int64_t out_features() const override { return gate_->out_features(); }
-  size_t bytes() const override { return gate_->bytes() + up_->bytes(); }
-
-  const ReferenceLinear& gate() const { return static_cast<const ReferenceLinear&>(*gate_); }
-  const ReferenceLinear& up() const { return static_cast<const ReferenceLinear&>(*up_); }
-
- private:
-  const std::unique_ptr<PackedLinear> gate_;
-  const std::unique_ptr<PackedLinear> up_;
-};
-
-// The float32 numbers that a row of a key or a value reads as, once it has been rounded to the
-// cache's type.
-void RoundRow(KvDType dtype, const float* row, int count, float* to) {
-  uint32_t amax = 0;
-  for (int d = 0; d < count; ++d) amax = std::max(amax, KvMagnitude(row[d]));
-  const KvScale scale = HasKvScales(dtype) ? KvScaleOf(dtype, amax) : KvScale();
-  for (int d = 0; d < count; ++d) {
-    switch (dtype) {
-      case KvDType::kF32:
-        to[d] = row[d];
-        break;
-      case KvDType::kBF16:
-        to[d] = BFloat16ToFloat(FloatToBFloat16(row[d]));
-        break;
-      case KvDType::kInt8:
-        to[d] = static_cast<float>(Int8Level(row[d], scale)) * scale.scale;
-        break;
-      case KvDType::kFp8:
-        to[d] = DecodeE4m3(Fp8Level(row[d], scale)) * scale.scale;
-        break;
-    }
-  }
-}
-
-// float32 whatever the type is, for each layer: keys [num_blocks, kKvBlockTokens, num_kv_heads,
-// head_dim], then values of the same shape, as they read.
-class ReferenceKvCache : public KvCache {
- public:
-  ReferenceKvCache(const Shape& shape, std::unique_ptr<HostBuffer> arena)
-      : shape_(shape), arena_(std::move(arena)) {}
-
-  static size_t LayerElements(const Shape& shape) {
-    return size_t{2} * shape.num_blocks * kKvBlockTokens * shape.num_kv_heads * shape.head_dim;
-  }
-
-  const Shape& shape() const override { return shape_; }
-  size_t bytes() const override { return arena_->bytes(); }
-
-  float* Key(int layer, int block, int slot, int kv_head) const {
-    const size_t token = size_t{static_cast<uint32_t>(block)} * kKvBlockTokens + slot;
-    return static_cast<float*>(arena_->data()) + layer * LayerElements(shape_) +
-           (token * shape_.num_kv_heads + kv_head) * shape_.head_dim;
-  }
-  float* Value(int layer, int block, int slot, int kv_head) const {
-    return Key(layer, block, slot, kv_head) + LayerElements(shape_) / 2;
-  }
-
- private:
-  const Shape shape_;
-  const std::unique_ptr<HostBuffer> arena_;
-};
 
 // In double, like all sums here: its rounding is far below that of the float32 results that other
 // backends are compared in, whatever the order of their sums.
@@ -166,7 +74,7 @@ void RotateHead(const float* cos_sin, int64_t rotary_dim, float* head) {
   }
 }
 
-class ReferenceBackend : public Backend {
+class ReferenceBackend final : public ReferenceSampling {
  public:
   explicit ReferenceBackend(const ReferenceTypes& types) : types_(types) {}
 
@@ -390,126 +298,11 @@ class ReferenceBackend : public Backend {
     }
   }
 
-  void AdjustLogits(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                    int64_t first_id) override {
-    CheckTensors(Op::kAdjustLogits, {logits});
-    for (int64_t i = 0; i < batch.num_logit_rows; ++i) {
-      AdjustRow(batch, batch.sampling[i], first_id,
-                {logits.f32() + i * logits.cols, static_cast<size_t>(logits.cols)});
-    }
-  }
-
-  void Sample(Stream& stream, const SamplingBatch& batch, Tensor logits, int32_t* tokens) override {
-    CheckTensors(Op::kSample, {logits});
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      tokens[i] = SampleToken(Row(logits, i), batch.sampling[i]);
-    }
-  }
-
-  void StoreLastTokens(Stream& stream, const SamplingBatch& batch, const int32_t* tokens,
-                       int32_t* last_tokens) override {
-    SetLastTokens(batch, tokens, last_tokens);
-  }
-
-  void TokenLogProbs(Stream& stream, Tensor logits, const int32_t* targets,
-                     float* log_probs) override {
-    CheckTensors(Op::kTokenLogProbs, {logits});
-    for (int64_t i = 0; i < logits.rows; ++i) {
-      log_probs[i] = LogProb(Row(logits, i), targets[i]);
-    }
-  }
-
-  void RowMaxima(Stream& stream, Tensor logits, int64_t first_id, uint64_t* maxima) override {
-    CheckTensors(Op::kRowMaxima, {logits});
-    for (int64_t i = 0; i < logits.rows; ++i) maxima[i] = MaximumOf(Row(logits, i), first_id);
-  }
-
-  void CutSums(Stream& stream, const SamplingBatch& batch, Tensor logits, const SampleShard& shard,
-               CutKind kind, int digit) override {
-    CheckTensors(Op::kCutSums, {logits});
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      uint64_t* const sums = shard.sums + i * kDigitValues;
-      std::fill_n(sums, kDigitValues, 0);
-      const RowShard row = RowOf(batch, logits, shard, i);
-      if (!HasCut(row, kind)) continue;
-      AddCutSums(row, 0, logits.cols, kind, digit, sums);
-    }
-  }
-
-  void NarrowCut(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                 const SampleShard& shard, CutKind kind, int digit) override {
-    CheckTensors(Op::kNarrowCut, {logits});
-    for (int i = 0; i < batch.num_logit_rows; ++i) NarrowRow(batch, logits, shard, i, kind, digit);
-  }
-
-  void TypicalSums(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                   const SampleShard& shard) override {
-    CheckTensors(Op::kTypicalSums, {logits});
-    std::fill_n(shard.typical_sums, batch.num_logit_rows * kTypicalSums, 0);
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      const RowShard row = RowOf(batch, logits, shard, i);
-      if (!HasCut(row, CutKind::kTypical)) continue;
-      AddTypicalSums(row, 0, logits.cols, shard.typical_sums + i * kTypicalSums);
-    }
-  }
-
-  void KeptWeights(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                   const SampleShard& shard) override {
-    CheckTensors(Op::kKeptWeights, {logits});
-    for (int i = 0; i < batch.num_logit_rows; ++i) {
-      const RowShard row = RowOf(batch, logits, shard, i);
-      shard.kept[i] = 0;
-      for (int run = 0; run < kDigitValues; ++run) {
-        const uint64_t weight = KeptWeightOfRun(row, run);
-        shard.sums[i * kDigitValues + run] = weight;
-        shard.kept[i] += weight;
-      }
-    }
-  }
-
-  void DrawTokens(Stream& stream, const SamplingBatch& batch, Tensor logits,
-                  const SampleShard& shard) override {
-    CheckTensors(Op::kDrawTokens, {logits});
-    for (int i = 0; i < batch.num_logit_rows; ++i) DrawRow(batch, logits, shard, i);
-  }
-
-  void TakeTokens(Stream& stream, int64_t rows, const uint64_t* drawn, int32_t* tokens) override {
-    for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<int32_t>(drawn[i]) - 1;
-  }
-
-  void LogProbTerms(Stream& stream, Tensor logits, int64_t first_id, const int32_t* targets,
-                    const uint64_t* maxima, uint64_t* terms) override {
-    CheckTensors(Op::kLogProbTerms, {logits});
-    for (int64_t i = 0; i < logits.rows; ++i) {
-      const auto of_row = LogProbTermsOf(Row(logits, i), first_id, targets[i], maxima[i]);
-      std::copy(of_row.begin(), of_row.end(), terms + i * kLogProbTerms);
-    }
-  }
-
-  void CombineLogProbs(Stream& stream, int64_t rows, const uint64_t* maxima, const uint64_t* terms,
-                       float* log_probs) override {
-    for (int64_t i = 0; i < rows; ++i) {
-      log_probs[i] = CombinedLogProb(maxima[i], terms + i * kLogProbTerms);
-    }
-  }
-
-  void TopLogits(Stream& stream, Tensor logits, int64_t first_id, int count,
-                 uint64_t* words) override {
-    CheckTensors(Op::kTopLogits, {logits});
-    for (int64_t i = 0; i < logits.rows; ++i) {
-      TopLogitsOf(Row(logits, i), first_id, {words + i * count, static_cast<size_t>(count)});
-    }
-  }
-
  private:
   // One output of a product, as Linear would store it in float32.
   static float Product(const std::vector<float>& x, const ReferenceLinear& weights,
                        int64_t output) {
     return static_cast<float>(Dot(x.data(), weights.row(output), static_cast<int64_t>(x.size())));
-  }
-
-  static absl::Span<const float> Row(Tensor x, int64_t i) {
-    return {x.f32() + i * x.cols, static_cast<size_t>(x.cols)};
   }
 
   // Attention of one query head of token `t`, by the textbook: all scores, then weights relative to
