@@ -2,6 +2,13 @@
 
 load(":cc_rules.bzl", "cc_library")
 
+# Of programs that tests/gpu/run.sh takes to another machine: they look for libraries in lib/ beside them first, and so do
+# these libraries for others.
+PACKED_LINKOPTS = [
+    "-Wl,-rpath,$$ORIGIN/lib",
+    "-Wl,--disable-new-dtags",
+]
+
 def _architecture_flags(names):
     """nvcc's flags for names such as "80", "90a" (machine code) and "ptx120" (portable code)."""
     flags = []
