@@ -26,8 +26,16 @@ readonly SUITE_FILTER='-*EndsTheProcess*:*EndTheProcess*'
 readonly SANITIZER_TESTS=('*BFloat16AttentionTest.AttentionOfManyTokens*'
   '*BFloat16AttentionTest.Rotation*ForManySequences*' '*BFloat16Test.LinearAdd*'
   '*NormProductsTest.ReadTheResidual*' '*DrawTokens*' '*CutSums*')
+# Libraries of a system: those of the C library and of the compiler, which are older here than they
+# may be there.
+readonly OF_SYSTEM='/(ld-linux-x86-64|lib(c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|nss_[a-z]*|stdc\+\+|gcc_s))\.so'
 # The first NCCL that puts several ranks on one GPU.
 readonly NCCL_OF_SHARED_GPUS=23000
+
+# The libraries that a program would be loaded with here, but for those of the system and the pack.
+foreign_libraries() {
+  ldd "$1" | awk '{print $3}' | grep '^/' | grep -v "/$PACK/lib/" | grep -vE "$OF_SYSTEM"
+}
 
 # Builds the programs, unless PHALANX_GPU_PROGRAMS is the folder of those that were. They travel
 # without their symbols, which are a tenth of them.
@@ -48,14 +56,12 @@ pack() {
   # Two ranks need a model in a file, and it may be small.
   "$PACK/write_tiny_model" gguf "$PACK/tiny.gguf" || return 1
   rm "$PACK/write_tiny_model"
-  # Programs look for libraries in lib/ beside them, and find all there but those of the C library and
-  # of the compiler, which belong to a system and are older here than they may be there.
+  # Programs look for libraries in lib/ beside them, and find all there but those of the system.
   for program in "$PACK"/*; do
     [[ -f $program && -x $program ]] || continue
     while read -r library; do
       cp -L "$library" "$PACK/lib/"
-    done < <(ldd "$program" | awk '{print $3}' | grep '^/' | grep -v "/$PACK/lib/" |
-      grep -vE '/lib(c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|nss_[a-z]*|stdc\+\+|gcc_s)\.so')
+    done < <(foreign_libraries "$program")
   done
   cp tests/gpu/peer.py "$PACK/"
   tar -czf "$ARCHIVE" "$PACK" || return 1
@@ -189,7 +195,10 @@ dry_run() {
   for program in gpu_op_suite kernel_bench gpu_engine_bench; do
     local -a options=()
     [[ $program != gpu_engine_bench ]] || options=(--device cuda --synthetic tiny)
-    if ldd "$PACK/$program" | grep 'not found'; then return 1; fi
+    if ldd "$PACK/$program" | grep 'not found' || foreign_libraries "$PACK/$program"; then
+      echo "$program lacks these in the pack" >&2
+      return 1
+    fi
     output=$(env -i PATH=/usr/bin:/bin timeout 60 "$PACK/$program" "${options[@]}" 2>&1)
     grep -qE 'NVIDIA driver|no GPU|driver version' <<<"$output" || {
       echo "$program did not say that there is no GPU:" >&2
