@@ -140,8 +140,8 @@ void AddDeviceOptions(CLI::App& app, WorkerOptions& options) {
            }
          },
          "What products are computed with. f32: the most exact, and the slowest; on GPUs by far. "
-         "bf16: inputs and weights are rounded to bfloat16; on CPUs for files of floats, with which "
-         "it is 1.4 to 1.9 times as fast as f32 where there is AVX-512 BF16. int8: for CPUs, where "
+         "bf16: inputs and weights are rounded to bfloat16; on CPUs for files of floats, where "
+         "it is 1.4 to 1.9 times as fast as f32 with AVX-512 BF16. int8: for CPUs, where "
          "weights are quantized; inputs are then rounded to 8 bits, with a scale for each 32 of "
          "them, and products with float weights are in f32. auto: bf16 on GPUs, int8 on CPUs")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
