@@ -32,6 +32,7 @@ TEST_F(SessionTest, GreetsThenStreamsTokens) {
   EXPECT_EQ(hello.total_kv_blocks(), kLimits.kv_blocks);
   EXPECT_EQ(hello.kv_block_tokens(), 16);
   EXPECT_EQ(hello.weights_digest(), "cafe");
+  EXPECT_THAT(hello.features(), ::testing::ElementsAre("constraint", "score"));
   EXPECT_EQ(hello.determinism(), worker::v1::DETERMINISM_FAST);
 
   ASSERT_TRUE(peer.stream->Write(Submit(3, 20)));

@@ -95,7 +95,8 @@ class WorkerServerTest : public ::testing::Test {
                        .world = 2,
                        .total_kv_blocks = kLimits.kv_blocks,
                        .weights_digest = "cafe",
-                       .determinism = kernels::Determinism::kFast});
+                       .determinism = kernels::Determinism::kFast,
+                       .features = {"constraint", "score"}});
   }
 
   void Listen(const WorkerServer::Options& options) {
