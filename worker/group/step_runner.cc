@@ -80,10 +80,10 @@ SamplingBlock StepRunner::TakeSampling() {
   return sampling;
 }
 
-void StepRunner::FinishFirst(const absl::Status& status) {
+void StepRunner::FinishFirst(absl::Status status) {
   MutexLock lock(&mutex_);
   steps_.pop_front();
-  results_.push_back(status);
+  results_.push_back(std::move(status));
   done_.Signal();
 }
 
@@ -103,22 +103,22 @@ void StepRunner::Loop() {
   while (true) {
     switch (NextTurn(launched, half)) {
       case Turn::kForward: {
-        const absl::Status status = work_.launch_forward(TakeForward());
+        absl::Status status = work_.launch_forward(TakeForward());
         half = status.ok();
         if (half) break;
         finish_launched();
-        FinishFirst(status);
+        FinishFirst(std::move(status));
         break;
       }
       case Turn::kSampling: {
         half = false;
-        const absl::Status status = work_.launch_sampling(TakeSampling());
+        absl::Status status = work_.launch_sampling(TakeSampling());
         if (status.ok()) {
           ++launched;
           break;
         }
         finish_launched();
-        Finish(status);
+        Finish(std::move(status));
         break;
       }
       case Turn::kAwait:

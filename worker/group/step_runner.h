@@ -55,7 +55,7 @@ class StepRunner {
   // Takes the first step out, which is complete now.
   SamplingBlock TakeSampling();
   // The first step was dropped, or has failed.
-  void FinishFirst(const absl::Status& status);
+  void FinishFirst(absl::Status status);
   void Finish(absl::StatusOr<StepResult> result);
 
   const Work work_;
