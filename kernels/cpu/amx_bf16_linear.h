@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/amx_outputs.h"
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/avx512_bf16_weights.h"
@@ -34,7 +35,7 @@ inline constexpr int kStepRows = kRowTiles * kTileRows;
 inline constexpr int kRowsAtOnce = 128;
 inline constexpr int kPanelBlocks = 16;
 
-inline constexpr int kLanes = bf16::kGroupRows;
+static_assert(kLanes == bf16::kGroupRows);
 
 // Which tile is which.
 constexpr int SumsTile(int g, int t) { return g * kRowTiles + t; }
@@ -80,7 +81,7 @@ class Chunk {
       }
     }
   }
-  PHALANX_AVX512 void StoreOutputs() const;
+  void StoreOutputs() const;
 
  private:
   // A tile of prepared inputs.
@@ -170,18 +171,9 @@ void Chunk<Tiles>::AddStep(const std::byte* const (&pairs)[kGroups], int64_t row
 }
 
 template <typename Tiles>
-PHALANX_AVX512 void Chunk<Tiles>::StoreOutputs() const {
+void Chunk<Tiles>::StoreOutputs() const {
   for (int64_t g = 0; g < groups_; ++g) {
-    const int64_t first = (group_ + g) * kLanes;
-    const int64_t lanes = task_.weights->out_features - first;
-    const auto mask = static_cast<__mmask16>(lanes >= kLanes ? 0xffff : (1 << lanes) - 1);
-    const __m512 bias = task_.bias == nullptr ? _mm512_setzero_ps()
-                                              : _mm512_maskz_loadu_ps(mask, task_.bias + first);
-    for (int64_t r = 0; r < rows_; ++r) {
-      __m512 output = _mm512_load_ps(outputs_[g][r]);
-      if (task_.bias != nullptr) output = _mm512_add_ps(output, bias);
-      _mm512_mask_storeu_ps(task_.out + (row_ + r) * task_.out_stride + first, mask, output);
-    }
+    amx::StoreOutputs(task_, group_ + g, row_, rows_, outputs_[g]);
   }
 }
 

@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/cpu/amx_outputs.h"
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/avx512_int8_weights.h"
@@ -43,7 +44,7 @@ inline constexpr int kStepRows = kRowTiles * kTileRows;
 // Rows that share the codes of a unit. Their outputs, 16 KiB, must stay in the first-level cache.
 inline constexpr int kRowsAtOnce = 128;
 
-inline constexpr int kLanes = int8::kGroupRows;
+static_assert(kLanes == int8::kGroupRows);
 
 // The sums of a step.
 struct alignas(64) StepDots {
@@ -121,7 +122,7 @@ class Chunk {
   template <int kRowTile>
   void MultiplyRowTile(const Step& step, StepDots& dots);
   PHALANX_AVX512 void AddScaled(const Step& step, const StepDots& dots);
-  PHALANX_AVX512 void StoreOutputs() const;
+  void StoreOutputs() const;
 
   Tiles& tiles_;
   const LinearTask& task_;
@@ -246,18 +247,9 @@ PHALANX_AVX512 void Chunk<Tiles, kType>::AddScaled(const Step& step, const StepD
 }
 
 template <typename Tiles, DType kType>
-PHALANX_AVX512 void Chunk<Tiles, kType>::StoreOutputs() const {
+void Chunk<Tiles, kType>::StoreOutputs() const {
   for (int64_t g = 0; g < groups_; ++g) {
-    const int64_t first = (group_ + g) * kLanes;
-    const int64_t lanes = task_.weights->out_features - first;
-    const auto mask = static_cast<__mmask16>(lanes >= kLanes ? 0xffff : (1 << lanes) - 1);
-    const __m512 bias = task_.bias == nullptr ? _mm512_setzero_ps()
-                                              : _mm512_maskz_loadu_ps(mask, task_.bias + first);
-    for (int64_t r = 0; r < rows_; ++r) {
-      __m512 output = _mm512_load_ps(outputs_[g][r]);
-      if (task_.bias != nullptr) output = _mm512_add_ps(output, bias);
-      _mm512_mask_storeu_ps(task_.out + (row_ + r) * task_.out_stride + first, mask, output);
-    }
+    amx::StoreOutputs(task_, group_ + g, row_, rows_, outputs_[g]);
   }
 }
 

@@ -1,10 +1,10 @@
 #include "kernels/cpu/bf16_format.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/bf16_layout.h"
+#include "kernels/cpu/packed_values.h"
 #include "kernels/dequantize.h"
 
 namespace phalanx::kernels {
@@ -12,18 +12,6 @@ namespace {
 
 using bf16::kBlockInputs;
 using bf16::kGroupRows;
-
-template <typename T>
-T LoadAt(const std::byte* from, int64_t index) {
-  T value;
-  std::memcpy(&value, from + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
-
-template <typename T>
-void StoreAt(std::byte* to, int64_t index, T value) {
-  std::memcpy(to + index * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
-}
 
 // Weight k of a row of a float type, as it lies in a file.
 uint16_t Rounded(DType dtype, const std::byte* row, int64_t k) {

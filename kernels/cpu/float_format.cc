@@ -4,23 +4,11 @@
 #include <array>
 #include <cstring>
 
+#include "kernels/cpu/packed_values.h"
 #include "kernels/dequantize.h"
 
 namespace phalanx::kernels {
 namespace {
-
-// Loads and stores by memcpy: fields lie in bytes of other types, and some are not aligned.
-template <typename T>
-T LoadAt(const std::byte* from, int64_t index) {
-  T value;
-  std::memcpy(&value, from + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-template <typename T>
-void StoreAt(std::byte* to, int64_t index, T value) {
-  std::memcpy(to + index * sizeof(T), &value, sizeof(T));
-}
 
 // Bytes of a word row. One bit of all codes of a unit takes as many: 8 outputs x 32 inputs.
 constexpr size_t kRowBytes = kGroupRows * sizeof(uint32_t);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/int8_layout.h"
+#include "kernels/cpu/packed_values.h"
 #include "kernels/dequantize.h"
 #include "kernels/quant_block.h"
 
@@ -14,18 +15,6 @@ namespace {
 using int8::kBlockInputs;
 using int8::kUnitWords;
 using int8::kVectorBytes;
-
-template <typename T>
-T LoadAt(const std::byte* from, int64_t index) {
-  T value;
-  std::memcpy(&value, from + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
-
-template <typename T>
-void StoreAt(std::byte* to, int64_t index, T value) {
-  std::memcpy(to + index * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
-}
 
 // --- Weights ---
 

@@ -4,10 +4,10 @@
 #include <array>
 #include <bit>
 #include <cstddef>
-#include <cstring>
 
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/bf16_layout.h"
+#include "kernels/cpu/packed_values.h"
 #include "kernels/cpu/portable_int8.h"
 #include "kernels/quant_block.h"
 
@@ -19,13 +19,6 @@ using bf16::kBlockPairs;
 using bf16::kGroupRows;
 
 float Widened(uint32_t bfloat16) { return std::bit_cast<float>(bfloat16 << 16); }
-
-template <typename T>
-T LoadAt(const std::byte* from, int64_t index) {
-  T value;
-  std::memcpy(&value, from + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
 
 // The weights of one block of inputs for a group of outputs, rounded.
 using Weights = std::array<std::array<float, kGroupRows>, kBlockInputs>;

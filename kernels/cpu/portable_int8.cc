@@ -4,10 +4,10 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/int8_layout.h"
+#include "kernels/cpu/packed_values.h"
 #include "kernels/dequantize.h"
 #include "kernels/quant_block.h"
 
@@ -18,13 +18,6 @@ using int8::kBlockInputs;
 using int8::kGroupRows;
 using int8::kUnitWords;
 using int8::kVectorBytes;
-
-template <typename T>
-T LoadAt(const std::byte* from, int64_t index) {
-  T value;
-  std::memcpy(&value, from + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
 
 // The codes of word `w` of a unit for one output, or what a table has for them.
 uint32_t CodesOf(DType dtype, const std::byte* unit, int w, int lane) {
