@@ -87,6 +87,7 @@ constexpr Instructions kAllInstructions[] = {
     {"portable", CpuLevel::kPortable},
     {"avx2", CpuLevel::kAvx2},
     {"avx2_vnni", CpuLevel::kAvx2Vnni},
+    {"avx2_vnni_by_avx2", CpuLevel::kAvx2, WidenedVnniKernels},
     {"avx2_vnni_in_avx512_encoding", CpuLevel::kAvx512Vnni, EvexVnniKernels},
     {"avx512_vnni", CpuLevel::kAvx512Vnni},
     {"amx", CpuLevel::kAmx},
@@ -151,6 +152,26 @@ TEST_P(Int8LinearTest, HasTheBitsOfTheArithmetic) {
                 << "row " << i << " of " << rows << ", output " << o << " of " << outputs;
           }
         }
+      }
+    }
+  }
+}
+
+// Kernels that decode weights for many rows do so for some inputs at a time.
+TEST_P(Int8LinearTest, LongRowsHaveTheBitsOfTheArithmetic) {
+  if (std::get<0>(GetParam()).level == CpuLevel::kPortable) GTEST_SKIP() << "portable";
+  ASSERT_TRUE(backend_->Reserve({.max_tokens = 64, .hidden = 2304}).ok());
+  const int64_t in_features = WholeBlocks(2080);
+  const RandomLinear linear(dtype(), in_features, 21, 14);
+  Matrix bias(1, 21, 15);
+  for (const int64_t rows : {15, 16, 19}) {
+    Matrix x(rows, in_features, 16);
+    const Matrix out = Multiply(linear, x, &bias);
+    for (const int64_t i : {int64_t{0}, rows - 1}) {
+      for (int64_t o = 0; o < 21; ++o) {
+        const float product = ExactProduct(dtype(), linear.source().rows[o], x.row(i), in_features);
+        ASSERT_EQ(out.row(i)[o], product + bias.row(0)[o])
+            << "row " << i << " of " << rows << ", output " << o;
       }
     }
   }

@@ -21,7 +21,30 @@ struct EvexDots {
   }
 };
 
+// By products of 16 bits, whose sums of two never saturate.
+struct WidenedDots {
+  static constexpr bool kDotsOfFour = true;
+  static PHALANX_AVX2_INLINE __m256i Add(__m256i sums, __m256i codes, __m256i levels) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i signs = _mm256_cmpgt_epi8(zero, levels);
+    const __m256i low =
+        _mm256_madd_epi16(_mm256_unpacklo_epi8(codes, zero), _mm256_unpacklo_epi8(levels, signs));
+    const __m256i high =
+        _mm256_madd_epi16(_mm256_unpackhi_epi8(codes, zero), _mm256_unpackhi_epi8(levels, signs));
+    return _mm256_add_epi32(sums, _mm256_hadd_epi32(low, high));
+  }
+};
+
 }  // namespace
+
+const KernelSet* WidenedVnniKernels() {
+  static const KernelSet kKernels = [] {
+    KernelSet kernels = *Avx2VnniKernels();
+    kernels.int8.run = avx2::int8_linear::Run<WidenedDots>;
+    return kernels;
+  }();
+  return &kKernels;
+}
 
 const KernelSet* EvexVnniKernels() {
   static const KernelSet kKernels = [] {
@@ -44,6 +67,7 @@ const KernelSet* EmulatedAmxKernels() {
 
 #else
 
+const KernelSet* WidenedVnniKernels() { return nullptr; }
 const KernelSet* EvexVnniKernels() { return nullptr; }
 const KernelSet* EmulatedAmxKernels() { return nullptr; }
 

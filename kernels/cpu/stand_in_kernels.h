@@ -9,9 +9,14 @@
 
 namespace phalanx::kernels {
 
-// Both are to be run only where CheckCpuLevel says OK for kAvx512Vnni, and the products of bfloat16
-// of EmulatedAmxKernels only where there is AVX512_BF16 too. Null in builds for other processors
-// than x86-64.
+// All are null in builds for other processors than x86-64.
+
+// As Avx2VnniKernels, with instructions of AVX2 that do what its dot product does. To be run only
+// where CheckCpuLevel says OK for kAvx2.
+const KernelSet* WidenedVnniKernels();
+
+// The others are to be run only where CheckCpuLevel says OK for kAvx512Vnni, and the products of
+// bfloat16 of EmulatedAmxKernels only where there is AVX512_BF16 too.
 
 // As Avx2VnniKernels, with AVX-512's encoding of the dot product.
 const KernelSet* EvexVnniKernels();
