@@ -268,10 +268,10 @@ void RunPacked(const LinearTask& task, int64_t group, size_t ahead) {
 }
 
 // With panels of decoded weights, which all rows use before the next one is made.
-template <typename Sums, DType kType>
-void RunPanels(const LinearTask& task, int64_t group, Panel& panel) {
+template <typename Sums, DType kType, bool kReadsAhead>
+void RunPanels(const LinearTask& task, int64_t group, size_t ahead, Panel& panel) {
   const int64_t blocks = task.weights->in_features / kBlockInputs;
-  PackedWeights<Sums, kType, false> packed(*task.weights, group, 0);
+  PackedWeights<Sums, kType, kReadsAhead> packed(*task.weights, group, ahead);
   for (int64_t begin = 0; begin < blocks; begin += kPanelUnits) {
     const int64_t end = std::min<int64_t>(begin + kPanelUnits, blocks);
     FillPanel<kType>(packed, end - begin, panel);
@@ -283,17 +283,23 @@ void RunPanels(const LinearTask& task, int64_t group, Panel& panel) {
 }
 
 // Fewer rows than this gain nothing from panels.
-inline constexpr int64_t kFewestPanelRows = 16;
+inline constexpr int64_t kFewestPanelRows = 32;
 
 // The weights of a group stay in the caches while all rows pass by.
 template <typename Sums, DType kType>
 void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
+  const size_t ahead = int8::BytesAhead(kType, task.weights->in_features, kGroupsAhead);
   if (task.rows >= kFewestPanelRows) {
     Panel panel;
-    for (int64_t g = group_begin; g < group_end; ++g) RunPanels<Sums, kType>(task, g, panel);
+    for (int64_t g = group_begin; g < group_end; ++g) {
+      if (ahead > 0) {
+        RunPanels<Sums, kType, true>(task, g, ahead, panel);
+      } else {
+        RunPanels<Sums, kType, false>(task, g, 0, panel);
+      }
+    }
     return;
   }
-  const size_t ahead = int8::BytesAhead(kType, task.weights->in_features, kGroupsAhead);
   for (int64_t g = group_begin; g < group_end; ++g) RunPacked<Sums, kType>(task, g, ahead);
 }
 
