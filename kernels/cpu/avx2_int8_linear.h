@@ -249,8 +249,8 @@ void ForEachRows(const LinearTask& task, Function multiply) {
   }
 }
 
-// Groups between the one that is multiplied and the one that is read ahead.
-inline constexpr int kGroupsAhead = 4;
+// Groups between the one that is multiplied and the one that is read ahead, at most.
+inline constexpr int kMostGroupsAhead = 4;
 
 // With weights decoded in registers. The last rows read ahead.
 template <typename Sums, DType kType>
@@ -288,7 +288,7 @@ inline constexpr int64_t kFewestPanelRows = 32;
 // The weights of a group stay in the caches while all rows pass by.
 template <typename Sums, DType kType>
 void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
-  const size_t ahead = int8::BytesAhead(kType, task.weights->in_features, kGroupsAhead);
+  const size_t ahead = int8::BytesAhead(kType, task.weights->in_features, 1, kMostGroupsAhead);
   if (task.rows >= kFewestPanelRows) {
     Panel panel;
     for (int64_t g = group_begin; g < group_end; ++g) {

@@ -12,10 +12,10 @@ struct Vectors {
   using Floats = __m256;
   using Half = Vectors;  // Rows are padded to vectors of eight, so none is left over.
   static constexpr int kLanes = avx2::kLanes;
-  static constexpr int kRows = 4;
+  static constexpr int kRows = 6;
   // Each vector of each row is a chain of multiply-adds, in which every one waits for the one
   // before. A multiply-add takes about four cycles and two can start in each, so eight chains are
-  // needed to keep the processor busy. These numbers give 8 or 12 chains, which leaves some of the
+  // needed to keep the processor busy. These numbers give 8 to 12 chains, which leaves some of the
   // 16 registers free.
   static constexpr int ScoreBlocks(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
   static constexpr int MixVectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }

@@ -119,7 +119,7 @@ PHALANX_AVX512 __attribute__((noinline)) void Multiply(const LinearTask& task, i
                                                        int64_t row, const Rows& x) {
   const int64_t in_features = task.weights->in_features;
   const size_t group_bytes = int8::GroupBytes(kType, in_features);
-  const size_t ahead = int8::BytesAhead(kType, in_features, kStepGroups);
+  const size_t ahead = int8::BytesAhead(kType, in_features, kStepGroups, kStepGroups);
   const std::byte* units[kGroups];
   const std::byte* scales[kGroups];
   __m512 outputs[kGroups][kRows];
@@ -186,7 +186,8 @@ void RunType(const LinearTask& task, int64_t group_begin, int64_t group_end) {
       {RunRows<kType, 1, true>, RunRows<kType, 2, true>, RunRows<kType, 3, true>,
        RunRows<kType, 4, true>}};
   const int8::TileLayout layout = {task.weights->in_features, SubBlockElements(kType)};
-  const bool has_ahead = int8::BytesAhead(kType, task.weights->in_features, kStepGroups) > 0;
+  const bool has_ahead =
+      int8::BytesAhead(kType, task.weights->in_features, kStepGroups, kStepGroups) > 0;
   // The weights of a few groups stay in the second-level cache while all rows pass by.
   for (int64_t group = group_begin; group < group_end; group += kStepGroups) {
     const int64_t end = std::min(group + kStepGroups, group_end);

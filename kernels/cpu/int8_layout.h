@@ -79,14 +79,17 @@ constexpr size_t GroupBytes(DType dtype, int64_t in_features) {
 
 // While the last rows of a task are multiplied with some groups, the weights of the groups after
 // these are read ahead: what hardware reads ahead ends with each page, and a group of few inputs is
-// little more than one. Further ahead than this is not worth it: such a group has many pages, and
-// its weights would drive others out of the second-level cache.
+// little more than one. Weights further ahead than this would drive others out of the second-level
+// cache.
 inline constexpr size_t kMostBytesAhead = size_t{256} << 10;
 
-// Bytes from a weight to the one to read ahead for it, `groups` groups on; 0 if that is too far.
-constexpr size_t BytesAhead(DType dtype, int64_t in_features, int groups) {
-  const size_t ahead = groups * GroupBytes(dtype, in_features);
-  return ahead <= kMostBytesAhead ? ahead : 0;
+// Bytes from a weight to the one to read ahead for it, as many groups on as that allows, at most
+// `most_groups`; 0 if not even `least_groups` are near enough.
+constexpr size_t BytesAhead(DType dtype, int64_t in_features, int least_groups, int most_groups) {
+  const size_t group_bytes = GroupBytes(dtype, in_features);
+  const auto groups =
+      static_cast<int>(std::min<size_t>(kMostBytesAhead / group_bytes, most_groups));
+  return groups < least_groups ? 0 : groups * group_bytes;
 }
 
 // Has the processor bring some bytes into its second-level cache; any address will do.
