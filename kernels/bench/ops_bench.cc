@@ -17,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "kernels/bench/ceilings.h"
 #include "kernels/bench/op_entries.h"
+#include "kernels/bench/thread_team_bench.h"
 #include "kernels/cpu/cpu_backend.h"
 
 namespace phalanx::kernels {
@@ -79,6 +80,7 @@ int Main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   for (const OpEntry& entry : AllOpEntries()) RegisterOpEntry(entry, bench);
+  RegisterThreadTeamBench(options.num_threads);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -11,8 +11,6 @@ namespace {
 
 // Longer than the gaps between the ops of one step, far shorter than a wait for the next request.
 constexpr int kSpins = 2000;
-// More than one, so that others can take over from a thread that gets less processor time.
-constexpr int64_t kPartsPerThread = 4;
 
 // Tells the processor that this is a waiting loop: it saves power and leaves more to the other
 // thread of the core.
@@ -67,7 +65,7 @@ bool TakePart(std::atomic<uint64_t>& share, bool first, uint32_t& part) {
 }  // namespace
 
 ThreadTeam::ThreadTeam(int num_threads, absl::Span<const std::vector<int>> cpus)
-    : shares_(new PaddedShare[num_threads]) {
+    : mailboxes_(new Mailbox[num_threads]), progress_(new Progress[num_threads]) {
   workers_.reserve(num_threads - 1);
   for (int i = 1; i < num_threads; ++i) {
     std::vector<int> own;
@@ -80,84 +78,91 @@ ThreadTeam::ThreadTeam(int num_threads, absl::Span<const std::vector<int>> cpus)
 }
 
 ThreadTeam::~ThreadTeam() {
-  // The release of calls_ publishes stopping_ as well.
+  // The release of each `calls` publishes stopping_ as well.
   stopping_.store(true, std::memory_order_relaxed);
-  calls_.fetch_add(1, std::memory_order_release);
-  calls_.notify_all();
+  for (int t = 1; t < num_threads(); ++t) {
+    mailboxes_[t].calls.fetch_add(1, std::memory_order_release);
+    mailboxes_[t].calls.notify_one();
+  }
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadTeam::Run(uint32_t num_parts, absl::FunctionRef<void(uint32_t part)> task) {
-  RunOnThreads(num_parts, [&](uint32_t part, int) { task(part); });
-}
-
-void ThreadTeam::RunOnThreads(uint32_t num_parts,
-                              absl::FunctionRef<void(uint32_t part, int thread)> task) {
-  if (workers_.empty() || num_parts <= 1) {
-    for (uint32_t part = 0; part < num_parts; ++part) task(part, 0);
+void ThreadTeam::RunJob(const Job& job) {
+  if (workers_.empty() || job.num_parts <= 1) {
+    for (uint32_t part = 0; part < job.num_parts; ++part) job.run_part(job, part, /*thread=*/0);
     return;
   }
-  // Plain writes: no worker reads these now, since all parts of the last call are done and none of
-  // this one can be taken before the shares are stored, which publishes them.
-  task_ = &task;
-  num_parts_ = num_parts;
-  done_.store(0, std::memory_order_relaxed);
-  // Rounded up, so that the caller, which need not be woken, has the first part of few.
+  parts_ += job.num_parts;
   const uint64_t threads = num_threads();
+  // Rounded up, so that the caller, which need not be woken, has the first part of few.
   const auto first_of = [&](uint64_t thread) {
-    return (thread * num_parts + threads - 1) / threads;
+    return (thread * job.num_parts + threads - 1) / threads;
   };
   for (uint64_t t = 0; t < threads; ++t) {
-    shares_[t].share.store(first_of(t + 1) << 32 | first_of(t), std::memory_order_release);
+    // A plain write: nobody reads the job now, since all parts of the last call are done and none
+    // of this one can be taken before the share is stored.
+    mailboxes_[t].job = job;
+    mailboxes_[t].share.store(first_of(t + 1) << 32 | first_of(t), std::memory_order_release);
   }
-  calls_.fetch_add(1, std::memory_order_release);
-  calls_.notify_all();
+  for (uint64_t t = 1; t < threads; ++t) {
+    mailboxes_[t].calls.fetch_add(1, std::memory_order_release);
+    mailboxes_[t].calls.notify_one();
+  }
   TakeParts(/*thread=*/0);
-  for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != num_parts;) {
-    WaitWhile(done_, done);
-  }
-}
-
-void ThreadTeam::ParallelFor(int64_t n, int64_t grain,
-                             absl::FunctionRef<void(int64_t begin, int64_t end)> task) {
-  const int64_t grains = (n + grain - 1) / grain;
-  const int64_t parts = std::min(grains, int64_t{num_threads()} * kPartsPerThread);
-  if (parts <= 1 || workers_.empty()) {
-    if (n > 0) task(0, n);
-    return;
-  }
-  // Part p covers the grains from grains * p / parts to grains * (p + 1) / parts, rounded down:
-  // parts differ by at most one grain, and none is empty because there are no more parts than
-  // grains.
-  Run(static_cast<uint32_t>(parts), [&](uint32_t part) {
-    task(grains * part / parts * grain, std::min(n, grains * (part + 1) / parts * grain));
-  });
+  WaitUntilDone();
 }
 
 void ThreadTeam::TakeParts(int thread) {
   const int threads = num_threads();
+  for (int i = 0; i < threads; ++i) TakeShare((thread + i) % threads, thread);
+}
+
+void ThreadTeam::TakeShare(int owner, int thread) {
+  Mailbox& mailbox = mailboxes_[owner];
   uint32_t taken = 0;
-  uint32_t num_parts = 0;
-  for (int i = 0; i < threads; ++i) {
-    const bool is_own = i == 0;
-    Share& share = shares_[(thread + i) % threads].share;
-    for (uint32_t part = 0; TakePart(share, /*first=*/is_own, part); ++taken) {
-      // Read only now that a part is taken: until it is done, Run waits and leaves these as they
-      // are.
-      num_parts = num_parts_;
-      (*task_)(part, thread);
-    }
+  for (uint32_t part = 0; TakePart(mailbox.share, /*first=*/owner == thread, part); ++taken) {
+    // Read only now that a part is taken: until it is done, the caller waits and leaves the job as
+    // it is.
+    mailbox.job.run_part(mailbox.job, part, thread);
   }
   if (taken == 0) return;
-  if (done_.fetch_add(taken, std::memory_order_acq_rel) + taken == num_parts) done_.notify_one();
+  // Either the caller sees what is done here, or this sees that the caller sleeps.
+  progress_[thread].done.fetch_add(taken, std::memory_order_seq_cst);
+  if (caller_sleeps_.load(std::memory_order_seq_cst)) {
+    reports_.fetch_add(1, std::memory_order_release);
+    reports_.notify_one();
+  }
+}
+
+bool ThreadTeam::IsDone() const {
+  uint32_t done = 0;
+  for (int t = 0; t < num_threads(); ++t) {
+    done += progress_[t].done.load(std::memory_order_seq_cst);
+  }
+  return done == parts_;
+}
+
+void ThreadTeam::WaitUntilDone() {
+  for (int i = 0; i < kSpins; ++i) {
+    if (IsDone()) return;
+    Pause();
+  }
+  caller_sleeps_.store(true, std::memory_order_seq_cst);
+  for (;;) {
+    const uint32_t seen = reports_.load(std::memory_order_acquire);
+    if (IsDone()) break;
+    reports_.wait(seen, std::memory_order_acquire);
+  }
+  caller_sleeps_.store(false, std::memory_order_relaxed);
 }
 
 void ThreadTeam::Work(int thread) {
   for (uint32_t seen = 0;;) {
     // A worker that sleeps through several calls sees the last number only, and joins the call that
-    // is open. Run does not depend on it: it waits for parts, not for threads.
-    WaitWhile(calls_, seen);
-    seen = calls_.load(std::memory_order_acquire);
+    // is open. The caller does not depend on it: it waits for parts, not for threads.
+    const std::atomic<uint32_t>& calls = mailboxes_[thread].calls;
+    WaitWhile(calls, seen);
+    seen = calls.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_relaxed)) return;
     TakeParts(thread);
   }

@@ -99,6 +99,26 @@ TEST(ThreadTeamTest, AWorkerThatSleptIsWoken) {
   }
 }
 
+// Far longer than the caller spins, and in the middle of a call.
+TEST(ThreadTeamTest, ACallerThatSleepsIsWoken) {
+  for (const int threads : {2, 4}) {
+    ThreadTeam team(threads);
+    for (int i = 0; i < 5; ++i) {
+      std::atomic<int> arrived = 0;
+      std::atomic<int> late = 0;
+      team.RunOnThreads(threads, [&](uint32_t, int thread) {
+        arrived.fetch_add(1);
+        while (arrived.load() < threads) std::this_thread::yield();
+        if (thread == 0) return;
+        const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(5 * thread);
+        while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+        late.fetch_add(1);
+      });
+      EXPECT_EQ(late.load(), threads - 1);
+    }
+  }
+}
+
 TEST(ThreadTeamTest, ParallelForCoversTheRangeOnceInWholeGrains) {
   for (int threads : {1, 2, 3}) {
     ThreadTeam team(threads);
