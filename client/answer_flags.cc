@@ -135,9 +135,16 @@ void AddSampling(CLI::App& command, CommandLine* line) {
   command.add_option("--speculation", line->speculation,
                      "Guess up to this many tokens at a time, 1 to 32, by what was in the text "
                      "before: the same answer, sooner where it repeats that");
+  AddStreamInterval(command, line);
   AddRequestId(command, line);
   command.add_flag("--stats", line->stats,
                    "Print time to first token and tokens per second to standard error");
+}
+
+void AddStreamInterval(CLI::App& command, CommandLine* line) {
+  command.add_option("--stream_interval", line->stream_interval,
+                     "Get this many tokens at a time, 1 to 256, after the first, which comes at "
+                     "once: fewer messages, which cost server and client less");
 }
 
 void AddPromptForm(CLI::App& command, CommandLine* line) {

@@ -16,6 +16,8 @@ void AddSampling(CLI::App& command, CommandLine* line);
 // --json must be there before.
 void AddLogProbs(CLI::App& command, CommandLine* line);
 // How the prompt is made of the text.
+// How many tokens come at a time.
+void AddStreamInterval(CLI::App& command, CommandLine* line);
 void AddPromptForm(CLI::App& command, CommandLine* line);
 CLI::Option* AddContinue(CLI::App& command, CommandLine* line);
 void AddAllowSpecial(CLI::App& command, CommandLine* line);

@@ -182,6 +182,7 @@ CLI::App* AddBench(CLI::App& app, CommandLine* line) {
       ->add_option("--seed", load.seed,
                    "Of lengths, prompts and intervals: equal seeds, equal load")
       ->capture_default_str();
+  AddStreamInterval(*command, line);
   AddModel(*command, line);
   AddSamplingParameters(*command, line);
   AddTimeout(*command, line);

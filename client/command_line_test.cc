@@ -278,10 +278,12 @@ TEST(ExitCodeTest, TellsWhatTheServerToldOfTheError) {
 }
 
 TEST(CommandLineTest, BenchReadsLengthsAndLoad) {
-  const CommandLine line =
-      Parsed({"bench", "--requests", "9", "--concurrency", "3", "--prompt_tokens", "64-256",
-              "--output_tokens", "7", "--rate", "2.5", "--warmup", "0", "--seed", "5", "--json",
-              "out.json", "--temperature", "0"});
+  const CommandLine line = Parsed({"bench",    "--requests",      "9",      "--concurrency",
+                                   "3",        "--prompt_tokens", "64-256", "--output_tokens",
+                                   "7",        "--rate",          "2.5",    "--warmup",
+                                   "0",        "--seed",          "5",      "--json",
+                                   "out.json", "--temperature",   "0",      "--stream_interval",
+                                   "8"});
   EXPECT_EQ(line.command, Command::kBench);
   EXPECT_EQ(line.load.requests, 9);
   EXPECT_EQ(line.load.concurrency, 3);
@@ -292,6 +294,7 @@ TEST(CommandLineTest, BenchReadsLengthsAndLoad) {
   EXPECT_EQ(line.load.seed, 5u);
   EXPECT_EQ(line.json_path, "out.json");
   EXPECT_TRUE(RequestTemplate(line).sampling().has_temperature());
+  EXPECT_EQ(RequestTemplate(line).stream_interval(), 8);
 }
 
 TEST(CommandLineTest, BenchRefusesLoadThatMakesNoSense) {

@@ -67,6 +67,8 @@ struct CommandLine {
   std::optional<int32_t> repetitions;
   // How many tokens are guessed at a time.
   std::optional<int32_t> speculation;
+  // How many tokens an event has.
+  std::optional<int32_t> stream_interval;
   std::optional<std::string> cache_salt;
   std::optional<int32_t> priority;
   std::optional<std::string> tenant;

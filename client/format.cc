@@ -131,6 +131,7 @@ Json ToJson(const v1::RequestLimits& limits) {
           {"max_stop_bytes", limits.max_stop_bytes()},
           {"max_detokenize_tokens", limits.max_detokenize_tokens()},
           {"max_draft_tokens", limits.max_draft_tokens()},
+          {"max_stream_interval", limits.max_stream_interval()},
           {"max_requests", limits.max_requests()},
           {"max_queued_texts", limits.max_queued_texts()},
           {"max_unread_bytes", limits.max_unread_bytes()},

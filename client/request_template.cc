@@ -33,6 +33,7 @@ v1::GenerateRequest RequestTemplate(const CommandLine& line) {
   if (line.speculation.has_value()) {
     request.mutable_speculation()->set_max_draft_tokens(*line.speculation);
   }
+  if (line.stream_interval.has_value()) request.set_stream_interval(*line.stream_interval);
   if (line.n.has_value()) request.set_n(*line.n);
   if (line.add_bos.has_value()) request.set_add_bos(*line.add_bos);
   if (line.cache_salt.has_value()) request.set_cache_salt(*line.cache_salt);

@@ -41,6 +41,7 @@ GenerationOptions ReadGenerationOptions(const v1::GenerateRequest& request) {
                                    ? request.speculation().max_draft_tokens()
                                    : kDefaultDraftTokens;
   }
+  if (request.has_stream_interval()) options.stream_interval = request.stream_interval();
   return options;
 }
 

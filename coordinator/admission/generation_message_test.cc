@@ -53,6 +53,7 @@ TEST(GenerationOptionsMessageTest, WhatIsNotSetIsNotAskedFor) {
   EXPECT_EQ(options.log_probs, std::nullopt);
   EXPECT_EQ(options.repetition_limit, std::nullopt);
   EXPECT_EQ(options.max_draft_tokens, std::nullopt);
+  EXPECT_EQ(options.stream_interval, 1);
 }
 
 TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases) {
@@ -66,6 +67,7 @@ TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases)
   request.mutable_log_probs();
   request.mutable_repetition_limit()->set_times(7);
   request.mutable_speculation();
+  request.set_stream_interval(0);
   const GenerationOptions options = ReadGenerationOptions(request);
   EXPECT_EQ(options.logit_bias, (std::vector<LogitBias>{{2, -3.0f}, {9, 1.5f}}));
   EXPECT_EQ(options.min_new_tokens, 3);
@@ -76,6 +78,7 @@ TEST(GenerationOptionsMessageTest, ReadsEveryFieldWithItsDefaultsAndSortsBiases)
   EXPECT_EQ(options.max_draft_tokens, 8);
   request.mutable_speculation()->set_max_draft_tokens(0);
   EXPECT_EQ(ReadGenerationOptions(request).max_draft_tokens, 0) << "which is refused later";
+  EXPECT_EQ(options.stream_interval, 0) << "which is refused later";
 }
 
 }  // namespace

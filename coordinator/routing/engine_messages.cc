@@ -69,6 +69,7 @@ void SetOptions(const GenerationOptions& options, worker::v1::Submit& submit) {
   submit.set_min_new_tokens(options.min_new_tokens);
   if (options.log_probs.has_value()) submit.set_log_probs(*options.log_probs);
   if (options.max_draft_tokens.has_value()) submit.set_max_draft_tokens(*options.max_draft_tokens);
+  if (options.stream_interval != 1) submit.set_stream_interval(options.stream_interval);
   if (options.repetition_limit.has_value()) {
     worker::v1::RepetitionLimit& limit = *submit.mutable_repetition_limit();
     limit.set_times(options.repetition_limit->times);

@@ -94,6 +94,13 @@ TEST(SubmitMessageTest, HasTheLengthOfDraftsIfThereAreAny) {
   EXPECT_EQ(SubmitMessage(request).submit().max_draft_tokens(), 5);
 }
 
+TEST(SubmitMessageTest, HasTheStreamIntervalIfTokensAreToComeTogether) {
+  EngineRequest request;
+  EXPECT_FALSE(SubmitMessage(request).submit().has_stream_interval());
+  request.options.stream_interval = 5;
+  EXPECT_EQ(SubmitMessage(request).submit().stream_interval(), 5);
+}
+
 TEST(SubmitMessageTest, NamesThePolicyOfLongRope) {
   EngineRequest request;
   request.long_rope_policy = LongRopePolicy::kReference;

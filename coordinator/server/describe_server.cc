@@ -31,6 +31,7 @@ std::vector<Feature> KnownFeatures(const ServedModel& model, const RequestLimits
       {"split_reasoning", true},
       {"stop", true},
       {"stop_token_ids", true},
+      {"stream_interval", true},
       {"template_arguments", chat},
       {"token_pieces", true},
       {"tool_choice", limits.has_tool_call_format},
@@ -61,6 +62,7 @@ void DescribeServer(const ServingEnvironment& environment, v1::Model* model) {
   told.set_max_stop_bytes(static_cast<int32_t>(kMaxStopBytes));
   told.set_max_detokenize_tokens(limits.max_detokenize_tokens);
   told.set_max_draft_tokens(kMaxDraftTokens);
+  told.set_max_stream_interval(kMaxStreamInterval);
   told.set_max_requests(environment.server.max_requests);
   told.set_max_queued_texts(environment.server.max_queued_texts);
   told.set_max_unread_bytes(environment.answer.max_buffered_bytes);

@@ -171,12 +171,15 @@ TEST_F(InferenceServiceTest, AModelTellsFeaturesLimitsAndVersions) {
   ASSERT_TRUE(stub_->GetModel(&context, {}, &model).ok());
   EXPECT_THAT(model.features(), Contains("tools"));
   EXPECT_THAT(model.features(), Contains("n"));
+  // An answer from a group that does not know it is the same.
+  EXPECT_THAT(model.features(), Contains("stream_interval"));
   EXPECT_THAT(model.features(), Not(Contains("chat")));
   EXPECT_THAT(model.features(), Not(Contains("add_bos")));
   EXPECT_EQ(model.limits().max_prompt_bytes(), 1000);
   EXPECT_EQ(model.limits().max_message_bytes(), 4 << 20);
   EXPECT_EQ(model.limits().max_choices(), 16);
   EXPECT_EQ(model.limits().max_draft_tokens(), 32);
+  EXPECT_EQ(model.limits().max_stream_interval(), 256);
   EXPECT_EQ(model.limits().max_stop_strings(), 16);
   EXPECT_EQ(model.limits().max_requests(), 100);
   EXPECT_EQ(model.limits().max_queued_texts(), 7);

@@ -79,6 +79,7 @@ absl::Status CheckGenerationOptions(const GenerationOptions& options, int vocab_
     status.Update(
         CheckRange("speculation.max_draft_tokens", *options.max_draft_tokens, 1, kMaxDraftTokens));
   }
+  status.Update(CheckRange("stream_interval", options.stream_interval, 1, kMaxStreamInterval));
   return status;
 }
 

@@ -53,6 +53,8 @@ struct GenerationOptions {
   std::optional<ReasoningLimit> reasoning_limit = std::nullopt;
   // If set, up to so many of the next tokens are guessed and computed in one step.
   std::optional<int32_t> max_draft_tokens = std::nullopt;
+  // Tokens after the first are told at least so many at a time.
+  int32_t stream_interval = 1;
 };
 
 inline constexpr size_t kMaxLogitBiases = 300;
@@ -61,6 +63,7 @@ inline constexpr int32_t kMaxTopTokens = 20;
 inline constexpr size_t kMaxCloseTokenIds = 64;
 inline constexpr int32_t kMaxDraftTokens = 32;
 inline constexpr int32_t kDefaultDraftTokens = 8;
+inline constexpr int32_t kMaxStreamInterval = 256;
 
 // INVALID_ARGUMENT for the first value outside of its range, as "FIELD: why" with `prefix` before
 // the names of what phalanx.v1.Sampling has.

@@ -119,8 +119,8 @@ def random_requests(seed, count):
     return [random_request(rng, beginnings) for _ in range(count)]
 
 
-def with_speculation(requests):
-    """The same requests, about half of which have their next tokens guessed."""
+def with_what_changes_no_answer(requests):
+    """The same requests: of about half the next tokens are guessed, or come several at a time."""
     rng = random.Random(3)
     asked = []
     for request in requests:
@@ -128,6 +128,8 @@ def with_speculation(requests):
         asked[-1].CopyFrom(request)
         if rng.random() < 0.5:
             asked[-1].speculation.max_draft_tokens = rng.randint(1, 32)
+        if rng.random() < 0.5:
+            asked[-1].stream_interval = rng.randint(1, 20)
     return asked
 
 
@@ -245,7 +247,7 @@ def alone(tmp_path_factory, smollm2):
 def test_answers_in_a_crowd_are_those_alone(cluster, smollm2, alone, count, tp, flags):
     requests = random_requests(1, REQUESTS)[:count]
     expected = alone(requests, tp)
-    requests = with_speculation(requests)
+    requests = with_what_changes_no_answer(requests)
     rng = random.Random(2)
     # Calls to make, in order: a request and how many events to read before it is cancelled.
     calls = [(i, None) for i in range(count)]

@@ -10,6 +10,9 @@ FREE = {"temperature": 1, "top_k": 0, "top_p": 1}
 class Answer:
     def __init__(self, stream):
         self.tokens, self.log_probs, self.prompt_log_probs = [], [], []
+        self.text = ""
+        # How many tokens came in each event that had some.
+        self.tokens_of_events = []
         for event in stream:
             kind = event.WhichOneof("event")
             if kind == "started":
@@ -20,6 +23,9 @@ class Answer:
                 self.prompt_log_probs.extend(event.prompt_log_probs.log_probs)
             elif kind == "delta":
                 self.tokens.extend(event.delta.token_ids)
+                self.text += event.delta.text
+                if event.delta.token_ids:
+                    self.tokens_of_events.append(len(event.delta.token_ids))
                 self.log_probs.extend(event.delta.log_probs)
             else:
                 self.finished = event.finished
@@ -105,10 +111,40 @@ def test_an_answer_in_circles_ends(stub):
     assert len(answer.tokens) == 20
 
 
+def test_tokens_come_several_at_a_time_and_are_the_same(stub):
+    sampling = pb.Sampling(seed=5, **FREE)
+    single = ask(stub, max_new_tokens=40, sampling=sampling, log_probs=pb.LogProbs(top=2))
+    together = ask(
+        stub, max_new_tokens=40, sampling=sampling, log_probs=pb.LogProbs(top=2), stream_interval=7
+    )
+    assert together.tokens == single.tokens
+    assert together.text == single.text
+    assert together.log_probs == single.log_probs
+    assert together.finished.reason == single.finished.reason
+    first, *others, last = together.tokens_of_events
+    assert first == 1
+    # More, if the client was late.
+    assert all(tokens >= 7 for tokens in others)
+    assert sum(others) + last == len(single.tokens) - 1
+    assert len(together.tokens_of_events) < len(single.tokens) / 4
+
+
+def test_a_stop_string_ends_an_answer_whose_tokens_come_together(stub):
+    plain = ask(stub, max_new_tokens=40)
+    stop = plain.text[30:36]
+    for interval in (1, 5, 256):
+        answer = ask(stub, max_new_tokens=40, stop=[stop], stream_interval=interval)
+        assert answer.text == plain.text[: plain.text.index(stop)]
+        assert answer.finished.reason == pb.FINISH_REASON_STOP
+        assert answer.tokens == plain.tokens[: len(answer.tokens)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"log_probs": pb.LogProbs(top=99)}, "log_probs.top: 99 is not in [0, 20]"),
+        ({"stream_interval": 0}, "stream_interval: 0 is not in [1, 256]"),
+        ({"stream_interval": 257}, "stream_interval: 257 is not in [1, 256]"),
         ({"min_new_tokens": 25}, "min_new_tokens: 25 is not in [0, 24]"),
         ({"stop_token_ids": [10**6]}, "stop_token_ids[0]: 1000000 is not in"),
         ({"sampling": pb.Sampling(min_p=2)}, "sampling.min_p: 2 is not in [0, 1]"),

@@ -184,14 +184,14 @@ class PeersTest(unittest.TestCase):
             "coordinator": self.server("coordinator", 'echo "ready grpc=c:$4"; exec sleep 100'),
             "phalanx": self.server(
                 "phalanx",
-                """case "$1 $3" in
-                "health c:w:1") ;;
-                "bench c:w:1") echo '{"inter_token_seconds": {"p50": 0.5}}' ;;
+                """case "$1 $3 $6" in
+                "health c:w:1 ") ;;
+                "bench c:w:1 --stream_interval=4") echo '{"inter_token_seconds": {"p50": 0.5}}' ;;
                 *) echo "phalanx: $*" >&2; exit 1 ;;
                 esac""",
             ),
         }
-        started = service.Service("s", programs, self.model, 2, ["--device", "cpu"], self.log)
+        started = service.Service("s", programs, self.model, 2, ["--device", "cpu"], self.log, 4)
         self.addCleanup(started.close)
         self.assertEqual(started.ask("decode 3 16 4"), {"tokens_per_second": 6})
         self.assertIn("skipped", started.ask("decode 1 4096 4"))
@@ -214,6 +214,7 @@ class PeersTest(unittest.TestCase):
         self.assertIn("there is no", self.refused("--model", "/nonexistent"))
         self.assertIn("at least 1", self.refused("--rounds", "0"))
         self.assertIn("--engine_bench", self.refused("--service", "--engine_bench", "x"))
+        self.assertIn("is for --service", self.refused("--stream_interval", "4"))
         self.assertIn("even number", self.refused("--tp", "--threads", "3"))
 
     def test_quick_measures_fewer_regimes_in_limited_time(self):

@@ -64,6 +64,9 @@ def parse_arguments(arguments):
         "--service", action="store_true", help="ours also over gRPC: a worker and a coordinator"
     )
     parser.add_argument(
+        "--stream_interval", type=int, default=1, help="tokens of an event over gRPC; default: 1"
+    )
+    parser.add_argument(
         "--no_llama", action="store_true", help="ours alone, for example with --tp or --against"
     )
     parser.add_argument(
@@ -84,6 +87,8 @@ def parse_arguments(arguments):
         parser.error("--threads and --rounds are at least 1")
     if options.service and options.engine_bench:
         parser.error("--service builds all of ours: leave --engine_bench out")
+    if options.stream_interval != 1 and not options.service:
+        parser.error("--stream_interval is for --service")
     if options.tp and options.threads % 2:
         parser.error("--tp needs an even number of --threads")
     if options.depth is None:
@@ -192,7 +197,15 @@ def start_programs(options, log, exits):
         print("starting a worker and a coordinator", file=sys.stderr)
         arguments = ["--device", "cpu", *options.bench_arguments.split()]
         programs.append(
-            service.Service(OVER_GRPC, ours, options.model, options.threads, arguments, log)
+            service.Service(
+                OVER_GRPC,
+                ours,
+                options.model,
+                options.threads,
+                arguments,
+                log,
+                options.stream_interval,
+            )
         )
         exits.callback(programs[-1].close)
     return programs

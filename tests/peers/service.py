@@ -46,10 +46,11 @@ def bench_flags(line):
 class Service:
     """Has the methods of measure.Program."""
 
-    def __init__(self, name, programs, model, threads, worker_arguments, log):
+    def __init__(self, name, programs, model, threads, worker_arguments, log, stream_interval=1):
         """`programs` has the paths of worker, coordinator and phalanx."""
         self.name = name
         self._phalanx = programs["phalanx"]
+        self._bench_flags = ["--warmup=0", "--json=-", f"--stream_interval={stream_interval}"]
         self._log = log
         self._servers = []
         try:
@@ -63,13 +64,14 @@ class Service:
         except BaseException:
             self.close()
             raise
-        self.setting = {"backend": "worker and coordinator, over gRPC"}
+        together = f", {stream_interval} tokens at a time" if stream_interval > 1 else ""
+        self.setting = {"backend": "worker and coordinator, over gRPC" + together}
 
     def ask(self, line):
         kind, *numbers = line.split()
         if kind == "decode" and int(numbers[1]) >= MOST_PROMPT_TOKENS:
             return {"skipped": "its prompt would be computed each time"}
-        figures = json.loads(self._run("bench", "--warmup=0", "--json=-", *bench_flags(line)))
+        figures = json.loads(self._run("bench", *self._bench_flags, *bench_flags(line)))
         return answer_of(line, figures)
 
     def close(self):

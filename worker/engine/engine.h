@@ -207,6 +207,10 @@ class Engine {
     int lost_steps = 0;
     // Whether an event has told the session that the request has started.
     bool start_told = false;
+    // Tokens after the first are told at least so many at a time. Until then they wait in untold,
+    // with what an event has beside them; nothing else of it is used.
+    int32_t stream_interval = 1;
+    RequestEvent untold = {};
     // Set while its rules are being compiled: the scheduler does not know it.
     std::unique_ptr<Submission> compiling = nullptr;
     // Of its constraint, owned by the scheduler's sequence; null without one.
@@ -293,6 +297,10 @@ class Engine {
   void EndWithoutNumbers(SequenceId sequence);
   // The request's event of this turn of the loop, made if it has none yet.
   RequestEvent& AddEvent(const Request& request);
+  // Where the next token is noted: in an event of this turn, or among those that wait.
+  RequestEvent& EventOfNextToken(Request& request);
+  // Moves the tokens that wait, if there are any, to an event of this turn.
+  void TellTokens(Request& request);
   // Frees all that the engine and the scheduler keep of a request, and counts it under `code`. Its
   // last event, if it has one, must have been added. What has been computed for it stays in the
   // prefix cache if it is `sound`.

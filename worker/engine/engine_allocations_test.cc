@@ -19,7 +19,8 @@ constexpr int kSteps = 128;
 
 // How often so many steps allocate in which that many sequences decode, each of which gets new
 // blocks, while the prefix cache is full.
-size_t AllocationsOfSteps(int sequences, std::optional<int> max_draft_tokens = std::nullopt) {
+size_t AllocationsOfSteps(int sequences, std::optional<int> max_draft_tokens = std::nullopt,
+                          int stream_interval = 1) {
   FreeStepExecutor executor;
   prometheus::Registry registry;
   EngineMetrics metrics(registry);
@@ -39,6 +40,7 @@ size_t AllocationsOfSteps(int sequences, std::optional<int> max_draft_tokens = s
     std::iota(request.prompt_token_ids.begin(), request.prompt_token_ids.end(), 1000 * next);
     request.max_new_tokens = max_new_tokens;
     request.options.max_draft_tokens = max_draft_tokens;
+    request.options.stream_interval = stream_interval;
     CHECK_OK(session->Submit(RequestId{next++}, std::move(request)));
   };
   while (metrics.kv_blocks_evicted_total.Value() == 0) {
@@ -65,6 +67,13 @@ TEST(EngineAllocationsTest, ATokenAllocatesNothing) {
   EXPECT_GT(of_one, 0u) << "they are not counted";
   EXPECT_LE(of_one, 8u * kSteps);
   EXPECT_EQ(AllocationsOfSteps(64), of_one);
+}
+
+TEST(EngineAllocationsTest, ATokenThatWaitsAllocatesNothing) {
+  const auto of = [](int sequences) {
+    return AllocationsOfSteps(sequences, std::nullopt, /*stream_interval=*/8);
+  };
+  EXPECT_EQ(of(64), of(1));
 }
 
 // A text that repeats itself: for new runs of tokens the index grows.

@@ -36,6 +36,7 @@ void Engine::Apply(Submission submission) {
                             .submitted = submission.submitted,
                             .deadline = deadline});
   Request& known = requests_.at(submission.sequence);
+  known.stream_interval = request.options.stream_interval;
   if (request.options.repetition_limit) known.repetition.emplace(*request.options.repetition_limit);
   if (!request.constraint.has_value() && !request.options.reasoning_limit.has_value()) {
     return Add(std::move(submission));
@@ -134,7 +135,10 @@ void Engine::RefuseLate(const StepPlan& plan, absl::Time now) {
 
 void Engine::EndRequest(SequenceId sequence, absl::StatusCode code, bool sound) {
   const auto it = requests_.find(sequence);
-  const Request& request = it->second;
+  Request& request = it->second;
+  // What has been generated is told with the end, whatever that is. Nobody wants anything of a
+  // request that was cancelled.
+  if (code != absl::StatusCode::kCancelled) TellTokens(request);
   metrics_->CountRequest(code);
   if (request.compiling == nullptr) {
     scheduler_.Remove(sequence, sound);

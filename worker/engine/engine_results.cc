@@ -1,6 +1,7 @@
 // What the engine does with the result of a step; the loop itself is in engine_loop.cc.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -39,13 +40,13 @@ void Engine::ApplyResult(const StepPlan& plan, const StepResult& result, absl::T
 void Engine::ApplyDraws(const PlannedChunk& chunk, const StepResult& result, size_t first,
                         absl::Time now) {
   if (chunk.num_drafted > 0) {
-    AddEvent(requests_.at(chunk.id)).drafted_tokens = chunk.num_drafted;
+    EventOfNextToken(requests_.at(chunk.id)).drafted_tokens += chunk.num_drafted;
     metrics_->drafted_tokens_total.Increment(chunk.num_drafted);
   }
   const bool told = !result.drawn_log_probs.empty();
   for (int i = 0; i <= chunk.num_accepted; ++i) {
     if (i < chunk.num_accepted) {
-      ++AddEvent(requests_.at(chunk.id)).accepted_tokens;
+      ++EventOfNextToken(requests_.at(chunk.id)).accepted_tokens;
       metrics_->accepted_tokens_total.Increment();
     }
     const size_t draw = first + i;
@@ -53,6 +54,9 @@ void Engine::ApplyDraws(const PlannedChunk& chunk, const StepResult& result, siz
     // The others would follow the end.
     if (!requests_.contains(chunk.id)) return;
   }
+  // Only now, so that all tokens of a guess are told with it.
+  Request& request = requests_.at(chunk.id);
+  if (std::ssize(request.untold.token_ids) >= request.stream_interval) TellTokens(request);
 }
 
 void Engine::EndUnruled(SequenceId sequence, const absl::Status& status) {
@@ -87,7 +91,7 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs*
     return EndUnruled(sequence, absl::Status(request.filter->status()));
   }
   if (token == kernels::kNoToken) return EndWithoutNumbers(sequence);
-  RequestEvent& event = AddEvent(request);
+  RequestEvent& event = EventOfNextToken(request);
   if (event.token_ids.empty()) event.first_token_index = request.generated;
   event.token_ids.push_back(token);
   if (request.log_probs && log_probs != nullptr) event.drawn_log_probs.push_back(*log_probs);
@@ -110,11 +114,31 @@ void Engine::ApplyToken(SequenceId sequence, int32_t token, const DrawnLogProbs*
   } else if (repeats) {
     reason = FinishReason::kRepetition;
   }
-  event.finished = {.reason = reason,
-                    .queue = *request.started - request.submitted,
-                    .prefill = *request.first_token - *request.started,
-                    .decode = now - *request.first_token};
+  AddEvent(request).finished = {.reason = reason,
+                                .queue = *request.started - request.submitted,
+                                .prefill = *request.first_token - *request.started,
+                                .decode = now - *request.first_token};
   EndRequest(sequence, absl::StatusCode::kOk);
+}
+
+RequestEvent& Engine::EventOfNextToken(Request& request) {
+  const bool waits = request.stream_interval > 1 && request.generated > 0;
+  return waits ? request.untold : AddEvent(request);
+}
+
+void Engine::TellTokens(Request& request) {
+  RequestEvent& untold = request.untold;
+  if (untold.token_ids.empty() && untold.drafted_tokens == 0) return;
+  RequestEvent& event = AddEvent(request);
+  if (event.token_ids.empty()) event.first_token_index = untold.first_token_index;
+  event.token_ids.insert(event.token_ids.end(), untold.token_ids.begin(), untold.token_ids.end());
+  event.drawn_log_probs.insert(event.drawn_log_probs.end(),
+                               std::make_move_iterator(untold.drawn_log_probs.begin()),
+                               std::make_move_iterator(untold.drawn_log_probs.end()));
+  untold.token_ids.clear();
+  untold.drawn_log_probs.clear();
+  event.drafted_tokens += std::exchange(untold.drafted_tokens, 0);
+  event.accepted_tokens += std::exchange(untold.accepted_tokens, 0);
 }
 
 void Engine::ApplyScores(SequenceId sequence, absl::Span<const float> log_probs, absl::Time now) {

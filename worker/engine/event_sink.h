@@ -31,7 +31,8 @@ struct RequestFinished {
   absl::Duration decode;
 };
 
-// What one step brought about for one request. The last event of a request has exactly one of
+// What one step brought about for one request, or several steps if the request wants its tokens so
+// (GenerationOptions::stream_interval). The last event of a request has exactly one of
 // `finished` and `error`, the others neither. A cancelled request has no last event.
 struct RequestEvent {
   RequestId id{};
@@ -44,8 +45,8 @@ struct RequestEvent {
   int32_t first_token_index = 0;
   // Tokens that were generated, in order.
   std::vector<int32_t> token_ids;
-  // Tokens that were guessed in this step, and how many of token_ids, from the first on, are among
-  // them because they were guessed right.
+  // Tokens that were guessed in the steps of token_ids, and how many of token_ids are among them
+  // because they were guessed right. If they are of one step, these are the first ones.
   int32_t drafted_tokens = 0;
   int32_t accepted_tokens = 0;
   // How likely each of them was, if the request wanted to know.

@@ -42,6 +42,7 @@ GenerationOptions OptionsFrom(const worker::v1::Submit& submit) {
   options.min_new_tokens = submit.min_new_tokens();
   if (submit.has_log_probs()) options.log_probs = submit.log_probs();
   if (submit.has_max_draft_tokens()) options.max_draft_tokens = submit.max_draft_tokens();
+  if (submit.has_stream_interval()) options.stream_interval = submit.stream_interval();
   if (submit.has_repetition_limit()) {
     const worker::v1::RepetitionLimit& limit = submit.repetition_limit();
     options.repetition_limit = {.times = limit.times(),

@@ -87,6 +87,15 @@ TEST(ToGenerationRequestTest, TakesTheLengthOfDraftsIfThereAreAny) {
   EXPECT_EQ(ToGenerationRequest(submit)->options.max_draft_tokens, 0) << "which is refused later";
 }
 
+TEST(ToGenerationRequestTest, TokensComeOneByOneUnlessAnIntervalIsSet) {
+  worker::v1::Submit submit;
+  EXPECT_EQ(ToGenerationRequest(submit)->options.stream_interval, 1);
+  submit.set_stream_interval(0);
+  EXPECT_EQ(ToGenerationRequest(submit)->options.stream_interval, 0) << "which is refused later";
+  submit.set_stream_interval(7);
+  EXPECT_EQ(ToGenerationRequest(submit)->options.stream_interval, 7);
+}
+
 TEST(ToGenerationRequestTest, RefusesConstraintsOfNoKnownKind) {
   worker::v1::Submit submit;
   submit.mutable_constraint()->set_text("text");

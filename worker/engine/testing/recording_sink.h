@@ -24,6 +24,8 @@ class RecordingSink final : public EventSink {
     int drafted_tokens = 0;
     int accepted_tokens = 0;
     std::vector<int32_t> tokens;
+    // How many of them came in each event that had some.
+    std::vector<int> tokens_of_events;
     std::vector<DrawnLogProbs> drawn_log_probs;
     std::vector<float> log_probs;
     std::optional<RequestFinished> finished;
@@ -54,6 +56,9 @@ class RecordingSink final : public EventSink {
             event.first_token_index == static_cast<int>(record.tokens.size()));
       record.drawn_log_probs.insert(record.drawn_log_probs.end(), event.drawn_log_probs.begin(),
                                     event.drawn_log_probs.end());
+      if (!event.token_ids.empty()) {
+        record.tokens_of_events.push_back(static_cast<int>(event.token_ids.size()));
+      }
       record.tokens.insert(record.tokens.end(), event.token_ids.begin(), event.token_ids.end());
       record.log_probs.insert(record.log_probs.end(), event.log_probs.begin(),
                               event.log_probs.end());
