@@ -2,6 +2,7 @@
 // text back.
 #include <google/protobuf/stubs/logging.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iostream>
@@ -51,6 +52,7 @@ struct Flags {
   absl::Duration drain_timeout = absl::Seconds(30);
   std::vector<std::string> ignored_generation_keys;
   LogFormat log_format = LogFormat::kText;
+  int nice = 5;
   CoordinatorServer::Options server;
 };
 
@@ -130,6 +132,11 @@ void AddFlags(CLI::App& app, Flags* flags) {
                  "Bytes of text in one request; longer ones are refused")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 29));
   AddTextFlags(app, &server.text);
+  app.add_option("--nice", flags->nice,
+                 "How far this process steps back behind others that want the same processors, as "
+                 "nice(1) has it: worker groups on this machine answer sooner then")
+      ->check(CLI::Range(0, 19))
+      ->capture_default_str();
 }
 
 // Refuses the model if its makers advise something that cannot be followed, unless the operator
@@ -247,6 +254,8 @@ int Main(int argc, char** argv) {
   Flags flags;
   AddFlags(app, &flags);
   if (const std::optional<int> exit_code = ParseCommandLine(app, argc, argv)) return *exit_code;
+  // Before any thread is there: each inherits it. Lowering one's own priority does not fail.
+  [[maybe_unused]] const int priority = nice(flags.nice);
   // Protobuf would print a line for every request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
   SendGrpcLogToOurs();

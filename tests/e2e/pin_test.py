@@ -1,4 +1,7 @@
-"""Threads that compute keep to their CPUs (--pin); all others, and ranks to come, are left free."""
+"""Which threads run where (--pin), and which step back (coordinator --nice).
+
+Threads that compute keep to their CPUs; all others, and ranks to come, are left free.
+"""
 
 import os
 
@@ -68,3 +71,17 @@ def test_by_default_threads_of_a_single_node_are_free(cluster, tiny_model):
         pytest.skip("there are several")
     assert set(affinities(serving.worker.process.pid)) == {frozenset(ALLOWED)}
     assert "threads run on any of the CPUs" in serving.worker.log()
+
+
+def priorities(pid):
+    """How far each thread of a process steps back."""
+    return {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in psutil.Process(pid).threads()}
+
+
+@pytest.mark.parametrize(("flags", "steps_back"), [([], 5), (["--nice", "0"], 0), (["--nice", "19"], 19)])
+def test_a_coordinator_steps_back_behind_those_that_compute(cluster, tiny_model, flags, steps_back):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    serving = cluster.serve(tiny_model, coordinator_flags=flags)
+    answer(serving)
+    assert priorities(serving.coordinator.process.pid) == {min(own + steps_back, 19)}
+    assert priorities(serving.worker.process.pid) == {own}

@@ -230,6 +230,11 @@ class PeersTest(unittest.TestCase):
         options = run.parse_arguments(["--model", str(self.model), "--depth", "0"])
         self.assertFalse(any(regime.tokens >= 1024 for regime in run.regimes_of(options)))
 
+    def test_cases_can_be_chosen_by_their_names(self):
+        options = run.parse_arguments(["--model", str(self.model), "--only", "prefill"])
+        self.assertEqual([r.name for r in run.regimes_of(options)], ["prefill of 256", "prefill of 512"])
+        self.assertIn("no case has 'x'", self.refused("--only", "x"))
+
     def test_the_whole_command(self):
         json_path = self.folder / "out.json"
         arguments = ["--model", self.model, "--rounds", 2, "--depth", 0, "--tp", "--json", json_path]

@@ -53,6 +53,9 @@ def parse_arguments(arguments):
         "--depth", type=int, help="of the last regime; default: 4096, 1024 if --quick; 0 leaves it out"
     )
     parser.add_argument(
+        "--only", default="", help="only cases whose names have this, such as '1 stream' or prefill"
+    )
+    parser.add_argument(
         "--q4_0",
         action="store_true",
         help="llama.cpp also on the same weights in Q4_0, which it repacks for this processor",
@@ -95,6 +98,8 @@ def parse_arguments(arguments):
         options.depth = 1024 if options.quick else 4096
     if options.quick:
         options.seconds = min(options.seconds, QUICK_SECONDS)
+    if not regimes_of(options):
+        parser.error(f"--only: no case has '{options.only}' in its name")
     return options
 
 
@@ -110,7 +115,7 @@ def regimes_of(options):
         chosen += [Regime("prefill", 1, 256), Regime("prefill", 1, 512)]
     if options.depth > 0:
         chosen.append(Regime("decode", 1, options.depth, few // 2))
-    return chosen
+    return [regime for regime in chosen if options.only in regime.name]
 
 
 def build_ours(options):
