@@ -142,7 +142,7 @@ def test_a_rank_that_ends_or_hangs_in_a_collective_is_replaced(cluster, tiny_fol
         tokens += event.delta.token_ids
     assert tokens == list(undisturbed)
     assert reason in serving.worker.log(), serving.worker.log()
-    assert "the group serves again" in serving.worker.log()
+    serving.worker.wait_for_log("the group serves again")
 
 
 def run_worker(*flags):
