@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "absl/types/span.h"
